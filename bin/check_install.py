@@ -1,0 +1,106 @@
+"""Import and run what bin/setup installed; say what is missing. Usage: check_install.py [EXTRA ...]"""
+
+import io
+import logging
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from importlib.metadata import version
+
+logging.disable(logging.WARNING)
+
+
+def run_torch() -> None:
+    import torch
+
+    torch.linalg.eigh(torch.eye(3))
+
+
+def run_s3prl() -> None:
+    from soctk import upstream
+
+    upstream.load("fbank").hidden_states(_second_of_noise())
+
+
+def run_transformers() -> None:
+    import torch
+    from transformers import WavLMConfig, WavLMModel
+
+    tiny = WavLMConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    WavLMModel(tiny).eval()(torch.from_numpy(_second_of_noise())[None])
+
+
+def run_soundfile() -> None:
+    import soundfile
+    import soxr
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, _second_of_noise(), 16000, format="FLAC")
+    buffer.seek(0)
+    soxr.resample(soundfile.read(buffer)[0], 16000, 8000)
+
+
+def run_espeak() -> None:
+    import ctypes
+
+    import espeakng_loader
+
+    ctypes.CDLL(espeakng_loader.get_library_path()).espeak_Initialize
+
+
+def run_commands() -> None:
+    from soctk import experiment, extract, report  # noqa: F401
+
+    for command in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score"):
+        if not shutil.which(command, path=sysconfig.get_path("scripts")):
+            raise FileNotFoundError(f"no {command} in {sysconfig.get_path('scripts')}")
+
+
+def run_test_tools() -> None:
+    import hypothesis  # noqa: F401
+    import pytest  # noqa: F401
+
+    for command in ("ruff", "shellcheck"):
+        if not shutil.which(command, path=sysconfig.get_path("scripts")):
+            raise FileNotFoundError(f"no {command}")
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "torch": run_torch,
+    "espnet-s3prl": run_s3prl,
+    "transformers": run_transformers,
+    "soundfile": run_soundfile,
+    "soctk": run_commands,
+}
+CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
+    "mini": {"espeakng-loader": run_espeak},
+    "test": {"pytest": run_test_tools},
+}
+
+
+def main(extras: list[str]) -> int:
+    checks = dict(CHECKS)
+    for extra in extras:
+        checks |= CHECKS_OF_EXTRAS[extra]
+    failures = 0
+    for package, check in checks.items():
+        try:
+            check()
+            print(f"setup: {package} {version(package)} runs")
+        except Exception as error:
+            failures += 1
+            print(f"setup: {package} DOES NOT RUN: {type(error).__name__}: {error}", file=sys.stderr)
+    if failures:
+        print("setup: mend what is named above, or remove .venv and run bin/setup again", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _second_of_noise():
+    import numpy as np
+
+    return np.random.default_rng(0).standard_normal(16000, dtype=np.float32) / 10
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

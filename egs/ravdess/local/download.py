@@ -1,0 +1,84 @@
+"""Download RAVDESS's speech recordings from Zenodo: resumed where it stopped, and checked against its MD5."""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from soctk.cli.common import Command, Directory
+from soctk.errors import SoctkError
+from soctk.files import atomic_directory
+
+URL = "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip"
+MD5 = "bc696df654c87fed845eb13823edef8a"
+FOLDER = "Audio_Speech_Actors_01-24"
+
+
+def download(url: str, path: Path, md5: str) -> None:
+    """Download `url` to `path`; what an interrupted download left in `path`.part is kept and completed.
+
+    Raises:
+        SoctkError: there is no network, or what came does not have the checksum.
+    """
+    part = path.with_name(f"{path.name}.part")
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            resumed = response.status == 206
+            size = int(response.headers["Content-Length"]) + (done if resumed else 0)
+            with (
+                part.open("ab" if resumed else "wb") as file,
+                tqdm(total=size, initial=file.tell(), desc=path.name, unit="B", unit_scale=True, disable=None) as progress,
+            ):
+                while chunk := response.read(1 << 20):
+                    progress.update(file.write(chunk))
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: nothing is left to send, the part is all there
+            raise _unreachable(url, error) from error
+    except OSError as error:
+        raise _unreachable(url, error) from error
+    with part.open("rb") as content:
+        found = hashlib.file_digest(content, "md5").hexdigest()
+    if found != md5:
+        part.unlink()
+        raise SoctkError(
+            f"the download has the MD5 {found}, not {md5}; it was removed",
+            remedy="Run stage 0 again, or download it by other means and give its folder: --corpus DIR.",
+            where=url,
+        )
+    os.replace(part, path)
+
+
+def _unreachable(url: str, error: OSError) -> SoctkError:
+    return SoctkError(
+        f"cannot be downloaded ({getattr(error, 'reason', error)})",
+        remedy="Run stage 0 again where there is a network (it goes on where it stopped), or give the corpus: "
+        "--corpus DIR, with Audio_Speech_Actors_01-24 or its parent.",
+        where=url,
+    )
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("directory", type=Directory())
+@click.option("--url", default=URL, help="Where the zip is.")
+@click.option("--md5", default=MD5, help="Its checksum.")
+def main(directory: Path, url: str, md5: str) -> None:
+    """Download and unpack the corpus into DIRECTORY, unless it is there."""
+    if (directory / FOLDER).is_dir():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    archive = directory / f"{FOLDER}.zip"
+    if not archive.exists():
+        download(url, archive, md5)
+    with atomic_directory(directory / FOLDER) as unpacked, zipfile.ZipFile(archive) as content:
+        content.extractall(unpacked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""soctk-validate: check a data directory."""
+
+from pathlib import Path
+
+import click
+
+from soctk.cli.common import CONTEXT, Command, Directory
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("data", type=Directory())
+def main(data: Path) -> None:
+    """Check the data directory DATA, and print in one line what is in it."""
+    from soctk import datadir
+
+    click.echo(f"{data}: {datadir.summary(datadir.read(data))}")

@@ -1,0 +1,200 @@
+"""Kaldi data directories: sorted two-column text files that say what is spoken where, by whom and how."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from soctk.config import read_yaml
+from soctk.errors import SoctkError, listing
+from soctk.files import atomic
+
+# File names are bytes to the system: those that are no UTF-8 survive being read and written.
+_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+REMEDY = "Run the recipe's stage 0 again, or mend the files named here."
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """A corpus as a Kaldi data directory holds it; every mapping is in the order of its file, sorted by key.
+
+    Attributes:
+        wav: utterance -> recording (`wav.scp`).
+        speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
+        emotion: utterance -> emotion (`utt2emo`).
+        seconds: utterance -> duration in seconds (`utt2dur`).
+        gender: speaker -> m or f (`spk2gender`).
+        fold: speaker -> the fold, from 1, in which the speaker is tested (`spk2fold`).
+        emotions: the classes in the order of their indices (`emotions`).
+    """
+
+    wav: Mapping[str, Path]
+    speaker: Mapping[str, str]
+    emotion: Mapping[str, str]
+    seconds: Mapping[str, float]
+    gender: Mapping[str, str]
+    fold: Mapping[str, int]
+    emotions: tuple[str, ...]
+
+    @property
+    def utterances(self) -> list[str]:
+        """The utterance ids, sorted."""
+        return list(self.wav)
+
+    @property
+    def folds(self) -> list[int]:
+        """The fold numbers, sorted."""
+        return sorted(set(self.fold.values()))
+
+    def utterances_of(self, folds: Iterable[int]) -> list[str]:
+        """Return the utterances, sorted, whose speakers are tested in one of the folds."""
+        wanted = set(folds)
+        return [utt for utt, speaker in self.speaker.items() if self.fold[speaker] in wanted]
+
+    def checksum(self) -> str:
+        """Return a checksum of the labels, speakers and folds (not of where the recordings lie)."""
+        rows = [self.emotions, self.fold.items(), self.speaker.items(), self.emotion.items()]
+        return hashlib.sha256(repr([list(row) for row in rows]).encode()).hexdigest()[:16]
+
+
+# file name -> (attribute of DataDir, how its second column is read)
+_TABLES = {
+    "wav.scp": ("wav", Path),
+    "utt2spk": ("speaker", str),
+    "utt2emo": ("emotion", str),
+    "utt2dur": ("seconds", float),
+    "spk2gender": ("gender", str),
+    "spk2fold": ("fold", int),
+}
+
+
+def write(path: Path, data: DataDir) -> None:
+    """Write a data directory, each file sorted (C locale) and in one piece, and validate it.
+
+    Raises:
+        SoctkError: what was written is not valid, as `read` tells.
+    """
+    for file, (attribute, _) in _TABLES.items():
+        rows = sorted(getattr(data, attribute).items())
+        _write_lines(path / file, [f"{key} {value}" for key, value in rows])
+    _write_lines(path / "emotions", data.emotions)
+    read(path)
+
+
+def read(path: Path) -> DataDir:
+    """Read and validate a data directory.
+
+    Raises:
+        SoctkError: one message with everything that is wrong: files missing, malformed, unsorted or of different
+            utterances, unknown emotions, speakers without sex or fold, recordings that are not there.
+    """
+    missing = [file for file in (*_TABLES, "emotions") if not (path / file).is_file()]
+    if missing:
+        raise SoctkError(f"not a data directory, it lacks {', '.join(missing)}", remedy=REMEDY, where=path)
+    problems: list[str] = []
+    columns = {attr: _read_table(path / file, parse, problems) for file, (attr, parse) in _TABLES.items()}
+    emotions = tuple((path / "emotions").read_text(**_ENCODING).split())
+    data = DataDir(**columns, emotions=emotions)
+    problems += _inconsistencies(data)
+    if problems:
+        raise SoctkError(f"not a valid data directory\n{listing(problems)}", remedy=REMEDY, where=path)
+    return data
+
+
+def summary(data: DataDir) -> str:
+    """Return the corpus in one line: utterances, hours, speakers, folds and the count of each emotion."""
+    counts = Counter(data.emotion.values())
+    classes = ", ".join(f"{emotion} {counts[emotion]}" for emotion in data.emotions)
+    return (
+        f"{len(data.wav)} utterances, {sum(data.seconds.values()) / 3600:.2f} h, {len(data.gender)} speakers, "
+        f"{len(data.folds)} folds; {classes}"
+    )
+
+
+def read_folds(path: Path) -> dict[str, int]:
+    """Read a recipe's fold table, `FOLD: [SPEAKER, ...]` in YAML, as speaker -> fold.
+
+    Raises:
+        SoctkError: the file is malformed, or has a speaker in two folds.
+    """
+    folds: dict[str, int] = {}
+    for fold, speakers in read_yaml(path).items():
+        if not isinstance(fold, int) or not isinstance(speakers, list):
+            raise SoctkError(f"'{fold}' is not a fold", remedy="Write 'FOLD: [SPEAKER, ...]' lines.", where=path)
+        for speaker in map(str, speakers):
+            if speaker in folds:
+                raise SoctkError(
+                    f"{speaker} stands in folds {folds[speaker]} and {fold}", remedy="Keep one.", where=path
+                )
+            folds[speaker] = fold
+    return folds
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), **_ENCODING)
+
+
+def _read_table(path: Path, parse: type, problems: list[str]) -> dict:
+    table: dict = {}
+    previous = ""
+    for number, line in enumerate(path.read_text(**_ENCODING).removesuffix("\n").split("\n"), start=1):
+        key, _, value = line.partition(" ")
+        where = f"{path.name} line {number}"
+        try:
+            if not key or not value.strip():
+                raise ValueError
+            table[key] = parse(value.strip())
+        except ValueError:
+            problems.append(f"{where}: '{line}' is not a key, a space and {_a_value(parse)}")
+        if key == previous:
+            problems.append(f"{where}: {key} stands there twice")
+        elif key < previous:
+            problems.append(f"{where}: {key} comes after {previous}; sort with LC_ALL=C")
+        previous = key
+    if not table:
+        problems.append(f"{path.name}: empty")
+    return table
+
+
+def _a_value(parse: type) -> str:
+    return {Path: "a path", str: "a word", float: "a number of seconds", int: "a whole number"}[parse]
+
+
+def _inconsistencies(data: DataDir) -> Iterable[str]:
+    for attribute, file in (("speaker", "utt2spk"), ("emotion", "utt2emo"), ("seconds", "utt2dur")):
+        yield from _key_mismatch("wav.scp", data.wav, file, getattr(data, attribute))
+    speakers = dict.fromkeys(data.speaker.values())
+    for attribute, file in (("gender", "spk2gender"), ("fold", "spk2fold")):
+        yield from _key_mismatch("utt2spk", speakers, file, getattr(data, attribute))
+    for utt, path in data.wav.items():
+        if str(path).endswith("|"):
+            yield f"wav.scp: {utt} is a command; commands are not run, write the recordings to files"
+        elif not path.is_file():
+            yield f"wav.scp: {utt} is not there: {path}"
+    for utt, speaker in data.speaker.items():
+        if not utt.startswith(speaker):
+            yield f"utt2spk: {utt} does not begin with its speaker {speaker}"
+    for utt, emotion in data.emotion.items():
+        if emotion not in data.emotions:
+            yield f"utt2emo: {utt} is {emotion}, which the file emotions does not list"
+    for utt, seconds in data.seconds.items():
+        if not seconds > 0:
+            yield f"utt2dur: {utt} lasts {seconds} s"
+    for speaker, gender in data.gender.items():
+        if gender not in ("m", "f"):
+            yield f"spk2gender: {speaker} is '{gender}', neither m nor f"
+    if data.folds != list(range(1, len(data.folds) + 1)):
+        yield f"spk2fold: the folds are {data.folds}, not 1, 2, ..."
+    for emotion, count in Counter(data.emotions).items():
+        if count > 1:
+            yield f"emotions: {emotion} stands there {count} times"
+
+
+def _key_mismatch(file: str, keys: Mapping, other_file: str, other_keys: Mapping) -> Iterable[str]:
+    for one, one_keys, two, two_keys in ((file, keys, other_file, other_keys), (other_file, other_keys, file, keys)):
+        lacking = [key for key in one_keys if key not in two_keys]
+        if lacking:
+            yield f"{two}: lacks {len(lacking)} ids that {one} has, such as {lacking[0]}"

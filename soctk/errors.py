@@ -1,0 +1,38 @@
+"""The one exception for what a user can mend: what is wrong, where, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from os import PathLike
+
+LISTED_AT_MOST = 20
+
+
+class SoctkError(Exception):
+    """Something a user can mend; the commands print it as one message and exit with 1.
+
+    Args:
+        what: what is wrong.
+        remedy: what to do about it.
+        where: the file, directory or option at fault.
+    """
+
+    def __init__(self, what: str, *, remedy: str, where: str | PathLike | None = None):
+        place = f"{where}: " if where is not None else ""
+        super().__init__(f"{place}{what}\n{remedy}")
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str | PathLike | None = None) -> SoctkError:
+    """Return the error for a name that is none of the known ones, with the nearest of them as the remedy."""
+    known = sorted(known)
+    nearest = get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    return SoctkError(f"unknown {kind} '{name}'", remedy=f"{hint}Known: {', '.join(known) or 'none'}.", where=where)
+
+
+def listing(problems: Iterable[str]) -> str:
+    """Return the problems one a line, the first of them in full and the rest counted."""
+    problems = list(problems)
+    lines = [f"  {problem}" for problem in problems[:LISTED_AT_MOST]]
+    if len(problems) > LISTED_AT_MOST:
+        lines.append(f"  ... and {len(problems) - LISTED_AT_MOST} more")
+    return "\n".join(lines)

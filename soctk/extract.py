@@ -1,0 +1,113 @@
+"""From a data directory to a feature store: every recording through a frozen upstream, once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from soctk import audio, upstream
+from soctk.datadir import DataDir
+from soctk.errors import SoctkError
+from soctk.store import FeatureStore
+from soctk.upstream import Layer
+
+# The most audio in one shard: what a killed job has to do again, and about 30 MB of 768-wide float16 frames.
+SHARD_SECONDS = 400
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What determines the features of a corpus, apart from the recordings."""
+
+    upstream: str
+    layer: Layer = "last"
+    dtype: Literal["float16", "float32"] = "float16"
+    device: str = "cpu"
+
+
+def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> int:
+    """Fill the feature store at `path` with the utterances that it lacks, and return how many those were.
+
+    All missing recordings are checked before the first is encoded. A run that is killed costs at most one shard a job;
+    run again, it does only what is missing.
+
+    Args:
+        data: the corpus.
+        path: the store's directory.
+        extraction: upstream, layer, dtype and device.
+        nj: how many processes share the work, each with its own copy of the upstream and one thread.
+
+    Raises:
+        SoctkError: bad recordings, an unknown upstream or layer, a store with other settings, features too large for
+            float16.
+    """
+    store = FeatureStore.create(path, _settings(extraction))
+    missing = {utt: data.seconds[utt] for utt in data.utterances if utt not in store}
+    audio.check({utt: data.wav[utt] for utt in missing})
+    shards = _shards(missing, nj)
+    jobs = (delayed(_extract_shard)(store, extraction, {utt: data.wav[utt] for utt in shard}) for shard in shards)
+    with tqdm(total=len(missing), desc="extract", unit="utt", disable=None) as progress:
+        for done in Parallel(n_jobs=nj, return_as="generator_unordered")(jobs):
+            progress.update(done)
+    store.finish()
+    return len(missing)
+
+
+def _settings(extraction: Extraction) -> dict[str, Any]:
+    encoder = _upstream(extraction.upstream, extraction.device)
+    return {
+        "upstream": encoder.name,
+        "source": encoder.source,
+        "layer": upstream.layer_index(encoder, extraction.layer),
+        "num_layers": encoder.num_layers,
+        "hidden_size": encoder.hidden_size,
+        "sample_rate": encoder.sample_rate,
+        "frame_shift_ms": encoder.frame_shift,
+        "dtype": extraction.dtype,
+        "versions": {package: version(package) for package in ("soctk", "torch", "transformers", "espnet-s3prl")},
+    }
+
+
+def _shards(seconds: Mapping[str, float], nj: int) -> list[list[str]]:
+    """Divide utterances into runs of about equal duration, at least `nj` and none much over SHARD_SECONDS."""
+    if not seconds:
+        return []
+    ends = np.cumsum(list(seconds.values()))
+    count = max(nj, int(np.ceil(ends[-1] / SHARD_SECONDS)))
+    shard_of = np.minimum((ends / ends[-1] * count).astype(int), count - 1)
+    utterances = np.array(list(seconds))
+    return [utterances[shard_of == shard].tolist() for shard in np.unique(shard_of)]
+
+
+@lru_cache(maxsize=1)
+def _upstream(name: str, device: str) -> upstream.Upstream:
+    """Load an upstream once a process."""
+    return upstream.load(name, device)
+
+
+def _extract_shard(store: FeatureStore, extraction: Extraction, recordings: Mapping[str, Path]) -> int:
+    torch.set_num_threads(1)
+    encoder = _upstream(extraction.upstream, extraction.device)
+    layer = upstream.layer_index(encoder, extraction.layer)
+    frames = {}
+    for utt, path in recordings.items():
+        try:
+            state = encoder.hidden_states(audio.load(path, encoder.sample_rate))[layer]
+        except SoctkError as error:
+            raise SoctkError(f"{utt} cannot be encoded", remedy=str(error), where=path) from error
+        frames[utt] = state.to(getattr(torch, extraction.dtype))
+        if not frames[utt].isfinite().all():
+            raise SoctkError(
+                f"{utt} has features that are not finite in {extraction.dtype}",
+                remedy="Use --dtype float32 (and another directory); if it says so again, the upstream is at fault.",
+                where=path,
+            )
+    store.write_shard(frames)
+    return len(frames)

@@ -1,0 +1,41 @@
+"""Files that appear whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; rename it to `path` when the block ends well.
+
+    A process killed at any moment leaves either the old file, the new file or no file under the final name. The
+    directory is made if it is missing; a block that raises leaves nothing behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield the empty directory `path`.unfinished to fill; rename it to `path` when the block ends well.
+
+    What an interrupted run left in `path`.unfinished is removed first; a block that raises leaves it to be looked at.
+
+    Raises:
+        OSError: `path` exists and is not empty when the block ends.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    yield unfinished
+    os.replace(unfinished, path)

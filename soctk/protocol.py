@@ -1,0 +1,57 @@
+"""Which utterances train, validate and test: folds by speaker, and validation that no test speaker touches."""
+
+from dataclasses import dataclass
+
+from sklearn.model_selection import train_test_split
+
+from soctk.config import Protocol
+from soctk.datadir import DataDir
+from soctk.errors import SoctkError
+
+EMOBOX_VALIDATION_SHARE = 0.2
+
+DESCRIPTIONS: dict[Protocol, str] = {
+    "soctk": "speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1",
+    "emobox": "EmoBox: fold k tests its own speakers and validates on 20% of the other utterances at random, "
+    "so validation speakers also train",
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The utterances of one fold, each list sorted; the three are disjoint."""
+
+    train: list[str]
+    valid: list[str]
+    test: list[str]
+
+
+def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
+    """Divide a corpus for one fold.
+
+    Args:
+        data: the corpus, which says in which fold each speaker is tested.
+        fold: the fold under test, from 1.
+        protocol: `soctk` validates on the test speakers of the next fold (of the first, after the last), and needs
+            no seed; `emobox` on 20% of the remaining utterances, drawn at random as EmoBox (arXiv 2406.07162) does.
+        seed: of that draw.
+
+    Raises:
+        SoctkError: the corpus has no such fold, or too few folds to train, validate and test on different speakers.
+    """
+    if fold not in data.folds:
+        raise SoctkError(f"no fold {fold}", remedy=f"The folds are {data.folds}.", where="--folds")
+    if len(data.folds) < 3:
+        raise SoctkError(
+            f"{len(data.folds)} folds are too few to train, validate and test on different speakers",
+            remedy="Give the speakers at least 3 folds.",
+            where="spk2fold",
+        )
+    test = data.utterances_of([fold])
+    if protocol == "emobox":
+        others = data.utterances_of(set(data.folds) - {fold})
+        train, valid = train_test_split(others, test_size=EMOBOX_VALIDATION_SHARE, random_state=seed)
+        return Split(sorted(train), sorted(valid), test)
+    next_fold = fold % len(data.folds) + 1
+    train = data.utterances_of(set(data.folds) - {fold, next_fold})
+    return Split(train, data.utterances_of([next_fold]), test)

@@ -1,0 +1,99 @@
+"""Tables of results, for the terminal, for RESULTS.md and for scores.json."""
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from tabulate import tabulate
+
+from soctk.files import atomic
+from soctk.protocol import DESCRIPTIONS
+from soctk.score import METRICS, Experiment, Spread
+
+HEADERS = ("WA", "UA", "macro-F1")
+
+
+def tables(experiments: Sequence[Experiment], style: str = "simple") -> str:
+    """Return a table of all experiments, and one of each experiment with a row a fold; `style` is one of tabulate's."""
+    return "\n\n".join([_overview(experiments, style), *(_folds(experiment, style) for experiment in experiments)])
+
+
+def write(exp: Path, experiments: Sequence[Experiment]) -> None:
+    """Write RESULTS.md and scores.json into the directory `exp`."""
+    with atomic(exp / "RESULTS.md") as temporary:
+        temporary.write_text(f"{_heading(exp, experiments)}\n\n{tables(experiments, 'github')}\n", encoding="utf-8")
+    scores = {experiment.name: _as_json(experiment) for experiment in experiments}
+    with atomic(exp / "scores.json") as temporary:
+        temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+
+
+def _overview(experiments: Sequence[Experiment], style: str) -> str:
+    rows = [
+        (e.name, len(e.folds), len(e.seeds), *(_plus_minus(spread) for spread in e.over_folds().values()))
+        for e in experiments
+    ]
+    return tabulate(rows, ("experiment", "folds", "seeds", *HEADERS), style)
+
+
+def _folds(experiment: Experiment, style: str) -> str:
+    heading = f"## {experiment.name}" if style == "github" else experiment.name
+    seeds = ", ".join(map(str, experiment.seeds))
+    rows = [
+        (fold, int(row["utterances"]), *(f"{row[metric]:.2f}" for metric in METRICS))
+        for fold, row in experiment.folds.iterrows()
+    ]
+    over_folds = [_plus_minus(spread) for spread in experiment.over_folds().values()]
+    rows.append(("mean ± sd over folds", int(experiment.folds["utterances"].sum()), *over_folds))
+    if len(experiment.seeds) > 1:
+        rows.append(("mean ± sd over seeds", "", *(_plus_minus(s) for s in experiment.over_seeds().values())))
+    table = tabulate(rows, ("fold", "utterances", *HEADERS), style, colalign=("left", *["right"] * 4), disable_numparse=True)
+    return f"{heading}\n\nProtocol {experiment.protocol}, seeds {seeds}.\n\n{table}"
+
+
+def _heading(exp: Path, experiments: Sequence[Experiment]) -> str:
+    protocols = {e.protocol: DESCRIPTIONS.get(e.protocol, "its config.yaml is missing") for e in experiments}
+    return "\n".join(
+        [
+            "# Results",
+            "",
+            f"Written by `soctk-score {exp.name}` on {date.today()}: soctk {version('soctk')} at {_commit()}, "
+            f"Python {platform.python_version()}, torch {version('torch')}.",
+            "",
+            "WA is accuracy over utterances, UA the mean of the class recalls, macro-F1 the mean of the class F1 scores, all "
+            "in %. A fold's value is the mean over seeds; the best epoch is chosen on validation, and the test set is scored "
+            "once. ± is the sample standard deviation.",
+            "",
+            *(f"- Protocol `{name}`: {description}." for name, description in protocols.items()),
+        ]
+    )
+
+
+def _commit() -> str:
+    """Return the commit of the checkout that soctk runs from, marked where it has changes on top."""
+    describe = ["git", "describe", "--always", "--dirty=+changes"]
+    try:
+        result = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "an unknown commit"
+    return f"commit {result.stdout.strip()}"
+
+
+def _plus_minus(spread: Spread) -> str:
+    return f"{spread.mean:.2f}" if math.isnan(spread.sd) else f"{spread.mean:.2f} ± {spread.sd:.2f}"
+
+
+def _as_json(experiment: Experiment) -> dict:
+    def spreads(values: dict[str, Spread]) -> dict:
+        return {m: {"mean": s.mean, "sd": None if math.isnan(s.sd) else s.sd} for m, s in values.items()}
+
+    return {
+        "protocol": experiment.protocol,
+        "runs": experiment.runs.to_dict("records"),
+        "over_folds": spreads(experiment.over_folds()),
+        "over_seeds": spreads(experiment.over_seeds()),
+    }

@@ -1,0 +1,73 @@
+"""Frozen speech encoders behind one interface: a waveform in, hidden states out."""
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+
+from soctk.errors import SoctkError
+
+Layer = int | Literal["last"]
+
+
+class Upstream(Protocol):
+    """A frozen encoder.
+
+    Attributes:
+        name: what features and experiments are named after.
+        source: the release, revision or checksum that fixes the numbers it gives.
+        sample_rate: of the waveform it wants, in Hz.
+        frame_shift: from one frame to the next, in ms.
+        num_layers: how many hidden states it has; 0 is the input to the first layer, num_layers - 1 the last output.
+        hidden_size: D, the width of a frame.
+    """
+
+    name: str
+    source: str
+    sample_rate: int
+    frame_shift: float
+    num_layers: int
+    hidden_size: int
+
+    def hidden_states(self, waveform: np.ndarray) -> list[torch.Tensor]:
+        """Encode one utterance by itself, so that its frames never depend on what it is batched with.
+
+        Args:
+            waveform: float32 `(samples,)`.
+
+        Returns:
+            `num_layers` tensors `(T, D)`, float32 on the CPU.
+        """
+
+
+def load(upstream: str, device: str = "cpu") -> Upstream:
+    """Load an upstream: a directory or hub id (with a `/`) of Hugging Face, or else a name of s3prl.
+
+    Raises:
+        SoctkError: there is no such upstream, it is of an unsupported kind, or its weights cannot be had.
+    """
+    if Path(upstream).is_dir() or "/" in upstream:
+        from soctk.upstream.huggingface import HuggingFaceUpstream
+
+        return HuggingFaceUpstream(upstream, device)
+    from soctk.upstream.s3prl import S3prlUpstream
+
+    return S3prlUpstream(upstream, device)
+
+
+def layer_index(upstream: Upstream, layer: Layer) -> int:
+    """Return the index of a layer among the hidden states.
+
+    Raises:
+        SoctkError: the upstream has no such layer.
+    """
+    if layer == "last":
+        return upstream.num_layers - 1
+    if not 0 <= layer < upstream.num_layers:
+        raise SoctkError(
+            f"{upstream.name} has no layer {layer}",
+            remedy=f"Choose 0 (the input to the first layer) to {upstream.num_layers - 1}, or last.",
+            where="--layer",
+        )
+    return layer
