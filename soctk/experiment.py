@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 import yaml
 from joblib import Parallel, delayed
-from safetensors.torch import save_file
+from safetensors.torch import save
+from torch import nn
 from tqdm import tqdm
 
 from soctk import pooling, protocol
@@ -18,8 +19,8 @@ from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic_directory
 from soctk.model import EmotionClassifier
-from soctk.store import FeatureStore
-from soctk.train import LabelledFrames, predict, train
+from soctk.store import FeatureStore, Frames
+from soctk.train import Descriptors, Inputs, apply, predict, train
 
 
 def run(
@@ -105,8 +106,8 @@ def _run_one(
     torch.set_num_threads(1)  # one thread a run, so that its numbers do not depend on how many runs go on
     torch.manual_seed(seed)
     model = EmotionClassifier(store.settings["hidden_size"], len(data.emotions), config).to(device)
+    learner, inputs = _learner_and_inputs(model, store.load(data.utterances).to(device))
     labels = torch.tensor([data.emotions.index(emotion) for emotion in data.emotion.values()], device=device)
-    corpus = LabelledFrames(store.load(data.utterances).to(device), labels)
     split = protocol.split(data, fold, config.protocol, seed)
     index = {utt: i for i, utt in enumerate(data.utterances)}
     train_indices, valid_indices, test_indices = (
@@ -116,17 +117,24 @@ def _run_one(
         (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         records = []
         with (directory / "train.jsonl").open("w", encoding="utf-8") as log:
-            for record in train(model, corpus, train_indices, valid_indices, config.train, seed):
+            for record in train(learner, inputs, labels, train_indices, valid_indices, config.train, seed):
                 records.append(record)
                 print(json.dumps(record), file=log, flush=True)
-        save_file(model.state_dict(), directory / "model.safetensors")
-        log_posteriors = predict(model, corpus.frames, test_indices)
+        (directory / "model.safetensors").write_bytes(save(model.state_dict()))
+        log_posteriors = predict(learner, inputs, test_indices)
         _predictions(data, split.test, log_posteriors).to_csv(directory / "predictions.tsv", sep="\t", index=False)
     best = min(records, key=lambda record: record["valid_loss"])
     return (
         f"fold {fold} seed {seed}: {len(records)} epochs, best {best['epoch']} with validation "
         f"WA {100 * best['valid_WA']:.1f} UA {100 * best['valid_UA']:.1f}"
     )
+
+
+def _learner_and_inputs(model: EmotionClassifier, frames: Frames) -> tuple[nn.Module, Inputs]:
+    """Return what is trained, and on what: the model on frames; or, where only the head learns, that on descriptors."""
+    if any(True for _ in model.pooling.parameters()):
+        return model, frames
+    return model.head, Descriptors(apply(model.describe, frames, range(len(frames.lengths))))
 
 
 def _predictions(data: DataDir, utterances: list[str], log_posteriors: torch.Tensor) -> pd.DataFrame:

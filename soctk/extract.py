@@ -18,8 +18,8 @@ from soctk.errors import SoctkError
 from soctk.store import FeatureStore
 from soctk.upstream import Layer
 
-# The most audio in one shard: what a killed job has to do again, and about 30 MB of 768-wide float16 frames.
-SHARD_SECONDS = 400
+# The most audio in one shard: what a killed job has to do again, and about 46 MB of 768-wide float16 frames.
+SHARD_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> i
         data: the corpus.
         path: the store's directory.
         extraction: upstream, layer, dtype and device.
-        nj: how many processes share the work, each with its own copy of the upstream and one thread.
+        nj: how many processes share the shards, each with its own copy of the upstream and one thread.
 
     Raises:
         SoctkError: bad recordings, an unknown upstream or layer, a store with other settings, features too large for
@@ -51,10 +51,10 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> i
     store = FeatureStore.create(path, _settings(extraction))
     missing = {utt: data.seconds[utt] for utt in data.utterances if utt not in store}
     audio.check({utt: data.wav[utt] for utt in missing})
-    shards = _shards(missing, nj)
+    shards = _shards(missing)
     jobs = (delayed(_extract_shard)(store, extraction, {utt: data.wav[utt] for utt in shard}) for shard in shards)
     with tqdm(total=len(missing), desc="extract", unit="utt", disable=None) as progress:
-        for done in Parallel(n_jobs=nj, return_as="generator_unordered")(jobs):
+        for done in Parallel(n_jobs=min(nj, len(shards)) or 1, return_as="generator_unordered")(jobs):
             progress.update(done)
     store.finish()
     return len(missing)
@@ -75,12 +75,12 @@ def _settings(extraction: Extraction) -> dict[str, Any]:
     }
 
 
-def _shards(seconds: Mapping[str, float], nj: int) -> list[list[str]]:
-    """Divide utterances into runs of about equal duration, at least `nj` and none much over SHARD_SECONDS."""
+def _shards(seconds: Mapping[str, float]) -> list[list[str]]:
+    """Divide utterances into runs of about equal duration, none much over SHARD_SECONDS."""
     if not seconds:
         return []
     ends = np.cumsum(list(seconds.values()))
-    count = max(nj, int(np.ceil(ends[-1] / SHARD_SECONDS)))
+    count = int(np.ceil(ends[-1] / SHARD_SECONDS))
     shard_of = np.minimum((ends / ends[-1] * count).astype(int), count - 1)
     utterances = np.array(list(seconds))
     return [utterances[shard_of == shard].tolist() for shard in np.unique(shard_of)]

@@ -23,11 +23,15 @@ class EmotionClassifier(nn.Module):
         self.pooling = pooling.create(config.pooling.name, input_size, config.pooling.options)
         self.head = mlp_head(self.pooling.output_size, num_classes, config.head)
 
-    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, num_classes)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
+    def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return descriptors `(B, pooling.output_size)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
         if self.frame_norm:
             frames = functional.layer_norm(frames, frames.shape[-1:])
-        return self.head(self.pooling(frames, lengths))
+        return self.pooling(frames, lengths)
+
+    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return logits `(B, num_classes)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
+        return self.head(self.describe(frames, lengths))
 
 
 def mlp_head(input_size: int, num_classes: int, config: HeadConfig) -> nn.Sequential:

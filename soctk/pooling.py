@@ -57,8 +57,10 @@ class SOC(nn.Module):
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return `(B, d(d+1)/2)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
-        covariance = spd.covariance(self.projection(frames), lengths)
-        return spd.upper_triangle(spd.matrix_log(spd.trace_normalise(covariance, self.eps)))
+        # In double precision: the float32 rounding of C, 1e-7, is 1% of an eigenvalue near eps, and differs with the batch.
+        covariance = spd.covariance(self.projection(frames).double(), lengths)
+        logarithm = spd.matrix_log(spd.trace_normalise(covariance, self.eps))
+        return spd.upper_triangle(logarithm).to(frames.dtype)
 
 
 POOLINGS: dict[str, type[nn.Module]] = {"mean": Mean, "soc": SOC}

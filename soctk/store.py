@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.nn.utils.rnn import pad_sequence
 
 from soctk.config import differences
@@ -110,7 +110,7 @@ class FeatureStore:
         name = hashlib.sha256("\n".join(sorted(frames)).encode()).hexdigest()[:16]
         shard = self.path / f"shard-{name}.safetensors"
         with atomic(shard) as temporary:
-            save_file({utt: tensor.contiguous() for utt, tensor in frames.items()}, temporary)
+            temporary.write_bytes(save({utt: tensor.contiguous() for utt, tensor in frames.items()}))
         self._shards |= dict.fromkeys(frames, shard)
 
     def finish(self) -> None:

@@ -2,34 +2,51 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from sklearn.metrics import accuracy_score, recall_score
+from torch import nn
 from torch.nn.functional import cross_entropy, nll_loss
 
 from soctk.config import TrainConfig
 from soctk.errors import SoctkError
-from soctk.model import EmotionClassifier
-from soctk.store import Frames
 
 EVAL_BATCH = 64
 
 
-@dataclass(frozen=True)
-class LabelledFrames:
-    """A corpus in memory: the frames of N utterances and the class of each, `labels` `(N,)`, on one device."""
+class Inputs(Protocol):
+    """What a model is trained on: `Frames`, or the `Descriptors` made of them."""
 
-    frames: Frames
-    labels: torch.Tensor
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """Return the arguments of the model for the utterances at `indices`."""
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """The descriptors `(N, output_size)` of N utterances, for a head to be trained on."""
+
+    block: torch.Tensor
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor]:
+        """Return descriptors `(B, output_size)`."""
+        return (self.block[indices],)
+
+
+@torch.inference_mode()
+def apply(model: Callable[..., torch.Tensor], inputs: Inputs, indices: Sequence[int]) -> torch.Tensor:
+    """Return what `model` makes of the utterances at `indices`, one row each."""
+    batches = [indices[start : start + EVAL_BATCH] for start in range(0, len(indices), EVAL_BATCH)]
+    return torch.cat([model(*inputs.batch(batch)) for batch in batches])
 
 
 def train(
-    model: EmotionClassifier,
-    corpus: LabelledFrames,
+    model: nn.Module,
+    inputs: Inputs,
+    labels: torch.Tensor,
     train_indices: Sequence[int],
     valid_indices: Sequence[int],
     config: TrainConfig,
@@ -38,8 +55,9 @@ def train(
     """Train `model` in place, yielding a record an epoch; when exhausted, the model is that of the best epoch.
 
     Args:
-        model: on the device of the corpus.
-        corpus: all utterances.
+        model: takes a batch of the inputs, gives logits `(B, num_classes)`; on the device of the inputs.
+        inputs: of all utterances.
+        labels: their classes `(N,)`.
         train_indices: utterances to learn from.
         valid_indices: utterances whose loss chooses the best epoch and stops the training.
         config: batch size, epochs, patience, learning rate, ...
@@ -58,7 +76,7 @@ def train(
         model.train()
         losses = []
         for batch in _batches(train_indices, config.batch_size, shuffle):
-            loss = cross_entropy(model(*corpus.frames.batch(batch)), corpus.labels[batch])
+            loss = cross_entropy(model(*inputs.batch(batch)), labels[batch])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -66,7 +84,7 @@ def train(
             scheduler.step()
             losses.append(loss.item())
         record = {"epoch": epoch, "train_loss": sum(losses) / len(losses)}
-        record |= _evaluate(model, corpus, valid_indices)
+        record |= _evaluate(model, inputs, labels, valid_indices)
         record |= {"lr": scheduler.get_last_lr()[0], "seconds": round(time.perf_counter() - started, 3)}
         if not math.isfinite(record["train_loss"] + record["valid_loss"]):
             raise SoctkError(
@@ -81,20 +99,16 @@ def train(
     model.load_state_dict(best_state)
 
 
-@torch.inference_mode()
-def predict(model: EmotionClassifier, frames: Frames, indices: Sequence[int]) -> torch.Tensor:
+def predict(model: nn.Module, inputs: Inputs, indices: Sequence[int]) -> torch.Tensor:
     """Return log-posteriors `(N, num_classes)` of the utterances at `indices`."""
-    model.eval()
-    batches = [indices[start : start + EVAL_BATCH] for start in range(0, len(indices), EVAL_BATCH)]
-    return torch.cat([model(*frames.batch(batch)) for batch in batches]).log_softmax(-1)
+    return apply(model.eval(), inputs, indices).log_softmax(-1)
 
 
-def _evaluate(model: EmotionClassifier, corpus: LabelledFrames, indices: Sequence[int]) -> dict[str, float]:
-    log_posteriors = predict(model, corpus.frames, indices)
-    labels = corpus.labels[indices]
-    reference, hypothesis = labels.tolist(), log_posteriors.argmax(-1).tolist()
+def _evaluate(model: nn.Module, inputs: Inputs, labels: torch.Tensor, indices: Sequence[int]) -> dict[str, float]:
+    log_posteriors = predict(model, inputs, indices)
+    reference, hypothesis = labels[indices].tolist(), log_posteriors.argmax(-1).tolist()
     return {
-        "valid_loss": nll_loss(log_posteriors, labels).item(),
+        "valid_loss": nll_loss(log_posteriors, labels[indices]).item(),
         "valid_WA": accuracy_score(reference, hypothesis),
         "valid_UA": recall_score(reference, hypothesis, average="macro", zero_division=0),
     }

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.utils.logging import disable_progress_bar
 
 from soctk.errors import SoctkError
 
@@ -77,6 +78,7 @@ def _whisper_hidden_states(encoder: WhisperEncoder, log_mel: torch.Tensor) -> li
 
 
 def _load(name_or_path: str):
+    disable_progress_bar()  # of the weights: seconds at most
     try:
         return AutoFeatureExtractor.from_pretrained(name_or_path), AutoModel.from_pretrained(name_or_path)
     except (OSError, ValueError) as error:  # what transformers raises for what is missing, and for what is unknown

@@ -1,12 +1,15 @@
 """Upstreams of s3prl, by name: fbank, mfcc, wav2vec2_base_960, hubert_base, wavlm_base_plus, ..."""
 
+import logging
 from importlib.metadata import version
 
 import numpy as np
 import torch
-from s3prl.nn import S3PRLUpstream
 
-from soctk.errors import SoctkError, unknown_name
+logging.getLogger("s3prl").setLevel(logging.ERROR)  # it warns of the optional packages of upstreams not asked for
+from s3prl.nn import S3PRLUpstream  # noqa: E402
+
+from soctk.errors import SoctkError, unknown_name  # noqa: E402
 
 SAMPLE_RATE = 16000  # of every s3prl upstream, in Hz
 

@@ -1,0 +1,75 @@
+"""A small corpus on disk, made in a second, and the shared folder where it is present."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import settings
+
+from soctk import datadir
+from soctk.datadir import DataDir
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_RATE = 16000
+EMOTIONS = ("calm", "angry", "sad")
+
+settings.register_profile("soctk", deadline=None, max_examples=50)
+settings.load_profile("soctk")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real recordings and encoders beside the checkout; a user has none, and the tests that need them skip."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("no ../shared folder with real recordings and encoders")
+    return path
+
+
+def write_corpus(root: Path, utterances_each: int = 2) -> DataDir:
+    """Make 6 speakers x 3 emotions x `utterances_each` recordings in 3 folds: noise in a band that tells the emotion."""
+    generator = np.random.default_rng(0)
+    wav, emotion = {}, {}
+    for speaker in (f"spk{i}" for i in range(6)):
+        for index, name in enumerate(EMOTIONS):
+            for take in range(utterances_each):
+                utt = f"{speaker}-{name}-{take}"
+                wav[utt] = root / "recordings of the corpus" / f"{utt}.wav"
+                wav[utt].parent.mkdir(parents=True, exist_ok=True)
+                samples = generator.normal(size=int(SAMPLE_RATE * generator.uniform(0.3, 0.6)))
+                tone = np.sin(np.arange(len(samples)) * 0.1 * (1 + 3 * index)) * np.linspace(0.2, 1, len(samples))
+                soundfile.write(wav[utt], 0.1 * samples + 0.4 * tone, SAMPLE_RATE)
+                emotion[utt] = name
+    speakers = {utt: utt.partition("-")[0] for utt in wav}
+    data = DataDir(
+        wav=wav,
+        speaker=speakers,
+        emotion=emotion,
+        seconds={utt: soundfile.info(path).duration for utt, path in wav.items()},
+        gender={speaker: "mf"[int(speaker[-1]) % 2] for speaker in speakers.values()},
+        fold={speaker: int(speaker[-1]) % 3 + 1 for speaker in speakers.values()},
+        emotions=EMOTIONS,
+    )
+    datadir.write(root / "data", data)
+    return datadir.read(root / "data")
+
+
+@pytest.fixture
+def corpus(tmp_path) -> DataDir:
+    """A corpus of its own for the test, with its data directory at tmp_path/data."""
+    return write_corpus(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def conf() -> list[Path]:
+    return [ROOT / "conf"]
+
+
+def run_python(code: str, **options) -> subprocess.Popen:
+    """Start a Python process of its own, in the environment of the tests."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **options)

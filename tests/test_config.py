@@ -1,0 +1,99 @@
+import pytest
+import yaml
+
+from soctk import config
+from soctk.errors import SoctkError
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "pooling").mkdir()
+    return tmp_path
+
+
+def test_shipped_defaults_are_valid_for_every_pooling(conf):
+    for file in (conf[0] / "pooling").glob("*.yaml"):
+        assert config.load(conf, file.stem).pooling.name == file.stem
+
+
+def test_a_later_layer_wins_and_inherits_the_rest(conf, recipe):
+    (recipe / "train.yaml").write_text("lr: 0.01\n")
+    (recipe / "pooling" / "soc.yaml").write_text("d: 8\n")
+    shipped, merged = config.load(conf, "soc"), config.load([*conf, recipe], "soc")
+    assert merged.train.lr == 0.01
+    assert merged.pooling.options == shipped.pooling.options | {"d": 8}
+    assert merged.train.model_copy(update={"lr": shipped.train.lr}) == shipped.train
+
+
+def test_an_override_wins_over_every_layer(conf, recipe):
+    (recipe / "train.yaml").write_text("lr: 0.01\n")
+    merged = config.load([*conf, recipe], "soc", overrides=["train.lr=1e-3", "pooling.d=16", "pooling.eps=1e-6"])
+    assert (merged.train.lr, merged.pooling.options) == (1e-3, {"d": 16, "eps": 1e-6})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("learning_rat: 1\nlr: 0.1\n", "unknown key 'learning_rat'"),
+        ("patiense: 3\n", "Did you mean 'patience'?"),
+        ("epochs: many\n", "train.epochs: Input should be a valid integer"),
+        ("lr: -1\n", "train.lr: Input should be greater than 0, not -1"),
+        ("- a list\n", "not a mapping"),
+        ("a: b: c\n", "not YAML"),
+        ("lr: !!python/object/apply:os.system [true]\n", "not YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_message(conf, recipe, content, message):
+    (recipe / "train.yaml").write_text(content)
+    with pytest.raises(SoctkError) as error:
+        config.load([*conf, recipe], "soc")
+    assert message in str(error.value)
+    assert str(recipe) in str(error.value)
+
+
+def test_all_wrong_settings_are_told_at_once(conf, recipe):
+    (recipe / "train.yaml").write_text("epochs: 0\nlr: fast\n")
+    with pytest.raises(SoctkError, match=r"(?s)2 settings are wrong.*train\.epochs.*train\.lr"):
+        config.load([*conf, recipe], "soc")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lr=1", "not of the form SECTION.KEY=VALUE"),
+        ("train.lr", "not of the form SECTION.KEY=VALUE"),
+        ("trian.lr=1", "Did you mean 'train'?"),
+        ("train.lrr=1", "Did you mean 'lr'?"),
+    ],
+)
+def test_a_wrong_override_is_one_message(conf, override, message):
+    with pytest.raises(SoctkError) as error:
+        config.load(conf, "soc", overrides=[override])
+    assert message in str(error.value)
+
+
+def test_an_unknown_pooling_lists_the_known_ones(conf):
+    with pytest.raises(SoctkError) as error:
+        config.load(conf, "maen")
+    assert "Did you mean 'mean'? Known: mean, soc" in str(error.value)
+
+
+def test_a_missing_key_is_named(recipe):
+    (recipe / "pooling" / "mean.yaml").touch()
+    with pytest.raises(SoctkError, match="train.lr: missing"):
+        config.load([recipe], "mean")
+
+
+def test_differences_name_the_nested_keys():
+    there = {"a": {"b": 1, "c": 2}, "d": [1]}
+    assert config.differences(there, there) == []
+    assert config.differences(there, {"a": {"b": 1, "c": 3}, "e": 0}) == [
+        "a.c: 2 there, 3 asked for",
+        "d: [1] there, None asked for",
+        "e: None there, 0 asked for",
+    ]
+
+
+def test_a_resolved_config_survives_yaml(conf):
+    settings = config.load(conf, "soc").model_dump()
+    assert yaml.safe_load(yaml.safe_dump(settings)) == settings

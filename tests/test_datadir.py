@@ -1,0 +1,143 @@
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soctk import datadir
+from soctk.errors import SoctkError
+
+
+def test_what_is_written_is_read(tmp_path, corpus):
+    datadir.write(tmp_path / "again", corpus)
+    assert datadir.read(tmp_path / "again") == corpus
+
+
+def test_every_file_is_sorted_whatever_the_order_it_is_given_in(tmp_path, corpus):
+    backwards = {name: dict(reversed(list(getattr(corpus, name).items()))) for name in ("wav", "speaker", "fold")}
+    datadir.write(tmp_path / "again", dataclasses.replace(corpus, **backwards))
+    for file in ("wav.scp", "utt2spk", "spk2fold"):
+        lines = (tmp_path / "again" / file).read_text().splitlines()
+        assert lines == sorted(lines)
+    assert datadir.read(tmp_path / "again") == corpus
+
+
+def test_paths_keep_their_spaces_and_letters(tmp_path, corpus):
+    odd = tmp_path / "a  b" / "ü – 語.wav"
+    odd.parent.mkdir()
+    first = corpus.utterances[0]
+    odd.write_bytes(corpus.wav[first].read_bytes())
+    datadir.write(tmp_path / "again", dataclasses.replace(corpus, wav={**corpus.wav, first: odd}))
+    assert datadir.read(tmp_path / "again").wav[first] == odd
+
+
+def test_a_path_that_is_no_utf8_survives(tmp_path, corpus):
+    odd = tmp_path / b"latin-\xe9.wav".decode("utf-8", "surrogateescape")
+    first = corpus.utterances[0]
+    odd.write_bytes(corpus.wav[first].read_bytes())
+    datadir.write(tmp_path / "again", dataclasses.replace(corpus, wav={**corpus.wav, first: odd}))
+    assert datadir.read(tmp_path / "again").wav[first] == odd
+
+
+def edit(file, pattern, replacement):
+    """Return a function that edits a file of a data directory."""
+
+    def apply(path):
+        text = (path / file).read_text()
+        changed = re.sub(pattern, replacement, text, count=1, flags=re.MULTILINE)
+        assert changed != text
+        (path / file).write_text(changed)
+
+    return apply
+
+
+FAULTS = {
+    "a missing file": (lambda path: (path / "utt2emo").unlink(), "it lacks utt2emo"),
+    "an empty file": (lambda path: (path / "utt2spk").write_text(""), "utt2spk"),
+    "a line of one word": (edit("utt2emo", r"^(spk0-angry-0) angry", r"\1"), "utt2emo line 1: 'spk0-angry-0' is not a key"),
+    "an empty line": (edit("utt2spk", r"^spk1-", "\nspk1-"), "utt2spk line 7: '' is not a key"),
+    "lines out of order": (
+        edit("utt2emo", r"^(spk0-angry-0.*\n)(spk0-angry-1.*\n)", r"\2\1"),
+        "spk0-angry-0 comes after spk0-angry-1; sort with LC_ALL=C",
+    ),
+    "a line twice": (edit("utt2emo", r"^(spk0-angry-0.*\n)", r"\1\1"), "utt2emo line 2: spk0-angry-0 stands there twice"),
+    "an utterance too few": (
+        edit("utt2emo", r"^spk0-angry-0.*\n", ""),
+        "utt2emo: lacks 1 ids that wav.scp has, such as spk0-angry-0",
+    ),
+    "an utterance too many": (
+        edit("utt2dur", r"^spk0-calm-0.*", r"\g<0>\nspk0-calm-00 1.0"),
+        "wav.scp: lacks 1 ids that utt2dur has, such as spk0-calm-00",
+    ),
+    "an unknown emotion": (edit("utt2emo", "angry$", "cross"), "utt2emo: spk0-angry-0 is cross, which the file emotions"),
+    "a speaker without a fold": (edit("spk2fold", r"^spk5 .*\n", ""), "spk2fold: lacks 1 ids that utt2spk has"),
+    "a fold that is no number": (edit("spk2fold", r"^spk5 .*", "spk5 three"), "is not a key, a space and a whole number"),
+    "a hole in the folds": (edit("spk2fold", r"^spk5 3", "spk5 5"), "the folds are [1, 2, 3, 5], not 1, 2, ..."),
+    "an unknown sex": (edit("spk2gender", r"^spk0 m", "spk0 x"), "spk0 is 'x', neither m nor f"),
+    "a duration of nothing": (edit("utt2dur", r"^(spk0-angry-0) .*", r"\1 0"), "spk0-angry-0 lasts 0.0 s"),
+    "a recording that is not there": (edit("wav.scp", r"\.wav$", ".gone"), "spk0-angry-0 is not there: "),
+    "a command": (edit("wav.scp", r"^(spk0-angry-0) .*", r"\1 sox x.mp3 - |"), "commands are not run"),
+    "a speaker that does not prefix": (
+        edit("utt2spk", r"^(spk0-angry-0) spk0", r"\1 spk1"),
+        "spk0-angry-0 does not begin with its speaker spk1",
+    ),
+    "an emotion listed twice": (edit("emotions", "sad", "sad\nsad"), "emotions: sad stands there 2 times"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_told_with_its_place_and_a_remedy(tmp_path, corpus, fault):
+    break_it, message = FAULTS[fault]
+    break_it(tmp_path / "data")
+    with pytest.raises(SoctkError) as error:
+        datadir.read(tmp_path / "data")
+    assert message in str(error.value)
+    assert str(tmp_path / "data") in str(error.value)
+    assert str(error.value).endswith(datadir.REMEDY)
+
+
+def test_all_faults_are_told_at_once(tmp_path, corpus):
+    for fault in ("an unknown emotion", "an unknown sex", "a hole in the folds"):
+        FAULTS[fault][0](tmp_path / "data")
+    with pytest.raises(SoctkError, match=r"(?s)is cross.*neither m nor f.*the folds are"):
+        datadir.read(tmp_path / "data")
+
+
+def test_what_is_written_is_validated(tmp_path, corpus):
+    with pytest.raises(SoctkError, match="spk2gender: lacks 6 ids"):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, gender={"nobody": "m"}))
+
+
+def test_summary_counts(corpus):
+    assert datadir.summary(corpus) == (
+        "36 utterances, 0.00 h, 6 speakers, 3 folds; calm 12, angry 12, sad 12"
+    )
+
+
+def test_the_checksum_is_of_labels_and_folds_and_not_of_places(corpus):
+    moved = dataclasses.replace(corpus, wav=dict.fromkeys(corpus.wav, corpus.wav["spk0-sad-0"]))
+    relabelled = dataclasses.replace(corpus, emotion={**corpus.emotion, "spk0-sad-0": "calm"})
+    refolded = dataclasses.replace(corpus, fold={**corpus.fold, "spk0": 2})
+    assert moved.checksum() == corpus.checksum()
+    assert len({corpus.checksum(), relabelled.checksum(), refolded.checksum()}) == 3
+
+
+@given(st.dictionaries(st.text("abc019", min_size=1), st.integers(1, 6), min_size=1))
+def test_a_fold_table_is_the_inverse_of_its_folds(tmp_path_factory, folds):
+    path = tmp_path_factory.mktemp("folds") / "folds.yaml"
+    numbers = sorted(set(folds.values()))
+    rows = {k: [f"'{speaker}'" for speaker, fold in folds.items() if fold == k] for k in numbers}
+    path.write_text("".join(f"{k}: [{', '.join(speakers)}]\n" for k, speakers in rows.items()))
+    assert datadir.read_folds(path) == folds
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("1: [a, b]\n2: [b]\n", "b stands in folds 1 and 2"), ("one: [a]\n", "'one' is not a fold"), ("1: a\n", "'1' is not")],
+)
+def test_a_wrong_fold_table_is_one_message(tmp_path, content, message):
+    (tmp_path / "folds.yaml").write_text(content)
+    with pytest.raises(SoctkError) as error:
+        datadir.read_folds(tmp_path / "folds.yaml")
+    assert message in str(error.value)

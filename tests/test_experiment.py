@@ -1,0 +1,125 @@
+import json
+import signal
+import time
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import ROOT, run_python
+from safetensors.torch import load_file
+
+from soctk import config, extract, protocol
+from soctk.datadir import DataDir
+from soctk.errors import SoctkError
+from soctk.experiment import run
+from soctk.model import EmotionClassifier
+from soctk.store import FeatureStore
+from soctk.train import predict
+
+QUICK = ["train.epochs=4", "train.batch_size=8", "train.lr=1e-3"]
+
+
+@pytest.fixture
+def store(tmp_path, corpus) -> FeatureStore:
+    extract.extract(corpus, tmp_path / "feats", extract.Extraction("mfcc"))
+    return FeatureStore.open(tmp_path / "feats")
+
+
+def settings(pooling: str = "soc", *overrides: str) -> config.Config:
+    return config.load([ROOT / "conf"], pooling, overrides=[*QUICK, *overrides])
+
+
+def predictions(path) -> dict[str, bytes]:
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in sorted(path.rglob("predictions.tsv"))}
+
+
+@pytest.mark.parametrize("pooling", ["mean", "soc"])
+def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, pooling):
+    assert run(settings(pooling), corpus, store, tmp_path / "exp", [2], [7]) == 1
+    path = tmp_path / "exp" / "fold2" / "seed7"
+    assert sorted(file.name for file in path.iterdir()) == [
+        "config.yaml",
+        "model.safetensors",
+        "predictions.tsv",
+        "train.jsonl",
+    ]
+    split = protocol.split(corpus, 2, "soctk", 7)
+    table = pd.read_csv(path / "predictions.tsv", sep="\t")
+    assert list(table.columns) == ["utt", "spk", "ref", "hyp", *corpus.emotions]
+    assert table["utt"].tolist() == split.test
+    assert table["ref"].tolist() == [corpus.emotion[utt] for utt in split.test]
+    assert table["spk"].tolist() == [corpus.speaker[utt] for utt in split.test]
+    posteriors = table[list(corpus.emotions)]
+    assert posteriors.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert posteriors.idxmax(axis=1).tolist() == table["hyp"].tolist()
+
+    resolved = yaml.safe_load((path / "config.yaml").read_text())
+    assert (resolved["fold"], resolved["seed"], resolved["train"]["epochs"]) == (2, 7, 4)
+    assert resolved["features"]["upstream"] == "mfcc"
+    records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+
+    model = EmotionClassifier(39, 3, settings(pooling))
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    index = [corpus.utterances.index(utt) for utt in split.test]
+    again = predict(model, store.load(corpus.utterances), index).exp()
+    torch.testing.assert_close(again, torch.tensor(posteriors.to_numpy(), dtype=torch.float32), atol=1e-4, rtol=0)
+
+
+def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
+    assert run(settings(), corpus, store, tmp_path / "exp", [1, 2], [1]) == 2
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "exp").rglob("*.*")}
+    assert run(settings(), corpus, store, tmp_path / "exp", [1, 2], [1, 2]) == 2
+    assert {file: file.stat().st_mtime_ns for file in times} == times
+    assert run(settings(), corpus, store, tmp_path / "exp", [1, 2], [1, 2]) == 0
+
+
+def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(tmp_path, corpus, store):
+    for nj in (1, 2):
+        run(settings(), corpus, store, tmp_path / f"exp{nj}", [1, 2, 3], [1, 2], nj=nj)
+    one, two = predictions(tmp_path / "exp1"), predictions(tmp_path / "exp2")
+    assert len(one) == 6
+    assert one == two
+    assert one["fold1/seed1/predictions.tsv"] != one["fold1/seed2/predictions.tsv"]
+
+
+def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus, store):
+    run(settings(), corpus, store, tmp_path / "exp", [1], [1])
+    with pytest.raises(SoctkError) as error:
+        run(settings("soc", "train.lr=0.01"), corpus, store, tmp_path / "exp", [1], [1])
+    assert f"{tmp_path / 'exp' / 'fold1' / 'seed1'}: this run was made with other settings" in str(error.value)
+    assert "train.lr: 0.001 there, 0.01 asked for" in str(error.value)
+    assert "--tag" in str(error.value)
+
+
+def test_a_killed_run_is_done_anew_to_the_same_predictions(tmp_path, corpus, store):
+    process = run_python(
+        f"""
+from pathlib import Path
+from soctk import config, datadir
+from soctk.experiment import run
+from soctk.store import FeatureStore
+settings = config.load([Path({str(ROOT / "conf")!r})], "soc", overrides={QUICK!r})
+data, store = datadir.read(Path({str(tmp_path / "data")!r})), FeatureStore.open(Path({str(tmp_path / "feats")!r}))
+run(settings, data, store, Path({str(tmp_path / "killed")!r}), [1, 2, 3], [1, 2])
+"""
+    )
+    log = tmp_path / "killed" / "fold2" / "seed1.unfinished" / "train.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text()):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the process ended before it could be killed"
+    assert set(predictions(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
+    assert run(settings(), corpus, store, tmp_path / "killed", [1, 2, 3], [1, 2]) == 4
+    run(settings(), corpus, store, tmp_path / "undisturbed", [1, 2, 3], [1, 2])
+    assert predictions(tmp_path / "killed") == predictions(tmp_path / "undisturbed")
+    assert not list((tmp_path / "killed").rglob("*.unfinished"))
+
+
+def test_nothing_is_trained_where_an_option_is_wrong(tmp_path, corpus, store):
+    with pytest.raises(SoctkError, match="unknown option 'depth'"):
+        run(settings("soc", "pooling.depth=4"), corpus, store, tmp_path / "exp", [1], [1])
+    with pytest.raises(SoctkError, match="no fold 9"):
+        run(settings(), corpus, store, tmp_path / "exp", [1, 9], [1])
+    assert not (tmp_path / "exp").exists()

@@ -1,0 +1,76 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soctk.datadir import DataDir
+from soctk.errors import SoctkError
+from soctk.protocol import split
+
+
+def labelled(fold: dict[str, int], utterances_each: int = 4) -> DataDir:
+    """A corpus in memory alone: what the protocol looks at."""
+    speaker = {f"{spk}-{i}": spk for spk in sorted(fold) for i in range(utterances_each)}
+    constant = {"wav": "x.wav", "emotion": "calm", "seconds": 1.0}
+    columns = {name: dict.fromkeys(speaker, value) for name, value in constant.items()}
+    return DataDir(**columns, speaker=speaker, gender=dict.fromkeys(fold, "f"), fold=fold, emotions=("calm",))
+
+
+FOLDS = st.integers(3, 6).flatmap(
+    lambda count: st.lists(st.integers(1, count), min_size=count, max_size=12).map(
+        lambda more: {f"s{i:02}": fold for i, fold in enumerate([*range(1, count + 1), *more])}
+    )
+)
+
+
+def speakers(data: DataDir, utterances: list[str]) -> set[str]:
+    return {data.speaker[utt] for utt in utterances}
+
+
+@given(FOLDS)
+def test_no_speaker_serves_two_parts_and_each_serves_every_part_once(fold):
+    data = labelled(fold)
+    tested, validated = [], []
+    for k in data.folds:
+        parts = split(data, k, "soctk", seed=0)
+        groups = [speakers(data, part) for part in (parts.train, parts.valid, parts.test)]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == len(fold)
+        assert sorted(parts.train + parts.valid + parts.test) == data.utterances
+        tested += groups[2]
+        validated += groups[1]
+    assert sorted(tested) == sorted(validated) == sorted(fold)
+
+
+def test_fold_k_validates_on_the_next_and_the_last_on_the_first():
+    data = labelled({"a": 1, "b": 2, "c": 3})
+    chosen = [(k, speakers(data, split(data, k, "soctk", 0).valid)) for k in (1, 2, 3)]
+    assert chosen == [(1, {"b"}), (2, {"c"}), (3, {"a"})]
+
+
+@given(FOLDS, st.integers(0, 5))
+def test_emobox_draws_a_fifth_of_the_other_utterances(fold, seed):
+    data = labelled(fold)
+    for k in data.folds:
+        parts = split(data, k, "emobox", seed)
+        others = len(data.utterances) - len(parts.test)
+        assert parts.test == split(data, k, "soctk", seed).test
+        assert len(parts.valid) == -(-others // 5)
+        assert sorted(parts.train + parts.valid + parts.test) == data.utterances
+        assert parts == split(data, k, "emobox", seed)
+
+
+def test_emobox_draws_anew_for_another_seed():
+    data = labelled({"a": 1, "b": 2, "c": 3}, utterances_each=20)
+    assert split(data, 1, "emobox", 1).valid != split(data, 1, "emobox", 2).valid
+
+
+def test_a_fold_that_is_not_there_is_told():
+    with pytest.raises(SoctkError, match=r"--folds: no fold 4\nThe folds are \[1, 2, 3\]."):
+        split(labelled({"a": 1, "b": 2, "c": 3}), 4, "soctk", 0)
+
+
+def test_two_folds_are_too_few():
+    data = labelled({"a": 1, "b": 2, "c": 3})
+    with pytest.raises(SoctkError, match="2 folds are too few"):
+        split(dataclasses.replace(data, fold={"a": 1, "b": 2, "c": 2}), 1, "soctk", 0)

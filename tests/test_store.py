@@ -1,0 +1,106 @@
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soctk.errors import SoctkError
+from soctk.store import FeatureStore, Frames
+
+SETTINGS = {"upstream": "test", "layer": 3, "hidden_size": 4, "dtype": "float16", "versions": {"torch": "1"}}
+
+
+def frames_of(*lengths: int, dtype: torch.dtype = torch.float16) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {f"utt{i}": torch.randn(t, 4, generator=generator).to(dtype) for i, t in enumerate(lengths)}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A finished store of two shards, and what is in it."""
+    frames = frames_of(5, 2, 7)
+    store = FeatureStore.create(tmp_path / "store", SETTINGS)
+    store.write_shard({"utt0": frames["utt0"], "utt2": frames["utt2"]})
+    store.write_shard({"utt1": frames["utt1"]})
+    store.finish()
+    return tmp_path / "store", frames
+
+
+def test_what_is_written_is_read_in_any_order(stored):
+    path, frames = stored
+    for order in (["utt0", "utt1", "utt2"], ["utt2", "utt0"], ["utt1"]):
+        loaded = FeatureStore.open(path).load(order)
+        assert loaded.lengths == [len(frames[utt]) for utt in order]
+        assert loaded.block.dtype == torch.float16
+        torch.testing.assert_close(loaded.block, torch.cat([frames[utt] for utt in order]), rtol=0, atol=0)
+
+
+def test_the_index_is_a_table_that_a_person_can_read(stored):
+    path, _ = stored
+    header, *rows = [line.split("\t") for line in (path / "index.tsv").read_text().splitlines()]
+    assert header == ["utterance", "shard", "frames"]
+    assert [(utt, frames) for utt, _, frames in rows] == [("utt0", "5"), ("utt1", "2"), ("utt2", "7")]
+    assert all((path / shard).is_file() for _, shard, _ in rows)
+
+
+def test_files_are_readable_for_others_as_the_umask_has_it(stored, tmp_path):
+    (tmp_path / "plain").touch()
+    assert {file.stat().st_mode for file in stored[0].iterdir()} == {(tmp_path / "plain").stat().st_mode}
+
+
+def test_a_store_to_be_filled_knows_what_it_has(stored):
+    path, _ = stored
+    store = FeatureStore.create(path, SETTINGS)
+    assert [utt in store for utt in ("utt0", "utt1", "utt2", "utt3")] == [True, True, True, False]
+
+
+def test_other_settings_are_refused_and_the_difference_is_shown(stored):
+    path, _ = stored
+    with pytest.raises(SoctkError) as error:
+        FeatureStore.create(path, {**SETTINGS, "layer": 2, "dtype": "float32"})
+    assert "made with other settings" in str(error.value)
+    assert "layer: 3 there, 2 asked for" in str(error.value)
+    assert "dtype: float16 there, float32 asked for" in str(error.value)
+
+
+def test_other_versions_are_recorded_and_not_refused(stored):
+    path, _ = stored
+    FeatureStore.create(path, {**SETTINGS, "versions": {"torch": "2"}})
+    assert json.loads((path / "store.json").read_text())["versions"] == {"torch": "1"}
+
+
+def test_an_unfinished_store_is_not_opened(tmp_path):
+    with pytest.raises(SoctkError, match="no feature store"):
+        FeatureStore.open(tmp_path)
+    FeatureStore.create(tmp_path, SETTINGS).write_shard(frames_of(3))
+    with pytest.raises(SoctkError, match=r"the extraction has not finished\nRun the recipe's stage 1"):
+        FeatureStore.open(tmp_path)
+
+
+def test_missing_utterances_are_counted(stored):
+    with pytest.raises(SoctkError, match="2 of 3 utterances have no features, such as uttX"):
+        FeatureStore.open(stored[0]).load(["utt0", "uttX", "uttY"])
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut"])
+def test_a_damaged_shard_is_told(stored, damage):
+    path, _ = stored
+    shard = sorted(path.glob("shard-*"))[0]
+    shard.unlink() if damage == "removed" else shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(SoctkError) as error:
+        FeatureStore.open(path).load(["utt0", "utt1", "utt2"])
+    assert str(error.value).startswith(f"{shard}: missing or damaged")
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.data())
+def test_a_batch_is_each_utterance_followed_by_zeros(lengths, data):
+    tensors = list(frames_of(*lengths).values())
+    frames = Frames(torch.cat(tensors), lengths)
+    indices = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=5))
+    batch, batch_lengths = frames.batch(indices)
+    assert batch.dtype == torch.float32
+    assert batch_lengths.tolist() == [lengths[i] for i in indices]
+    for row, i in zip(batch, indices, strict=True):
+        torch.testing.assert_close(row[: lengths[i]], tensors[i].float(), rtol=0, atol=0)
+        assert not row[lengths[i] :].any()

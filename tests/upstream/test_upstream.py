@@ -1,0 +1,18 @@
+import pytest
+
+from soctk import upstream
+from soctk.errors import SoctkError
+
+
+class FourLayers:
+    name, num_layers = "four", 4
+
+
+def test_layers_are_counted_from_the_input_of_the_first():
+    assert [upstream.layer_index(FourLayers, layer) for layer in (0, 3, "last")] == [0, 3, 3]
+
+
+@pytest.mark.parametrize("layer", [4, -1])
+def test_a_layer_that_is_not_there_is_told(layer):
+    with pytest.raises(SoctkError, match=rf"four has no layer {layer}\nChoose 0 \(the input .*\) to 3, or last."):
+        upstream.layer_index(FourLayers, layer)
