@@ -5,6 +5,8 @@ import os
 import urllib.error
 import urllib.request
 import zipfile
+from http import HTTPStatus
+from http.client import HTTPResponse
 from pathlib import Path
 
 import click
@@ -30,19 +32,12 @@ def download(url: str, path: Path, md5: str) -> None:
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"})
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
-            resumed = response.status == 206
-            size = int(response.headers["Content-Length"]) + (done if resumed else 0)
-            with (
-                part.open("ab" if resumed else "wb") as file,
-                tqdm(total=size, initial=file.tell(), desc=path.name, unit="B", unit_scale=True, disable=None) as progress,
-            ):
-                while chunk := response.read(1 << 20):
-                    progress.update(file.write(chunk))
+            _append(response, part, done if response.status == HTTPStatus.PARTIAL_CONTENT else 0)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: nothing is left to send, the part is all there
-            raise _unreachable(url, error) from error
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # that is: the part is all there
+            raise _not_downloaded(url, str(error)) from error
     except OSError as error:
-        raise _unreachable(url, error) from error
+        raise _not_downloaded(url, str(getattr(error, "reason", error))) from error
     with part.open("rb") as content:
         found = hashlib.file_digest(content, "md5").hexdigest()
     if found != md5:
@@ -55,9 +50,21 @@ def download(url: str, path: Path, md5: str) -> None:
     os.replace(part, path)
 
 
-def _unreachable(url: str, error: OSError) -> SoctkError:
+def _append(response: HTTPResponse, part: Path, done: int) -> None:
+    size = done + int(response.headers["Content-Length"])
+    with (
+        part.open("ab" if done else "wb") as file,
+        tqdm(total=size, initial=done, desc=part.stem, unit="B", unit_scale=True, disable=None) as progress,
+    ):
+        while chunk := response.read(1 << 20):
+            progress.update(file.write(chunk))
+        if file.tell() < size:
+            raise ConnectionError(f"the connection broke off at {file.tell()} of {size} bytes")
+
+
+def _not_downloaded(url: str, reason: str) -> SoctkError:
     return SoctkError(
-        f"cannot be downloaded ({getattr(error, 'reason', error)})",
+        f"cannot be downloaded ({reason})",
         remedy="Run stage 0 again where there is a network (it goes on where it stopped), or give the corpus: "
         "--corpus DIR, with Audio_Speech_Actors_01-24 or its parent.",
         where=url,

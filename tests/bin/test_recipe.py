@@ -1,0 +1,109 @@
+"""bin/recipe.sh, on a recipe of three lines that prints what it got."""
+
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+RECIPE = f"""#!/usr/bin/env bash
+set -euo pipefail
+# Options
+stage=0           # first stage to run
+stop_stage=3      # last stage to run
+corpus=""         # DIR of the corpus
+upstream=fbank    # the upstream
+layer=last        # its layer
+pooling=soc       # the pooling
+tag=""            # of the experiment
+expdir=exp        # DIR for experiments
+# End of options
+. "{ROOT}/bin/recipe.sh"
+for n in 0 1 2 3; do if run_stage "$n" "the work"; then :; fi; done
+echo "corpus=$corpus upstream=$upstream expdir=$expdir feats=$feats experiment=$experiment"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "run.sh"
+    path.write_text(RECIPE)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["bash", path, *arguments], cwd=tmp_path, capture_output=True, text=True)
+
+    return run
+
+
+def stages(result) -> list[int]:
+    return [int(line.split("Stage ")[1][0]) for line in result.stdout.splitlines() if "Stage " in line]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], [0, 1, 2, 3]),
+        (["--stage", "2"], [2, 3]),
+        (["--stage", "1", "--stop-stage", "2"], [1, 2]),
+        (["--stop_stage", "0"], [0]),
+        (["--stage=1", "--stop-stage=1"], [1]),
+        (["--stage", "3", "--stop-stage", "2"], []),
+    ],
+)
+def test_stages(recipe, arguments, expected):
+    result = recipe(*arguments)
+    assert result.returncode == 0
+    assert stages(result) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--poolin", "mean"], "unknown option '--poolin'"),
+        (["--PATH", "x"], "unknown option '--PATH'"),
+        (["--name", "x"], "unknown option '--name'"),
+        (["mean"], "'mean' is not an option"),
+        (["--pooling"], "--pooling needs a value"),
+        (["--stage", "4"], "stages are 0, 1, 2 and 3"),
+        (["--stage", "one"], "stages are 0, 1, 2 and 3"),
+    ],
+)
+def test_wrong_options_die_with_the_list_of_those_there_are(recipe, arguments, message):
+    result = recipe(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"run.sh: {message}\nUsage: run.sh")
+    for option in ("--stage", "--stop-stage", "--corpus", "--pooling"):
+        assert f"  {option} " in result.stderr
+
+
+def test_help_shows_what_each_option_is_and_its_default(recipe):
+    result = recipe("--help", "--stage", "9")
+    assert result.returncode == 0
+    assert "  --stop-stage   last stage to run (default: 3)\n" in result.stdout
+    assert "  --corpus       DIR of the corpus (default: none)\n" in result.stdout
+
+
+def test_a_value_may_hold_anything_and_is_not_evaluated(recipe, tmp_path):
+    result = recipe("--tag", "a b; $(touch evil) `touch evil` = --x")
+    assert "experiment=exp/fbank-soc-a b; $(touch evil) `touch evil` = --x" in result.stdout
+    assert not (tmp_path / "evil").exists()
+
+
+def test_relative_paths_are_the_callers(recipe, tmp_path):
+    (tmp_path / "my encoder").mkdir()
+    result = recipe("--corpus", "some/corpus", "--upstream", "my encoder", "--expdir=out")
+    assert f"corpus={tmp_path}/some/corpus upstream={tmp_path}/my encoder expdir={tmp_path}/out" in result.stdout
+    assert f"feats=feats/my encoder experiment={tmp_path}/out/my encoder-soc\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "feats=feats/fbank experiment=exp/fbank-soc"),
+        (["--layer", "4", "--tag", "try"], "feats=feats/fbank-layer4 experiment=exp/fbank-layer4-soc-try"),
+        (["--upstream", "facebook/hubert-base-ls960"], "upstream=facebook/hubert-base-ls960 "),
+        (["--upstream", "facebook/hubert-base-ls960"], "feats=feats/hubert-base-ls960 experiment=exp/hubert-base-ls960-soc"),
+    ],
+)
+def test_names_of_stores_and_experiments(recipe, arguments, expected):
+    assert expected in recipe(*arguments).stdout

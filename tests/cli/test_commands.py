@@ -1,0 +1,108 @@
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT, run_python
+
+COMMANDS = {entry.name: entry for entry in entry_points(group="console_scripts") if entry.name.startswith("soctk-")}
+CONF = str(ROOT / "conf")
+
+
+def invoke(command: str, *arguments: object):
+    return CliRunner().invoke(COMMANDS[command].load(), [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_option_and_its_default(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    for parameter in COMMANDS[command].load().params:
+        name = parameter.human_readable_name if parameter.param_type_name == "argument" else parameter.opts[0]
+        assert name in result.output
+        default = parameter.default
+        if isinstance(default, (str, int)) and default != "":
+            assert f"[default: {default}" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_wrong_usage_exits_with_2(command):
+    assert invoke(command, "--no-such-option").exit_code == 2
+    assert invoke(command).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--layer", "first"], ["--layer", "-1"], ["--nj", "0"], ["--dtype", "int8"]])
+def test_options_of_extract_are_checked(arguments):
+    assert invoke("soctk-extract", "data", "feats", "--upstream", "fbank", *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--folds", "one"], ["--seeds", "1.5"], ["--protocol", "none"]])
+def test_options_of_train_are_checked(arguments):
+    assert invoke("soctk-train", "d", "f", "e", "--pooling", "mean", "--conf", CONF, *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("soctk-validate", ["nowhere"]),
+        ("soctk-extract", ["nowhere", "feats", "--upstream", "fbank"]),
+        ("soctk-train", ["nowhere", "feats", "exp", "--pooling", "mean", "--conf", CONF]),
+        ("soctk-score", ["nowhere"]),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(command, *arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: nowhere: ")
+    assert "Traceback" not in result.output
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = invoke("soctk-extract", tmp_path / "data", tmp_path / "feats", "--upstream", "fbank", "--device", "cuda")
+    assert result.exit_code == 1
+    assert result.output == "Error: --device cuda: no GPU that torch can use\nUse --device cpu or --device auto.\n"
+
+
+def test_from_a_data_directory_to_a_table(tmp_path, corpus):
+    data, feats, exp = tmp_path / "data", tmp_path / "feats", tmp_path / "exp"
+    result = invoke("soctk-validate", data)
+    assert result.output.startswith(f"{data}: 36 utterances")
+    result = invoke("soctk-extract", data, feats, "--upstream", "mfcc")
+    assert result.output.endswith(f"{feats}: 36 utterances, 36 of them extracted now\n")
+    train = ["soctk-train", data, feats, exp / "mfcc-mean", "--pooling", "mean", "--conf", CONF, "--set", "train.epochs=3"]
+    result = invoke(*train, "--seeds", "1 2", "--nj", 2)
+    assert result.output.endswith(f"{exp / 'mfcc-mean'}: 3 folds x 2 seeds, 6 of 6 trained now\n")
+    assert invoke(*train, "--seeds", "1 2").output.endswith("0 of 6 trained now\n")
+    result = invoke("soctk-score", exp)
+    assert result.exit_code == 0
+    assert "mean ± sd over folds" in result.output
+    assert (exp / "RESULTS.md").is_file()
+
+
+@pytest.mark.parametrize("command", ["soctk-score", "soctk-validate"])
+def test_light_commands_never_import_the_heavy_packages(command, tmp_path, corpus):
+    """A whole run of the command, in a process of its own."""
+    (tmp_path / "exp" / "m" / "fold1" / "seed1").mkdir(parents=True)
+    predictions = "utt\tspk\tref\thyp\ta\nu1\ts\ta\ta\t1\n"
+    (tmp_path / "exp" / "m" / "fold1" / "seed1" / "predictions.tsv").write_text(predictions)
+    entry = COMMANDS[command]
+    argument = tmp_path / ("exp" if command == "soctk-score" else "data")
+    code = f"""
+import sys
+from {entry.module} import main
+main([{str(argument)!r}], standalone_mode=False)
+print("HEAVY", {{"torch", "torchaudio", "s3prl", "transformers"}} & sys.modules.keys())
+"""
+    process = run_python(code, stdout=subprocess.PIPE)
+    assert "HEAVY set()" in process.communicate()[0]
+
+
+def test_a_wrong_option_is_answered_without_importing_the_heavy_packages():
+    for command in COMMANDS.values():
+        code = f"import sys, {command.module}; print(sys.modules.keys() & {{'torch', 'pandas', 'sklearn', 'pydantic'}})"
+        assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"

@@ -1,0 +1,223 @@
+"""Stage 0 of egs/ravdess: on a made-up copy of the corpus, and on the real one where it is present."""
+
+import csv
+import gzip
+import hashlib
+import subprocess
+import sys
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT
+
+from soctk import datadir
+
+RECIPE = ROOT / "egs" / "ravdess"
+FOLDER = "Audio_Speech_Actors_01-24"
+
+
+def call(script: str, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, RECIPE / "local" / script, *map(str, arguments)]
+    return subprocess.run(command, cwd=RECIPE, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory) -> Path:
+    """1,440 files of a tenth of a second, each different, named as the publisher names them."""
+    root = tmp_path_factory.mktemp("ravdess")
+    generator = np.random.default_rng(0)
+    for actor in range(1, 25):
+        folder = root / FOLDER / f"Actor_{actor:02}"
+        folder.mkdir(parents=True)
+        for emotion in range(1, 9):
+            for intensity in (1, 2)[: 1 if emotion == 1 else 2]:
+                for statement in (1, 2):
+                    for repetition in (1, 2):
+                        name = f"03-01-{emotion:02}-{intensity:02}-{statement:02}-{repetition:02}-{actor:02}.wav"
+                        soundfile.write(folder / name, generator.normal(0, 0.1, 800), 8000)
+    return root
+
+
+@pytest.fixture
+def copy(made_up, tmp_path) -> Path:
+    """A copy to be spoilt, of hard links."""
+    for file in made_up.rglob("*.wav"):
+        target = tmp_path / "copy" / file.relative_to(made_up)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(file)
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize("folder", ["", FOLDER])
+def test_the_folder_or_its_parent_gives_the_whole_corpus(made_up, tmp_path, folder):
+    result = call("prepare.py", made_up / folder, tmp_path / "data")
+    assert (result.returncode, result.stdout) == (0, "")
+    data = datadir.read(tmp_path / "data")
+    assert datadir.summary(data) == (
+        "1440 utterances, 0.04 h, 24 speakers, 6 folds; Neutral 96, Calm 192, Happy 192, Sad 192, Angry 192, "
+        "Fearful 192, Disgust 192, Surprised 192"
+    )
+    assert data.emotion["actor02-03-01-06-01-02-01-02"] == "Fearful"
+    assert (data.gender["actor01"], data.gender["actor02"]) == ("m", "f")
+
+
+def test_files_that_a_copy_holds_twice_are_taken_once(copy, made_up, tmp_path):
+    again = copy / FOLDER / FOLDER
+    for file in (made_up / FOLDER).rglob("*.wav"):
+        target = again / file.relative_to(made_up / FOLDER)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(file)
+    result = call("prepare.py", copy, tmp_path / "data")
+    assert result.returncode == 0
+    assert result.stdout == f"{copy} holds 1440 files more than once; the first of each is taken\n"
+    assert len(datadir.read(tmp_path / "data").wav) == 1440
+
+
+def test_files_of_one_name_and_different_content_are_refused(copy, tmp_path):
+    other = copy / "other" / "03-01-05-01-01-01-09.wav"
+    other.parent.mkdir()
+    soundfile.write(other, np.full(800, 0.5), 8000)
+    result = call("prepare.py", copy, tmp_path / "data")
+    assert result.returncode == 1
+    assert "files of the same name and different content\n  03-01-05-01-01-01-09\n" in result.stderr
+
+
+def test_missing_files_are_named(copy, tmp_path):
+    names = ["03-01-05-01-01-01-09", "03-01-08-02-02-02-24"]
+    for name in names:
+        (copy / FOLDER / f"Actor_{name[-2:]}" / f"{name}.wav").unlink()
+    result = call("prepare.py", copy, tmp_path / "data")
+    assert result.returncode == 1
+    assert f"{copy}: 2 of the 1440 recordings are missing\n  {names[0]}\n  {names[1]}\nGet {FOLDER}.zip" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_stereo_files_and_repeated_recordings_are_told(copy, tmp_path):
+    folder = copy / FOLDER / "Actor_07"
+    stereo, first, second = (folder / f"03-01-0{e}-01-01-01-07.wav" for e in (2, 3, 4))
+    for path in (stereo, second):
+        path.unlink()
+    soundfile.write(stereo, np.random.default_rng(1).normal(0, 0.1, (800, 2)), 8000)
+    second.hardlink_to(first)
+    result = call("prepare.py", copy, tmp_path / "data")
+    assert result.returncode == 0
+    assert "1 files are stereo; their first channel is taken, as EmoBox does\n  actor07-03-01-02-01-01-01-07\n" in result.stdout
+    assert "the same recording under 2 names, all kept: actor07-03-01-03-01-01-01-07, actor07-03-01-04" in result.stdout
+
+
+def test_folds_and_labels_are_emoboxs(made_up, tmp_path, shared):
+    call("prepare.py", made_up, tmp_path / "data")
+    data = datadir.read(tmp_path / "data")
+    with gzip.open(shared / "emobox" / "ravdess_utterances.tsv.gz", "rt") as lines:
+        rows = {row[0].removeprefix("ravdess-"): row for row in csv.reader(lines, delimiter="\t")}
+    assert {utt.partition("-")[2] for utt in data.wav} == rows.keys()
+    for utt, speaker in data.speaker.items():
+        _, fold, emotion, *_ = rows[utt.partition("-")[2]]
+        assert (str(data.fold[speaker]), data.emotion[utt]) == (fold, emotion)
+
+
+def test_the_real_corpus_has_its_known_peculiarities(tmp_path, shared):
+    restore = shared / "corpora" / "restore_ravdess.py"
+    subprocess.run([sys.executable, restore, tmp_path / "corpus"], check=True, capture_output=True)
+    result = call("prepare.py", tmp_path / "corpus", tmp_path / "data")
+    stereo = ["01-03-01-02-01-01-02-01", "01-03-01-08-01-02-02-01", "05-03-01-02-01-02-02-05"]
+    stereo += ["20-03-01-03-01-02-01-20", "20-03-01-06-01-01-02-20"]
+    assert result.stdout.splitlines() == [
+        "5 files are stereo; their first channel is taken, as EmoBox does",
+        *(f"  actor{name}" for name in stereo),
+        "Warning: the same recording under 2 names, all kept: actor07-03-01-03-01-02-01-07, actor07-03-01-03-01-02-02-07",
+    ]
+    data = datadir.read(tmp_path / "data")
+    with gzip.open(shared / "emobox" / "ravdess_utterances.tsv.gz", "rt") as lines:
+        samples = {row[0].removeprefix("ravdess-"): float(row[3]) for row in csv.reader(lines, delimiter="\t")}
+    for utt, seconds in data.seconds.items():
+        assert round(seconds * 48000) == pytest.approx(samples[utt.partition("-")[2]], abs=3)
+
+
+class ZipServer(BaseHTTPRequestHandler):
+    """Serves one zip with ranges; `stop_after` bytes of the next answer it hangs up."""
+
+    content = b""
+    stop_after: int | None = None
+    ranges: tuple = ()
+
+    def do_GET(self):
+        cls = type(self)
+        start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        cls.ranges += (start,)
+        if start >= len(self.content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        stop, cls.stop_after = self.stop_after, None
+        self.wfile.write(self.content[start : None if stop is None else start + stop])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    archive = tmp_path / "corpus.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("Actor_01/03-01-01-01-01-01-01.wav", np.random.default_rng(0).bytes(100_000))
+    handler = type("Handler", (ZipServer,), {"content": archive.read_bytes()})
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield handler, f"http://127.0.0.1:{httpd.server_port}/{FOLDER}.zip"
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def download(directory: Path, handler, url: str, md5: str | None = None) -> subprocess.CompletedProcess:
+    return call("download.py", directory, "--url", url, "--md5", md5 or hashlib.md5(handler.content).hexdigest())
+
+
+def test_the_corpus_is_downloaded_and_unpacked_once(tmp_path, server):
+    handler, url = server
+    for _ in range(2):
+        assert download(tmp_path / "down", handler, url).returncode == 0
+    assert (tmp_path / "down" / FOLDER / "Actor_01" / "03-01-01-01-01-01-01.wav").stat().st_size == 100_000
+    assert handler.ranges == (0,)
+
+
+def test_a_download_that_breaks_off_is_told_and_resumed(tmp_path, server):
+    handler, url = server
+    handler.stop_after = 30_000
+    result = download(tmp_path / "down", handler, url)
+    assert result.returncode == 1
+    assert f"broke off at 30000 of {len(handler.content)} bytes" in result.stderr
+    assert "--corpus DIR" in result.stderr
+    assert download(tmp_path / "down", handler, url).returncode == 0
+    assert handler.ranges == (0, 30_000)
+    assert (tmp_path / "down" / FOLDER / "Actor_01").is_dir()
+
+
+def test_a_part_that_is_whole_is_not_asked_for_again(tmp_path, server):
+    handler, url = server
+    (tmp_path / "down").mkdir()
+    (tmp_path / "down" / f"{FOLDER}.zip.part").write_bytes(handler.content)
+    assert download(tmp_path / "down", handler, url).returncode == 0
+    assert (tmp_path / "down" / FOLDER / "Actor_01").is_dir()
+
+
+def test_a_wrong_checksum_is_told_and_nothing_is_kept(tmp_path, server):
+    handler, url = server
+    result = download(tmp_path / "down", handler, url, md5="0" * 32)
+    assert result.returncode == 1
+    assert f"not {'0' * 32}; it was removed" in result.stderr
+    assert list((tmp_path / "down").iterdir()) == []
+
+
+def test_without_a_network_the_option_is_named(tmp_path):
+    result = download(tmp_path / "down", ZipServer, "http://127.0.0.1:9/nothing.zip")
+    assert result.returncode == 1
+    assert "cannot be downloaded (" in result.stderr
+    assert "or give the corpus: --corpus DIR" in result.stderr
