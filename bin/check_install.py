@@ -46,7 +46,7 @@ def run_espeak() -> None:
 
     import espeakng_loader
 
-    ctypes.CDLL(espeakng_loader.get_library_path()).espeak_Initialize
+    assert ctypes.CDLL(espeakng_loader.get_library_path()).espeak_Initialize
 
 
 def run_commands() -> None:

@@ -60,16 +60,18 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
         utterance id -> AudioInfo, in the order given.
 
     Raises:
-        SoctkError: any file is missing, unreadable, empty, shorter than MIN_SECONDS, or holds NaN or infinite samples.
+        SoctkError: some are missing, unreadable, empty, shorter than MIN_SECONDS, or hold NaN or infinite samples.
     """
     with ThreadPoolExecutor() as pool:
-        progress = tqdm(pool.map(_inspect, recordings.values()), "check audio", len(recordings), unit="file", disable=None)
+        progress = tqdm(
+            pool.map(_inspect, recordings.values()), "check audio", len(recordings), unit="file", disable=None
+        )
         results = dict(zip(recordings, progress, strict=True))
     bad = [f"{utt} {recordings[utt]}: {result}" for utt, result in results.items() if isinstance(result, ValueError)]
     if bad:
         raise SoctkError(
             f"{len(bad)} of {len(recordings)} recordings cannot be used\n{listing(bad)}",
-            remedy="Replace these files, or take them out of the corpus and prepare the data directory again (stage 0).",
+            remedy="Replace these files, or take them out of the corpus and prepare the data again (stage 0).",
         )
     return results
 
@@ -88,7 +90,7 @@ def _inspect(path: Path) -> AudioInfo | ValueError:
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int, int]:
-    """Return the first channel (samples,), rate and channel count; raise ValueError saying what is wrong with the file."""
+    """Return the first channel (samples,), rate and channel count; or raise a ValueError that says what is wrong."""
     if not path.is_file():
         raise ValueError("no such file" if not path.exists() else "not a file")
     try:

@@ -52,9 +52,7 @@ class Config(_Section):
     train: TrainConfig
 
 
-def load(
-    layers: Sequence[Path], pooling: str, protocol: Protocol = "soctk", overrides: Iterable[str] = ()
-) -> Config:
+def load(layers: Sequence[Path], pooling: str, protocol: Protocol = "soctk", overrides: Iterable[str] = ()) -> Config:
     """Merge the conf/ directories in `layers`, a later one over an earlier one, and then `overrides`.
 
     Each layer may hold `train.yaml`, `head.yaml` and `pooling/NAME.yaml`; what a layer leaves out is inherited.

@@ -14,5 +14,7 @@ def resolve(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise SoctkError("no GPU that torch can use", remedy="Use --device cpu or --device auto.", where="--device cuda")
+        raise SoctkError(
+            "no GPU that torch can use", remedy="Use --device cpu or --device auto.", where="--device cuda"
+        )
     return device

@@ -146,4 +146,6 @@ def _predictions(data: DataDir, utterances: list[str], log_posteriors: torch.Ten
         "hyp": [data.emotions[i] for i in best],
     }
     posteriors = log_posteriors.exp().cpu().T.tolist()
-    return pd.DataFrame(columns | {e: [f"{p:.6f}" for p in ps] for e, ps in zip(data.emotions, posteriors, strict=True)})
+    return pd.DataFrame(
+        columns | {e: [f"{p:.6f}" for p in ps] for e, ps in zip(data.emotions, posteriors, strict=True)}
+    )

@@ -38,8 +38,8 @@ class SOC(nn.Module):
 
     Z = X W'; C = cov(Z) over time; C <- C/(tr C + eps) + eps I; the upper triangle of log C.
 
-    An utterance of one frame, or of constant frames, has C = 0: its descriptor is that of log(eps) I, and all gradients
-    are finite.
+    An utterance of one frame, or of constant frames, has C = 0: its descriptor is that of log(eps) I, and all
+    gradients are finite.
 
     Args:
         input_size: D.
@@ -57,7 +57,7 @@ class SOC(nn.Module):
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return `(B, d(d+1)/2)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
-        # In double precision: the float32 rounding of C, 1e-7, is 1% of an eigenvalue near eps, and differs with the batch.
+        # In double precision: float32 rounds C by 1e-7, 1% of an eigenvalue near eps, and not alike in every batch.
         covariance = spd.covariance(self.projection(frames).double(), lengths)
         logarithm = spd.matrix_log(spd.trace_normalise(covariance, self.eps))
         return spd.upper_triangle(logarithm).to(frames.dtype)

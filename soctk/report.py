@@ -19,7 +19,7 @@ HEADERS = ("WA", "UA", "macro-F1")
 
 
 def tables(experiments: Sequence[Experiment], style: str = "simple") -> str:
-    """Return a table of all experiments, and one of each experiment with a row a fold; `style` is one of tabulate's."""
+    """Return a table of all experiments, and one of each with a row a fold; `style` is a table format of tabulate."""
     return "\n\n".join([_overview(experiments, style), *(_folds(experiment, style) for experiment in experiments)])
 
 
@@ -51,7 +51,9 @@ def _folds(experiment: Experiment, style: str) -> str:
     rows.append(("mean ± sd over folds", int(experiment.folds["utterances"].sum()), *over_folds))
     if len(experiment.seeds) > 1:
         rows.append(("mean ± sd over seeds", "", *(_plus_minus(s) for s in experiment.over_seeds().values())))
-    table = tabulate(rows, ("fold", "utterances", *HEADERS), style, colalign=("left", *["right"] * 4), disable_numparse=True)
+    table = tabulate(
+        rows, ("fold", "utterances", *HEADERS), style, colalign=("left", *["right"] * 4), disable_numparse=True
+    )
     return f"{heading}\n\nProtocol {experiment.protocol}, seeds {seeds}.\n\n{table}"
 
 
@@ -64,9 +66,9 @@ def _heading(exp: Path, experiments: Sequence[Experiment]) -> str:
             f"Written by `soctk-score {exp.name}` on {date.today()}: soctk {version('soctk')} at {_commit()}, "
             f"Python {platform.python_version()}, torch {version('torch')}.",
             "",
-            "WA is accuracy over utterances, UA the mean of the class recalls, macro-F1 the mean of the class F1 scores, all "
-            "in %. A fold's value is the mean over seeds; the best epoch is chosen on validation, and the test set is scored "
-            "once. ± is the sample standard deviation.",
+            "WA is accuracy over utterances, UA the mean of the class recalls, macro-F1 the mean of the class F1 "
+            "scores, all in %. A fold's value is the mean over seeds; the best epoch is chosen on validation, and the "
+            "test set is scored once. ± is the sample standard deviation.",
             "",
             *(f"- Protocol `{name}`: {description}." for name, description in protocols.items()),
         ]

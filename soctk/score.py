@@ -76,8 +76,8 @@ def score(exp: Path) -> list[Experiment]:
     """Score every `EXPERIMENT/foldK/seedS/predictions.tsv` below `exp`, at any depth.
 
     Raises:
-        SoctkError: there is none, one is malformed, the seeds of an experiment cover different folds, or an utterance is
-            tested in two folds.
+        SoctkError: there is none, one is malformed, the seeds of an experiment cover different folds, or an utterance
+            is tested in two folds.
     """
     runs: dict[Path, dict[tuple[int, int], Path]] = {}
     for path in sorted(exp.rglob("predictions.tsv")):
@@ -86,7 +86,9 @@ def score(exp: Path) -> list[Experiment]:
             runs.setdefault(path.parents[2], {})[int(match[1]), int(match[2])] = path
     if not runs:
         raise SoctkError(
-            "no EXPERIMENT/foldK/seedS/predictions.tsv below it", remedy="Train first (stage 2, soctk-train).", where=exp
+            "no EXPERIMENT/foldK/seedS/predictions.tsv below it",
+            remedy="Train first (stage 2, soctk-train).",
+            where=exp,
         )
     return [_score_experiment(path, exp, files) for path, files in runs.items()]
 
@@ -109,7 +111,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise SoctkError(f"no posterior column for {', '.join(sorted(unknown))}", remedy=remedy, where=path)
     twice = table["utt"][table["utt"].duplicated()]
     if len(twice):
-        raise SoctkError(f"{len(twice)} utterances stand there twice, such as {twice.iloc[0]}", remedy=remedy, where=path)
+        raise SoctkError(
+            f"{len(twice)} utterances stand there twice, such as {twice.iloc[0]}", remedy=remedy, where=path
+        )
     return table
 
 
@@ -117,7 +121,8 @@ def _score_experiment(path: Path, exp: Path, files: Mapping[tuple[int, int], Pat
     tables = {run: read_predictions(file) for run, file in files.items()}
     _check_runs_fit_together(path, tables)
     runs = [
-        {"fold": fold, "seed": seed, "utterances": len(table), **metrics(table)} for (fold, seed), table in tables.items()
+        {"fold": fold, "seed": seed, "utterances": len(table), **metrics(table)}
+        for (fold, seed), table in tables.items()
     ]
     config = next(iter(files.values())).with_name("config.yaml")
     protocol = read_yaml(config).get("protocol", "unknown") if config.exists() else "unknown"

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,9 @@ class Frames:
     block: torch.Tensor
     lengths: list[int]
 
-    def __post_init__(self):
-        object.__setattr__(self, "_utterances", self.block.split(self.lengths))
+    @cached_property
+    def _utterances(self) -> tuple[torch.Tensor, ...]:
+        return self.block.split(self.lengths)
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return float32 frames `(B, T, D)`, zero beyond each utterance's end, and lengths `(B,)` in frames."""
@@ -49,9 +52,9 @@ class Frames:
 class FeatureStore:
     """A directory with the frames of a corpus from one upstream under one set of settings.
 
-    Shards `shard-*.safetensors` hold one tensor `(T, D)` an utterance; `index.tsv` (utterance, shard, frames) is written
-    when all utterances are there; `store.json` holds the settings. Each file appears whole or not at all, so that a
-    store can be filled by several processes, killed at any moment, and filled further.
+    Shards `shard-*.safetensors` hold one tensor `(T, D)` an utterance; `index.tsv` (utterance, shard, frames) is
+    written when all utterances are there; `store.json` holds the settings. Each file appears whole or not at all, so
+    that a store can be filled by several processes, killed at any moment, and filled further.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]):
@@ -106,7 +109,7 @@ class FeatureStore:
         return utterance in self._shards
 
     def write_shard(self, frames: Mapping[str, torch.Tensor]) -> None:
-        """Add utterances `(T, D)` as one shard; its name is a checksum of their ids, so parallel writers never clash."""
+        """Add utterances `(T, D)` as one shard, named after a checksum of their ids: parallel writers never clash."""
         name = hashlib.sha256("\n".join(sorted(frames)).encode()).hexdigest()[:16]
         shard = self.path / f"shard-{name}.safetensors"
         with atomic(shard) as temporary:
@@ -142,23 +145,17 @@ class FeatureStore:
         return Frames(torch.cat(ordered), [len(tensor) for tensor in ordered])
 
 
-class _opened:
-    """A shard opened to read, its faults told as one message."""
-
-    def __init__(self, shard: Path):
-        self._shard = shard
-
-    def __enter__(self):
-        try:
-            self._content = safe_open(self._shard, framework="pt")
-        except (OSError, SafetensorError) as error:
-            raise SoctkError(
-                f"missing or damaged ({error})", remedy=f"Remove it if it is there. {_FINISH}", where=self._shard
-            ) from error
-        return self._content.__enter__()
-
-    def __exit__(self, *exception):
-        return self._content.__exit__(*exception)
+@contextmanager
+def _opened(shard: Path) -> Iterator[safe_open]:
+    """Open a shard to read, its faults told as one message."""
+    try:
+        content = safe_open(shard, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise SoctkError(
+            f"missing or damaged ({error})", remedy=f"Remove it if it is there. {_FINISH}", where=shard
+        ) from error
+    with content:
+        yield content
 
 
 def _lengths(shard: Path) -> dict[str, int]:

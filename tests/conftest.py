@@ -31,7 +31,7 @@ def shared() -> Path:
 
 
 def write_corpus(root: Path, utterances_each: int = 2) -> DataDir:
-    """Make 6 speakers x 3 emotions x `utterances_each` recordings in 3 folds: noise in a band that tells the emotion."""
+    """Make 6 speakers x 3 emotions x `utterances_each` recordings in 3 folds; a tone in noise tells the emotion."""
     generator = np.random.default_rng(0)
     wav, emotion = {}, {}
     for speaker in (f"spk{i}" for i in range(6)):

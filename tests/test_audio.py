@@ -50,8 +50,12 @@ def bad_files(tmp_path):
     (tmp_path / "folder.wav").mkdir()
     soundfile.write(tmp_path / "no samples.wav", samples[:0], RATE)
     soundfile.write(tmp_path / "too short.wav", samples[:160], RATE)
-    soundfile.write(tmp_path / "nan.wav", np.where(np.arange(len(samples)) == 7, np.nan, samples), RATE, subtype="FLOAT")
-    soundfile.write(tmp_path / "inf.wav", np.where(np.arange(len(samples)) == 7, np.inf, samples), RATE, subtype="FLOAT")
+    soundfile.write(
+        tmp_path / "nan.wav", np.where(np.arange(len(samples)) == 7, np.nan, samples), RATE, subtype="FLOAT"
+    )
+    soundfile.write(
+        tmp_path / "inf.wav", np.where(np.arange(len(samples)) == 7, np.inf, samples), RATE, subtype="FLOAT"
+    )
     soundfile.write(tmp_path / "whole.wav", samples, RATE)
     (tmp_path / "cut header.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:20])
     return {

@@ -80,7 +80,7 @@ def test_an_unknown_pooling_lists_the_known_ones(conf):
 
 def test_a_missing_key_is_named(recipe):
     (recipe / "pooling" / "mean.yaml").touch()
-    with pytest.raises(SoctkError, match="train.lr: missing"):
+    with pytest.raises(SoctkError, match=r"train\.lr: missing"):
         config.load([recipe], "mean")
 
 

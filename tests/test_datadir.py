@@ -55,13 +55,19 @@ def edit(file, pattern, replacement):
 FAULTS = {
     "a missing file": (lambda path: (path / "utt2emo").unlink(), "it lacks utt2emo"),
     "an empty file": (lambda path: (path / "utt2spk").write_text(""), "utt2spk"),
-    "a line of one word": (edit("utt2emo", r"^(spk0-angry-0) angry", r"\1"), "utt2emo line 1: 'spk0-angry-0' is not a key"),
+    "a line of one word": (
+        edit("utt2emo", r"^(spk0-angry-0) angry", r"\1"),
+        "utt2emo line 1: 'spk0-angry-0' is not a key",
+    ),
     "an empty line": (edit("utt2spk", r"^spk1-", "\nspk1-"), "utt2spk line 7: '' is not a key"),
     "lines out of order": (
         edit("utt2emo", r"^(spk0-angry-0.*\n)(spk0-angry-1.*\n)", r"\2\1"),
         "spk0-angry-0 comes after spk0-angry-1; sort with LC_ALL=C",
     ),
-    "a line twice": (edit("utt2emo", r"^(spk0-angry-0.*\n)", r"\1\1"), "utt2emo line 2: spk0-angry-0 stands there twice"),
+    "a line twice": (
+        edit("utt2emo", r"^(spk0-angry-0.*\n)", r"\1\1"),
+        "utt2emo line 2: spk0-angry-0 stands there twice",
+    ),
     "an utterance too few": (
         edit("utt2emo", r"^spk0-angry-0.*\n", ""),
         "utt2emo: lacks 1 ids that wav.scp has, such as spk0-angry-0",
@@ -70,9 +76,15 @@ FAULTS = {
         edit("utt2dur", r"^spk0-calm-0.*", r"\g<0>\nspk0-calm-00 1.0"),
         "wav.scp: lacks 1 ids that utt2dur has, such as spk0-calm-00",
     ),
-    "an unknown emotion": (edit("utt2emo", "angry$", "cross"), "utt2emo: spk0-angry-0 is cross, which the file emotions"),
+    "an unknown emotion": (
+        edit("utt2emo", "angry$", "cross"),
+        "utt2emo: spk0-angry-0 is cross, which the file emotions",
+    ),
     "a speaker without a fold": (edit("spk2fold", r"^spk5 .*\n", ""), "spk2fold: lacks 1 ids that utt2spk has"),
-    "a fold that is no number": (edit("spk2fold", r"^spk5 .*", "spk5 three"), "is not a key, a space and a whole number"),
+    "a fold that is no number": (
+        edit("spk2fold", r"^spk5 .*", "spk5 three"),
+        "is not a key, a space and a whole number",
+    ),
     "a hole in the folds": (edit("spk2fold", r"^spk5 3", "spk5 5"), "the folds are [1, 2, 3, 5], not 1, 2, ..."),
     "an unknown sex": (edit("spk2gender", r"^spk0 m", "spk0 x"), "spk0 is 'x', neither m nor f"),
     "a duration of nothing": (edit("utt2dur", r"^(spk0-angry-0) .*", r"\1 0"), "spk0-angry-0 lasts 0.0 s"),
@@ -110,9 +122,7 @@ def test_what_is_written_is_validated(tmp_path, corpus):
 
 
 def test_summary_counts(corpus):
-    assert datadir.summary(corpus) == (
-        "36 utterances, 0.00 h, 6 speakers, 3 folds; calm 12, angry 12, sad 12"
-    )
+    assert datadir.summary(corpus) == ("36 utterances, 0.00 h, 6 speakers, 3 folds; calm 12, angry 12, sad 12")
 
 
 def test_the_checksum_is_of_labels_and_folds_and_not_of_places(corpus):
@@ -134,7 +144,11 @@ def test_a_fold_table_is_the_inverse_of_its_folds(tmp_path_factory, folds):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("1: [a, b]\n2: [b]\n", "b stands in folds 1 and 2"), ("one: [a]\n", "'one' is not a fold"), ("1: a\n", "'1' is not")],
+    [
+        ("1: [a, b]\n2: [b]\n", "b stands in folds 1 and 2"),
+        ("one: [a]\n", "'one' is not a fold"),
+        ("1: a\n", "'1' is not"),
+    ],
 )
 def test_a_wrong_fold_table_is_one_message(tmp_path, content, message):
     (tmp_path / "folds.yaml").write_text(content)

@@ -74,7 +74,8 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_store(tmp_path, corpus, 
 from pathlib import Path
 from soctk import datadir, extract
 extract.SHARD_SECONDS = 1.0
-extract.extract(datadir.read(Path({str(tmp_path / "data")!r})), Path({str(tmp_path / "killed")!r}), extract.Extraction("fbank"))
+data = datadir.read(Path({str(tmp_path / "data")!r}))
+extract.extract(data, Path({str(tmp_path / "killed")!r}), extract.Extraction("fbank"))
 """
     )
     killed, enough = tmp_path / "killed", False
@@ -96,7 +97,9 @@ extract.extract(datadir.read(Path({str(tmp_path / "data")!r})), Path({str(tmp_pa
 def test_all_bad_audio_is_told_before_any_work(tmp_path, corpus):
     corpus.wav["spk0-sad-0"].write_text("no sound")
     soundfile.write(corpus.wav["spk5-calm-1"], np.zeros(10), 16000)
-    with pytest.raises(SoctkError, match=r"(?s)2 of 36 recordings.*spk0-sad-0.wav: cannot be.*spk5-calm-1.wav: too short"):
+    with pytest.raises(
+        SoctkError, match=r"(?s)2 of 36 recordings.*spk0-sad-0.wav: cannot be.*spk5-calm-1.wav: too short"
+    ):
         extract.extract(corpus, tmp_path / "feats", FBANK)
     assert [file.name for file in (tmp_path / "feats").iterdir()] == ["store.json"]
 
@@ -126,7 +129,9 @@ class TooLarge:
 
 def test_features_that_overflow_float16_are_told_and_not_stored(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(extract, "_upstream", lambda name, device: TooLarge())
-    with pytest.raises(SoctkError, match=r"spk0-angry-0 has features that are not finite in float16\nUse --dtype float32"):
+    with pytest.raises(
+        SoctkError, match=r"spk0-angry-0 has features that are not finite in float16\nUse --dtype float32"
+    ):
         extract.extract(corpus, tmp_path / "feats", Extraction("large"))
     assert not list((tmp_path / "feats").glob("shard-*"))
     assert extract.extract(corpus, tmp_path / "feats32", Extraction("large", dtype="float32")) == 36

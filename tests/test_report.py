@@ -28,7 +28,10 @@ def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
     report.write(tmp_path, scored(tmp_path))
     text = (tmp_path / "RESULTS.md").read_text()
     assert f"Written by `soctk-score {tmp_path.name}`" in text
-    assert "- Protocol `soctk`: speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1." in text
+    assert (
+        "- Protocol `soctk`: speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1."
+        in text
+    )
     assert "- Protocol `unknown`: its config.yaml is missing." in text
     assert "| fbank-mean   |       1 |       1 | 100.00        | 100.00        | 100.00        |" in text
     assert "| fbank-soc    |       2 |       2 | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text

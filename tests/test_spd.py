@@ -89,7 +89,9 @@ EIGENVALUES = {
 def test_gradient_of_the_logarithm_is_right_and_finite(eigenvalues):
     matrix = spd_matrix(eigenvalues).requires_grad_()
     step = min(eigenvalues) * 1e-3  # the finite differences must stay among positive definite matrices
-    assert gradcheck(lambda m: spd.matrix_log((m + m.mT) / 2), matrix, eps=step * 1e-2, atol=1e-6 / min(eigenvalues), rtol=1e-4)
+    assert gradcheck(
+        lambda m: spd.matrix_log((m + m.mT) / 2), matrix, eps=step * 1e-2, atol=1e-6 / min(eigenvalues), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("eigenvalues", EIGENVALUES.values(), ids=EIGENVALUES)

@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(settings, f
 def test_no_batch_is_of_one_where_that_can_be(count, sizes):
     batches = list(training._batches(range(100, 100 + count), 8, torch.Generator().manual_seed(0)))
     assert [len(batch) for batch in batches] == sizes
-    assert sorted(sum(batches, [])) == list(range(100, 100 + count))
+    assert sorted(i for batch in batches for i in batch) == list(range(100, 100 + count))
 
 
 def test_the_learning_rate_rises_and_falls_by_hand():

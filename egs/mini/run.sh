@@ -24,7 +24,7 @@ expdir=exp        # DIR for experiments
 . "$SOCTK_ROOT/bin/recipe.sh"
 "$SOCTK_ROOT/bin/setup" mini
 cd "$recipe"
-data=data/mini
+data=data/$(basename "$recipe")
 
 if run_stage 0 "data: synthesiser -> $corpus -> $data"; then
     python local/prepare.py "$corpus" "$data"

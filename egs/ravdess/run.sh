@@ -24,7 +24,7 @@ expdir=exp        # DIR for experiments
 . "$SOCTK_ROOT/bin/recipe.sh"
 "$SOCTK_ROOT/bin/setup"
 cd "$recipe"
-data=data/ravdess
+data=data/$(basename "$recipe")
 
 if run_stage 0 "data: ${corpus:-Zenodo record 1188976} -> $data"; then
     [[ -n $corpus ]] || { python local/download.py downloads; corpus=downloads; }

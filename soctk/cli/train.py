@@ -12,7 +12,9 @@ from soctk.cli.common import CONTEXT, Command, Directory, Numbers, device_option
 @click.argument("store", type=Directory())
 @click.argument("experiment", type=Directory())
 @click.option("--pooling", required=True, help="A name that has a conf/pooling/NAME.yaml.")
-@click.option("--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win.")
+@click.option(
+    "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
+)
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, such as train.lr=1e-3.")
 @click.option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
 @click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
@@ -45,4 +47,6 @@ def main(
     corpus = datadir.read(data)
     folds = folds or corpus.folds
     done = run(settings, corpus, FeatureStore.open(store), experiment, folds, seeds, nj, resolve(device))
-    click.echo(f"{experiment}: {len(folds)} folds x {len(seeds)} seeds, {done} of {len(folds) * len(seeds)} trained now")
+    click.echo(
+        f"{experiment}: {len(folds)} folds x {len(seeds)} seeds, {done} of {len(folds) * len(seeds)} trained now"
+    )

@@ -27,7 +27,9 @@ class HuggingFaceUpstream:
         self._extractor, model = _load(name_or_path)
         self._encoder = model.get_encoder() if model.config.is_encoder_decoder else model
         self._encoder = self._encoder.float().to(device).eval()
-        self.source = f"sha256:{_checksum(directory)}" if directory.is_dir() else f"revision:{model.config._commit_hash}"
+        self.source = (
+            f"sha256:{_checksum(directory)}" if directory.is_dir() else f"revision:{model.config._commit_hash}"
+        )
         self.sample_rate = self._extractor.sampling_rate
         one_second = np.random.default_rng(0).standard_normal(self.sample_rate, dtype=np.float32)
         states = self.hidden_states(one_second)

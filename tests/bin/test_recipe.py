@@ -102,7 +102,10 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
         ([], "feats=feats/fbank experiment=exp/fbank-soc"),
         (["--layer", "4", "--tag", "try"], "feats=feats/fbank-layer4 experiment=exp/fbank-layer4-soc-try"),
         (["--upstream", "facebook/hubert-base-ls960"], "upstream=facebook/hubert-base-ls960 "),
-        (["--upstream", "facebook/hubert-base-ls960"], "feats=feats/hubert-base-ls960 experiment=exp/hubert-base-ls960-soc"),
+        (
+            ["--upstream", "facebook/hubert-base-ls960"],
+            "feats=feats/hubert-base-ls960 experiment=exp/hubert-base-ls960-soc",
+        ),
     ],
 )
 def test_names_of_stores_and_experiments(recipe, arguments, expected):

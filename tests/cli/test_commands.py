@@ -74,7 +74,18 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     assert result.output.startswith(f"{data}: 36 utterances")
     result = invoke("soctk-extract", data, feats, "--upstream", "mfcc")
     assert result.output.endswith(f"{feats}: 36 utterances, 36 of them extracted now\n")
-    train = ["soctk-train", data, feats, exp / "mfcc-mean", "--pooling", "mean", "--conf", CONF, "--set", "train.epochs=3"]
+    train = [
+        "soctk-train",
+        data,
+        feats,
+        exp / "mfcc-mean",
+        "--pooling",
+        "mean",
+        "--conf",
+        CONF,
+        "--set",
+        "train.epochs=3",
+    ]
     result = invoke(*train, "--seeds", "1 2", "--nj", 2)
     assert result.output.endswith(f"{exp / 'mfcc-mean'}: 3 folds x 2 seeds, 6 of 6 trained now\n")
     assert invoke(*train, "--seeds", "1 2").output.endswith("0 of 6 trained now\n")

@@ -36,7 +36,10 @@ def test_it_goes_from_nothing_to_a_table(mini):
         "Stage 2: train: feats/fbank -> exp/fbank-soc",
         "Stage 3: score: exp -> exp/RESULTS.md",
     ]
-    assert "500 utterances, 0.21 h, 20 speakers, 5 folds; neutral 100, happy 100, sad 100, angry 100, surprise 100" in output
+    assert (
+        "500 utterances, 0.21 h, 20 speakers, 5 folds; neutral 100, happy 100, sad 100, angry 100, surprise 100"
+        in output
+    )
     scores = json.loads((recipe / "exp" / "scores.json").read_text())
     assert 30 < scores["fbank-soc"]["over_folds"]["WA"]["mean"] < 90
 

@@ -40,7 +40,12 @@ def checkpoints(tmp_path_factory):
         model_class(config).save_pretrained(root / name)
         Wav2Vec2FeatureExtractor().save_pretrained(root / name)
     config = WhisperConfig(
-        d_model=24, encoder_layers=3, encoder_attention_heads=2, encoder_ffn_dim=32, decoder_layers=0, decoder_attention_heads=2
+        d_model=24,
+        encoder_layers=3,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_layers=0,
+        decoder_attention_heads=2,
     )
     WhisperModel(config).save_pretrained(root / "whisper")
     WhisperFeatureExtractor().save_pretrained(root / "whisper")

@@ -36,7 +36,7 @@ def test_an_utterance_is_the_same_after_others(waveform):
 
 
 def test_an_unknown_name_has_its_nearest():
-    with pytest.raises(SoctkError, match="unknown upstream 'hubert_bse'\nDid you mean 'hubert_base'?"):
+    with pytest.raises(SoctkError, match=r"unknown upstream 'hubert_bse'\nDid you mean 'hubert_base'\?"):
         upstream.load("hubert_bse")
 
 

@@ -63,11 +63,13 @@ SENTENCES = (
 )
 
 
+_PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
+
+
 class Synthesiser:
     """libespeak-ng through ctypes: text in, int16 samples out. See espeak-ng's speak_lib.h for the names."""
 
     _AUDIO_OUTPUT_RETRIEVAL, _POS_CHARACTER, _CHARS_UTF8 = 1, 1, 1
-    _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
     _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
     def __init__(self):
@@ -82,7 +84,7 @@ class Synthesiser:
         """Return int16 samples `(samples,)`."""
         self._chunks.clear()
         self._must_be_zero(self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()), f"voice {voice}")
-        for name, number in self._PARAMETERS.items():
+        for name, number in _PARAMETERS.items():
             value = round(getattr(prosody, name))
             self._must_be_zero(self._library.espeak_SetParameter(number, value, 0), f"{name} {value}")
         encoded = text.encode()

@@ -1,7 +1,6 @@
 """Download RAVDESS's speech recordings from Zenodo: resumed where it stopped, and checked against its MD5."""
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 import zipfile
@@ -47,7 +46,7 @@ def download(url: str, path: Path, md5: str) -> None:
             remedy="Run stage 0 again, or download it by other means and give its folder: --corpus DIR.",
             where=url,
         )
-    os.replace(part, path)
+    part.replace(path)
 
 
 def _append(response: HTTPResponse, part: Path, done: int) -> None:
