@@ -132,7 +132,8 @@ def test_the_real_corpus_has_its_known_peculiarities(tmp_path, shared):
     assert result.stdout.splitlines() == [
         "5 files are stereo; their first channel is taken, as EmoBox does",
         *(f"  actor{name}" for name in stereo),
-        "Warning: the same recording under 2 names, all kept: actor07-03-01-03-01-02-01-07, actor07-03-01-03-01-02-02-07",
+        "Warning: the same recording under 2 names, all kept: "
+        "actor07-03-01-03-01-02-01-07, actor07-03-01-03-01-02-02-07",
     ]
     data = datadir.read(tmp_path / "data")
     with gzip.open(shared / "emobox" / "ravdess_utterances.tsv.gz", "rt") as lines:

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+from conftest import ROOT
+
+
+def test_setup_has_nothing_to_do_the_second_time():
+    for _ in range(2):
+        result = subprocess.run([ROOT / "bin" / "setup", "mini", "test"], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+def check_install(*extras: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "bin" / "check_install.py", *extras]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_the_check_runs_every_package_and_says_so():
+    result = check_install("mini")
+    assert result.returncode == 0
+    names = [line.split()[1] for line in result.stdout.splitlines()]
+    assert names == ["torch", "espnet-s3prl", "transformers", "soundfile", "soctk", "espeakng-loader"]
+    assert all(line.endswith(" runs") for line in result.stdout.splitlines())
+
+
+def test_the_check_names_what_does_not_run(tmp_path):
+    (tmp_path / "soxr.py").write_text("raise ImportError('libsoxr.so is not there')")
+    result = check_install(env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"})
+    assert result.returncode == 1
+    assert "setup: soundfile DOES NOT RUN: ImportError: libsoxr.so is not there\n" in result.stderr
+    assert "setup: torch 2" in result.stdout
+    assert "mend what is named above" in result.stderr

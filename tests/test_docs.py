@@ -1,0 +1,145 @@
+"""What the documents say, held against what they describe."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/run.sh"))
+
+
+def table_rows(text: str, header: str) -> list[list[str]]:
+    """Return the cells of the Markdown table whose header line begins so."""
+    lines = text[text.index(header) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def recipe_options(recipe: Path) -> dict[str, str]:
+    """Return option -> default as `run.sh --help` lists them."""
+    text = subprocess.check_output([recipe / "run.sh", "--help"], text=True)
+    return dict(re.findall(r"^  --(\S+) .*\(default: (.*)\)$", text, flags=re.MULTILINE))
+
+
+def test_the_option_table_is_that_of_the_recipes():
+    documented = {row[0].split()[0].strip("`-"): row[2] for row in table_rows(README, "| option |")}
+    in_words = {"corpus": "the recipe's own", "folds": "all"}
+    for recipe in RECIPES:
+        options = recipe_options(recipe)
+        assert options | in_words == documented
+
+
+def test_stages_1_to_3_are_the_same_in_every_recipe():
+    bodies = {(recipe / "run.sh").read_text().split("if run_stage 1", 1)[1] for recipe in RECIPES}
+    assert len(bodies) == 1
+
+
+def test_the_stage_table_names_the_commands_of_the_stages():
+    stages = re.split(r"if run_stage \d", (RECIPES[0] / "run.sh").read_text())[1:]
+    for row, body in zip(table_rows(README, "| stage |"), stages, strict=True):
+        for command in re.findall(r"`(\S+)`", row[3]):
+            assert command in body
+
+
+def test_the_dependency_table_is_that_of_setup_cfg():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lists = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    required = [re.split(r"[><=]", line)[0] for text in lists for line in text.split()]
+    assert [row[0] for row in table_rows(README, "| package |")] == required
+    pinned = {line.split("==")[0].replace("_", "-").lower() for line in (ROOT / "constraints.txt").read_text().split()}
+    assert {name.lower() for name in required} <= pinned
+
+
+def test_the_results_are_those_that_the_recipes_wrote():
+    rows = table_rows(README, "| recipe |")
+    assert {row[0] for row in rows} == {recipe.name for recipe in RECIPES}
+    for recipe, experiment, seeds, *figures in rows:
+        results = (ROOT / "egs" / recipe / "RESULTS.md").read_text()
+        (row,) = [row for row in table_rows(results, "| experiment") if row[0] == experiment]
+        assert row[2] == str(len(seeds.split()))
+        assert row[3:] == figures
+        assert f"seeds {', '.join(seeds.split())}." in results.split(f"## {experiment}\n")[1]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_the_results_were_written_at_a_clean_commit(recipe):
+    heading = (recipe / "RESULTS.md").read_text().split("\n\n")[1]
+    assert re.search(r"soctk \S+ at commit [0-9a-f]+,", heading)
+
+
+def test_the_first_two_commands_are_there_and_ci_calls_them():
+    commands = [line.split("#")[0].strip() for line in code_blocks("sh")[0].splitlines()]
+    assert commands == ["egs/mini/run.sh", "bin/test"]
+    assert set(commands) <= set((ROOT / ".ci" / "run").read_text().splitlines())
+
+
+def test_files_that_are_linked_are_there():
+    for document in (README, (ROOT / "CONTRIBUTING.md").read_text()):
+        for target in re.findall(r"\]\((?!http)(.*?)\)", document):
+            assert (ROOT / target).exists()
+
+
+def test_the_layout_names_every_module():
+    rows = table_rows((ROOT / "CONTRIBUTING.md").read_text(), "| module |")
+    modules = {f"soctk/{path.name}{'/' * path.is_dir()}" for path in (ROOT / "soctk").iterdir() if path.name[0] != "_"}
+    assert {row[0].strip("`") for row in rows} == modules
+
+
+def test_a_module_imports_only_from_those_above_it():
+    rows = table_rows((ROOT / "CONTRIBUTING.md").read_text(), "| module |")
+    order = [row[0].strip("`/").removeprefix("soctk/").removesuffix(".py") for row in rows]
+    for position, name in enumerate(order):
+        path = ROOT / "soctk" / name
+        for file in path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
+            imports = re.findall(r"^\s*from soctk(?:\.(\w+)\S*)? import (.*)$", file.read_text(), flags=re.MULTILINE)
+            imported = {part for package, names in imports for part in ([package] if package else names.split(", "))}
+            assert imported <= set(order[: position + 1]), f"{file.name} imports from below"
+
+
+def test_the_versions_agree():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    version = config["metadata"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0] == version
+
+
+def test_the_readmes_own_corpus_works_word_for_word(tmp_path):
+    """Its commands, its prepare.py and its folds.yaml, in a checkout of its own, on a corpus named as it says."""
+    checkout = tmp_path / "checkout"
+    for name in ("egs/ravdess", "conf", "bin", "soctk"):
+        ignore = shutil.ignore_patterns("data", "feats", "exp", "downloads", "__pycache__")
+        shutil.copytree(ROOT / name, checkout / name, ignore=ignore)
+    for file in ("setup.cfg", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / file, checkout)
+    (checkout / ".venv").symlink_to(ROOT / ".venv")
+    (checkout / "bin" / "setup").write_text("#!/bin/sh\n")  # installed already
+
+    (commands,) = [block for block in code_blocks("sh") if "mycorpus" in block]
+    subprocess.run(["bash", "-e"], input=commands, cwd=checkout, check=True, text=True)
+    recipe = checkout / "egs" / "mycorpus"
+    (recipe / "local" / "prepare.py").write_text(code_blocks("python")[0])
+    (recipe / "conf" / "folds.yaml").write_text(code_blocks("yaml")[0])
+    generator = np.random.default_rng(0)
+    (tmp_path / "corpus").mkdir()
+    for speaker in ("ann", "bob", "cleo"):
+        for emotion in ("calm", "angry", "sad"):
+            for number in range(3):
+                samples = generator.normal(0, 0.1, 8000)
+                soundfile.write(tmp_path / "corpus" / f"{speaker}_{emotion}_{number}.wav", samples, 16000)
+    (call,) = re.findall(r"Then `(.*?)`", README)
+    subprocess.run(call.replace("DIR", str(tmp_path / "corpus")).split(), cwd=checkout, check=True)
+    results = (recipe / "exp" / "RESULTS.md").read_text()
+    assert "| fbank-soc    |       3 |       1 |" in results
