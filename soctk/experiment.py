@@ -1,7 +1,8 @@
 """An experiment: folds x seeds of one configuration, each run left as a directory that is there whole or not at all."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,111 +24,117 @@ from soctk.store import FeatureStore, Frames
 from soctk.train import Descriptors, Inputs, apply, predict, train
 
 
-def run(
-    config: Config,
-    data: DataDir,
-    store: FeatureStore,
-    path: Path,
-    folds: Iterable[int],
-    seeds: Iterable[int],
-    nj: int = 1,
-    device: str = "cpu",
-) -> int:
-    """Train and test each fold with each seed; leave foldK/seedS directories under `path`.
+@dataclass(frozen=True)
+class Experiment:
+    """One configuration on one corpus; its runs, a fold with a seed each, are left as `path`/foldK/seedS directories.
 
-    A run that is already there with the same settings is not repeated. A run that is interrupted leaves
-    `seedS.unfinished`, and is started afresh.
-
-    Args:
+    Attributes:
         config: everything but fold and seed.
         data: the corpus.
         store: its features.
         path: the experiment's directory.
-        folds: folds to test, from 1.
-        seeds: of initialisation and order, and of the validation draw of `--protocol emobox`.
-        nj: how many runs go on at a time, each a process with one thread; the results do not depend on it.
         device: `cpu` or `cuda`.
-
-    Returns:
-        How many runs were done now.
-
-    Raises:
-        SoctkError: an unknown fold, features missing from the store, a finished run with other settings.
     """
-    pooling.create(config.pooling.name, store.settings["hidden_size"], config.pooling.options)
-    pending = []
-    for fold in folds:
-        for seed in seeds:
-            protocol.split(data, fold, config.protocol, seed)
-            settings = _settings(config, data, store, fold, seed)
-            if not _is_finished(path / f"fold{fold}" / f"seed{seed}", settings):
-                pending.append((fold, seed, settings))
-    jobs = (delayed(_run_one)(config, data, store, path, *run, device) for run in pending)
-    workers = Parallel(n_jobs=min(nj, len(pending)) or 1, return_as="generator_unordered")
-    for line in tqdm(workers(jobs), desc="train", total=len(pending), unit="run", disable=None):
-        tqdm.write(line)
-    return len(pending)
 
+    config: Config
+    data: DataDir
+    store: FeatureStore
+    path: Path
+    device: str = "cpu"
 
-def _settings(config: Config, data: DataDir, store: FeatureStore, fold: int, seed: int) -> dict[str, Any]:
-    return {
-        "fold": fold,
-        "seed": seed,
-        "data": data.checksum(),
-        "features": {key: value for key, value in store.settings.items() if key != "versions"},
-        **config.model_dump(),
-    }
+    def run(self, folds: Sequence[int], seeds: Sequence[int], nj: int = 1) -> int:
+        """Train and test each fold with each seed, and return how many of these runs were done now.
 
+        A run that is already there with the same settings is not repeated. One that is interrupted leaves
+        `seedS.unfinished`, and is started afresh.
 
-def _is_finished(path: Path, settings: dict[str, Any]) -> bool:
-    if not path.exists():
-        return False
-    lines = differences(read_yaml(path / "config.yaml"), settings)
-    if lines:
-        raise SoctkError(
-            f"this run was made with other settings\n{listing(lines)}",
-            remedy="Give the new settings a name of their own (--tag), or remove the directory.",
-            where=path,
+        Args:
+            folds: folds to test, from 1.
+            seeds: of initialisation and order, and of the validation draw of `--protocol emobox`.
+            nj: how many runs go on at a time, each a process with one thread; the results do not depend on it.
+
+        Raises:
+            SoctkError: an unknown fold or pooling option, features missing from the store, a finished run with other
+                settings, a loss that is no longer finite.
+        """
+        self._check(folds)
+        pending = [(fold, seed) for fold in folds for seed in seeds if not self._is_finished(fold, seed)]
+        workers = Parallel(n_jobs=min(nj, len(pending)) or 1, return_as="generator_unordered")
+        lines = workers(delayed(self._run_one)(fold, seed) for fold, seed in pending)
+        for line in tqdm(lines, desc="train", total=len(pending), unit="run", disable=None):
+            tqdm.write(line)
+        return len(pending)
+
+    def _check(self, folds: Sequence[int]) -> None:
+        """Raise what is wrong with the settings before anything is trained."""
+        pooling.create(self.config.pooling.name, self._input_size, self.config.pooling.options)
+        for fold in folds:
+            protocol.split(self.data, fold, self.config.protocol, seed=0)
+
+    @property
+    def _input_size(self) -> int:
+        return self.store.settings["hidden_size"]
+
+    def _directory(self, fold: int, seed: int) -> Path:
+        return self.path / f"fold{fold}" / f"seed{seed}"
+
+    def _settings(self, fold: int, seed: int) -> dict[str, Any]:
+        """Return all that determines a run, as its config.yaml records it."""
+        return {
+            "fold": fold,
+            "seed": seed,
+            "data": self.data.checksum(),
+            "features": {key: value for key, value in self.store.settings.items() if key != "versions"},
+            **self.config.model_dump(),
+        }
+
+    def _is_finished(self, fold: int, seed: int) -> bool:
+        directory = self._directory(fold, seed)
+        if not directory.exists():
+            return False
+        lines = differences(read_yaml(directory / "config.yaml"), self._settings(fold, seed))
+        if lines:
+            raise SoctkError(
+                f"this run was made with other settings\n{listing(lines)}",
+                remedy="Give the new settings a name of their own (--tag), or remove the directory.",
+                where=directory,
+            )
+        return True
+
+    def _run_one(self, fold: int, seed: int) -> str:
+        """Train and test one fold with one seed; return a line that says how it went."""
+        torch.set_num_threads(1)  # one thread a run, so that its numbers do not depend on how many runs go on
+        torch.manual_seed(seed)
+        model = EmotionClassifier(self._input_size, len(self.data.emotions), self.config).to(self.device)
+        learner, inputs = _learner_and_inputs(model, self.store.load(self.data.utterances).to(self.device))
+        classes = [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
+        labels = torch.tensor(classes, device=self.device)
+        split = protocol.split(self.data, fold, self.config.protocol, seed)
+        index = {utt: i for i, utt in enumerate(self.data.utterances)}
+        part = {name: [index[utt] for utt in utterances] for name, utterances in vars(split).items()}
+        epochs = train(learner, inputs, labels, part["train"], part["valid"], self.config.train, seed)
+        with atomic_directory(self._directory(fold, seed)) as directory:
+            settings = yaml.safe_dump(self._settings(fold, seed), sort_keys=False)
+            (directory / "config.yaml").write_text(settings, encoding="utf-8")
+            records = _log(epochs, directory / "train.jsonl")
+            (directory / "model.safetensors").write_bytes(save(model.state_dict()))
+            predictions = _predictions(self.data, split.test, predict(learner, inputs, part["test"]))
+            predictions.to_csv(directory / "predictions.tsv", sep="\t", index=False)
+        best = min(records, key=lambda record: record["valid_loss"])
+        return (
+            f"fold {fold} seed {seed}: {len(records)} epochs, best {best['epoch']} with validation "
+            f"WA {100 * best['valid_WA']:.1f} UA {100 * best['valid_UA']:.1f}"
         )
-    return True
 
 
-def _run_one(
-    config: Config,
-    data: DataDir,
-    store: FeatureStore,
-    path: Path,
-    fold: int,
-    seed: int,
-    settings: dict[str, Any],
-    device: str,
-) -> str:
-    """Train and test one fold with one seed; return a line that says how it went."""
-    torch.set_num_threads(1)  # one thread a run, so that its numbers do not depend on how many runs go on
-    torch.manual_seed(seed)
-    model = EmotionClassifier(store.settings["hidden_size"], len(data.emotions), config).to(device)
-    learner, inputs = _learner_and_inputs(model, store.load(data.utterances).to(device))
-    labels = torch.tensor([data.emotions.index(emotion) for emotion in data.emotion.values()], device=device)
-    split = protocol.split(data, fold, config.protocol, seed)
-    index = {utt: i for i, utt in enumerate(data.utterances)}
-    train_indices, valid_indices, test_indices = (
-        [index[utt] for utt in part] for part in (split.train, split.valid, split.test)
-    )
-    with atomic_directory(path / f"fold{fold}" / f"seed{seed}") as directory:
-        (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        records = []
-        with (directory / "train.jsonl").open("w", encoding="utf-8") as log:
-            for record in train(learner, inputs, labels, train_indices, valid_indices, config.train, seed):
-                records.append(record)
-                print(json.dumps(record), file=log, flush=True)
-        (directory / "model.safetensors").write_bytes(save(model.state_dict()))
-        log_posteriors = predict(learner, inputs, test_indices)
-        _predictions(data, split.test, log_posteriors).to_csv(directory / "predictions.tsv", sep="\t", index=False)
-    best = min(records, key=lambda record: record["valid_loss"])
-    return (
-        f"fold {fold} seed {seed}: {len(records)} epochs, best {best['epoch']} with validation "
-        f"WA {100 * best['valid_WA']:.1f} UA {100 * best['valid_UA']:.1f}"
-    )
+def _log(epochs: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Run through the epochs, writing each one's record as a line; return the records."""
+    records = []
+    with path.open("w", encoding="utf-8") as log:
+        for record in epochs:
+            records.append(record)
+            print(json.dumps(record), file=log, flush=True)
+    return records
 
 
 def _learner_and_inputs(model: EmotionClassifier, frames: Frames) -> tuple[nn.Module, Inputs]:

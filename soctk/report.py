@@ -13,17 +13,17 @@ from tabulate import tabulate
 
 from soctk.files import atomic
 from soctk.protocol import DESCRIPTIONS
-from soctk.score import METRICS, Experiment, Spread
+from soctk.score import METRICS, ExperimentScores, Spread
 
 HEADERS = ("WA", "UA", "macro-F1")
 
 
-def tables(experiments: Sequence[Experiment], style: str = "simple") -> str:
+def tables(experiments: Sequence[ExperimentScores], style: str = "simple") -> str:
     """Return a table of all experiments, and one of each with a row a fold; `style` is a table format of tabulate."""
     return "\n\n".join([_overview(experiments, style), *(_folds(experiment, style) for experiment in experiments)])
 
 
-def write(exp: Path, experiments: Sequence[Experiment]) -> None:
+def write(exp: Path, experiments: Sequence[ExperimentScores]) -> None:
     """Write RESULTS.md and scores.json into the directory `exp`."""
     with atomic(exp / "RESULTS.md") as temporary:
         temporary.write_text(f"{_heading(exp, experiments)}\n\n{tables(experiments, 'github')}\n", encoding="utf-8")
@@ -32,7 +32,7 @@ def write(exp: Path, experiments: Sequence[Experiment]) -> None:
         temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
 
 
-def _overview(experiments: Sequence[Experiment], style: str) -> str:
+def _overview(experiments: Sequence[ExperimentScores], style: str) -> str:
     rows = [
         (e.name, len(e.folds), len(e.seeds), *(_plus_minus(spread) for spread in e.over_folds().values()))
         for e in experiments
@@ -40,7 +40,7 @@ def _overview(experiments: Sequence[Experiment], style: str) -> str:
     return tabulate(rows, ("experiment", "folds", "seeds", *HEADERS), style)
 
 
-def _folds(experiment: Experiment, style: str) -> str:
+def _folds(experiment: ExperimentScores, style: str) -> str:
     heading = f"## {experiment.name}" if style == "github" else experiment.name
     seeds = ", ".join(map(str, experiment.seeds))
     rows = [
@@ -57,7 +57,7 @@ def _folds(experiment: Experiment, style: str) -> str:
     return f"{heading}\n\nProtocol {experiment.protocol}, seeds {seeds}.\n\n{table}"
 
 
-def _heading(exp: Path, experiments: Sequence[Experiment]) -> str:
+def _heading(exp: Path, experiments: Sequence[ExperimentScores]) -> str:
     protocols = {e.protocol: DESCRIPTIONS.get(e.protocol, "its config.yaml is missing") for e in experiments}
     return "\n".join(
         [
@@ -89,7 +89,7 @@ def _plus_minus(spread: Spread) -> str:
     return f"{spread.mean:.2f}" if math.isnan(spread.sd) else f"{spread.mean:.2f} ± {spread.sd:.2f}"
 
 
-def _as_json(experiment: Experiment) -> dict:
+def _as_json(experiment: ExperimentScores) -> dict:
     def spreads(values: dict[str, Spread]) -> dict:
         return {m: {"mean": s.mean, "sd": None if math.isnan(s.sd) else s.sd} for m, s in values.items()}
 

@@ -25,7 +25,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ExperimentScores:
     """The scores of one experiment.
 
     Attributes:
@@ -72,7 +72,7 @@ def metrics(predictions: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def score(exp: Path) -> list[Experiment]:
+def score(exp: Path) -> list[ExperimentScores]:
     """Score every `EXPERIMENT/foldK/seedS/predictions.tsv` below `exp`, at any depth.
 
     Raises:
@@ -117,7 +117,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     return table
 
 
-def _score_experiment(path: Path, exp: Path, files: Mapping[tuple[int, int], Path]) -> Experiment:
+def _score_experiment(path: Path, exp: Path, files: Mapping[tuple[int, int], Path]) -> ExperimentScores:
     tables = {run: read_predictions(file) for run, file in files.items()}
     _check_runs_fit_together(path, tables)
     runs = [
@@ -127,7 +127,7 @@ def _score_experiment(path: Path, exp: Path, files: Mapping[tuple[int, int], Pat
     config = next(iter(files.values())).with_name("config.yaml")
     protocol = read_yaml(config).get("protocol", "unknown") if config.exists() else "unknown"
     name = path.relative_to(exp).as_posix() if path != exp else path.resolve().name
-    return Experiment(name, protocol, pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True))
+    return ExperimentScores(name, protocol, pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True))
 
 
 def _check_runs_fit_together(path: Path, tables: Mapping[tuple[int, int], pd.DataFrame]) -> None:

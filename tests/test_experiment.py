@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from soctk import config, extract, protocol
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
-from soctk.experiment import run
+from soctk.experiment import Experiment
 from soctk.model import EmotionClassifier
 from soctk.store import FeatureStore
 from soctk.train import predict
@@ -36,7 +36,7 @@ def predictions(path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("pooling", ["mean", "soc"])
 def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, pooling):
-    assert run(settings(pooling), corpus, store, tmp_path / "exp", [2], [7]) == 1
+    assert Experiment(settings(pooling), corpus, store, tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
     assert sorted(file.name for file in path.iterdir()) == [
         "config.yaml",
@@ -68,16 +68,16 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, p
 
 
 def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
-    assert run(settings(), corpus, store, tmp_path / "exp", [1, 2], [1]) == 2
+    assert Experiment(settings(), corpus, store, tmp_path / "exp").run([1, 2], [1]) == 2
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "exp").rglob("*.*")}
-    assert run(settings(), corpus, store, tmp_path / "exp", [1, 2], [1, 2]) == 2
+    assert Experiment(settings(), corpus, store, tmp_path / "exp").run([1, 2], [1, 2]) == 2
     assert {file: file.stat().st_mtime_ns for file in times} == times
-    assert run(settings(), corpus, store, tmp_path / "exp", [1, 2], [1, 2]) == 0
+    assert Experiment(settings(), corpus, store, tmp_path / "exp").run([1, 2], [1, 2]) == 0
 
 
 def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(tmp_path, corpus, store):
     for nj in (1, 2):
-        run(settings(), corpus, store, tmp_path / f"exp{nj}", [1, 2, 3], [1, 2], nj=nj)
+        Experiment(settings(), corpus, store, tmp_path / f"exp{nj}").run([1, 2, 3], [1, 2], nj=nj)
     one, two = predictions(tmp_path / "exp1"), predictions(tmp_path / "exp2")
     assert len(one) == 6
     assert one == two
@@ -85,9 +85,9 @@ def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(t
 
 
 def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus, store):
-    run(settings(), corpus, store, tmp_path / "exp", [1], [1])
+    Experiment(settings(), corpus, store, tmp_path / "exp").run([1], [1])
     with pytest.raises(SoctkError) as error:
-        run(settings("soc", "train.lr=0.01"), corpus, store, tmp_path / "exp", [1], [1])
+        Experiment(settings("soc", "train.lr=0.01"), corpus, store, tmp_path / "exp").run([1], [1])
     assert f"{tmp_path / 'exp' / 'fold1' / 'seed1'}: this run was made with other settings" in str(error.value)
     assert "train.lr: 0.001 there, 0.01 asked for" in str(error.value)
     assert "--tag" in str(error.value)
@@ -98,11 +98,11 @@ def test_a_killed_run_is_done_anew_to_the_same_predictions(tmp_path, corpus, sto
         f"""
 from pathlib import Path
 from soctk import config, datadir
-from soctk.experiment import run
+from soctk.experiment import Experiment
 from soctk.store import FeatureStore
 settings = config.load([Path({str(ROOT / "conf")!r})], "soc", overrides={QUICK!r})
 data, store = datadir.read(Path({str(tmp_path / "data")!r})), FeatureStore.open(Path({str(tmp_path / "feats")!r}))
-run(settings, data, store, Path({str(tmp_path / "killed")!r}), [1, 2, 3], [1, 2])
+Experiment(settings, data, store, Path({str(tmp_path / "killed")!r})).run([1, 2, 3], [1, 2])
 """
     )
     log = tmp_path / "killed" / "fold2" / "seed1.unfinished" / "train.jsonl"
@@ -111,15 +111,15 @@ run(settings, data, store, Path({str(tmp_path / "killed")!r}), [1, 2, 3], [1, 2]
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the process ended before it could be killed"
     assert set(predictions(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
-    assert run(settings(), corpus, store, tmp_path / "killed", [1, 2, 3], [1, 2]) == 4
-    run(settings(), corpus, store, tmp_path / "undisturbed", [1, 2, 3], [1, 2])
+    assert Experiment(settings(), corpus, store, tmp_path / "killed").run([1, 2, 3], [1, 2]) == 4
+    Experiment(settings(), corpus, store, tmp_path / "undisturbed").run([1, 2, 3], [1, 2])
     assert predictions(tmp_path / "killed") == predictions(tmp_path / "undisturbed")
     assert not list((tmp_path / "killed").rglob("*.unfinished"))
 
 
 def test_nothing_is_trained_where_an_option_is_wrong(tmp_path, corpus, store):
     with pytest.raises(SoctkError, match="unknown option 'depth'"):
-        run(settings("soc", "pooling.depth=4"), corpus, store, tmp_path / "exp", [1], [1])
+        Experiment(settings("soc", "pooling.depth=4"), corpus, store, tmp_path / "exp").run([1], [1])
     with pytest.raises(SoctkError, match="no fold 9"):
-        run(settings(), corpus, store, tmp_path / "exp", [1, 9], [1])
+        Experiment(settings(), corpus, store, tmp_path / "exp").run([1, 9], [1])
     assert not (tmp_path / "exp").exists()

@@ -40,13 +40,13 @@ def main(
     """
     from soctk import config, datadir
     from soctk.device import resolve
-    from soctk.experiment import run
+    from soctk.experiment import Experiment
     from soctk.store import FeatureStore
 
     settings = config.load(layers, pooling, protocol, overrides)
     corpus = datadir.read(data)
     folds = folds or corpus.folds
-    done = run(settings, corpus, FeatureStore.open(store), experiment, folds, seeds, nj, resolve(device))
+    done = Experiment(settings, corpus, FeatureStore.open(store), experiment, resolve(device)).run(folds, seeds, nj)
     click.echo(
         f"{experiment}: {len(folds)} folds x {len(seeds)} seeds, {done} of {len(folds) * len(seeds)} trained now"
     )
