@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
-from joblib import Parallel, delayed
+from joblib import delayed
 from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from soctk import pooling, protocol
+from soctk import parallel, pooling, protocol
 from soctk.config import Config, differences, read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -59,9 +59,8 @@ class Experiment:
         """
         self._check(folds)
         pending = [(fold, seed) for fold in folds for seed in seeds if not self._is_finished(fold, seed)]
-        workers = Parallel(n_jobs=min(nj, len(pending)) or 1, return_as="generator_unordered")
-        lines = workers(delayed(self._run_one)(fold, seed) for fold, seed in pending)
-        for line in tqdm(lines, desc="train", total=len(pending), unit="run", disable=None):
+        jobs = [delayed(self._run_one)(fold, seed) for fold, seed in pending]
+        for line in tqdm(parallel.run(jobs, nj), desc="train", total=len(pending), unit="run", disable=None):
             tqdm.write(line)
         return len(pending)
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
-from soctk import audio, upstream
+from soctk import audio, parallel, upstream
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.store import FeatureStore
@@ -51,10 +51,10 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> i
     store = FeatureStore.create(path, _settings(extraction))
     missing = {utt: data.seconds[utt] for utt in data.utterances if utt not in store}
     audio.check({utt: data.wav[utt] for utt in missing})
-    shards = _shards(missing)
-    jobs = (delayed(_extract_shard)(store, extraction, {utt: data.wav[utt] for utt in shard}) for shard in shards)
+    shards = [{utt: data.wav[utt] for utt in shard} for shard in _shards(missing)]
+    jobs = [delayed(_extract_shard)(store, extraction, shard) for shard in shards]
     with tqdm(total=len(missing), desc="extract", unit="utt", disable=None) as progress:
-        for done in Parallel(n_jobs=min(nj, len(shards)) or 1, return_as="generator_unordered")(jobs):
+        for done in parallel.run(jobs, nj):
             progress.update(done)
     store.finish()
     return len(missing)

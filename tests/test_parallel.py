@@ -1,0 +1,58 @@
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import run_python
+from joblib import delayed
+
+from soctk import parallel
+
+
+def square(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+@pytest.mark.parametrize(("count", "nj", "processes"), [(0, 2, 0), (1, 2, 1), (6, 1, 1), (6, 2, 2)])
+def test_every_job_is_done_once(count, nj, processes):
+    results = list(parallel.run([delayed(square)(i) for i in range(count)], nj))
+    assert sorted(number for number, _ in results) == [i * i for i in range(count)]
+    pids = {pid for _, pid in results}
+    assert len(pids) <= processes
+    assert (os.getpid() in pids) == (processes == 1)
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "\nState:\tZ" not in status.read_text()
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    """Two jobs that would write for a minute; the parent is killed once both run."""
+    parent = run_python(
+        f"""
+import os, time
+from pathlib import Path
+from joblib import delayed
+from soctk import parallel
+
+def work(i):
+    Path({str(tmp_path)!r}, str(os.getpid())).touch()
+    time.sleep(60)
+
+list(parallel.run([delayed(work)(i) for i in range(2)], 2))
+""",
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(workers := [int(file.name) for file in tmp_path.iterdir()]) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert all(map(is_running, workers))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline, "the workers outlive their parent"
+        time.sleep(0.05)
