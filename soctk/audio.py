@@ -1,6 +1,7 @@
 """The one door through which audio is read, checked and resampled."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
     bad = [f"{utt} {recordings[utt]}: {result}" for utt, result in results.items() if isinstance(result, ValueError)]
     if bad:
         raise SoctkError(
-            f"{len(bad)} of {len(recordings)} recordings cannot be used\n{listing(bad)}",
+            f"{len(bad)} of {len(recordings)} recordings cannot be used\n{listing(bad, at_most=None)}",
             remedy="Replace these files, or take them out of the corpus and prepare the data again (stage 0).",
         )
     return results
@@ -94,7 +95,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int, int]:
     if not path.is_file():
         raise ValueError("no such file" if not path.exists() else "not a file")
     try:
-        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, sample_rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise ValueError(f"cannot be decoded ({error})") from error
     if len(samples) == 0:

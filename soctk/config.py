@@ -9,11 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from soctk.errors import SoctkError, listing, unknown_name
 
+# What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.datadir.read_folds).
+_FILES = ("train.yaml", "head.yaml", "folds.yaml")
+
 Protocol = Literal["soctk", "emobox"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PoolingConfig(_Section):
@@ -67,8 +70,7 @@ def load(layers: Sequence[Path], pooling: str, protocol: Protocol = "soctk", ove
         SoctkError: a file that is missing or no YAML mapping, an unknown key, a value of the wrong type or range.
     """
     for layer in layers:
-        if not layer.is_dir():
-            raise SoctkError("no such conf/ directory", remedy="Give --conf the toolkit's conf/ first.", where=layer)
+        _check_layer(layer)
     _check_pooling_is_known(pooling, layers)
     files = {"train": "train.yaml", "head": "head.yaml", "pooling": f"pooling/{pooling}.yaml"}
     sections = {section: _merge_files([layer / file for layer in layers]) for section, file in files.items()}
@@ -114,6 +116,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SoctkError("not a mapping", remedy="Write it as 'key: value' lines.", where=path)
     return content
+
+
+def _check_layer(layer: Path) -> None:
+    if not layer.is_dir():
+        raise SoctkError("no such conf/ directory", remedy="Give --conf the toolkit's conf/ first.", where=layer)
+    for file in layer.glob("*.yaml"):
+        if file.name not in _FILES:
+            raise unknown_name("settings file", file.name, _FILES, where=layer)
 
 
 def _merge_files(paths: Iterable[Path]) -> dict[str, Any]:

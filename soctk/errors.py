@@ -4,9 +4,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike
 
-LISTED_AT_MOST = 20
-
-
 class SoctkError(Exception):
     """Something a user can mend; the commands print it as one message and exit with 1.
 
@@ -16,9 +13,13 @@ class SoctkError(Exception):
         where: the file, directory or option at fault.
     """
 
-    def __init__(self, what: str, *, remedy: str, where: str | PathLike | None = None):
-        place = f"{where}: " if where is not None else ""
-        super().__init__(f"{place}{what}\n{remedy}")
+    def __init__(self, what: str, remedy: str, where: str | PathLike | None = None):
+        super().__init__(what, remedy, where)  # all of it, so that it comes whole out of a worker process
+        self.what, self.remedy, self.where = what, remedy, where
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where is not None else ""
+        return f"{place}{self.what}\n{self.remedy}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str | PathLike | None = None) -> SoctkError:
@@ -29,10 +30,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str | Pat
     return SoctkError(f"unknown {kind} '{name}'", remedy=f"{hint}Known: {', '.join(known) or 'none'}.", where=where)
 
 
-def listing(problems: Iterable[str]) -> str:
-    """Return the problems one a line, the first of them in full and the rest counted."""
+def listing(problems: Iterable[str], at_most: int | None = 20) -> str:
+    """Return the problems one a line; those beyond `at_most` are counted."""
     problems = list(problems)
-    lines = [f"  {problem}" for problem in problems[:LISTED_AT_MOST]]
-    if len(problems) > LISTED_AT_MOST:
-        lines.append(f"  ... and {len(problems) - LISTED_AT_MOST} more")
+    lines = [f"  {problem}" for problem in problems[:at_most]]
+    if len(problems) > len(lines):
+        lines.append(f"  ... and {len(problems) - len(lines)} more")
     return "\n".join(lines)

@@ -1,10 +1,13 @@
 """Files that appear whole or not at all."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from soctk.errors import SoctkError
 
 
 @contextmanager
@@ -31,11 +34,22 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     What an interrupted run left in `path`.unfinished is removed first; a block that raises leaves it to be looked at.
 
     Raises:
+        SoctkError: another process is filling it.
         OSError: `path` exists and is not empty when the block ends.
     """
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    yield unfinished
-    unfinished.replace(path)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    lock = os.open(unfinished, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+        for entry in unfinished.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        yield unfinished
+        unfinished.replace(path)
+    except BlockingIOError as error:
+        raise SoctkError(
+            "another process is at work on it", remedy="Wait until it has ended, or end it.", where=unfinished
+        ) from error
+    finally:
+        os.close(lock)

@@ -7,9 +7,10 @@ options' defaults in conf/pooling/NAME.yaml.
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
+from pydantic import PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from torch import nn
 
 from soctk import spd
@@ -47,7 +48,7 @@ class SOC(nn.Module):
         eps: added to the trace and, times the identity, to the normalised covariance.
     """
 
-    def __init__(self, input_size: int, d: int, eps: float):
+    def __init__(self, input_size: int, d: PositiveInt, eps: PositiveFloat):
         super().__init__()
         self.input_size = input_size
         self.output_size = d * (d + 1) // 2
@@ -59,7 +60,7 @@ class SOC(nn.Module):
         """Return `(B, d(d+1)/2)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
         # In double precision: float32 rounds C by 1e-7, 1% of an eigenvalue near eps, and not alike in every batch.
         covariance = spd.covariance(self.projection(frames).double(), lengths)
-        logarithm = spd.matrix_log(spd.trace_normalise(covariance, self.eps))
+        logarithm = spd.matrix_log(spd.trace_normalise(covariance, self.eps), floor=self.eps / 2)
         return spd.upper_triangle(logarithm).to(frames.dtype)
 
 
@@ -75,16 +76,23 @@ def create(name: str, input_size: int, options: Mapping[str, Any]) -> nn.Module:
         options: the constructor's other arguments.
 
     Raises:
-        SoctkError: an unknown name or option, or an option without a value.
+        SoctkError: an unknown name or option, or an option without a value or with a wrong one.
     """
     if name not in POOLINGS:
         raise unknown_name("pooling", name, POOLINGS, where="--pooling")
-    known = list(inspect.signature(POOLINGS[name]).parameters)[1:]
-    where = f"conf/pooling/{name}.yaml"
-    for option in options:
+    types = get_type_hints(POOLINGS[name].__init__, include_extras=True)
+    known = [option for option in inspect.signature(POOLINGS[name]).parameters if option != "input_size"]
+    where = f"the options of the pooling {name} (conf/pooling/{name}.yaml, --set pooling.OPTION=VALUE)"
+    checked = {}
+    for option, value in options.items():
         if option not in known:
             raise unknown_name("option", option, known, where=where)
+        try:
+            checked[option] = TypeAdapter(types[option]).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise SoctkError(f"{option}: {problem}, not {value!r}", remedy="Mend its value.", where=where) from error
     missing = [option for option in known if option not in options]
     if missing:
-        raise SoctkError(f"no value for {', '.join(missing)}", remedy="Give each a default there.", where=where)
-    return POOLINGS[name](input_size, **options)
+        raise SoctkError(f"no value for {', '.join(missing)}", remedy="Give each a default in the file.", where=where)
+    return POOLINGS[name](input_size, **checked)

@@ -6,8 +6,8 @@ Shapes: B utterances, T frames, D features a frame.
 import torch
 
 
-def frame_mask(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Return `(B, T, 1)` in the dtype of `frames` `(B, T, D)`: 1 for a frame of the utterance, 0 for padding.
+def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return `(B, T, 1)` bool for frames `(B, T, D)`: whether a frame is beyond its utterance's length `(B,)`.
 
     Raises:
         ValueError: a length is not within 1..T, or the shapes do not fit.
@@ -19,13 +19,12 @@ def frame_mask(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     if not ((lengths >= 1) & (lengths <= frames.shape[1])).all():
         raise ValueError(f"lengths must be within 1..{frames.shape[1]}, not {lengths.tolist()}")
     positions = torch.arange(frames.shape[1], device=frames.device)
-    return (positions < lengths[:, None]).unsqueeze(-1).to(frames.dtype)
+    return (positions >= lengths[:, None]).unsqueeze(-1)
 
 
 def mean(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Return the mean over time `(B, D)` of frames `(B, T, D)`; frames at or beyond `lengths` `(B,)` do not count."""
-    mask = frame_mask(frames, lengths)
-    return (frames * mask).sum(1) / lengths[:, None].to(frames.dtype)
+    return frames.masked_fill(padding(frames, lengths), 0).sum(1) / lengths[:, None].to(frames.dtype)
 
 
 def covariance(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -33,9 +32,9 @@ def covariance(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
     C = 1/(T-1) sum_t (x_t - m)(x_t - m)', m the mean over time. One frame has the covariance 0.
     """
-    centred = (frames - mean(frames, lengths).unsqueeze(1)) * frame_mask(frames, lengths)
+    centred = (frames - mean(frames, lengths).unsqueeze(1)).masked_fill(padding(frames, lengths), 0)
     degrees = (lengths - 1).clamp(min=1).to(frames.dtype)
-    return centred.transpose(1, 2) @ centred / degrees[:, None, None]
+    return centred.mT @ centred / degrees[:, None, None]
 
 
 def trace_normalise(matrices: torch.Tensor, eps: float) -> torch.Tensor:
@@ -54,7 +53,7 @@ def matrix_log(matrices: torch.Tensor, floor: float = 1e-7) -> torch.Tensor:
 
     Args:
         matrices: symmetric; only the part of the gradient that is symmetric comes back.
-        floor: eigenvalues below it, which rounding can bring about, count as `floor`.
+        floor: eigenvalues below it, which rounding can bring about, count as `floor`, a constant.
     """
     return _MatrixLog.apply(matrices, floor)
 
@@ -72,27 +71,35 @@ class _MatrixLog(torch.autograd.Function):
     @staticmethod
     def forward(ctx, matrices, floor):
         eigenvalues, vectors = torch.linalg.eigh(matrices)
-        eigenvalues = eigenvalues.clamp(min=floor)
         ctx.save_for_backward(eigenvalues, vectors)
-        return (vectors * eigenvalues.log().unsqueeze(-2)) @ vectors.mT
+        ctx.floor = floor
+        return (vectors * eigenvalues.clamp(min=floor).log().unsqueeze(-2)) @ vectors.mT
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         eigenvalues, vectors = ctx.saved_tensors
         inner = vectors.mT @ ((gradient + gradient.mT) / 2) @ vectors
-        return vectors @ (_divided_differences_of_log(eigenvalues) * inner) @ vectors.mT, None
+        return vectors @ (_divided_differences_of_log(eigenvalues, ctx.floor) * inner) @ vectors.mT, None
 
 
-def _divided_differences_of_log(s: torch.Tensor) -> torch.Tensor:
-    """Return `(B, D, D)`: (log a - log b)/(a - b) for each pair of eigenvalues `(B, D)`, 1/a where a = b.
+def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:
+    """Return `(B, D, D)`: (f(a) - f(b))/(a - b), f = log max(., floor), for each pair of eigenvalues `(B, D)`.
 
     For near values the difference of logarithms cancels; with r = (a-b)/(a+b) it is 2 artanh(r), and the series
-    artanh(r)/r = 1 + r^2/3 + r^4/5 + ... is exact to double precision after nine terms for r <= 0.1.
+    artanh(r)/r = 1 + r^2/3 + r^4/5 + ... is exact to double precision after nine terms for r <= 0.1. Where both are
+    below the floor f is constant.
     """
-    a, b = s.unsqueeze(-1), s.unsqueeze(-2)
+    clamped = s.clamp(min=floor)
+    a, b = clamped.unsqueeze(-1), clamped.unsqueeze(-2)
     r = (a - b) / (a + b)
     near = r.abs() <= 0.1
     series = sum(r.square() ** k / (2 * k + 1) for k in range(9)) * 2 / (a + b)
-    difference = torch.where(near, torch.ones_like(r), a - b)
-    return torch.where(near, series, (a.log() - b.log()) / difference)
+    far = (a.log() - b.log()) / torch.where(near, torch.ones_like(r), a - b)
+    slope = torch.where(near, series, far)
+    # With one of the two below the floor, a - b is larger than between their clamped values; with both, f(a) = f(b).
+    distance = s.unsqueeze(-1) - s.unsqueeze(-2)
+    below = s < floor
+    either = below.unsqueeze(-1) | below.unsqueeze(-2)
+    chord = (a - b) / torch.where(distance == 0, torch.ones_like(distance), distance)
+    return torch.where(either, slope * chord, slope)

@@ -99,7 +99,7 @@ def test_divided_differences_are_those_of_exact_arithmetic(eigenvalues):
     from mpmath import log, mp, mpf
 
     mp.dps = 60
-    computed = spd._divided_differences_of_log(torch.tensor([eigenvalues], dtype=torch.float64))[0]
+    computed = spd._divided_differences_of_log(torch.tensor([eigenvalues], dtype=torch.float64), floor=1e-7)[0]
     for i, a in enumerate(map(mpf, eigenvalues)):
         for j, b in enumerate(map(mpf, eigenvalues)):
             exact = 1 / a if a == b else (log(a) - log(b)) / (a - b)
