@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike
 
+
 class SoctkError(Exception):
     """Something a user can mend; the commands print it as one message and exit with 1.
 

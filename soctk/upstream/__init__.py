@@ -19,16 +19,16 @@ class Upstream(Protocol):
         source: the release, revision or checksum that fixes the numbers it gives.
         sample_rate: of the waveform it wants, in Hz.
         frame_shift: from one frame to the next, in ms.
-        num_layers: how many hidden states it has; 0 is the input to the first layer, num_layers - 1 the last output.
-        hidden_size: D, the width of a frame.
+        hidden_sizes: D, the width of a frame, of each hidden state; 0 is the input to the first layer.
+        max_seconds: the longest utterance that it takes.
     """
 
     name: str
     source: str
     sample_rate: int
     frame_shift: float
-    num_layers: int
-    hidden_size: int
+    hidden_sizes: list[int]
+    max_seconds: float
 
     def hidden_states(self, waveform: np.ndarray) -> list[torch.Tensor]:
         """Encode one utterance by itself, so that its frames never depend on what it is batched with.
@@ -37,7 +37,7 @@ class Upstream(Protocol):
             waveform: float32 `(samples,)`.
 
         Returns:
-            `num_layers` tensors `(T, D)`, float32 on the CPU.
+            Its hidden states, tensors `(T, D)`, float32 on the CPU.
         """
 
 
@@ -62,12 +62,13 @@ def layer_index(upstream: Upstream, layer: Layer) -> int:
     Raises:
         SoctkError: the upstream has no such layer.
     """
+    last = len(upstream.hidden_sizes) - 1
     if layer == "last":
-        return upstream.num_layers - 1
-    if not 0 <= layer < upstream.num_layers:
+        return last
+    if not 0 <= layer <= last:
         raise SoctkError(
             f"{upstream.name} has no layer {layer}",
-            remedy=f"Choose 0 (the input to the first layer) to {upstream.num_layers - 1}, or last.",
+            remedy=f"Choose 0 (the input to the first layer) to {last}, or last.",
             where="--layer",
         )
     return layer

@@ -1,16 +1,21 @@
 """Upstreams of Hugging Face transformers, by hub id or directory: wav2vec 2.0, HuBERT, WavLM, Whisper, ..."""
 
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils.logging import disable_progress_bar
 
 from soctk.errors import SoctkError
+
+# Weights that many published checkpoints lack: they replace masked frames in pre-training.
+_ONLY_FOR_TRAINING = {"masked_spec_embed"}
 
 
 class HuggingFaceUpstream:
@@ -31,19 +36,14 @@ class HuggingFaceUpstream:
             f"sha256:{_checksum(directory)}" if directory.is_dir() else f"revision:{model.config._commit_hash}"
         )
         self.sample_rate = self._extractor.sampling_rate
-        one_second = np.random.default_rng(0).standard_normal(self.sample_rate, dtype=np.float32)
-        states = self.hidden_states(one_second)
-        self.num_layers = len(states)
-        self.hidden_size = states[-1].shape[-1]
-        self.frame_shift = self._samples_per_frame() * 1000 / self.sample_rate
+        self.frame_shift, self.hidden_sizes = self._probe()
+        self.max_seconds = math.inf
+        if isinstance(self._encoder, WhisperEncoder):
+            self.max_seconds = self._encoder.max_source_positions * self.frame_shift / 1000
 
     @torch.inference_mode()
     def hidden_states(self, waveform: np.ndarray) -> list[torch.Tensor]:
-        """See soctk.upstream.Upstream.
-
-        Raises:
-            SoctkError: the utterance is longer than the encoder can take (Whisper: 30 s).
-        """
+        """See soctk.upstream.Upstream."""
         inputs = self._extractor(
             waveform, sampling_rate=self.sample_rate, return_tensors="pt", padding="longest", truncation=False
         ).to(self._device)
@@ -53,10 +53,18 @@ class HuggingFaceUpstream:
             states = self._encoder(**inputs, output_hidden_states=True).hidden_states
         return [state[0].float().cpu() for state in states]
 
-    def _samples_per_frame(self) -> int:
-        if isinstance(self._encoder, WhisperEncoder):
-            return self._extractor.hop_length * _stride(self._encoder.conv1) * _stride(self._encoder.conv2)
-        return int(np.prod(self._encoder.config.conv_stride))
+    def _probe(self) -> tuple[float, list[int]]:
+        """Return the frame shift in ms, from the frames of 1 s and of 3 s of noise, and the widths of the states."""
+        noise = np.random.default_rng(0).standard_normal(3 * self.sample_rate, dtype=np.float32)
+        try:
+            short, long = self.hidden_states(noise[: self.sample_rate]), self.hidden_states(noise)
+            return 2000 / (len(long[-1]) - len(short[-1])), [state.shape[-1] for state in long]
+        except (TypeError, ValueError, AttributeError, RuntimeError, ZeroDivisionError) as error:
+            raise SoctkError(
+                f"no encoder of waveforms into frames, as far as soctk can tell ({type(error).__name__}: {error})",
+                remedy="Supported are wav2vec 2.0, HuBERT, WavLM and their like, and Whisper.",
+                where=f"--upstream {self.name}",
+            ) from error
 
 
 def _whisper_hidden_states(encoder: WhisperEncoder, log_mel: torch.Tensor) -> list[torch.Tensor]:
@@ -67,11 +75,6 @@ def _whisper_hidden_states(encoder: WhisperEncoder, log_mel: torch.Tensor) -> li
     frames = nn.functional.gelu(encoder.conv1(log_mel))
     frames = nn.functional.gelu(encoder.conv2(frames)).transpose(1, 2)
     positions = encoder.embed_positions.weight
-    if frames.shape[1] > len(positions):
-        raise SoctkError(
-            f"an utterance of {frames.shape[1]} frames is longer than the {len(positions)} (30 s) that Whisper takes",
-            remedy="Split the utterance, or choose another upstream.",
-        )
     states = [frames + positions[: frames.shape[1]]]
     for layer in encoder.layers:
         states.append(layer(states[-1], None))
@@ -81,15 +84,25 @@ def _whisper_hidden_states(encoder: WhisperEncoder, log_mel: torch.Tensor) -> li
 
 def _load(name_or_path: str):
     disable_progress_bar()  # of the weights: seconds at most
+    where = f"--upstream {name_or_path}"
     try:
-        return AutoFeatureExtractor.from_pretrained(name_or_path), AutoModel.from_pretrained(name_or_path)
-    except (OSError, ValueError) as error:  # what transformers raises for what is missing, and for what is unknown
+        extractor = AutoFeatureExtractor.from_pretrained(name_or_path)
+        model, loaded = AutoModel.from_pretrained(name_or_path, output_loading_info=True)
+    except (OSError, ValueError, SafetensorError) as error:  # for what is missing, unknown and damaged
         raise SoctkError(
             f"transformers cannot load it: {str(error).splitlines()[0]}",
             remedy="A hub id needs the network on first use; a folder needs config.json, preprocessor_config.json and "
             "model.safetensors. Give such a folder: --upstream DIR.",
-            where=f"--upstream {name_or_path}",
+            where=where,
         ) from error
+    missing = sorted(key for key in loaded["missing_keys"] if key not in _ONLY_FOR_TRAINING)
+    if missing:
+        raise SoctkError(
+            f"the checkpoint lacks {len(missing)} of the model's weights, such as {missing[0]}",
+            remedy="They would be random: get the whole checkpoint, or one of the architecture in its config.json.",
+            where=where,
+        )
+    return extractor, model
 
 
 def _checksum(directory: Path) -> str:
@@ -100,7 +113,3 @@ def _checksum(directory: Path) -> str:
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]
-
-
-def _stride(conv: nn.Conv1d) -> int:
-    return conv.stride[0]

@@ -1,11 +1,17 @@
 """The real loading code, on small randomly initialised checkpoints of each architecture, written by the tests."""
 
+import math
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
+    BertConfig,
+    BertModel,
     HubertConfig,
     HubertModel,
     Wav2Vec2Config,
@@ -55,8 +61,9 @@ def checkpoints(tmp_path_factory):
 @pytest.mark.parametrize("name", [*CONVOLUTIONAL, "whisper"])
 def test_it_tells_its_shape(checkpoints, name):
     encoder = upstream.load(str(checkpoints / name))
-    assert (encoder.name, encoder.num_layers, encoder.hidden_size) == (name, 4, 24)
+    assert (encoder.name, encoder.hidden_sizes) == (name, [24] * 4)
     assert (encoder.sample_rate, encoder.frame_shift) == (16000, 20.0)
+    assert encoder.max_seconds == (30 if name == "whisper" else math.inf)
     states = encoder.hidden_states(noise(16000))
     assert {state.shape for state in states} == {(50 if name == "whisper" else 49, 24)}
     assert all(state.dtype == torch.float32 and not state.requires_grad for state in states)
@@ -95,11 +102,36 @@ def test_a_real_whisper_on_30_s_is_that_of_transformers(shared, name):
     torch.testing.assert_close(ours[-1], expected[-1])
 
 
-def test_whisper_takes_an_odd_number_of_mel_frames_and_nothing_beyond_30_s(checkpoints):
-    encoder = upstream.load(str(checkpoints / "whisper"))
-    assert encoder.hidden_states(noise(101 * 160))[-1].shape == (51, 24)
-    with pytest.raises(SoctkError, match=r"1550 frames is longer than the 1500 \(30 s\) that Whisper takes"):
-        encoder.hidden_states(noise(31 * 16000))
+def test_whisper_takes_an_odd_number_of_mel_frames(checkpoints):
+    assert upstream.load(str(checkpoints / "whisper")).hidden_states(noise(101 * 160))[-1].shape == (51, 24)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(checkpoints, tmp_path):
+    shutil.copytree(checkpoints / "hubert", tmp_path / "hubert")
+    weights = load_file(tmp_path / "hubert" / "model.safetensors")
+    del weights["encoder.layers.1.attention.k_proj.weight"]
+    save_file(weights, tmp_path / "hubert" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        SoctkError, match=r"lacks 1 of the model's weights, such as encoder\.layers\.1\.attention\.k_proj"
+    ):
+        upstream.load(str(tmp_path / "hubert"))
+
+
+def test_a_cut_checkpoint_is_told(checkpoints, tmp_path):
+    shutil.copytree(checkpoints / "hubert", tmp_path / "hubert")
+    weights = tmp_path / "hubert" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(SoctkError, match="transformers cannot load it"):
+        upstream.load(str(tmp_path / "hubert"))
+
+
+def test_a_model_that_is_no_speech_encoder_is_told(checkpoints, tmp_path):
+    BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)).save_pretrained(
+        tmp_path
+    )
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(SoctkError, match=r"no encoder of waveforms into frames(?s:.*)Supported are wav2vec 2\.0"):
+        upstream.load(str(tmp_path))
 
 
 def test_the_source_is_a_checksum_of_the_weights(checkpoints, tmp_path):

@@ -15,7 +15,7 @@ def waveform() -> np.ndarray:
 @pytest.mark.parametrize(("name", "width"), [("fbank", 240), ("mfcc", 39)])
 def test_it_tells_its_shape(name, width, waveform):
     encoder = upstream.load(name)
-    assert (encoder.name, encoder.num_layers, encoder.hidden_size) == (name, 1, width)
+    assert (encoder.name, encoder.hidden_sizes) == (name, [width])
     assert (encoder.sample_rate, encoder.frame_shift) == (16000, 10.0)
     (state,) = encoder.hidden_states(waveform)
     assert (state.shape, state.dtype) == ((100, width), torch.float32)
@@ -33,6 +33,13 @@ def test_an_utterance_is_the_same_after_others(waveform):
     first = encoder.hidden_states(waveform)[0]
     encoder.hidden_states(waveform[:5000])
     torch.testing.assert_close(encoder.hidden_states(waveform)[0], first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+def test_silence_is_zeros_and_not_amplified_rounding(name):
+    (state,) = upstream.load(name).hidden_states(np.zeros(16000, np.float32))
+    assert state.shape[0] == 100
+    assert not state.any()
 
 
 def test_an_unknown_name_has_its_nearest():

@@ -5,7 +5,7 @@ from soctk.errors import SoctkError
 
 
 class FourLayers:
-    name, num_layers = "four", 4
+    name, hidden_sizes = "four", [8] * 4
 
 
 def test_layers_are_counted_from_the_input_of_the_first():
