@@ -46,7 +46,7 @@ def run_espeak() -> None:
 
     import espeakng_loader
 
-    assert ctypes.CDLL(espeakng_loader.get_library_path()).espeak_Initialize
+    ctypes.CDLL(espeakng_loader.get_library_path()).espeak_Info(None)
 
 
 def run_commands() -> None:

@@ -13,6 +13,9 @@ from soctk.files import atomic
 # File names are bytes to the system: those that are no UTF-8 survive being read and written.
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
 
+# The columns of predictions.tsv before those of the emotions.
+PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
+
 REMEDY = "Run the recipe's stage 0 again, or mend the files named here."
 
 
@@ -74,8 +77,9 @@ def write(path: Path, data: DataDir) -> None:
     """Write a data directory, each file sorted (C locale) and in one piece, and validate it.
 
     Raises:
-        SoctkError: what was written is not valid, as `read` tells.
+        SoctkError: an id or a class holds white space, or what was written is not valid, as `read` tells.
     """
+    _check_words(path, data)
     for file, (attribute, _) in _TABLES.items():
         rows = sorted(getattr(data, attribute).items())
         _write_lines(path / file, [f"{key} {value}" for key, value in rows])
@@ -130,6 +134,17 @@ def read_folds(path: Path) -> dict[str, int]:
                 )
             folds[speaker] = fold
     return folds
+
+
+def _check_words(path: Path, data: DataDir) -> None:
+    words = [*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions]
+    split = sorted({word for word in words if len(word.split()) != 1})
+    if split:
+        raise SoctkError(
+            f"ids and classes with white space in them\n{listing(map(repr, split))}",
+            remedy="A data directory separates its columns by it: write '_' instead.",
+            where=path,
+        )
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -188,6 +203,8 @@ def _inconsistencies(data: DataDir) -> Iterable[str]:
             yield f"spk2gender: {speaker} is '{gender}', neither m nor f"
     if data.folds != list(range(1, len(data.folds) + 1)):
         yield f"spk2fold: the folds are {data.folds}, not 1, 2, ..."
+    for emotion in set(PREDICTION_COLUMNS).intersection(data.emotions):
+        yield f"emotions: {emotion} is the name of a column of predictions.tsv; choose another"
     for emotion, count in Counter(data.emotions).items():
         if count > 1:
             yield f"emotions: {emotion} stands there {count} times"

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from soctk import parallel, pooling, protocol
+from soctk import parallel, pooling, protocol, provenance
 from soctk.config import Config, differences, read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -22,6 +22,9 @@ from soctk.files import atomic_directory
 from soctk.model import EmotionClassifier
 from soctk.store import FeatureStore, Frames
 from soctk.train import Descriptors, Inputs, apply, predict, train
+
+# The parts of a run's config.yaml in which the runs of an experiment may differ.
+_OF_ONE_RUN = ("fold", "seed", "made_with")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Experiment:
     def run(self, folds: Sequence[int], seeds: Sequence[int], nj: int = 1) -> int:
         """Train and test each fold with each seed, and return how many of these runs were done now.
 
-        A run that is already there with the same settings is not repeated. One that is interrupted leaves
+        A run that is already there is not repeated. One that is interrupted leaves
         `seedS.unfinished`, and is started afresh.
 
         Args:
@@ -54,12 +57,13 @@ class Experiment:
             nj: how many runs go on at a time, each a process with one thread; the results do not depend on it.
 
         Raises:
-            SoctkError: an unknown fold or pooling option, features missing from the store, a finished run with other
+            SoctkError: an unknown fold or pooling option, features missing from the store, finished runs with other
                 settings, a loss that is no longer finite.
         """
         self._check(folds)
-        pending = [(fold, seed) for fold in folds for seed in seeds if not self._is_finished(fold, seed)]
-        jobs = [delayed(self._run_one)(fold, seed) for fold, seed in pending]
+        pending = [(fold, seed) for fold in folds for seed in seeds if not self._directory(fold, seed).exists()]
+        made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
+        jobs = [delayed(self._run_one)(fold, seed, made_with) for fold, seed in pending]
         for line in tqdm(parallel.run(jobs, nj), desc="train", total=len(pending), unit="run", disable=None):
             tqdm.write(line)
         return len(pending)
@@ -69,6 +73,15 @@ class Experiment:
         pooling.create(self.config.pooling.name, self._input_size, self.config.pooling.options)
         for fold in folds:
             protocol.split(self.data, fold, self.config.protocol, seed=0)
+        for finished in sorted(self.path.glob("fold*/seed*/config.yaml")):
+            there = {key: value for key, value in read_yaml(finished).items() if key not in _OF_ONE_RUN}
+            lines = differences(there, self._settings())
+            if lines and not finished.parent.name.endswith(".unfinished"):
+                raise SoctkError(
+                    f"this run was made with other settings\n{listing(lines)}",
+                    remedy="Give the new settings a name of their own (--tag), or remove the experiment.",
+                    where=finished.parent,
+                )
 
     @property
     def _input_size(self) -> int:
@@ -77,30 +90,16 @@ class Experiment:
     def _directory(self, fold: int, seed: int) -> Path:
         return self.path / f"fold{fold}" / f"seed{seed}"
 
-    def _settings(self, fold: int, seed: int) -> dict[str, Any]:
-        """Return all that determines a run, as its config.yaml records it."""
+    def _settings(self) -> dict[str, Any]:
+        """Return all that determines the results, as config.yaml records it beside fold and seed."""
+        features = {key: value for key, value in self.store.settings.items() if key != "versions"}
         return {
-            "fold": fold,
-            "seed": seed,
             "data": self.data.checksum(),
-            "features": {key: value for key, value in self.store.settings.items() if key != "versions"},
+            "features": {**features, "recordings": self.store.checksum()},
             **self.config.model_dump(),
         }
 
-    def _is_finished(self, fold: int, seed: int) -> bool:
-        directory = self._directory(fold, seed)
-        if not directory.exists():
-            return False
-        lines = differences(read_yaml(directory / "config.yaml"), self._settings(fold, seed))
-        if lines:
-            raise SoctkError(
-                f"this run was made with other settings\n{listing(lines)}",
-                remedy="Give the new settings a name of their own (--tag), or remove the directory.",
-                where=directory,
-            )
-        return True
-
-    def _run_one(self, fold: int, seed: int) -> str:
+    def _run_one(self, fold: int, seed: int, made_with: dict[str, str]) -> str:
         """Train and test one fold with one seed; return a line that says how it went."""
         torch.set_num_threads(1)  # one thread a run, so that its numbers do not depend on how many runs go on
         torch.manual_seed(seed)
@@ -113,8 +112,8 @@ class Experiment:
         part = {name: [index[utt] for utt in utterances] for name, utterances in vars(split).items()}
         epochs = train(learner, inputs, labels, part["train"], part["valid"], self.config.train, seed)
         with atomic_directory(self._directory(fold, seed)) as directory:
-            settings = yaml.safe_dump(self._settings(fold, seed), sort_keys=False)
-            (directory / "config.yaml").write_text(settings, encoding="utf-8")
+            settings = {"fold": fold, "seed": seed, **self._settings(), "made_with": made_with}
+            (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
             records = _log(epochs, directory / "train.jsonl")
             (directory / "model.safetensors").write_bytes(save(model.state_dict()))
             predictions = _predictions(self.data, split.test, predict(learner, inputs, part["test"]))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +11,9 @@ import torch
 from joblib import delayed
 from tqdm import tqdm
 
-from soctk import audio, parallel, upstream
+from soctk import audio, parallel, provenance, upstream
 from soctk.datadir import DataDir
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, listing
 from soctk.store import FeatureStore
 from soctk.upstream import Layer
 
@@ -35,7 +34,7 @@ class Extraction:
 def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> int:
     """Fill the feature store at `path` with the utterances that it lacks, and return how many those were.
 
-    All missing recordings are checked before the first is encoded. A run that is killed costs at most one shard a job;
+    All recordings are checked before the first is encoded. A run that is killed costs at most one shard a job;
     run again, it does only what is missing.
 
     Args:
@@ -45,13 +44,14 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> i
         nj: how many processes share the shards, each with its own copy of the upstream and one thread.
 
     Raises:
-        SoctkError: bad recordings, an unknown upstream or layer, a store with other settings, features too large for
-            float16.
+        SoctkError: bad recordings, or ones longer than the upstream takes; an unknown upstream or layer; a store of
+            other settings or recordings; features too large for float16.
     """
     store = FeatureStore.create(path, _settings(extraction))
-    missing = {utt: data.seconds[utt] for utt in data.utterances if utt not in store}
-    audio.check({utt: data.wav[utt] for utt in missing})
-    shards = [{utt: data.wav[utt] for utt in shard} for shard in _shards(missing)]
+    recordings = audio.check(data.wav)
+    _check_recordings(store, recordings, _upstream(extraction.upstream, extraction.device))
+    missing = {utt: info.seconds for utt, info in recordings.items() if utt not in store.recordings}
+    shards = [{utt: (data.wav[utt], recordings[utt].digest) for utt in shard} for shard in _shards(missing)]
     jobs = [delayed(_extract_shard)(store, extraction, shard) for shard in shards]
     with tqdm(total=len(missing), desc="extract", unit="utt", disable=None) as progress:
         for done in parallel.run(jobs, nj):
@@ -62,17 +62,40 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> i
 
 def _settings(extraction: Extraction) -> dict[str, Any]:
     encoder = _upstream(extraction.upstream, extraction.device)
+    layer = upstream.layer_index(encoder, extraction.layer)
     return {
         "upstream": encoder.name,
         "source": encoder.source,
-        "layer": upstream.layer_index(encoder, extraction.layer),
-        "num_layers": encoder.num_layers,
-        "hidden_size": encoder.hidden_size,
+        "layer": layer,
+        "num_layers": len(encoder.hidden_sizes),
+        "hidden_size": encoder.hidden_sizes[layer],
         "sample_rate": encoder.sample_rate,
         "frame_shift_ms": encoder.frame_shift,
         "dtype": extraction.dtype,
-        "versions": {package: version(package) for package in ("soctk", "torch", "transformers", "espnet-s3prl")},
+        "versions": provenance.versions("soctk", "torch", "transformers", "espnet-s3prl"),
     }
+
+
+def _check_recordings(
+    store: FeatureStore, recordings: Mapping[str, audio.AudioInfo], encoder: upstream.Upstream
+) -> None:
+    too_long = [utt for utt, info in recordings.items() if info.seconds > encoder.max_seconds]
+    if too_long:
+        raise SoctkError(
+            f"{len(too_long)} utterances are longer than the {encoder.max_seconds:.0f} s that it takes\n"
+            f"{listing(too_long, at_most=None)}",
+            remedy="Split these utterances, or choose another upstream.",
+            where=f"--upstream {encoder.name}",
+        )
+    changed = [
+        utt for utt, digest in store.recordings.items() if utt in recordings and recordings[utt].digest != digest
+    ]
+    if changed:
+        raise SoctkError(
+            f"the store has features of other recordings than those there now\n{listing(changed)}",
+            remedy="Remove the store to extract again, or use another directory for this version of the corpus.",
+            where=store.path,
+        )
 
 
 def _shards(seconds: Mapping[str, float]) -> list[list[str]]:
@@ -92,16 +115,14 @@ def _upstream(name: str, device: str) -> upstream.Upstream:
     return upstream.load(name, device)
 
 
-def _extract_shard(store: FeatureStore, extraction: Extraction, recordings: Mapping[str, Path]) -> int:
+def _extract_shard(store: FeatureStore, extraction: Extraction, recordings: Mapping[str, tuple[Path, str]]) -> int:
+    """Encode utterances, given as utterance -> (path, digest), into one shard; return how many they are."""
     torch.set_num_threads(1)
     encoder = _upstream(extraction.upstream, extraction.device)
     layer = upstream.layer_index(encoder, extraction.layer)
     frames = {}
-    for utt, path in recordings.items():
-        try:
-            state = encoder.hidden_states(audio.load(path, encoder.sample_rate))[layer]
-        except SoctkError as error:
-            raise SoctkError(f"{utt} cannot be encoded", remedy=str(error), where=path) from error
+    for utt, (path, _) in recordings.items():
+        state = encoder.hidden_states(audio.load(path, encoder.sample_rate))[layer]
         frames[utt] = state.to(getattr(torch, extraction.dtype))
         if not frames[utt].isfinite().all():
             raise SoctkError(
@@ -109,5 +130,5 @@ def _extract_shard(store: FeatureStore, extraction: Extraction, recordings: Mapp
                 remedy="Use --dtype float32 (and another directory); if it says so again, the upstream is at fault.",
                 where=path,
             )
-    store.write_shard(frames)
+    store.write_shard(frames, {utt: digest for utt, (_, digest) in recordings.items()})
     return len(frames)

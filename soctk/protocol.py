@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from sklearn.model_selection import train_test_split
-
 from soctk.config import Protocol
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
@@ -49,6 +47,8 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
         )
     test = data.utterances_of([fold])
     if protocol == "emobox":
+        from sklearn.model_selection import train_test_split  # a second's import that most uses do not need
+
         others = data.utterances_of(set(data.folds) - {fold})
         train, valid = train_test_split(others, test_size=EMOBOX_VALIDATION_SHARE, random_state=seed)
         return Split(sorted(train), sorted(valid), test)

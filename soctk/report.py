@@ -2,11 +2,8 @@
 
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Sequence
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 from tabulate import tabulate
@@ -37,7 +34,7 @@ def _overview(experiments: Sequence[ExperimentScores], style: str) -> str:
         (e.name, len(e.folds), len(e.seeds), *(_plus_minus(spread) for spread in e.over_folds().values()))
         for e in experiments
     ]
-    return tabulate(rows, ("experiment", "folds", "seeds", *HEADERS), style)
+    return tabulate(rows, ("experiment", "folds", "seeds", *HEADERS), style, disable_numparse=True)
 
 
 def _folds(experiment: ExperimentScores, style: str) -> str:
@@ -54,35 +51,30 @@ def _folds(experiment: ExperimentScores, style: str) -> str:
     table = tabulate(
         rows, ("fold", "utterances", *HEADERS), style, colalign=("left", *["right"] * 4), disable_numparse=True
     )
-    return f"{heading}\n\nProtocol {experiment.protocol}, seeds {seeds}.\n\n{table}"
+    protocol = f"Protocol {experiment.protocol}, seeds {seeds}."
+    if experiment.left_out:
+        left_out = ", ".join(map(str, experiment.left_out))
+        protocol += f" Left out, because folds are missing: seeds {left_out}."
+    return f"{heading}\n\n{protocol}\n\n{table}"
 
 
 def _heading(exp: Path, experiments: Sequence[ExperimentScores]) -> str:
     protocols = {e.protocol: DESCRIPTIONS.get(e.protocol, "its config.yaml is missing") for e in experiments}
+    made_with = sorted({line for e in experiments for line in e.made_with})
     return "\n".join(
         [
             "# Results",
             "",
-            f"Written by `soctk-score {exp.name}` on {date.today()}: soctk {version('soctk')} at {_commit()}, "
-            f"Python {platform.python_version()}, torch {version('torch')}.",
+            f"Written by `soctk-score {exp.name}` on {date.today()}.",
             "",
             "WA is accuracy over utterances, UA the mean of the class recalls, macro-F1 the mean of the class F1 "
             "scores, all in %. A fold's value is the mean over seeds; the best epoch is chosen on validation, and the "
             "test set is scored once. ± is the sample standard deviation.",
             "",
-            *(f"- Protocol `{name}`: {description}." for name, description in protocols.items()),
+            *(f"- Protocol {name}: {description}." for name, description in protocols.items()),
+            *(f"- Trained with {line}." for line in made_with),
         ]
     )
-
-
-def _commit() -> str:
-    """Return the commit of the checkout that soctk runs from, marked where it has changes on top."""
-    describe = ["git", "describe", "--always", "--dirty=+changes"]
-    try:
-        result = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "an unknown commit"
-    return f"commit {result.stdout.strip()}"
 
 
 def _plus_minus(spread: Spread) -> str:

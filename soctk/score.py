@@ -1,7 +1,7 @@
 """Metrics from predictions alone: WA, UA and macro-F1, a fold, a seed, and over them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,10 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from soctk.config import read_yaml
+from soctk.datadir import PREDICTION_COLUMNS
 from soctk.errors import SoctkError
 
 METRICS = ("WA", "UA", "F1")
-_COLUMNS = ["utt", "spk", "ref", "hyp"]
 _RUN = re.compile(r"fold(\d+)/seed(\d+)/predictions\.tsv")
 
 
@@ -31,12 +31,16 @@ class ExperimentScores:
     Attributes:
         name: its directory, relative to the one that was scored.
         protocol: how validation utterances were chosen, from its config.yaml; "unknown" without one.
+        made_with: versions, commit and device of its runs, from their config.yaml, each combination once.
         runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %).
+        left_out: seeds that lack folds which other seeds have, so that their means would not compare.
     """
 
     name: str
     protocol: str
+    made_with: list[str]
     runs: pd.DataFrame
+    left_out: list[int]
 
     @property
     def folds(self) -> pd.DataFrame:
@@ -76,13 +80,13 @@ def score(exp: Path) -> list[ExperimentScores]:
     """Score every `EXPERIMENT/foldK/seedS/predictions.tsv` below `exp`, at any depth.
 
     Raises:
-        SoctkError: there is none, one is malformed, the seeds of an experiment cover different folds, or an utterance
-            is tested in two folds.
+        SoctkError: there is none, one is malformed, no seed of an experiment has all its folds, its runs are of
+            different protocols, or an utterance is tested in two folds.
     """
     runs: dict[Path, dict[tuple[int, int], Path]] = {}
     for path in sorted(exp.rglob("predictions.tsv")):
-        match = _RUN.search(path.as_posix())
-        if match and "fold" in path.parts[-3]:
+        match = _RUN.fullmatch("/".join(path.parts[-3:]))
+        if match:
             runs.setdefault(path.parents[2], {})[int(match[1]), int(match[2])] = path
     if not runs:
         raise SoctkError(
@@ -101,11 +105,13 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """
     remedy = "Remove the run's directory and train it again."
     try:
-        table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(_COLUMNS, str), keep_default_na=False)
+        table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(PREDICTION_COLUMNS, str), keep_default_na=False)
     except (OSError, ValueError) as error:
         raise SoctkError(f"not a table ({error})", remedy=remedy, where=path) from error
-    if list(table.columns[:4]) != _COLUMNS or table.empty:
-        raise SoctkError(f"the columns are not {', '.join(_COLUMNS)} and the emotions", remedy=remedy, where=path)
+    if tuple(table.columns[:4]) != PREDICTION_COLUMNS or table.empty:
+        raise SoctkError(
+            f"the columns are not {', '.join(PREDICTION_COLUMNS)} and the emotions", remedy=remedy, where=path
+        )
     unknown = (set(table["ref"]) | set(table["hyp"])) - set(table.columns[4:])
     if unknown:
         raise SoctkError(f"no posterior column for {', '.join(sorted(unknown))}", remedy=remedy, where=path)
@@ -118,42 +124,57 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def _score_experiment(path: Path, exp: Path, files: Mapping[tuple[int, int], Path]) -> ExperimentScores:
-    tables = {run: read_predictions(file) for run, file in files.items()}
-    _check_runs_fit_together(path, tables)
+    left_out = _incomplete_seeds(path, files)
+    tables = {run: read_predictions(file) for run, file in files.items() if run[1] not in left_out}
+    for seed in {seed for _, seed in tables}:
+        _check_folds_are_disjoint(path, {fold: table for (fold, its), table in tables.items() if its == seed})
     runs = [
         {"fold": fold, "seed": seed, "utterances": len(table), **metrics(table)}
         for (fold, seed), table in tables.items()
     ]
-    config = next(iter(files.values())).with_name("config.yaml")
-    protocol = read_yaml(config).get("protocol", "unknown") if config.exists() else "unknown"
-    name = path.relative_to(exp).as_posix() if path != exp else path.resolve().name
-    return ExperimentScores(name, protocol, pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True))
-
-
-def _check_runs_fit_together(path: Path, tables: Mapping[tuple[int, int], pd.DataFrame]) -> None:
-    folds_of: dict[int, set[int]] = {}
-    for fold, seed in tables:
-        folds_of.setdefault(seed, set()).add(fold)
-    if len({frozenset(folds) for folds in folds_of.values()}) > 1:
-        described = "; ".join(f"seed {seed} has folds {sorted(folds)}" for seed, folds in sorted(folds_of.items()))
+    configs = [files[run].with_name("config.yaml") for run in tables]
+    settings = [read_yaml(config) for config in configs if config.exists()]
+    protocols = {config.get("protocol", "unknown") for config in settings} or {"unknown"}
+    if len(protocols) > 1:
         raise SoctkError(
-            f"its seeds cover different folds, so their means do not compare: {described}",
+            f"its runs are of different protocols: {', '.join(sorted(protocols))}",
+            remedy="Keep each protocol's runs in an experiment of their own (--tag).",
+            where=path,
+        )
+    made_with = {", ".join(f"{k} {v}" for k, v in c["made_with"].items()) for c in settings if "made_with" in c}
+    is_below = path != exp and path.is_relative_to(exp)
+    name = path.relative_to(exp).as_posix() if is_below else path.resolve().name
+    table = pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True)
+    return ExperimentScores(name, protocols.pop(), sorted(made_with), table, left_out)
+
+
+def _incomplete_seeds(path: Path, runs: Iterable[tuple[int, int]]) -> list[int]:
+    folds_of: dict[int, set[int]] = {}
+    for fold, seed in runs:
+        folds_of.setdefault(seed, set()).add(fold)
+    folds = set.union(*folds_of.values())
+    incomplete = sorted(seed for seed in folds_of if folds_of[seed] != folds)
+    if len(incomplete) == len(folds_of):
+        described = "; ".join(f"seed {seed} has folds {sorted(folds_of[seed])}" for seed in incomplete)
+        raise SoctkError(
+            f"no seed has all the folds: {described}",
             remedy="Train the missing ones (stage 2 with the same --folds and --seeds), or remove the others.",
             where=path,
         )
-    for seed in folds_of:
-        fold_of: dict[str, int] = {}
-        for (fold, its_seed), table in tables.items():
-            if its_seed != seed:
-                continue
-            for utt in table["utt"]:
-                if utt in fold_of:
-                    raise SoctkError(
-                        f"{utt} is tested in folds {fold_of[utt]} and {fold}",
-                        remedy="Folds must be disjoint: remove the experiment and train it again.",
-                        where=path,
-                    )
-                fold_of[utt] = fold
+    return incomplete
+
+
+def _check_folds_are_disjoint(path: Path, tables: Mapping[int, pd.DataFrame]) -> None:
+    fold_of: dict[str, int] = {}
+    for fold, table in tables.items():
+        for utt in table["utt"]:
+            if utt in fold_of:
+                raise SoctkError(
+                    f"{utt} is tested in folds {fold_of[utt]} and {fold}",
+                    remedy="Folds must be disjoint: remove the experiment and train it again.",
+                    where=path,
+                )
+            fold_of[utt] = fold
 
 
 def _spread(table: pd.DataFrame) -> dict[str, Spread]:

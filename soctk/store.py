@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -52,15 +52,16 @@ class Frames:
 class FeatureStore:
     """A directory with the frames of a corpus from one upstream under one set of settings.
 
-    Shards `shard-*.safetensors` hold one tensor `(T, D)` an utterance; `index.tsv` (utterance, shard, frames) is
-    written when all utterances are there; `store.json` holds the settings. Each file appears whole or not at all, so
-    that a store can be filled by several processes, killed at any moment, and filled further.
+    Shards `shard-*.safetensors` hold one tensor `(T, D)` an utterance, and the digest of the recording that it is of;
+    `index.tsv` (utterance, shard, frames, recording) is written when all utterances are there; `store.json` holds the
+    settings. Each file appears whole or not at all, so that a store can be filled by several processes, killed at any
+    moment, and filled further.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]):
+    def __init__(self, path: Path, settings: Mapping[str, Any], entries: Mapping[str, "_Entry"]):
         self.path = path
         self.settings = settings
-        self._shards: dict[str, Path] = {}
+        self._entries = dict(entries)
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> "FeatureStore":
@@ -73,7 +74,6 @@ class FeatureStore:
         Raises:
             SoctkError: the store was made with other settings, or one of its shards is damaged.
         """
-        store = cls(path, settings)
         if (path / SIDECAR).exists():
             there = _without_versions(_read_sidecar(path))
             lines = differences(there, _without_versions(settings))
@@ -86,8 +86,7 @@ class FeatureStore:
         else:
             with atomic(path / SIDECAR) as temporary:
                 temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        store._shards = {utt: shard for shard in sorted(path.glob("shard-*.safetensors")) for utt in _lengths(shard)}
-        return store
+        return cls(path, settings, _entries(path))
 
     @classmethod
     def open(cls, path: Path) -> "FeatureStore":
@@ -100,28 +99,35 @@ class FeatureStore:
             raise SoctkError("no feature store", remedy=_FINISH, where=path)
         if not (path / INDEX).exists():
             raise SoctkError("the extraction has not finished", remedy=_FINISH, where=path)
-        store = cls(path, _read_sidecar(path))
-        rows = (line.split("\t") for line in (path / INDEX).read_text(encoding="utf-8").splitlines()[1:])
-        store._shards = {utt: path / shard for utt, shard, _ in rows}
-        return store
+        return cls(path, _read_sidecar(path), _read_index(path))
 
-    def __contains__(self, utterance: str) -> bool:
-        return utterance in self._shards
+    @property
+    def recordings(self) -> dict[str, str]:
+        """Utterance -> digest (soctk.audio.AudioInfo) of the recording that its features are of."""
+        return {utt: entry.recording for utt, entry in sorted(self._entries.items())}
 
-    def write_shard(self, frames: Mapping[str, torch.Tensor]) -> None:
-        """Add utterances `(T, D)` as one shard, named after a checksum of their ids: parallel writers never clash."""
+    def checksum(self) -> str:
+        """Return a checksum of the recordings in the store."""
+        return hashlib.sha256(repr(list(self.recordings.items())).encode()).hexdigest()[:16]
+
+    def write_shard(self, frames: Mapping[str, torch.Tensor], recordings: Mapping[str, str]) -> None:
+        """Add utterances `(T, D)` as one shard, named after a checksum of their ids: parallel writers never clash.
+
+        Args:
+            frames: utterance -> frames.
+            recordings: utterance -> digest of its recording.
+        """
         name = hashlib.sha256("\n".join(sorted(frames)).encode()).hexdigest()[:16]
-        shard = self.path / f"shard-{name}.safetensors"
-        with atomic(shard) as temporary:
-            temporary.write_bytes(save({utt: tensor.contiguous() for utt, tensor in frames.items()}))
-        self._shards |= dict.fromkeys(frames, shard)
+        with atomic(self.path / f"shard-{name}.safetensors") as temporary:
+            tensors = {utt: tensor.contiguous() for utt, tensor in frames.items()}
+            temporary.write_bytes(save(tensors, {utt: recordings[utt] for utt in frames}))
 
     def finish(self) -> None:
         """Write the index from what the shards hold; from now on the store can be opened."""
-        lengths = {shard: _lengths(shard) for shard in sorted(self.path.glob("shard-*.safetensors"))}
-        rows = sorted((utt, shard.name, frames) for shard, utts in lengths.items() for utt, frames in utts.items())
+        entries = _entries(self.path)
+        rows = [(utt, entry.shard.name, entry.frames, entry.recording) for utt, entry in sorted(entries.items())]
         with atomic(self.path / INDEX) as temporary:
-            lines = ["utterance\tshard\tframes", *("\t".join(map(str, row)) for row in rows)]
+            lines = ["\t".join(map(str, row)) for row in (_Entry.COLUMNS, *rows)]
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def load(self, utterances: Sequence[str]) -> Frames:
@@ -130,43 +136,76 @@ class FeatureStore:
         Raises:
             SoctkError: the store lacks some of them, or a shard is missing or damaged.
         """
-        missing = [utt for utt in utterances if utt not in self._shards]
+        missing = [utt for utt in utterances if utt not in self._entries]
         if missing:
             raise SoctkError(
                 f"{len(missing)} of {len(utterances)} utterances have no features, such as {missing[0]}",
                 remedy=_FINISH,
                 where=self.path,
             )
+        of_shard: dict[Path, list[str]] = {}
+        for utt in utterances:
+            of_shard.setdefault(self._entries[utt].shard, []).append(utt)
         tensors: dict[str, torch.Tensor] = {}
-        for shard in {self._shards[utt] for utt in utterances}:
+        for shard, its_utterances in of_shard.items():
             with _opened(shard) as content:
-                tensors |= {utt: content.get_tensor(utt) for utt in utterances if self._shards[utt] == shard}
+                tensors |= {utt: content.get_tensor(utt) for utt in its_utterances}
         ordered = [tensors[utt] for utt in utterances]
         return Frames(torch.cat(ordered), [len(tensor) for tensor in ordered])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where an utterance's frames are, how many, and the digest of their recording: a row of the index."""
+
+    COLUMNS: ClassVar = ("utterance", "shard", "frames", "recording")
+
+    shard: Path
+    frames: int
+    recording: str
+
+
+def _entries(path: Path) -> dict[str, _Entry]:
+    """Return utterance -> entry, from the headers of the shards in the directory `path` alone."""
+    entries = {}
+    for shard in sorted(path.glob("shard-*.safetensors")):
+        with _opened(shard) as content:
+            recordings = content.metadata()
+            for utt in content.keys():  # noqa: SIM118 (no mapping)
+                entries[utt] = _Entry(shard, content.get_slice(utt).get_shape()[0], recordings[utt])
+    return entries
+
+
+def _read_index(path: Path) -> dict[str, _Entry]:
+    try:
+        header, *rows = [line.split("\t") for line in (path / INDEX).read_text(encoding="utf-8").splitlines()]
+        if tuple(header) != _Entry.COLUMNS:
+            raise ValueError
+        return {utt: _Entry(path / shard, int(frames), recording) for utt, shard, frames, recording in rows}
+    except ValueError as error:
+        raise SoctkError("damaged", remedy=f"Remove it. {_FINISH}", where=path / INDEX) from error
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / SIDECAR).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SoctkError(
+            "damaged", remedy="Remove the directory and extract again (stage 1).", where=path / SIDECAR
+        ) from error
+
+
+def _without_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "versions"}
 
 
 @contextmanager
 def _opened(shard: Path) -> Iterator[safe_open]:
     """Open a shard to read, its faults told as one message."""
     try:
-        content = safe_open(shard, framework="pt")
+        with safe_open(shard, framework="pt") as content:
+            yield content
     except (OSError, SafetensorError) as error:
         raise SoctkError(
             f"missing or damaged ({error})", remedy=f"Remove it if it is there. {_FINISH}", where=shard
         ) from error
-    with content:
-        yield content
-
-
-def _lengths(shard: Path) -> dict[str, int]:
-    """Return utterance -> T, from the shard's header alone."""
-    with _opened(shard) as content:
-        return {utt: content.get_slice(utt).get_shape()[0] for utt in content.keys()}  # noqa: SIM118 (no mapping)
-
-
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    return json.loads((path / SIDECAR).read_text(encoding="utf-8"))
-
-
-def _without_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "versions"}

@@ -1,30 +1,13 @@
 #!/usr/bin/env bash
 # Synthetic emotional speech, made on the spot: no download, no GPU, about a minute. See README.md beside this file.
 set -euo pipefail
-recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+recipe=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$recipe/path.sh"
 . "$recipe/cmd.sh"
-
-# Options
-stage=0           # first stage to run: 0 data, 1 features, 2 train, 3 score
-stop_stage=3      # last stage to run
+. "$SOCTK_ROOT/bin/options.sh"
 corpus=corpus     # DIR to make the recordings in
-upstream=fbank    # name in s3prl, or DIR or hub id of Hugging Face
-layer=last        # hidden state of the upstream: last, or a number from 0
-pooling=soc       # pooling layer: mean or soc
-folds=""          # folds to test, such as "1 2"; all of them by default
-seeds="1"         # seeds, such as "1 2 3"
-protocol=soctk    # validation: soctk (speaker-disjoint) or emobox (20% at random)
-train_args=""     # more options of soctk-train, such as "--set train.lr=1e-3"
-tag=""            # added to the experiment's name, to keep other settings apart
-nj=2              # how many processes share the work
-device=auto       # cpu, cuda or auto
-expdir=exp        # DIR for experiments
-# End of options
+extras=(mini)
 . "$SOCTK_ROOT/bin/recipe.sh"
-"$SOCTK_ROOT/bin/setup" mini
-cd "$recipe"
-data=data/$(basename "$recipe")
 
 if run_stage 0 "data: synthesiser -> $corpus -> $data"; then
     python local/prepare.py "$corpus" "$data"
@@ -32,14 +15,11 @@ if run_stage 0 "data: synthesiser -> $corpus -> $data"; then
 fi
 
 if run_stage 1 "features: $data -> $feats"; then
-    "${extract_cmd[@]}" soctk-extract "$data" "$feats" --upstream "$upstream" --layer "$layer" --nj "$nj" --device "$device"
+    extract_features
 fi
 
 if run_stage 2 "train: $feats -> $experiment"; then
-    read -ra more <<< "$train_args"
-    "${train_cmd[@]}" soctk-train "$data" "$feats" "$experiment" --pooling "$pooling" \
-        --conf "$SOCTK_ROOT/conf" --conf conf --folds "$folds" --seeds "$seeds" --protocol "$protocol" \
-        --nj "$nj" --device "$device" "${more[@]}"
+    train_folds
 fi
 
 if run_stage 3 "score: $expdir -> $expdir/RESULTS.md"; then

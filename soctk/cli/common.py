@@ -10,7 +10,7 @@ CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
 
 
 class Command(click.Command):
-    """A command that prints a SoctkError as one message and exits with 1; wrong usage exits with 2, as click has it."""
+    """A command that prints what a user can mend as one message and exits with 1; wrong usage exits with 2."""
 
     def invoke(self, ctx: click.Context):
         """Run the command."""
@@ -18,10 +18,14 @@ class Command(click.Command):
             return super().invoke(ctx)
         except SoctkError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            remedy = "Check the path, its permissions, and the space left on the disk."
+            raise click.ClickException(f"{place}{error.strerror or error}\n{remedy}") from error
 
 
 class Numbers(click.ParamType):
-    """Whole numbers in one argument, such as "1 2 3"."""
+    """Different whole numbers from 0 in one argument, such as "1 2 3"."""
 
     name = "numbers"
 
@@ -29,10 +33,10 @@ class Numbers(click.ParamType):
         """Return a list of int."""
         if isinstance(value, list):
             return value
-        try:
-            return [int(word) for word in value.replace(",", " ").split()]
-        except ValueError:
-            self.fail(f"'{value}' is not a list of whole numbers such as \"1 2 3\"", param, ctx)
+        words = value.replace(",", " ").split()
+        if not all(word.isdecimal() and int(word) < 2**32 for word in words) or len(set(map(int, words))) < len(words):
+            self.fail(f"'{value}' is not a list of different whole numbers such as \"1 2 3\"", param, ctx)
+        return [int(word) for word in words]
 
 
 class Directory(click.Path):

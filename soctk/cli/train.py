@@ -43,6 +43,8 @@ def main(
     from soctk.experiment import Experiment
     from soctk.store import FeatureStore
 
+    if not seeds:
+        raise click.UsageError("--seeds needs at least one number")
     settings = config.load(layers, pooling, protocol, overrides)
     corpus = datadir.read(data)
     folds = folds or corpus.folds

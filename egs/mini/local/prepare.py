@@ -8,6 +8,7 @@ byte, from run to run.
 import ctypes
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import espeakng_loader
@@ -70,12 +71,19 @@ class Synthesiser:
     """libespeak-ng through ctypes: text in, int16 samples out. See espeak-ng's speak_lib.h for the names."""
 
     _AUDIO_OUTPUT_RETRIEVAL, _POS_CHARACTER, _CHARS_UTF8 = 1, 1, 1
+    _INITIALIZE_DONT_EXIT = 0x8000
     _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
     def __init__(self):
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = espeakng_loader.get_data_path().encode()
-        self.sample_rate = self._library.espeak_Initialize(self._AUDIO_OUTPUT_RETRIEVAL, 0, data, 0)
+        self._short = TemporaryDirectory()  # the library has room for a path of about 150 characters
+        data = Path(self._short.name) / "data"
+        data.symlink_to(espeakng_loader.get_data_path())
+        self.sample_rate = self._library.espeak_Initialize(
+            self._AUDIO_OUTPUT_RETRIEVAL, 0, str(data).encode(), self._INITIALIZE_DONT_EXIT
+        )
+        if self.sample_rate <= 0:
+            raise RuntimeError(f"espeak-ng cannot be started: status {self.sample_rate}")
         self._chunks: list[np.ndarray] = []
         self._keep_samples = self._CALLBACK(self._keep)  # referenced here for as long as the library calls it
         self._library.espeak_SetSynthCallback(self._keep_samples)

@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from http import HTTPStatus
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 import click
@@ -35,7 +35,7 @@ def download(url: str, path: Path, md5: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # that is: the part is all there
             raise _not_downloaded(url, str(error)) from error
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise _not_downloaded(url, str(getattr(error, "reason", error))) from error
     with part.open("rb") as content:
         found = hashlib.file_digest(content, "md5").hexdigest()
@@ -50,7 +50,7 @@ def download(url: str, path: Path, md5: str) -> None:
 
 
 def _append(response: HTTPResponse, part: Path, done: int) -> None:
-    size = done + int(response.headers["Content-Length"])
+    size = done + int(response.headers.get("Content-Length", 0))
     with (
         part.open("ab" if done else "wb") as file,
         tqdm(total=size, initial=done, desc=part.stem, unit="B", unit_scale=True, disable=None) as progress,

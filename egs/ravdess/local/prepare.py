@@ -5,6 +5,7 @@ File names are modality-channel-emotion-intensity-statement-repetition-actor; sp
 
 from collections import defaultdict
 from filecmp import cmp
+from glob import escape, glob
 from pathlib import Path
 
 import click
@@ -25,7 +26,10 @@ EMOTIONS = {
     "08": "Surprised",
 }
 ACTORS = [f"{actor:02}" for actor in range(1, 25)]
-REMEDY = "Get Audio_Speech_Actors_01-24.zip again (./run.sh without --corpus does), and give its folder: --corpus DIR."
+REMEDY = (
+    "Unpack Audio_Speech_Actors_01-24.zip anew and give its folder: --corpus DIR; "
+    "or remove downloads/ and let ./run.sh without --corpus download it again."
+)
 
 
 def expected_names() -> list[str]:
@@ -51,7 +55,8 @@ def find_recordings(corpus: Path) -> dict[str, Path]:
         SoctkError: recordings are missing, or two of the same name differ in content.
     """
     copies: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(corpus.rglob("03-01-*.wav")):
+    # glob, as rglob does not follow links to folders
+    for path in map(Path, sorted(glob(f"{escape(str(corpus))}/**/03-01-*.wav", recursive=True))):  # noqa: PTH207
         copies[path.stem].append(path.resolve())
     expected = expected_names()
     missing = [name for name in expected if name not in copies]

@@ -1,0 +1,18 @@
+# The options that every recipe has; sourced by its run.sh, which adds its own and may set other defaults.
+# An option is an assignment followed by what it is: `name=default   # what`.
+# shellcheck shell=bash disable=SC2034
+
+stage=0           # first stage to run: 0 data, 1 features, 2 train, 3 score
+stop_stage=3      # last stage to run
+upstream=fbank    # NAME in s3prl, or DIR or hub id of Hugging Face
+layer=last        # hidden state of the upstream: last, or a number from 0
+pooling=soc       # pooling layer: mean or soc
+folds=""          # folds to test, such as "1 2"; all of them by default
+seeds="1"         # seeds, such as "1 2 3"
+protocol=soctk    # validation: soctk (speaker-disjoint) or emobox (20% at random)
+extract_args=""   # more options of soctk-extract, such as "--dtype float32"
+train_args=""     # more options of soctk-train, such as "--set train.lr=1e-3"
+tag=""            # added to the experiment's name, to keep other settings apart
+nj=2              # how many processes share the work
+device=auto       # cpu, cuda or auto
+expdir=exp        # DIR for experiments
