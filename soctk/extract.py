@@ -82,7 +82,7 @@ def _check_recordings(
     too_long = [utt for utt, info in recordings.items() if info.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(
-            f"{len(too_long)} utterances are longer than the {encoder.max_seconds:.0f} s that it takes\n"
+            f"{len(too_long)} utterances are longer than the {encoder.max_seconds:g} s that it takes\n"
             f"{listing(too_long, at_most=None)}",
             remedy="Split these utterances, or choose another upstream.",
             where=f"--upstream {encoder.name}",

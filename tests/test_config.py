@@ -37,6 +37,7 @@ def test_an_override_wins_over_every_layer(conf, recipe):
         ("learning_rat: 1\nlr: 0.1\n", "unknown key 'learning_rat'"),
         ("patiense: 3\n", "Did you mean 'patience'?"),
         ("epochs: many\n", "train.epochs: Input should be a valid integer"),
+        ("lr: .inf\n", "train.lr: Input should be a finite number"),
         ("lr: -1\n", "train.lr: Input should be greater than 0, not -1"),
         ("- a list\n", "not a mapping"),
         ("a: b: c\n", "not YAML"),
@@ -70,6 +71,12 @@ def test_a_wrong_override_is_one_message(conf, override, message):
     with pytest.raises(SoctkError) as error:
         config.load(conf, "soc", overrides=[override])
     assert message in str(error.value)
+
+
+def test_a_file_that_no_one_reads_is_refused(conf, recipe):
+    (recipe / "trian.yaml").write_text("lr: 1\n")
+    with pytest.raises(SoctkError, match=r"unknown settings file 'trian\.yaml'\nDid you mean 'train\.yaml'\?"):
+        config.load([*conf, recipe], "soc")
 
 
 def test_an_unknown_pooling_lists_the_known_ones(conf):

@@ -121,6 +121,19 @@ def test_what_is_written_is_validated(tmp_path, corpus):
         datadir.write(tmp_path / "bad", dataclasses.replace(corpus, gender={"nobody": "m"}))
 
 
+def test_ids_and_classes_with_white_space_are_refused_before_anything_is_written(tmp_path, corpus):
+    spaced = {utt: "very sad" if emotion == "sad" else emotion for utt, emotion in corpus.emotion.items()}
+    with pytest.raises(SoctkError, match=r"white space in them\n  'very sad'\n"):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=spaced))
+    assert not (tmp_path / "bad").exists()
+
+
+def test_an_emotion_may_not_be_named_like_a_column_of_the_predictions(tmp_path, corpus):
+    renamed = {utt: "ref" if emotion == "sad" else emotion for utt, emotion in corpus.emotion.items()}
+    with pytest.raises(SoctkError, match=r"ref is the name of a column of predictions\.tsv"):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=renamed, emotions=("calm", "angry", "ref")))
+
+
 def test_summary_counts(corpus):
     assert datadir.summary(corpus) == ("36 utterances, 0.00 h, 6 speakers, 3 folds; calm 12, angry 12, sad 12")
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import signal
 import time
@@ -13,6 +14,7 @@ from soctk import config, extract, protocol
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.experiment import Experiment
+from soctk.files import atomic_directory
 from soctk.model import EmotionClassifier
 from soctk.store import FeatureStore
 from soctk.train import predict
@@ -57,6 +59,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, p
     resolved = yaml.safe_load((path / "config.yaml").read_text())
     assert (resolved["fold"], resolved["seed"], resolved["train"]["epochs"]) == (2, 7, 4)
     assert resolved["features"]["upstream"] == "mfcc"
+    assert resolved["made_with"].keys() == {"soctk", "torch", "commit", "device"}
     records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
 
@@ -93,12 +96,47 @@ def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus
     assert "--tag" in str(error.value)
 
 
+def test_an_error_in_a_worker_is_the_same_message(tmp_path, corpus, store):
+    partial = dataclasses.replace(
+        corpus,
+        **{
+            name: {"spk0-new-0": value, **getattr(corpus, name)}
+            for name, value in (
+                ("wav", corpus.wav["spk0-sad-0"]),
+                ("speaker", "spk0"),
+                ("emotion", "sad"),
+                ("seconds", 1.0),
+            )
+        },
+    )
+    with pytest.raises(SoctkError, match="1 of 37 utterances have no features, such as spk0-new-0"):
+        Experiment(settings(), partial, store, tmp_path / "exp").run([1, 2], [1], nj=2)
+
+
+def test_other_folds_or_seeds_do_not_mix_in_other_settings(tmp_path, corpus, store):
+    Experiment(settings("mean"), corpus, store, tmp_path / "exp").run([1], [1])
+    with pytest.raises(SoctkError, match=r"pooling\.name: mean there, soc asked for"):
+        Experiment(settings("soc"), corpus, store, tmp_path / "exp").run([2], [2])
+    relabelled = dataclasses.replace(corpus, emotion={**corpus.emotion, "spk0-sad-0": "calm"})
+    with pytest.raises(SoctkError, match="data: "):
+        Experiment(settings("mean"), relabelled, store, tmp_path / "exp").run([2], [2])
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, corpus, store):
+    with atomic_directory(tmp_path / "exp" / "fold1" / "seed1") as directory:
+        with pytest.raises(SoctkError, match=r"seed1\.unfinished: another process is at work on it"):
+            Experiment(settings("mean"), corpus, store, tmp_path / "exp").run([1], [1])
+        (directory / "mine").touch()
+    assert [file.name for file in (tmp_path / "exp" / "fold1" / "seed1").iterdir()] == ["mine"]
+
+
 def test_a_killed_run_is_done_anew_to_the_same_predictions(tmp_path, corpus, store):
     process = run_python(
         f"""
 from pathlib import Path
 from soctk import config, datadir
 from soctk.experiment import Experiment
+from soctk.files import atomic_directory
 from soctk.store import FeatureStore
 settings = config.load([Path({str(ROOT / "conf")!r})], "soc", overrides={QUICK!r})
 data, store = datadir.read(Path({str(tmp_path / "data")!r})), FeatureStore.open(Path({str(tmp_path / "feats")!r}))

@@ -118,10 +118,36 @@ def test_a_layer_that_is_not_there_is_told_before_any_work(tmp_path, corpus):
     assert not (tmp_path / "feats").exists()
 
 
+def test_other_recordings_under_the_same_ids_are_refused(tmp_path, corpus):
+    extract.extract(corpus, tmp_path / "feats", FBANK)
+    samples, rate = soundfile.read(corpus.wav["spk2-calm-0"])
+    soundfile.write(corpus.wav["spk2-calm-0"], samples[::-1], rate)
+    with pytest.raises(SoctkError, match=r"features of other recordings than those there now\n  spk2-calm-0\nRemove"):
+        extract.extract(corpus, tmp_path / "feats", FBANK)
+
+
+def test_utterances_that_are_too_long_are_told_all_at_once_before_any_work(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(upstream.load("fbank").__class__, "max_seconds", 0.45)
+    too_long = [utt for utt, seconds in corpus.seconds.items() if seconds > 0.45]
+    assert 5 < len(too_long) < 36
+    with pytest.raises(SoctkError) as error:
+        extract.extract(corpus, tmp_path / "feats", FBANK)
+    assert f"--upstream fbank: {len(too_long)} utterances are longer than the 0.45 s that it takes" in str(error.value)
+    assert all(f"  {utt}\n" in str(error.value) for utt in too_long)
+    assert not list((tmp_path / "feats").glob("shard-*"))
+
+
+def test_silence_goes_through(tmp_path, corpus):
+    soundfile.write(corpus.wav["spk0-sad-0"], np.zeros(8000), 16000)
+    for name in ("fbank", "mfcc"):
+        extract.extract(corpus, tmp_path / name, Extraction(name))
+        assert not FeatureStore.open(tmp_path / name).load(["spk0-sad-0"]).block.any()
+
+
 class TooLarge:
     """An upstream whose features do not fit into float16."""
 
-    name, source, num_layers, hidden_size, sample_rate, frame_shift = "large", "", 1, 4, 16000, 20.0
+    name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "large", "", [4], 16000, 20.0, 9.0
 
     def hidden_states(self, waveform):
         return [torch.full((3, 4), 1e5)]

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_soc_is_the_authors_in_value_and_gradient(case):
 def test_an_utterance_has_one_descriptor_alone_in_any_batch_padded_by_anything(name, seed, lengths):
     layer, generator = make(name), torch.Generator().manual_seed(seed)
     utterances = [torch.randn(length, D, generator=generator) for length in lengths]
-    batch = torch.full((len(lengths), max(lengths) + 5, D), 1e3)
+    batch = torch.full((len(lengths), max(lengths) + 5, D), math.nan)
     for row, utterance in zip(batch, utterances, strict=True):
         row[: len(utterance)] = utterance
     together = layer(batch, torch.tensor(lengths))
@@ -128,6 +129,10 @@ def test_output_size_is_what_comes_out(layer):
         ("soc", {"d": 4, "epz": 1e-5}, "unknown option 'epz'\nDid you mean 'eps'? Known: d, eps"),
         ("soc", {"d": 4}, "no value for eps"),
         ("mean", {"d": 4}, "unknown option 'd'"),
+        ("soc", {"d": 0, "eps": 1e-5}, "d: Input should be greater than 0, not 0"),
+        ("soc", {"d": 8.5, "eps": 1e-5}, "d: Input should be a valid integer"),
+        ("soc", {"d": "wide", "eps": 1e-5}, "not 'wide'"),
+        ("soc", {"d": 4, "eps": 0.0}, "eps: Input should be greater than 0, not 0.0"),
     ],
 )
 def test_a_wrong_name_or_option_is_one_message(name, options, message):

@@ -20,7 +20,8 @@ def scored(path):
     write_run(path / "fbank-soc" / "fold2" / "seed1", "aa ba")
     write_run(path / "fbank-soc" / "fold2" / "seed2", "aa ba")
     write_run(path / "fbank-mean" / "fold1" / "seed1", "aa bb")
-    (path / "fbank-mean" / "fold1" / "seed1" / "config.yaml").write_text("protocol: soctk\n")
+    config = "protocol: soctk\nmade_with: {torch: '2.0', commit: abc}\n"
+    (path / "fbank-mean" / "fold1" / "seed1" / "config.yaml").write_text(config)
     return score.score(path)
 
 
@@ -29,13 +30,20 @@ def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
     text = (tmp_path / "RESULTS.md").read_text()
     assert f"Written by `soctk-score {tmp_path.name}`" in text
     assert (
-        "- Protocol `soctk`: speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1."
-        in text
+        "- Protocol soctk: speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1." in text
     )
-    assert "- Protocol `unknown`: its config.yaml is missing." in text
-    assert "| fbank-mean   |       1 |       1 | 100.00        | 100.00        | 100.00        |" in text
-    assert "| fbank-soc    |       2 |       2 | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
+    assert "- Protocol unknown: its config.yaml is missing." in text
+    assert "- Trained with torch 2.0, commit abc.\n" in text
+    assert "| fbank-mean   | 1       | 1       | 100.00        | 100.00        | 100.00        |" in text
+    assert "| fbank-soc    | 2       | 2       | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
     assert f"## fbank-soc\n\nProtocol unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
+
+
+def test_seeds_that_are_left_out_are_named(tmp_path):
+    for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
+        write_run(tmp_path / "m" / run, "aa bb")
+    expected = "Protocol unknown, seeds 1. Left out, because folds are missing: seeds 2."
+    assert expected in report.tables(score.score(tmp_path))
 
 
 def test_the_terminal_shows_the_same_figures(tmp_path):

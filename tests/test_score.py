@@ -52,8 +52,9 @@ def test_experiments_are_found_at_any_depth_and_unfinished_runs_are_not(tmp_path
         write_run(tmp_path / name / "fold1" / "seed1", "aa bb")
     write_run(tmp_path / "one" / "fold1" / "seed2.unfinished", "aa bb")
     assert [experiment.name for experiment in score.score(tmp_path)] == ["deeper/two", "one"]
-    (single,) = score.score(tmp_path / "one")
-    assert single.name == "one"
+    for below in ("one", "one/fold1", "one/fold1/seed1"):
+        (single,) = score.score(tmp_path / below)
+        assert single.name == "one"
 
 
 def test_the_protocol_is_that_of_the_runs(tmp_path):
@@ -67,10 +68,25 @@ def test_an_empty_directory_is_told(tmp_path):
         score.score(tmp_path)
 
 
-def test_seeds_of_different_folds_are_refused(tmp_path):
+def test_a_seed_that_lacks_folds_is_left_out_and_named(tmp_path):
     for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
         write_run(tmp_path / "m" / run, "aa bb")
-    with pytest.raises(SoctkError, match=r"seed 1 has folds \[1, 2\]; seed 2 has folds \[1\]"):
+    (experiment,) = score.score(tmp_path)
+    assert (experiment.seeds, experiment.left_out) == ([1], [2])
+
+
+def test_seeds_that_all_lack_folds_are_refused(tmp_path):
+    for run in ("fold1/seed1", "fold2/seed2"):
+        write_run(tmp_path / "m" / run, "aa bb")
+    with pytest.raises(SoctkError, match=r"no seed has all the folds: seed 1 has folds \[1\]; seed 2 has folds \[2\]"):
+        score.score(tmp_path)
+
+
+def test_runs_of_different_protocols_are_refused(tmp_path):
+    for fold, protocol in ((1, "soctk"), (2, "emobox")):
+        write_run(tmp_path / "m" / f"fold{fold}" / "seed1", "aa bb")
+        (tmp_path / "m" / f"fold{fold}" / "seed1" / "config.yaml").write_text(f"protocol: {protocol}\n")
+    with pytest.raises(SoctkError, match="its runs are of different protocols: emobox, soctk"):
         score.score(tmp_path)
 
 

@@ -75,6 +75,11 @@ def test_an_eigenvalue_below_the_floor_counts_as_the_floor():
     torch.testing.assert_close(log[0], torch.diag(torch.tensor([0.0, np.log(1e-7)]).float()))
 
 
+def test_the_gradient_is_zero_where_the_floor_is_the_value():
+    matrix = spd_matrix([1e-9, 1e-8, 0.5, 2.0]).requires_grad_()
+    assert gradcheck(lambda m: spd.matrix_log((m + m.mT) / 2, floor=1e-4), matrix, eps=1e-6, atol=1e-3, rtol=1e-3)
+
+
 EIGENVALUES = {
     "distinct": [0.1, 0.5, 1.0, 3.0],
     "repeated": [0.5, 0.5, 0.5, 2.0],

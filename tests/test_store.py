@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from soctk.errors import SoctkError
 from soctk.store import FeatureStore, Frames
 
+RECORDINGS = {"utt0": "d0", "utt1": "d1", "utt2": "d2"}
 SETTINGS = {"upstream": "test", "layer": 3, "hidden_size": 4, "dtype": "float16", "versions": {"torch": "1"}}
 
 
@@ -21,8 +22,8 @@ def stored(tmp_path):
     """A finished store of two shards, and what is in it."""
     frames = frames_of(5, 2, 7)
     store = FeatureStore.create(tmp_path / "store", SETTINGS)
-    store.write_shard({"utt0": frames["utt0"], "utt2": frames["utt2"]})
-    store.write_shard({"utt1": frames["utt1"]})
+    store.write_shard({"utt0": frames["utt0"], "utt2": frames["utt2"]}, RECORDINGS)
+    store.write_shard({"utt1": frames["utt1"]}, RECORDINGS)
     store.finish()
     return tmp_path / "store", frames
 
@@ -39,9 +40,9 @@ def test_what_is_written_is_read_in_any_order(stored):
 def test_the_index_is_a_table_that_a_person_can_read(stored):
     path, _ = stored
     header, *rows = [line.split("\t") for line in (path / "index.tsv").read_text().splitlines()]
-    assert header == ["utterance", "shard", "frames"]
-    assert [(utt, frames) for utt, _, frames in rows] == [("utt0", "5"), ("utt1", "2"), ("utt2", "7")]
-    assert all((path / shard).is_file() for _, shard, _ in rows)
+    assert header == ["utterance", "shard", "frames", "recording"]
+    assert [(row[0], *row[2:]) for row in rows] == [("utt0", "5", "d0"), ("utt1", "2", "d1"), ("utt2", "7", "d2")]
+    assert all((path / row[1]).is_file() for row in rows)
 
 
 def test_files_are_readable_for_others_as_the_umask_has_it(stored, tmp_path):
@@ -49,10 +50,15 @@ def test_files_are_readable_for_others_as_the_umask_has_it(stored, tmp_path):
     assert {file.stat().st_mode for file in stored[0].iterdir()} == {(tmp_path / "plain").stat().st_mode}
 
 
-def test_a_store_to_be_filled_knows_what_it_has(stored):
+def test_a_store_knows_the_recordings_that_its_features_are_of(stored):
     path, _ = stored
-    store = FeatureStore.create(path, SETTINGS)
-    assert [utt in store for utt in ("utt0", "utt1", "utt2", "utt3")] == [True, True, True, False]
+    filled, opened = FeatureStore.create(path, SETTINGS), FeatureStore.open(path)
+    assert filled.recordings == opened.recordings == RECORDINGS
+    checksum = opened.checksum()
+    assert checksum == filled.checksum()
+    filled.write_shard(frames_of(3), {"utt0": "another"})
+    filled.finish()
+    assert FeatureStore.open(path).checksum() != checksum
 
 
 def test_other_settings_are_refused_and_the_difference_is_shown(stored):
@@ -73,7 +79,7 @@ def test_other_versions_are_recorded_and_not_refused(stored):
 def test_an_unfinished_store_is_not_opened(tmp_path):
     with pytest.raises(SoctkError, match="no feature store"):
         FeatureStore.open(tmp_path)
-    FeatureStore.create(tmp_path, SETTINGS).write_shard(frames_of(3))
+    FeatureStore.create(tmp_path, SETTINGS).write_shard(frames_of(3), RECORDINGS)
     with pytest.raises(SoctkError, match=r"the extraction has not finished\nRun the recipe's stage 1"):
         FeatureStore.open(tmp_path)
 
@@ -91,6 +97,14 @@ def test_a_damaged_shard_is_told(stored, damage):
     with pytest.raises(SoctkError) as error:
         FeatureStore.open(path).load(["utt0", "utt1", "utt2"])
     assert str(error.value).startswith(f"{shard}: missing or damaged")
+
+
+@pytest.mark.parametrize(("file", "content"), [("store.json", ""), ("index.tsv", "utterance\n"), ("index.tsv", "")])
+def test_a_damaged_index_or_sidecar_is_told(stored, file, content):
+    path, _ = stored
+    (path / file).write_text(content)
+    with pytest.raises(SoctkError, match=f"{file}: damaged"):
+        FeatureStore.open(path)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.data())

@@ -7,19 +7,15 @@ from conftest import ROOT
 
 RECIPE = f"""#!/usr/bin/env bash
 set -euo pipefail
-# Options
-stage=0           # first stage to run
-stop_stage=3      # last stage to run
+recipe=$(dirname "$0")/here
+SOCTK_ROOT={ROOT}
+. "$SOCTK_ROOT/bin/options.sh"
 corpus=""         # DIR of the corpus
-upstream=fbank    # the upstream
-layer=last        # its layer
-pooling=soc       # the pooling
-tag=""            # of the experiment
-expdir=exp        # DIR for experiments
-# End of options
-. "{ROOT}/bin/recipe.sh"
+pooling=mean      # the recipe's own default
+extras=()
+. "$SOCTK_ROOT/bin/recipe.sh"
 for n in 0 1 2 3; do if run_stage "$n" "the work"; then :; fi; done
-echo "corpus=$corpus upstream=$upstream expdir=$expdir feats=$feats experiment=$experiment"
+echo "corpus=$corpus upstream=$upstream expdir=$expdir data=$data feats=$feats experiment=$experiment in=$PWD"
 """
 
 
@@ -27,6 +23,7 @@ echo "corpus=$corpus upstream=$upstream expdir=$expdir feats=$feats experiment=$
 def recipe(tmp_path):
     path = tmp_path / "run.sh"
     path.write_text(RECIPE)
+    (tmp_path / "here").mkdir()
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(["bash", path, *arguments], cwd=tmp_path, capture_output=True, text=True)
@@ -46,7 +43,6 @@ def stages(result) -> list[int]:
         (["--stage", "1", "--stop-stage", "2"], [1, 2]),
         (["--stop_stage", "0"], [0]),
         (["--stage=1", "--stop-stage=1"], [1]),
-        (["--stage", "3", "--stop-stage", "2"], []),
     ],
 )
 def test_stages(recipe, arguments, expected):
@@ -65,6 +61,7 @@ def test_stages(recipe, arguments, expected):
         (["--pooling"], "--pooling needs a value"),
         (["--stage", "4"], "stages are 0, 1, 2 and 3"),
         (["--stage", "one"], "stages are 0, 1, 2 and 3"),
+        (["--stage", "3", "--stop-stage", "2"], "the first stage, 3, is after the last, 2"),
     ],
 )
 def test_wrong_options_die_with_the_list_of_those_there_are(recipe, arguments, message):
@@ -81,11 +78,13 @@ def test_help_shows_what_each_option_is_and_its_default(recipe):
     assert result.returncode == 0
     assert "  --stop-stage   last stage to run (default: 3)\n" in result.stdout
     assert "  --corpus       DIR of the corpus (default: none)\n" in result.stdout
+    assert "  --pooling      the recipe's own default (default: mean)\n" in result.stdout
+    assert result.stdout.count("--pooling") == 1
 
 
 def test_a_value_may_hold_anything_and_is_not_evaluated(recipe, tmp_path):
     result = recipe("--tag", "a b; $(touch evil) `touch evil` = --x")
-    assert "experiment=exp/fbank-soc-a b; $(touch evil) `touch evil` = --x" in result.stdout
+    assert "experiment=exp/fbank-mean-a b; $(touch evil) `touch evil` = --x" in result.stdout
     assert not (tmp_path / "evil").exists()
 
 
@@ -93,18 +92,21 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
     (tmp_path / "my encoder").mkdir()
     result = recipe("--corpus", "some/corpus", "--upstream", "my encoder", "--expdir=out")
     assert f"corpus={tmp_path}/some/corpus upstream={tmp_path}/my encoder expdir={tmp_path}/out" in result.stdout
-    assert f"feats=feats/my encoder experiment={tmp_path}/out/my encoder-soc\n" in result.stdout
+    assert (
+        f"data=data/here feats=feats/my encoder experiment={tmp_path}/out/my encoder-mean in={tmp_path}/here\n"
+        in result.stdout
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "feats=feats/fbank experiment=exp/fbank-soc"),
-        (["--layer", "4", "--tag", "try"], "feats=feats/fbank-layer4 experiment=exp/fbank-layer4-soc-try"),
+        ([], "feats=feats/fbank experiment=exp/fbank-mean in="),
+        (["--layer", "4", "--tag", "try"], "feats=feats/fbank-layer4 experiment=exp/fbank-layer4-mean-try"),
         (["--upstream", "facebook/hubert-base-ls960"], "upstream=facebook/hubert-base-ls960 "),
         (
             ["--upstream", "facebook/hubert-base-ls960"],
-            "feats=feats/hubert-base-ls960 experiment=exp/hubert-base-ls960-soc",
+            "feats=feats/hubert-base-ls960 experiment=exp/hubert-base-ls960-mean",
         ),
     ],
 )

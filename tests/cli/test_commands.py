@@ -38,7 +38,19 @@ def test_options_of_extract_are_checked(arguments):
     assert invoke("soctk-extract", "data", "feats", "--upstream", "fbank", *arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--folds", "one"], ["--seeds", "1.5"], ["--protocol", "none"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--folds", "one"],
+        ["--folds", "1 1"],
+        ["--seeds", "1.5"],
+        ["--seeds", "-1"],
+        ["--seeds", "1 2 1"],
+        ["--seeds", ""],
+        ["--seeds", "4294967296"],
+        ["--protocol", "none"],
+    ],
+)
 def test_options_of_train_are_checked(arguments):
     assert invoke("soctk-train", "d", "f", "e", "--pooling", "mean", "--conf", CONF, *arguments).exit_code == 2
 
@@ -59,6 +71,16 @@ def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments
     assert result.output.startswith("Error: nowhere: ")
     assert "Traceback" not in result.output
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_fault_of_the_system_is_one_message(tmp_path, corpus):
+    (tmp_path / "feats").write_text("a file where a directory should be")
+    result = invoke("soctk-extract", tmp_path / "data", tmp_path / "feats" / "below", "--upstream", "fbank")
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {tmp_path / 'feats'}")
+    assert result.output.endswith(
+        ": Not a directory\nCheck the path, its permissions, and the space left on the disk.\n"
+    )
 
 
 def test_a_gpu_that_is_not_there_is_told(tmp_path, corpus, monkeypatch):

@@ -94,7 +94,8 @@ def test_missing_files_are_named(copy, tmp_path):
     result = call("prepare.py", copy, tmp_path / "data")
     assert result.returncode == 1
     assert (
-        f"{copy}: 2 of the 1440 recordings are missing\n  {names[0]}\n  {names[1]}\nGet {FOLDER}.zip" in result.stderr
+        f"{copy}: 2 of the 1440 recordings are missing\n  {names[0]}\n  {names[1]}\nUnpack {FOLDER}.zip"
+        in result.stderr
     )
     assert not (tmp_path / "data").exists()
 
