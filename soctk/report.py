@@ -34,7 +34,13 @@ def _overview(experiments: Sequence[ExperimentScores], style: str) -> str:
         (e.name, len(e.folds), len(e.seeds), *(_plus_minus(spread) for spread in e.over_folds().values()))
         for e in experiments
     ]
-    return tabulate(rows, ("experiment", "folds", "seeds", *HEADERS), style, disable_numparse=True)
+    return _table(rows, ("experiment", "folds", "seeds", *HEADERS), style)
+
+
+def _table(rows: Sequence[Sequence], headers: Sequence[str], style: str) -> str:
+    """Return a table whose first column is left-aligned and the others right; figures stand as they are written."""
+    alignment = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(rows, headers, style, colalign=alignment, disable_numparse=True)
 
 
 def _folds(experiment: ExperimentScores, style: str) -> str:
@@ -48,9 +54,7 @@ def _folds(experiment: ExperimentScores, style: str) -> str:
     rows.append(("mean ± sd over folds", int(experiment.folds["utterances"].sum()), *over_folds))
     if len(experiment.seeds) > 1:
         rows.append(("mean ± sd over seeds", "", *(_plus_minus(s) for s in experiment.over_seeds().values())))
-    table = tabulate(
-        rows, ("fold", "utterances", *HEADERS), style, colalign=("left", *["right"] * 4), disable_numparse=True
-    )
+    table = _table(rows, ("fold", "utterances", *HEADERS), style)
     protocol = f"Protocol {experiment.protocol}, seeds {seeds}."
     if experiment.left_out:
         left_out = ", ".join(map(str, experiment.left_out))

@@ -34,8 +34,8 @@ def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
     )
     assert "- Protocol unknown: its config.yaml is missing." in text
     assert "- Trained with torch 2.0, commit abc.\n" in text
-    assert "| fbank-mean   | 1       | 1       | 100.00        | 100.00        | 100.00        |" in text
-    assert "| fbank-soc    | 2       | 2       | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
+    assert "| fbank-mean   |       1 |       1 |        100.00 |        100.00 |        100.00 |" in text
+    assert "| fbank-soc    |       2 |       2 | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
     assert f"## fbank-soc\n\nProtocol unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
 
 
