@@ -50,12 +50,13 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> i
     store = FeatureStore.create(path, _settings(extraction))
     recordings = audio.check(data.wav)
     _check_recordings(store, recordings, _upstream(extraction.upstream, extraction.device))
-    missing = {utt: info.seconds for utt, info in recordings.items() if utt not in store.recordings}
+    done = store.recordings
+    missing = {utt: info.seconds for utt, info in recordings.items() if utt not in done}
     shards = [{utt: (data.wav[utt], recordings[utt].digest) for utt in shard} for shard in _shards(missing)]
     jobs = [delayed(_extract_shard)(store, extraction, shard) for shard in shards]
     with tqdm(total=len(missing), desc="extract", unit="utt", disable=None) as progress:
-        for done in parallel.run(jobs, nj):
-            progress.update(done)
+        for count in parallel.run(jobs, nj):
+            progress.update(count)
     store.finish()
     return len(missing)
 

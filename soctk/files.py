@@ -40,16 +40,25 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.mkdir(parents=True, exist_ok=True)
-    lock = os.open(unfinished, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+    with _locked(unfinished):
         for entry in unfinished.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         yield unfinished
         unfinished.replace(path)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory; the system takes it back from a process that ends, however it ends."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        os.close(handle)
         raise SoctkError(
-            "another process is at work on it", remedy="Wait until it has ended, or end it.", where=unfinished
+            "another process is at work on it", remedy="Wait until it has ended, or end it.", where=directory
         ) from error
+    try:
+        yield
     finally:
-        os.close(lock)
+        os.close(handle)
