@@ -47,6 +47,8 @@ def load(upstream: str, device: str = "cpu") -> Upstream:
     Raises:
         SoctkError: there is no such upstream, it is of an unsupported kind, or its weights cannot be had.
     """
+    if upstream.startswith(("/", ".", "~")) and not Path(upstream).is_dir():
+        raise SoctkError("no such directory", remedy="Check the path.", where=f"--upstream {upstream}")
     if Path(upstream).is_dir() or "/" in upstream:
         from soctk.upstream.huggingface import HuggingFaceUpstream
 

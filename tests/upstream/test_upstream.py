@@ -4,6 +4,12 @@ from soctk import upstream
 from soctk.errors import SoctkError
 
 
+@pytest.mark.parametrize("path", ["/no/such/encoder", "../encoder", "~/encoder"])
+def test_a_directory_that_is_not_there_is_told_and_not_looked_for_on_the_hub(path):
+    with pytest.raises(SoctkError, match=f"--upstream {path}: no such directory"):
+        upstream.load(path)
+
+
 class FourLayers:
     name, hidden_sizes = "four", [8] * 4
 
