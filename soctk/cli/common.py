@@ -18,6 +18,8 @@ class Command(click.Command):
             return super().invoke(ctx)
         except SoctkError as error:
             raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise  # the reader of our output has seen enough; click ends quietly
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             remedy = "Check the path, its permissions, and the space left on the disk."

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -115,6 +116,13 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     assert result.exit_code == 0
     assert "mean ± sd over folds" in result.output
     assert (exp / "RESULTS.md").is_file()
+
+
+def test_output_that_is_no_longer_read_is_no_error(tmp_path, corpus):
+    command = f"soctk-validate '{tmp_path / 'data'}' | true"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    result = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize("command", ["soctk-score", "soctk-validate"])
