@@ -8,7 +8,7 @@ from conftest import ROOT
 RECIPE = f"""#!/usr/bin/env bash
 set -euo pipefail
 recipe=$(dirname "$0")/here
-SOCTK_ROOT={ROOT}
+SOCTK_ROOT="{ROOT}"
 . "$SOCTK_ROOT/bin/options.sh"
 corpus=""         # DIR of the corpus
 pooling=mean      # the recipe's own default
