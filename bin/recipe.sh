@@ -70,6 +70,9 @@ while (($#)); do
 done
 [[ $stage =~ ^[0-3]$ && $stop_stage =~ ^[0-3]$ ]] || die_of_usage "stages are 0, 1, 2 and 3"
 ((stage <= stop_stage)) || die_of_usage "the first stage, $stage, is after the last, $stop_stage"
+# Told now rather than after hours of extraction:
+[[ -f $SOCTK_ROOT/conf/pooling/$pooling.yaml || -f $recipe/conf/pooling/$pooling.yaml ]] ||
+    die_of_usage "unknown pooling '$pooling': there is no conf/pooling/$pooling.yaml"
 
 # data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN]-POOLING[-TAG]
 data=data/$(basename "$recipe")

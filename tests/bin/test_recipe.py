@@ -59,6 +59,7 @@ def test_stages(recipe, arguments, expected):
         (["--name", "x"], "unknown option '--name'"),
         (["mean"], "'mean' is not an option"),
         (["--pooling"], "--pooling needs a value"),
+        (["--pooling", "maen"], "unknown pooling 'maen': there is no conf/pooling/maen.yaml"),
         (["--stage", "4"], "stages are 0, 1, 2 and 3"),
         (["--stage", "one"], "stages are 0, 1, 2 and 3"),
         (["--stage", "3", "--stop-stage", "2"], "the first stage, 3, is after the last, 2"),
