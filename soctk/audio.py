@@ -26,7 +26,6 @@ class AudioInfo:
     """
 
     seconds: float
-    sample_rate: int
     channels: int
     digest: str
 
@@ -84,7 +83,6 @@ def _inspect(path: Path) -> AudioInfo | ValueError:
         return problem
     return AudioInfo(
         seconds=len(samples) / sample_rate,
-        sample_rate=sample_rate,
         channels=channels,
         digest=hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(),
     )
