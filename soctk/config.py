@@ -10,33 +10,41 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from soctk.errors import SoctkError, listing, unknown_name
 
 # What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.datadir.read_folds).
-_FILES = ("train.yaml", "head.yaml", "folds.yaml")
+_FILES = ("frames.yaml", "train.yaml", "folds.yaml")
 
 Protocol = Literal["soctk", "emobox"]
+# The options of a pooling layer, by their names; the layer checks them (soctk.pooling.create).
+Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class PoolingConfig(_Section):
-    """A pooling layer by its name in soctk.pooling.POOLINGS, and the options of that layer."""
+class FramesConfig(_Section):
+    """What is done to the frames before they are pooled."""
 
-    name: str
-    options: dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
+    layer_norm: bool
 
 
-class HeadConfig(_Section):
-    """The classifier on top of the descriptor: Linear-BatchNorm-ReLU-Dropout-Linear."""
+class MLPConfig(_Section):
+    """The head Linear-BatchNorm-ReLU-Dropout-Linear, trained as TrainConfig says."""
 
+    name: Literal["mlp"]
     hidden: int = Field(gt=0)
     dropout: float = Field(ge=0, lt=1)
+
+
+class LinearConfig(_Section):
+    """The head that is a logistic regression (soctk.linear)."""
+
+    name: Literal["linear"]
+    C: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
 
 
 class TrainConfig(_Section):
     """The training loop: AdamW, linear warm-up and decay, early stopping on the validation loss."""
 
-    frame_norm: bool
     batch_size: int = Field(gt=1)
     epochs: int = Field(gt=0)
     patience: int = Field(gt=0)
@@ -46,45 +54,67 @@ class TrainConfig(_Section):
     grad_clip: float = Field(gt=0)
 
 
+_SECTIONS = {"frames": FramesConfig, "mlp": MLPConfig, "linear": LinearConfig, "train": TrainConfig}
+
+
 class Config(_Section):
-    """All settings of an experiment but its fold and seed."""
+    """All settings of an experiment but its fold and seed.
+
+    Attributes:
+        protocol: how validation utterances are chosen.
+        frames: what is done to the frames first.
+        pooling: the options of each pooling layer by its name; the descriptors of several are concatenated.
+        head: the classifier.
+        train: the training loop; None for a head that is not trained by it.
+    """
 
     protocol: Protocol
-    pooling: PoolingConfig
-    head: HeadConfig
-    train: TrainConfig
+    frames: FramesConfig
+    pooling: dict[str, Options]
+    head: Annotated[MLPConfig | LinearConfig, Field(discriminator="name")]
+    train: TrainConfig | None = None
 
 
-def load(layers: Sequence[Path], pooling: str, protocol: Protocol = "soctk", overrides: Iterable[str] = ()) -> Config:
+def load(
+    layers: Sequence[Path],
+    pooling: str,
+    head: str = "mlp",
+    protocol: Protocol = "soctk",
+    overrides: Iterable[str] = (),
+) -> Config:
     """Merge the conf/ directories in `layers`, a later one over an earlier one, and then `overrides`.
 
-    Each layer may hold `train.yaml`, `head.yaml` and `pooling/NAME.yaml`; what a layer leaves out is inherited.
+    Each layer may hold `frames.yaml`, `train.yaml`, `head/NAME.yaml` and `pooling/NAME.yaml`; what a layer leaves out
+    is inherited.
 
     Args:
         layers: directories, the shared conf/ first.
-        pooling: the pooling's name; its options are those of `pooling/NAME.yaml`.
+        pooling: the pooling's name, or several joined by `+`; the options of each are those of `pooling/NAME.yaml`.
+        head: `mlp`, or `linear`, which is not trained by the training loop and so has no section `train`.
         protocol: how validation utterances are chosen (soctk.protocol).
-        overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.d=16`; VALUE is read as YAML.
+        overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.soc.d=16`, for a single pooling also
+            `pooling.d=16`; VALUE is read as YAML.
 
     Raises:
         SoctkError: a file that is missing or no YAML mapping, an unknown key, a value of the wrong type or range.
     """
     for layer in layers:
         _check_layer(layer)
-    _check_pooling_is_known(pooling, layers)
-    files = {"train": "train.yaml", "head": "head.yaml", "pooling": f"pooling/{pooling}.yaml"}
-    sections = {section: _merge_files([layer / file for layer in layers]) for section, file in files.items()}
+    poolings = pooling.split("+")
+    for name in poolings:
+        _check_is_known("pooling", name, layers)
+    _check_is_known("head", head, layers)
+    sections = {
+        "frames": _merge_files(layers, "frames.yaml"),
+        "pooling": {name: _merge_files(layers, f"pooling/{name}.yaml") for name in poolings},
+        "head": _merge_files(layers, f"head/{head}.yaml"),
+    }
+    if head == "mlp":
+        sections["train"] = _merge_files(layers, "train.yaml")
+    sections["head"]["name"] = head
     for override in overrides:
         _apply_override(sections, override)
-    return _validated(
-        {
-            "protocol": protocol,
-            "pooling": {"name": pooling, "options": sections["pooling"]},
-            "head": sections["head"],
-            "train": sections["train"],
-        },
-        where=" < ".join(str(layer) for layer in layers),
-    )
+    return _validated({"protocol": protocol, **sections}, where=" < ".join(str(layer) for layer in layers))
 
 
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -126,31 +156,49 @@ def _check_layer(layer: Path) -> None:
             raise unknown_name("settings file", file.name, _FILES, where=layer)
 
 
-def _merge_files(paths: Iterable[Path]) -> dict[str, Any]:
+def _merge_files(layers: Iterable[Path], file: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for path in paths:
-        if path.exists():
-            merged |= read_yaml(path)
+    for layer in layers:
+        if (layer / file).exists():
+            merged |= read_yaml(layer / file)
     return merged
 
 
-def _check_pooling_is_known(pooling: str, layers: Sequence[Path]) -> None:
-    known = {file.stem for layer in layers for file in (layer / "pooling").glob("*.yaml")}
-    if pooling not in known:
-        raise unknown_name("pooling", pooling, known, where="--pooling")
+def _check_is_known(kind: str, name: str, layers: Sequence[Path]) -> None:
+    known = {file.stem for layer in layers for file in (layer / kind).glob("*.yaml")}
+    if name not in known:
+        raise unknown_name(kind, name, known, where=f"--{kind}")
 
 
 def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
     key, equals, value = override.partition("=")
-    section, dot, name = key.partition(".")
-    if not (equals and dot and name):
+    section, *path = key.split(".")
+    if not (equals and path and all(path)):
         raise SoctkError("not of the form SECTION.KEY=VALUE", remedy="Write e.g. --set train.lr=1e-3.", where=override)
     if section not in sections:
         raise unknown_name("section", section, sections, where=f"--set {override}")
+    settings = sections[section]
+    if section == "pooling":
+        settings, path = _of_one_pooling(settings, path, where=f"--set {override}")
     try:
-        sections[section][name] = yaml.safe_load(value)
+        settings[".".join(path)] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise SoctkError("the value is not YAML", remedy="Quote it.", where=f"--set {override}") from error
+
+
+def _of_one_pooling(poolings: dict[str, Any], path: list[str], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the options of the pooling that `path` starts with, and the rest of it; a single one need not be named."""
+    if len(path) == 1 and len(poolings) == 1:
+        return next(iter(poolings.values())), path
+    if len(path) == 1:
+        raise SoctkError(
+            "which pooling is meant?",
+            remedy=f"Write pooling.NAME.{path[0]}, NAME one of {', '.join(poolings)}.",
+            where=where,
+        )
+    if path[0] not in poolings:
+        raise unknown_name("pooling", path[0], poolings, where=where)
+    return poolings[path[0]], path[1:]
 
 
 def _validated(settings: dict[str, Any], where: str) -> Config:
@@ -166,10 +214,12 @@ def _validated(settings: dict[str, Any], where: str) -> Config:
 
 
 def _describe(problem: Mapping[str, Any], settings: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    # The location of a problem with the head names its kind too: head.mlp.hidden.
+    location = [part for i, part in enumerate(problem["loc"]) if i != 1 or problem["loc"][0] != "head"]
+    key = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        section, name = problem["loc"][0], problem["loc"][-1]
-        known = Config.model_fields[section].annotation.model_fields
+        section, name = location[0], location[-1]
+        known = _SECTIONS[settings["head"]["name"] if section == "head" else section].model_fields
         return str(unknown_name("key", f"{name}", known, where=section)).replace("\n", ". ")
     if problem["type"] == "missing":
         return f"{key}: missing"

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -14,14 +16,17 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from soctk import parallel, pooling, protocol, provenance
-from soctk.config import Config, differences, read_yaml
+from soctk import linear, parallel, protocol, provenance
+from soctk.config import Config, LinearConfig, differences, read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic_directory
+from soctk.linear import Coordinates
 from soctk.model import EmotionClassifier
+from soctk.parallel import one_thread
+from soctk.protocol import Split
 from soctk.store import FeatureStore, Frames
-from soctk.train import Descriptors, Inputs, apply, predict, train
+from soctk.train import Descriptors, Inputs, describe, predict, train
 
 # The parts of a run's config.yaml in which the runs of an experiment may differ.
 _OF_ONE_RUN = ("fold", "seed", "made_with")
@@ -63,14 +68,15 @@ class Experiment:
         self._check(folds)
         pending = [(fold, seed) for fold in folds for seed in seeds if not self._directory(fold, seed).exists()]
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        jobs = [delayed(self._run_one)(fold, seed, made_with) for fold, seed in pending]
+        given = self._given() if pending else {}
+        jobs = [delayed(self._run_one)(fold, seed, made_with, **given) for fold, seed in pending]
         for line in tqdm(parallel.run(jobs, nj), desc="train", total=len(pending), unit="run", disable=None):
             tqdm.write(line)
         return len(pending)
 
     def _check(self, folds: Sequence[int]) -> None:
         """Raise what is wrong with the settings before anything is trained."""
-        pooling.create(self.config.pooling.name, self._input_size, self.config.pooling.options)
+        self._model()
         for fold in folds:
             protocol.split(self.data, fold, self.config.protocol, seed=0)
         for finished in sorted(self.path.glob("fold*/seed*/config.yaml")):
@@ -99,30 +105,89 @@ class Experiment:
             **self.config.model_dump(),
         }
 
-    def _run_one(self, fold: int, seed: int, made_with: dict[str, str]) -> str:
+    def _model(self) -> EmotionClassifier:
+        return EmotionClassifier(self._input_size, len(self.data.emotions), self.config).to(self.device)
+
+    def _frames(self) -> Frames:
+        return self.store.load(self.data.utterances).to(self.device)
+
+    def _given(self) -> dict[str, list]:
+        """Return what is the same in every run: where the pooling has no parameters, descriptors, and for the linear
+        head their coordinates.
+        """
+        if self._model().pooling.is_trained:
+            return {}
+        descriptors = self._descriptors()
+        if isinstance(self.config.head, LinearConfig):
+            return {"descriptors": descriptors, "coordinates": [Coordinates.of(block) for block in descriptors]}
+        return {"descriptors": descriptors}
+
+    def _descriptors(self) -> list[np.ndarray]:
+        """Return the descriptors of all utterances, a block `(N, P)` for each pooling layer."""
+        frames = self._frames()
+        alone = (self.config.model_copy(update={"pooling": {name: o}}) for name, o in self.config.pooling.items())
+        models = (EmotionClassifier(self._input_size, len(self.data.emotions), config) for config in alone)
+        return [describe(model.to(self.device).describe, frames).numpy() for model in models]
+
+    def _run_one(
+        self,
+        fold: int,
+        seed: int,
+        made_with: dict[str, str],
+        descriptors: list[np.ndarray] | None = None,
+        coordinates: list[Coordinates] | None = None,
+    ) -> str:
         """Train and test one fold with one seed; return a line that says how it went."""
-        torch.set_num_threads(1)  # one thread a run, so that its numbers do not depend on how many runs go on
         torch.manual_seed(seed)
-        model = EmotionClassifier(self._input_size, len(self.data.emotions), self.config).to(self.device)
-        learner, inputs = _learner_and_inputs(model, self.store.load(self.data.utterances).to(self.device))
-        classes = [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
-        labels = torch.tensor(classes, device=self.device)
+        model = self._model()
+        learner, inputs = (model, self._frames()) if descriptors is None else (model.head, self._inputs(descriptors))
         split = protocol.split(self.data, fold, self.config.protocol, seed)
-        index = {utt: i for i, utt in enumerate(self.data.utterances)}
-        part = {name: [index[utt] for utt in utterances] for name, utterances in vars(split).items()}
-        epochs = train(learner, inputs, labels, part["train"], part["valid"], self.config.train, seed)
-        with atomic_directory(self._directory(fold, seed)) as directory:
+        # One thread a run, so that its numbers do not depend on how many runs go on.
+        with one_thread(), atomic_directory(self._directory(fold, seed)) as directory:
             settings = {"fold": fold, "seed": seed, **self._settings(), "made_with": made_with}
             (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-            records = _log(epochs, directory / "train.jsonl")
+            if coordinates is None:
+                records = self._train(learner, inputs, split, seed)
+            else:
+                records = self._fit(learner, descriptors, coordinates, split)
+            records = _log(records, directory / "train.jsonl")
             (directory / "model.safetensors").write_bytes(save(model.state_dict()))
-            predictions = _predictions(self.data, split.test, predict(learner, inputs, part["test"]))
+            log_posteriors = predict(learner, inputs, self._indices(split.test))
+            predictions = _predictions(self.data, split.test, log_posteriors)
             predictions.to_csv(directory / "predictions.tsv", sep="\t", index=False)
         best = min(records, key=lambda record: record["valid_loss"])
+        chosen = f"epoch {best['epoch']}" if "epoch" in best else f"C {best['C']:g}"
         return (
-            f"fold {fold} seed {seed}: {len(records)} epochs, best {best['epoch']} with validation "
+            f"fold {fold} seed {seed}: {chosen} of {len(records)}, with validation "
             f"WA {100 * best['valid_WA']:.1f} UA {100 * best['valid_UA']:.1f}"
         )
+
+    def _inputs(self, descriptors: list[np.ndarray]) -> Descriptors:
+        return Descriptors([torch.from_numpy(block).to(self.device) for block in descriptors])
+
+    def _train(self, learner: nn.Module, inputs: Inputs, split: Split, seed: int) -> Iterable[dict[str, Any]]:
+        train_indices, valid_indices = self._indices(split.train), self._indices(split.valid)
+        labels = torch.tensor(self._labels, device=self.device)
+        return train(learner, inputs, labels, train_indices, valid_indices, self.config.train, seed)
+
+    def _fit(
+        self, head: nn.Linear, descriptors: list[np.ndarray], coordinates: list[Coordinates], split: Split
+    ) -> Iterable[dict[str, Any]]:
+        pairs = protocol.inner_splits(self.data, split, self.config.protocol)
+        inner = [(self._indices(fitted), self._indices(scored)) for fitted, scored in pairs]
+        everything = self._indices(sorted(split.train + split.valid))
+        return linear.fit(head, descriptors, coordinates, np.array(self._labels), everything, inner, self.config.head)
+
+    @property
+    def _labels(self) -> list[int]:
+        return [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
+
+    def _indices(self, utterances: Sequence[str]) -> list[int]:
+        return [self._index[utt] for utt in utterances]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {utt: i for i, utt in enumerate(self.data.utterances)}
 
 
 def _log(epochs: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
@@ -133,13 +198,6 @@ def _log(epochs: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
             records.append(record)
             print(json.dumps(record), file=log, flush=True)
     return records
-
-
-def _learner_and_inputs(model: EmotionClassifier, frames: Frames) -> tuple[nn.Module, Inputs]:
-    """Return what is trained, and on what: the model on frames; or, where only the head learns, that on descriptors."""
-    if any(True for _ in model.pooling.parameters()):
-        return model, frames
-    return model.head, Descriptors(apply(model.describe, frames, range(len(frames.lengths))))
 
 
 def _predictions(data: DataDir, utterances: list[str], log_posteriors: torch.Tensor) -> pd.DataFrame:

@@ -5,27 +5,37 @@ from torch import nn
 from torch.nn import functional
 
 from soctk import pooling
-from soctk.config import Config, HeadConfig
+from soctk.config import Config, LinearConfig, MLPConfig
+from soctk.errors import SoctkError
 
 
 class EmotionClassifier(nn.Module):
-    """A pooling layer and an MLP head on frames of a frozen upstream.
+    """A pooling layer and a head on frames of a frozen upstream.
 
     Args:
         input_size: D, the width of a frame.
         num_classes: how many emotions.
         config: pooling, head, and whether each frame is layer-normalised first.
+
+    Raises:
+        SoctkError: wrong options of the pooling, or one that is trained under a head that cannot train it.
     """
 
     def __init__(self, input_size: int, num_classes: int, config: Config):
         super().__init__()
-        self.frame_norm = config.train.frame_norm
-        self.pooling = pooling.create(config.pooling.name, input_size, config.pooling.options)
-        self.head = mlp_head(self.pooling.output_size, num_classes, config.head)
+        self.layer_norm = config.frames.layer_norm
+        self.pooling = pooling.create("+".join(config.pooling), input_size, config.pooling)
+        if isinstance(config.head, LinearConfig) and self.pooling.is_trained:
+            raise SoctkError(
+                f"the head linear is fitted to descriptors, and cannot train {'+'.join(config.pooling)}",
+                remedy="Choose the head mlp, or a pooling without trained parameters, such as soc_full for soc.",
+                where="--head",
+            )
+        self.head = _head(self.pooling.output_size, num_classes, config.head)
 
     def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return descriptors `(B, pooling.output_size)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
-        if self.frame_norm:
+        if self.layer_norm:
             frames = functional.layer_norm(frames, frames.shape[-1:])
         return self.pooling(frames, lengths)
 
@@ -34,8 +44,10 @@ class EmotionClassifier(nn.Module):
         return self.head(self.describe(frames, lengths))
 
 
-def mlp_head(input_size: int, num_classes: int, config: HeadConfig) -> nn.Sequential:
-    """Return the head of the SOC paper (arXiv 2606.06550): one hidden layer with batch norm, ReLU and dropout."""
+def _head(input_size: int, num_classes: int, config: MLPConfig | LinearConfig) -> nn.Module:
+    """Return a linear layer, or the MLP of the SOC paper (arXiv 2606.06550): batch norm, ReLU and dropout between."""
+    if isinstance(config, LinearConfig):
+        return nn.Linear(input_size, num_classes)
     return nn.Sequential(
         nn.Linear(input_size, config.hidden),
         nn.BatchNorm1d(config.hidden),

@@ -55,3 +55,16 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
     next_fold = fold % len(data.folds) + 1
     train = data.utterances_of(set(data.folds) - {fold, next_fold})
     return Split(train, data.utterances_of([next_fold]), test)
+
+
+def inner_splits(data: DataDir, split: Split, protocol: Protocol) -> list[tuple[list[str], list[str]]]:
+    """Return pairs of lists of a fold's training and validation utterances: to fit on, and to score the fit on.
+
+    For a head that chooses its hyperparameters by inner cross-validation: under `soctk` each of the other folds is
+    scored once, by a fit on the rest, speakers disjoint; under `emobox` the drawn utterances are.
+    """
+    if protocol == "emobox":
+        return [(split.train, split.valid)]
+    available = {*split.train, *split.valid}
+    others = [sorted(available.intersection(data.utterances_of([fold]))) for fold in data.folds]
+    return [(sorted(available.difference(scored)), scored) for scored in others if scored]

@@ -1,9 +1,18 @@
-"""Pure functions on symmetric positive definite (SPD) matrices; batched over the leading dimension.
+"""Pure functions on symmetric positive definite (SPD) matrices and on the frames that they are the covariances of.
 
-Shapes: B utterances, T frames, D features a frame.
+Shapes: B utterances, T frames, D features a frame; `lengths` `(B,)` says how many frames of each utterance count.
+Gradients are in closed form and of first order: they cannot be differentiated again.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import NamedTuple
+
 import torch
+
+# Below this size a matrix is decomposed sooner than a thread wakes up.
+_MIN_SIZE_FOR_THREADS = 32
 
 
 def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -23,28 +32,49 @@ def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def mean(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Return the mean over time `(B, D)` of frames `(B, T, D)`; frames at or beyond `lengths` `(B,)` do not count."""
+    """Return the mean over time `(B, D)` of frames `(B, T, D)`."""
     return frames.masked_fill(padding(frames, lengths), 0).sum(1) / lengths[:, None].to(frames.dtype)
 
 
-def covariance(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Return the unbiased covariance over time `(B, D, D)` of frames `(B, T, D)`; padding does not count.
+def deviations(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return frames `(B, T, D)` less their mean over time; 0 where there is padding.
 
-    C = 1/(T-1) sum_t (x_t - m)(x_t - m)', m the mean over time. One frame has the covariance 0.
+    The first frame is taken off before the mean is, so that constant frames come out as exactly 0.
     """
-    centred = (frames - mean(frames, lengths).unsqueeze(1)).masked_fill(padding(frames, lengths), 0)
-    degrees = (lengths - 1).clamp(min=1).to(frames.dtype)
-    return centred.mT @ centred / degrees[:, None, None]
+    shifted = frames - frames[:, :1]
+    return (shifted - mean(shifted, lengths).unsqueeze(1)).masked_fill(padding(frames, lengths), 0)
+
+
+def covariance(frames: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return the unbiased covariance over time `(B, D, D)` of frames `(B, T, D)`.
+
+    With y_t = x_t - x_1 and m their mean, C = (sum_t y_t y_t' - T m m') / (T-1): one pass over the frames. The shift
+    (Chan, Golub & LeVeque 1983) keeps it sound for large means, for x_1 is one of the frames: T m m' is never more than
+    T times the rest. One frame has the covariance 0.
+
+    Args:
+        frames: of any dtype.
+        lengths: in frames.
+        dtype: what the products are summed and returned in, such as float64 for frames in float32; that of the frames
+            where it is None. The gradient is computed in that of the frames.
+    """
+    return _Covariance.apply(frames, padding(frames, lengths), lengths, dtype or frames.dtype)
+
+
+def shrink(matrices: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Return (1-alpha) C + alpha (tr C / D) I for matrices `(B, D, D)`, 0 <= alpha <= 1 (Ledoit & Wolf 2004)."""
+    return _affine(matrices, 1 - alpha, alpha * _trace(matrices) / matrices.shape[-1])
 
 
 def trace_normalise(matrices: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return C / (tr C + eps) + eps I for matrices `(B, D, D)`: free of scale, and positive definite even for C = 0."""
-    trace = matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
-    identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-    return matrices / (trace + eps)[:, None, None] + eps * identity
+    """Return C / (tr C + eps) + eps I for matrices `(B, D, D)`: positive definite even for C = 0 (arXiv 2606.06550).
+
+    As long as tr C is much larger than eps the result does not depend on the scale of C.
+    """
+    return _affine(matrices, 1 / (_trace(matrices) + eps), eps)
 
 
-def matrix_log(matrices: torch.Tensor, floor: float = 1e-7) -> torch.Tensor:
+def matrix_log(matrices: torch.Tensor, floor: float = 1e-7, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Return the logarithm of SPD matrices `(B, D, D)`: U diag(log s) U' for C = U diag(s) U'.
 
     The gradient is the closed form of Daleckii and Krein (1965), as in Ionescu et al. (2015, arXiv 1509.07838):
@@ -54,33 +84,266 @@ def matrix_log(matrices: torch.Tensor, floor: float = 1e-7) -> torch.Tensor:
     Args:
         matrices: symmetric; only the part of the gradient that is symmetric comes back.
         floor: eigenvalues below it, which rounding can bring about, count as `floor`, a constant.
+        dtype: of the result, and of the products in the gradient; that of the matrices where it is None. Eigenvalues
+            and their divided differences stay in that of the matrices.
     """
-    return _MatrixLog.apply(matrices, floor)
+    return _MatrixLog.apply(matrices, floor, dtype or matrices.dtype)
 
 
 def upper_triangle(matrices: torch.Tensor) -> torch.Tensor:
     """Return the upper triangle, row by row, of matrices `(B, D, D)` as vectors `(B, D(D+1)/2)`.
 
-    Elements off the diagonal are not scaled by sqrt(2), so lengths are not kept; it is the layer's published form.
+    Elements off the diagonal are not scaled, so lengths are not kept; it is the SOC layer's published form.
     """
     rows, columns = torch.triu_indices(*matrices.shape[-2:], device=matrices.device)
-    return matrices[:, rows, columns]
+    return matrices.flatten(1).index_select(1, rows * matrices.shape[-1] + columns)
 
 
-class _MatrixLog(torch.autograd.Function):
+def tangent_vector(matrices: torch.Tensor) -> torch.Tensor:
+    """Return the upper triangle of matrices `(B, D, D)` with sqrt(2) on what is off the diagonal, `(B, D(D+1)/2)`.
+
+    An isometry: inner products of the vectors are those of the matrices, <A, B> = tr(A'B) (Barachant et al. 2012).
+    """
+    rows, columns = torch.triu_indices(*matrices.shape[-2:], device=matrices.device)
+    scale = torch.where(rows == columns, 1, 2**0.5).to(matrices.dtype)
+    return upper_triangle(matrices) * scale
+
+
+class FactoredLog(NamedTuple):
+    """Logarithms log C = base I + factor' factor of B matrices D x D, in memory for R x D: what they add to base I.
+
+    Attributes:
+        base: `(B,)`.
+        factor: `(B, R, D)`.
+    """
+
+    base: torch.Tensor
+    factor: torch.Tensor
+
+    def dense(self) -> torch.Tensor:
+        """Return log C `(B, D, D)`."""
+        return _add_to_diagonal(self.factor.mT @ self.factor, self.base)
+
+    def project(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return W (log C) W' `(B, d, d)` for a weight W `(d, D)`: base W W' + (Y W')'(Y W'), Y the factor."""
+        projected = self.factor @ weight.T
+        return self.base[:, None, None] * (weight @ weight.T) + projected.mT @ projected
+
+    def inner(self, other: "FactoredLog") -> torch.Tensor:
+        """Return the inner products tr(log A log B) `(B, B')` with the logarithms of another batch.
+
+        a b D + a |Z|^2 + b |Y|^2 + |Y Z'|^2 (Frobenius norms), a and b the bases, Y and Z the factors.
+        """
+        own, others = self.factor.square().sum((1, 2)), other.factor.square().sum((1, 2))
+        crossed = torch.einsum("ard,bsd->abrs", self.factor, other.factor).square().sum((2, 3))
+        a, b = self.base[:, None], other.base[None, :]
+        return a * b * self.factor.shape[-1] + a * others[None, :] + b * own[:, None] + crossed
+
+
+def factored_log(
+    frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool = True
+) -> FactoredLog:
+    """Return the logarithm of the regularised covariance of frames `(B, T, D)` through their T x T Gram matrix.
+
+    With the deviations X = Q diag(sqrt s) V' and C = X'X/(T-1), the regularised C' = a C + r I (`log_covariance`) has
+    log C' = log(r) I + Y'Y, Y = diag(sqrt(w(s))) Q'X, w(s) = log(1 + a s / (r (T-1))) / s: for T < D that is a
+    decomposition of T x T instead of D x D. w is finite at s = 0, where it is a / (r (T-1)).
+
+    No gradient comes back through it; `log_covariance` has one.
+    """
+    with torch.no_grad():
+        centred = deviations(frames, lengths)
+        scale, ridge = _regularisation(centred, lengths, shrinkage, eps, normalise)
+        spectrum, vectors = _eigh(_gram(centred))
+        weight = _weight(spectrum, scale, ridge)
+        factor = (vectors * weight.sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred
+        return FactoredLog(ridge.log().to(frames.dtype), factor)
+
+
+def log_covariance(
+    frames: torch.Tensor,
+    lengths: torch.Tensor,
+    shrinkage: float,
+    eps: float,
+    normalise: bool = True,
+    projection: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return log C' `(B, D, D)`, C' the regularised covariance C of frames `(B, T, D)`; or W (log C') W' `(B, d, d)`.
+
+    C' = trace_normalise(shrink(C, shrinkage), eps), or shrink(C, shrinkage) + eps I where `normalise` is False. It is
+    computed in double precision, for in float32 rounding of 1e-7 is 1% of an eigenvalue near eps = 1e-5; and through
+    the smaller one of the D x D covariance and the T x T Gram matrix (`factored_log`), with a gradient either way.
+
+    Args:
+        frames: in float32 or float64.
+        lengths: in frames.
+        shrinkage: alpha of `shrink`.
+        eps: of `trace_normalise`.
+        normalise: whether C is divided by its trace.
+        projection: W `(d, D)`, applied after the logarithm; none where it is None.
+
+    Raises:
+        ValueError: frames that count hold NaN or infinity; or the shapes do not fit.
+    """
+    few_frames = frames.shape[1] < frames.shape[2]
+    if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
+        return factored_log(frames, lengths, shrinkage, eps, normalise).project(projection)
+    if few_frames:
+        centred = deviations(frames, lengths)
+        logarithm = _GramLog.apply(centred, *_regularisation(centred, lengths, shrinkage, eps, normalise))
+    else:
+        regularised = regularised_covariance(frames, lengths, shrinkage, eps, normalise)
+        logarithm = matrix_log(regularised, floor=eps / 2, dtype=frames.dtype)
+    return logarithm if projection is None else projection @ logarithm @ projection.T
+
+
+def regularised_covariance(
+    frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool = True
+) -> torch.Tensor:
+    """Return C' `(B, D, D)` of `log_covariance` in float64.
+
+    Raises:
+        ValueError: frames that count hold NaN or infinity; or the shapes do not fit.
+    """
+    matrices = covariance(frames, lengths, torch.float64)
+    require_finite(_trace(matrices))
+    if shrinkage:
+        matrices = shrink(matrices, shrinkage)
+    return trace_normalise(matrices, eps) if normalise else _affine(matrices, 1, eps)
+
+
+def require_finite(values: torch.Tensor) -> None:
+    """Check values `(B, ...)` that were computed of B utterances.
+
+    Raises:
+        ValueError: some are NaN or infinite; the message has the numbers of their utterances.
+    """
+    finite = values.isfinite()
+    if not finite.all():
+        which = (~finite).flatten(1).any(1) if finite.dim() > 1 else ~finite
+        numbers = which.nonzero().flatten().tolist()
+        raise ValueError(f"the frames of utterance {', '.join(map(str, numbers))} of the batch hold NaN or infinity")
+
+
+def _trace(matrices: torch.Tensor) -> torch.Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+def _affine(matrices: torch.Tensor, scale: torch.Tensor | float, ridge: torch.Tensor | float) -> torch.Tensor:
+    """Return scale C + ridge I for matrices `(B, D, D)`, scale and ridge numbers or `(B,)`."""
+    size = matrices.shape[-1]
+    scale, ridge = (torch.as_tensor(x, dtype=matrices.dtype, device=matrices.device) for x in (scale, ridge))
+    identity = torch.eye(size, dtype=matrices.dtype, device=matrices.device)
+    return scale[..., None, None] * matrices + ridge[..., None, None] * identity
+
+
+def _add_to_diagonal(matrices: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Add values `(B,)` times the identity to matrices `(B, D, D)` in place, and return these."""
+    matrices.diagonal(dim1=-2, dim2=-1).add_(values.unsqueeze(-1))
+    return matrices
+
+
+def _regularisation(
+    centred: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a and r `(B,)` in float64: C' of `log_covariance` is a X'X + r I, X the deviations `(B, T, D)`."""
+    degrees = (lengths - 1).clamp(min=1).double()
+    trace = torch.linalg.vector_norm(centred, dim=(1, 2), dtype=torch.float64).square() / degrees
+    require_finite(trace)
+    divisor = trace + eps if normalise else torch.ones_like(trace)
+    scale = (1 - shrinkage) / divisor / degrees
+    return scale, shrinkage * trace / centred.shape[-1] / divisor + eps
+
+
+def _gram(centred: torch.Tensor) -> torch.Tensor:
+    """Return the Gram matrices `(B, T, T)` of deviations `(B, T, D)` in float64."""
+    wide = centred.double()
+    return wide @ wide.mT
+
+
+def _weight(spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
+    """Return w(s) = log(1 + a s / r) / s `(B, T)` for the Gram matrices' eigenvalues s `(B, T)`, a and r `(B,)`."""
+    ratio = (scale / ridge).unsqueeze(-1)
+    return ratio * _log1p_quotient(ratio * spectrum.clamp(min=0))
+
+
+def _log1p_quotient(x: torch.Tensor) -> torch.Tensor:
+    """Return log(1 + x) / x for x >= 0; 1 at 0."""
+    return torch.where(x == 0, 1, x.log1p() / torch.where(x == 0, 1, x))
+
+
+class _Covariance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matrices, floor):
-        eigenvalues, vectors = torch.linalg.eigh(matrices)
-        ctx.save_for_backward(eigenvalues, vectors)
-        ctx.floor = floor
-        return (vectors * eigenvalues.clamp(min=floor).log().unsqueeze(-2)) @ vectors.mT
+    def forward(ctx, frames, beyond, lengths, dtype):
+        shifted = (frames - frames[:, :1]).masked_fill_(beyond, 0)
+        wide = shifted.to(dtype)
+        count = lengths[:, None].to(dtype)
+        average = wide.sum(1) / count
+        products = torch.baddbmm((average * count).unsqueeze(2) * average.unsqueeze(1), wide.mT, wide, beta=-1)
+        degrees = (lengths - 1).clamp(min=1)[:, None, None]
+        ctx.save_for_backward(shifted, average.to(frames.dtype), degrees, beyond)
+        return products / degrees
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        eigenvalues, vectors = ctx.saved_tensors
+        shifted, average, degrees, beyond = ctx.saved_tensors
+        both_sides = ((gradient + gradient.mT) / degrees).to(shifted.dtype)
+        offset = average.unsqueeze(1) @ both_sides
+        return torch.baddbmm(offset, shifted, both_sides, beta=-1).masked_fill_(beyond, 0), None, None, None
+
+
+class _MatrixLog(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, matrices, floor, dtype):
+        spectrum, vectors = _eigh(matrices)
+        narrow = vectors.to(dtype)
+        ctx.save_for_backward(spectrum, narrow)
+        ctx.floor = floor
+        return (vectors * spectrum.clamp(min=floor).log().unsqueeze(-2)).to(dtype) @ narrow.mT
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        spectrum, vectors = ctx.saved_tensors
         inner = vectors.mT @ ((gradient + gradient.mT) / 2) @ vectors
-        return vectors @ (_divided_differences_of_log(eigenvalues, ctx.floor) * inner) @ vectors.mT, None
+        slopes = _divided_differences_of_log(spectrum, ctx.floor).to(vectors.dtype)
+        return (vectors @ (slopes * inner) @ vectors.mT).to(spectrum.dtype), None, None
+
+
+class _GramLog(torch.autograd.Function):
+    """log(a X'X + r I) = log(r) I + X' w(K) X for deviations X `(B, T, D)`, K = XX', with the w of `_weight`.
+
+    With K = Q diag(s) Q', R = Q'X, G the symmetric part of the incoming gradient and M = R G R', the gradients are
+    2 Q (diag(w) R G + (W * M) R) for X, W_ij the divided differences of w; sum_i M_ii / (r + a s_i) for a; and
+    tr G / r - sum_i M_ii a / (r (r + a s_i)) for r.
+    """
+
+    @staticmethod
+    def forward(ctx, centred, scale, ridge):
+        spectrum, vectors = _eigh(_gram(centred))
+        spectrum = spectrum.clamp(min=0)
+        weight = _weight(spectrum, scale, ridge)
+        factor = (vectors * weight.sqrt().unsqueeze(1)).to(centred.dtype).mT @ centred
+        ctx.save_for_backward(centred, scale, ridge, spectrum, vectors.to(centred.dtype))
+        return _add_to_diagonal(factor.mT @ factor, ridge.log())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        centred, scale, ridge, spectrum, vectors = ctx.saved_tensors
+        symmetric = (gradient + gradient.mT) / 2
+        rotated = vectors.mT @ centred
+        outer = rotated @ symmetric
+        inner = outer @ rotated.mT
+        ratio = (scale / ridge).unsqueeze(-1)
+        slopes = ratio.unsqueeze(-1).square() * _divided_differences_of_log1p_quotient(ratio * spectrum)
+        weight = _weight(spectrum, scale, ridge).unsqueeze(-1)
+        of_centred = 2 * vectors @ (weight.to(centred.dtype) * outer + (slopes.to(centred.dtype) * inner) @ rotated)
+        share = inner.diagonal(dim1=1, dim2=2) / (ridge.unsqueeze(-1) + scale.unsqueeze(-1) * spectrum)
+        of_scale = share.sum(-1)
+        of_ridge = (_trace(symmetric) - scale * of_scale) / ridge
+        return of_centred, of_scale, of_ridge
 
 
 def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:
@@ -92,14 +355,71 @@ def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:
     """
     clamped = s.clamp(min=floor)
     a, b = clamped.unsqueeze(-1), clamped.unsqueeze(-2)
-    r = (a - b) / (a + b)
-    near = r.abs() <= 0.1
-    series = sum(r.square() ** k / (2 * k + 1) for k in range(9)) * 2 / (a + b)
-    far = (a.log() - b.log()) / torch.where(near, torch.ones_like(r), a - b)
-    slope = torch.where(near, series, far)
+    slope = _log_slope(a, b, a - b)
+    below = s < floor
+    if not below.any():
+        return slope
     # With one of the two below the floor, a - b is larger than between their clamped values; with both, f(a) = f(b).
     distance = s.unsqueeze(-1) - s.unsqueeze(-2)
-    below = s < floor
     either = below.unsqueeze(-1) | below.unsqueeze(-2)
     chord = (a - b) / torch.where(distance == 0, torch.ones_like(distance), distance)
     return torch.where(either, slope * chord, slope)
+
+
+def _log_slope(a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+    """Return (log a - log b)/(a - b) for a, b > 0, and 1/a where they are equal."""
+    r = difference / (a + b)
+    near = r.abs() <= 0.1
+    series = torch.full_like(r, 1 / 17)
+    for k in range(7, -1, -1):  # Horner's scheme
+        series = series.mul_(r.square()).add_(1 / (2 * k + 1))
+    far = (a.log() - b.log()) / torch.where(near, 1, difference)
+    return torch.where(near, 2 * series / (a + b), far)
+
+
+def _divided_differences_of_log1p_quotient(x: torch.Tensor) -> torch.Tensor:
+    """Return `(B, T, T)`: (f(a) - f(b))/(a - b), f(a) = log(1 + a)/a, for each pair of x >= 0 `(B, T)`.
+
+    With a the larger one it is (L - f(b))/a, L the slope of log between 1 + a and 1 + b; for a below 0.1, where that
+    cancels, the series sum_k (-1)^k/(k+1) (a^(k-1) + a^(k-2) b + ... + b^(k-1)), exact after 16 terms.
+    """
+    a = torch.maximum(x.unsqueeze(-1), x.unsqueeze(-2))
+    b = torch.minimum(x.unsqueeze(-1), x.unsqueeze(-2))
+    small = a <= 0.1
+    complete, power, series = torch.ones_like(a), torch.ones_like(b), torch.zeros_like(a)
+    for k in range(1, 17):
+        series += (-1) ** k / (k + 1) * complete
+        power = power * b
+        complete = complete * a + power
+    slope = _log_slope(1 + a, 1 + b, a - b)
+    return torch.where(small, series, (slope - _log1p_quotient(b)) / torch.where(small, 1, a))
+
+
+def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `torch.linalg.eigh` of matrices `(B, D, D)`, on CPU with the batch shared among torch's threads.
+
+    It takes one matrix after another there, and what its LAPACK gains from threads within a matrix is little.
+    """
+    threads = torch.get_num_threads()
+    few = min(threads, len(matrices)) == 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS
+    if few or matrices.device.type != "cpu":
+        return tuple(torch.linalg.eigh(matrices))
+    first, *others = matrices.detach().tensor_split(min(threads, len(matrices)))
+    pending = [_workers(os.getpid(), threads).submit(torch.linalg.eigh, part) for part in others]
+    torch.set_num_threads(1)
+    try:
+        parts = [torch.linalg.eigh(first), *(part.result() for part in pending)]
+    finally:
+        torch.set_num_threads(threads)
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+@cache
+def _workers(_process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the threads that share a batch with the caller; a forked process, which has none of them, gets its own."""
+
+    def use_one_thread() -> None:
+        torch.get_num_threads()  # the first call in a thread sets it to the process's number
+        torch.set_num_threads(1)
+
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="soctk-eigh", initializer=use_one_thread)

@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy, nll_loss
 
 from soctk.config import TrainConfig
 from soctk.errors import SoctkError
+from soctk.store import Frames
 
-EVAL_BATCH = 64
+EVAL_BATCH = 32
 
 
 class Inputs(Protocol):
@@ -27,20 +28,26 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Descriptors:
-    """The descriptors `(N, output_size)` of N utterances, for a head to be trained on."""
+    """The descriptors of N utterances, for a head to be trained on: a block `(N, P)` for each pooling layer."""
 
-    block: torch.Tensor
+    blocks: Sequence[torch.Tensor]
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor]:
-        """Return descriptors `(B, output_size)`."""
-        return (self.block[indices],)
+        """Return descriptors `(B, sum of P)`."""
+        return (torch.cat([block[indices] for block in self.blocks], dim=1),)
 
 
 @torch.inference_mode()
-def apply(model: Callable[..., torch.Tensor], inputs: Inputs, indices: Sequence[int]) -> torch.Tensor:
-    """Return what `model` makes of the utterances at `indices`, one row each."""
-    batches = [indices[start : start + EVAL_BATCH] for start in range(0, len(indices), EVAL_BATCH)]
-    return torch.cat([model(*inputs.batch(batch)) for batch in batches])
+def describe(model: Callable[..., torch.Tensor], frames: Frames) -> torch.Tensor:
+    """Return what `model` makes of all utterances, `(N, P)` on the CPU; those of like length share a batch."""
+    by_length = sorted(range(len(frames.lengths)), key=frames.lengths.__getitem__)
+    descriptors = None
+    for indices in _eval_batches(by_length):
+        rows = model(*frames.batch(indices)).cpu()
+        if descriptors is None:
+            descriptors = rows.new_empty(len(by_length), rows.shape[1])
+        descriptors[indices] = rows
+    return descriptors
 
 
 def train(
@@ -99,9 +106,15 @@ def train(
     model.load_state_dict(best_state)
 
 
+@torch.inference_mode()
 def predict(model: nn.Module, inputs: Inputs, indices: Sequence[int]) -> torch.Tensor:
     """Return log-posteriors `(N, num_classes)` of the utterances at `indices`."""
-    return apply(model.eval(), inputs, indices).log_softmax(-1)
+    model.eval()
+    return torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)]).log_softmax(-1)
+
+
+def _eval_batches(indices: Sequence[int]) -> list[Sequence[int]]:
+    return [indices[start : start + EVAL_BATCH] for start in range(0, len(indices), EVAL_BATCH)]
 
 
 def _evaluate(model: nn.Module, inputs: Inputs, labels: torch.Tensor, indices: Sequence[int]) -> dict[str, float]:

@@ -11,7 +11,8 @@ from soctk.cli.common import CONTEXT, Command, Directory, Numbers, device_option
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
 @click.argument("experiment", type=Directory())
-@click.option("--pooling", required=True, help="A name that has a conf/pooling/NAME.yaml.")
+@click.option("--pooling", required=True, help="A name that has a conf/pooling/NAME.yaml, or several joined by +.")
+@click.option("--head", default="mlp", help="mlp, or linear: logistic regression on poolings without parameters.")
 @click.option(
     "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
 )
@@ -26,6 +27,7 @@ def main(
     store: Path,
     experiment: Path,
     pooling: str,
+    head: str,
     layers: tuple[Path, ...],
     overrides: tuple[str, ...],
     folds: list[int],
@@ -45,7 +47,7 @@ def main(
 
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")
-    settings = config.load(layers, pooling, protocol, overrides)
+    settings = config.load(layers, pooling, head, protocol, overrides)
     corpus = datadir.read(data)
     folds = folds or corpus.folds
     done = Experiment(settings, corpus, FeatureStore.open(store), experiment, resolve(device)).run(folds, seeds, nj)
