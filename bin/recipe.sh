@@ -36,7 +36,7 @@ train_folds() {
     local more
     read -ra more <<< "$train_args"
     "${train_cmd[@]}" soctk-train "$data" "$feats" "$experiment" \
-        --pooling "$pooling" --conf "$SOCTK_ROOT/conf" --conf conf \
+        --pooling "$pooling" --head "$head" --conf "$SOCTK_ROOT/conf" --conf conf \
         --folds "$folds" --seeds "$seeds" --protocol "$protocol" --nj "$nj" --device "$device" "${more[@]}"
 }
 
@@ -71,15 +71,20 @@ done
 [[ $stage =~ ^[0-3]$ && $stop_stage =~ ^[0-3]$ ]] || die_of_usage "stages are 0, 1, 2 and 3"
 ((stage <= stop_stage)) || die_of_usage "the first stage, $stage, is after the last, $stop_stage"
 # Told now rather than after hours of extraction:
-[[ -f $SOCTK_ROOT/conf/pooling/$pooling.yaml || -f $recipe/conf/pooling/$pooling.yaml ]] ||
-    die_of_usage "unknown pooling '$pooling': there is no conf/pooling/$pooling.yaml"
+is_in_conf() { [[ -f $SOCTK_ROOT/conf/$1.yaml || -f $recipe/conf/$1.yaml ]]; }
+IFS=+ read -ra poolings <<< "$pooling"
+for name in "${poolings[@]}"; do
+    is_in_conf "pooling/$name" || die_of_usage "unknown pooling '$name': there is no conf/pooling/$name.yaml"
+done
+is_in_conf "head/$head" || die_of_usage "unknown head '$head': there is no conf/head/$head.yaml"
 
-# data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN]-POOLING[-TAG]
+# data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN]-POOLING[-HEAD][-TAG]
 data=data/$(basename "$recipe")
 name=$(basename "$upstream")
 [[ $layer == last ]] || name+=-layer$layer
 feats=feats/$name
-experiment=$expdir/$name-$pooling${tag:+-$tag}
+[[ $head == mlp ]] && suffix="" || suffix=-$head
+experiment=$expdir/$name-$pooling$suffix${tag:+-$tag}
 
 "$SOCTK_ROOT/bin/setup" "${extras[@]}"
 cd "$recipe"

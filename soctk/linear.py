@@ -56,7 +56,7 @@ class Coordinates:
         return (centred / scale).astype(np.float32), mean, scale
 
     def weight(self, of_values: np.ndarray, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights `(K, P)` on descriptors `(N, P)`, and a bias `(K,)`, that do what `(K, R)` on the values do."""
+        """Return weights `(K, P)` on descriptors `(N, P)`, and a bias `(K,)` that do what `(K, R)` on values do."""
         if self.squared_scales is None:
             return of_values, np.zeros(len(of_values))
         origin = descriptors.mean(0)
@@ -120,10 +120,7 @@ def _choose(inputs, labels, num_classes, inner, config: LinearConfig) -> list[di
             every_class[:, model.classes_] = model.predict_proba(inputs[_scored])
             of_C.append(every_class)
     reference = labels[np.concatenate([scored for _, scored in inner])]
-    return [
-        {"C": C, **_scores(reference, np.concatenate(of_C))}
-        for C, of_C in zip(ascending, posteriors, strict=True)
-    ]
+    return [{"C": C, **_scores(reference, np.concatenate(of_C))} for C, of_C in zip(ascending, posteriors, strict=True)]
 
 
 def _scores(reference: np.ndarray, posteriors: np.ndarray) -> dict[str, float]:
@@ -136,7 +133,7 @@ def _scores(reference: np.ndarray, posteriors: np.ndarray) -> dict[str, float]:
 
 
 def _classifier(C: float, warm_start: bool = False) -> LogisticRegression:
-    return LogisticRegression(C=C, tol=1e-3, max_iter=1000, warm_start=warm_start)
+    return LogisticRegression(C=C, max_iter=1000, warm_start=warm_start)
 
 
 def _set_weights(head: nn.Linear, model: LogisticRegression, descriptors, coordinates, standardised) -> None:

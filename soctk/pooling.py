@@ -44,7 +44,8 @@ class Pooling(nn.Module):
         Frames in float16 and bfloat16 are taken in float32, and so is their descriptor.
 
         Raises:
-            ValueError: the shapes do not fit, a length is not within 1..T, or frames that count hold NaN or infinity.
+            ValueError: the shapes do not fit, a length is not within 1..T, or frames that count are NaN,
+                infinite, or too large to square.
         """
         if frames.shape[-1] != self.input_size:
             raise ValueError(f"frames (B, T, {self.input_size}) are needed, not {tuple(frames.shape)}")

@@ -4,7 +4,6 @@ Shapes: B utterances, T frames, D features a frame; `lengths` `(B,)` says how ma
 Gradients are in closed form and of first order: they cannot be differentiated again.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
@@ -105,7 +104,7 @@ def tangent_vector(matrices: torch.Tensor) -> torch.Tensor:
     An isometry: inner products of the vectors are those of the matrices, <A, B> = tr(A'B) (Barachant et al. 2012).
     """
     rows, columns = torch.triu_indices(*matrices.shape[-2:], device=matrices.device)
-    scale = torch.where(rows == columns, 1, 2**0.5).to(matrices.dtype)
+    scale = matrices.new_ones(len(rows)).masked_fill_(rows != columns, 2**0.5)
     return upper_triangle(matrices) * scale
 
 
@@ -183,7 +182,7 @@ def log_covariance(
         projection: W `(d, D)`, applied after the logarithm; none where it is None.
 
     Raises:
-        ValueError: frames that count hold NaN or infinity; or the shapes do not fit.
+        ValueError: frames that count are NaN, infinite, or too large to square; or the shapes do not fit.
     """
     few_frames = frames.shape[1] < frames.shape[2]
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
@@ -203,7 +202,7 @@ def regularised_covariance(
     """Return C' `(B, D, D)` of `log_covariance` in float64.
 
     Raises:
-        ValueError: frames that count hold NaN or infinity; or the shapes do not fit.
+        ValueError: frames that count are NaN, infinite, or too large to square; or the shapes do not fit.
     """
     matrices = covariance(frames, lengths, torch.float64)
     require_finite(_trace(matrices))
@@ -216,13 +215,15 @@ def require_finite(values: torch.Tensor) -> None:
     """Check values `(B, ...)` that were computed of B utterances.
 
     Raises:
-        ValueError: some are NaN or infinite; the message has the numbers of their utterances.
+        ValueError: some are NaN or infinite; the message has the places of their utterances in the batch.
     """
     finite = values.isfinite()
     if not finite.all():
         which = (~finite).flatten(1).any(1) if finite.dim() > 1 else ~finite
         numbers = which.nonzero().flatten().tolist()
-        raise ValueError(f"the frames of utterance {', '.join(map(str, numbers))} of the batch hold NaN or infinity")
+        raise ValueError(
+            f"frames of utterance {', '.join(map(str, numbers))} of the batch are NaN, infinite or too large"
+        )
 
 
 def _trace(matrices: torch.Tensor) -> torch.Tensor:
@@ -405,7 +406,7 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if few or matrices.device.type != "cpu":
         return tuple(torch.linalg.eigh(matrices))
     first, *others = matrices.detach().tensor_split(min(threads, len(matrices)))
-    pending = [_workers(os.getpid(), threads).submit(torch.linalg.eigh, part) for part in others]
+    pending = [_workers(threads).submit(torch.linalg.eigh, part) for part in others]
     torch.set_num_threads(1)
     try:
         parts = [torch.linalg.eigh(first), *(part.result() for part in pending)]
@@ -415,8 +416,8 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @cache
-def _workers(_process: int, threads: int) -> ThreadPoolExecutor:
-    """Return the threads that share a batch with the caller; a forked process, which has none of them, gets its own."""
+def _workers(threads: int) -> ThreadPoolExecutor:
+    """Return the threads that share a batch with the caller's."""
 
     def use_one_thread() -> None:
         torch.get_num_threads()  # the first call in a thread sets it to the process's number

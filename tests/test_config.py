@@ -13,7 +13,20 @@ def recipe(tmp_path):
 
 def test_shipped_defaults_are_valid_for_every_pooling(conf):
     for file in (conf[0] / "pooling").glob("*.yaml"):
-        assert config.load(conf, file.stem).pooling.name == file.stem
+        assert list(config.load(conf, file.stem).pooling) == [file.stem]
+
+
+def test_poolings_side_by_side_keep_their_order_and_each_its_options(conf):
+    merged = config.load(conf, "soc_full+soc+mean", overrides=["pooling.soc.d=5", "pooling.soc_full.d=7"])
+    assert list(merged.pooling) == ["soc_full", "soc", "mean"]
+    assert (merged.pooling["soc"]["d"], merged.pooling["soc_full"]["d"], merged.pooling["mean"]) == (5, 7, {})
+
+
+def test_a_linear_head_has_no_training_loop(conf):
+    settings = config.load(conf, "mean", "linear", overrides=["head.C=[1, 10]"])
+    assert (settings.head.name, settings.head.C, settings.train) == ("linear", [1, 10], None)
+    with pytest.raises(SoctkError, match=r"unknown section 'train'\nKnown: frames, head, pooling\."):
+        config.load(conf, "mean", "linear", overrides=["train.lr=1e-3"])
 
 
 def test_a_later_layer_wins_and_inherits_the_rest(conf, recipe):
@@ -21,14 +34,15 @@ def test_a_later_layer_wins_and_inherits_the_rest(conf, recipe):
     (recipe / "pooling" / "soc.yaml").write_text("d: 8\n")
     shipped, merged = config.load(conf, "soc"), config.load([*conf, recipe], "soc")
     assert merged.train.lr == 0.01
-    assert merged.pooling.options == shipped.pooling.options | {"d": 8}
+    assert merged.pooling == {"soc": shipped.pooling["soc"] | {"d": 8}}
     assert merged.train.model_copy(update={"lr": shipped.train.lr}) == shipped.train
 
 
 def test_an_override_wins_over_every_layer(conf, recipe):
     (recipe / "train.yaml").write_text("lr: 0.01\n")
-    merged = config.load([*conf, recipe], "soc", overrides=["train.lr=1e-3", "pooling.d=16", "pooling.eps=1e-6"])
-    assert (merged.train.lr, merged.pooling.options) == (1e-3, {"d": 16, "eps": 1e-6})
+    merged = config.load([*conf, recipe], "soc", overrides=["train.lr=1e-3", "pooling.d=16", "pooling.soc.eps=1e-6"])
+    assert merged.train.lr == 1e-3
+    assert merged.pooling["soc"] == config.load(conf, "soc").pooling["soc"] | {"d": 16, "eps": 1e-6}
 
 
 @pytest.mark.parametrize(
@@ -65,11 +79,15 @@ def test_all_wrong_settings_are_told_at_once(conf, recipe):
         ("train.lr", "not of the form SECTION.KEY=VALUE"),
         ("trian.lr=1", "Did you mean 'train'?"),
         ("train.lrr=1", "Did you mean 'lr'?"),
+        ("head.hiden=1", "head: unknown key 'hiden'. Did you mean 'hidden'?"),
+        ("head.name=linear", "head: unknown key 'hidden'. Known: C, name."),
+        ("pooling.d=1", "which pooling is meant?\nWrite pooling.NAME.d, NAME one of mean, soc."),
+        ("pooling.sok.d=1", "Did you mean 'soc'?"),
     ],
 )
 def test_a_wrong_override_is_one_message(conf, override, message):
     with pytest.raises(SoctkError) as error:
-        config.load(conf, "soc", overrides=[override])
+        config.load(conf, "mean+soc", overrides=[override])
     assert message in str(error.value)
 
 
@@ -82,11 +100,15 @@ def test_a_file_that_no_one_reads_is_refused(conf, recipe):
 def test_an_unknown_pooling_lists_the_known_ones(conf):
     with pytest.raises(SoctkError) as error:
         config.load(conf, "maen")
-    assert "Did you mean 'mean'? Known: mean, soc" in str(error.value)
+    assert "Did you mean 'mean'? Known: asp, mean, soc, soc_full, soc_nolem, stats" in str(error.value)
+    with pytest.raises(SoctkError, match="unknown head 'liner'\nDid you mean 'linear'"):
+        config.load(conf, "mean", "liner")
 
 
 def test_a_missing_key_is_named(recipe):
     (recipe / "pooling" / "mean.yaml").touch()
+    (recipe / "head").mkdir()
+    (recipe / "head" / "mlp.yaml").touch()
     with pytest.raises(SoctkError, match=r"train\.lr: missing"):
         config.load([recipe], "mean")
 

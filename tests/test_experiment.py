@@ -32,11 +32,15 @@ def settings(pooling: str = "soc", *overrides: str) -> config.Config:
     return config.load([ROOT / "conf"], pooling, overrides=[*QUICK, *overrides])
 
 
+def linear(pooling: str) -> config.Config:
+    return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[1, 10]"])
+
+
 def predictions(path) -> dict[str, bytes]:
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in sorted(path.rglob("predictions.tsv"))}
 
 
-@pytest.mark.parametrize("pooling", ["mean", "soc"])
+@pytest.mark.parametrize("pooling", ["mean", "soc", "mean+soc_full"])
 def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, pooling):
     assert Experiment(settings(pooling), corpus, store, tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
@@ -70,6 +74,23 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, p
     torch.testing.assert_close(again, torch.tensor(posteriors.to_numpy(), dtype=torch.float32), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "mean+soc_full"])
+def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, store, pooling):
+    assert Experiment(linear(pooling), corpus, store, tmp_path / "exp").run([2], [7]) == 1
+    path = tmp_path / "exp" / "fold2" / "seed7"
+    table = pd.read_csv(path / "predictions.tsv", sep="\t")
+    records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
+    assert [record["C"] for record in records] == [1, 10]
+    assert "train" not in {key for key, value in yaml.safe_load((path / "config.yaml").read_text()).items() if value}
+
+    model = EmotionClassifier(39, 3, linear(pooling))
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    index = [corpus.utterances.index(utt) for utt in table["utt"]]
+    again = predict(model, store.load(corpus.utterances), index).exp()
+    posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
+    torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
+
+
 def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
     assert Experiment(settings(), corpus, store, tmp_path / "exp").run([1, 2], [1]) == 2
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "exp").rglob("*.*")}
@@ -78,13 +99,17 @@ def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
     assert Experiment(settings(), corpus, store, tmp_path / "exp").run([1, 2], [1, 2]) == 0
 
 
-def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(tmp_path, corpus, store):
+@pytest.mark.parametrize(
+    "config", [settings(), settings("mean"), linear("mean+soc_full")], ids=["soc", "mean", "linear"]
+)
+def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(tmp_path, corpus, store, config):
     for nj in (1, 2):
-        Experiment(settings(), corpus, store, tmp_path / f"exp{nj}").run([1, 2, 3], [1, 2], nj=nj)
+        Experiment(config, corpus, store, tmp_path / f"exp{nj}").run([1, 2, 3], [1, 2], nj=nj)
     one, two = predictions(tmp_path / "exp1"), predictions(tmp_path / "exp2")
     assert len(one) == 6
     assert one == two
-    assert one["fold1/seed1/predictions.tsv"] != one["fold1/seed2/predictions.tsv"]
+    # Nothing about the linear head is random.
+    assert (one["fold1/seed1/predictions.tsv"] == one["fold1/seed2/predictions.tsv"]) == (config.head.name == "linear")
 
 
 def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus, store):
@@ -115,7 +140,7 @@ def test_an_error_in_a_worker_is_the_same_message(tmp_path, corpus, store):
 
 def test_other_folds_or_seeds_do_not_mix_in_other_settings(tmp_path, corpus, store):
     Experiment(settings("mean"), corpus, store, tmp_path / "exp").run([1], [1])
-    with pytest.raises(SoctkError, match=r"pooling\.name: mean there, soc asked for"):
+    with pytest.raises(SoctkError, match=r"pooling\.mean: {} there, None asked for"):
         Experiment(settings("soc"), corpus, store, tmp_path / "exp").run([2], [2])
     relabelled = dataclasses.replace(corpus, emotion={**corpus.emotion, "spk0-sad-0": "calm"})
     with pytest.raises(SoctkError, match="data: "):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
-from soctk.protocol import split
+from soctk.protocol import inner_splits, split
 
 
 def labelled(fold: dict[str, int], utterances_each: int = 4) -> DataDir:
@@ -74,3 +74,22 @@ def test_two_folds_are_too_few():
     data = labelled({"a": 1, "b": 2, "c": 3})
     with pytest.raises(SoctkError, match="2 folds are too few"):
         split(dataclasses.replace(data, fold={"a": 1, "b": 2, "c": 2}), 1, "soctk", 0)
+
+
+@given(FOLDS)
+def test_inner_splits_score_every_other_speaker_once_by_a_fit_on_the_rest(fold):
+    data = labelled(fold)
+    for k in data.folds:
+        parts = split(data, k, "soctk", seed=0)
+        scored_speakers = []
+        for fitted, scored in inner_splits(data, parts, "soctk"):
+            assert sorted(fitted + scored) == sorted(parts.train + parts.valid)
+            assert not speakers(data, fitted) & speakers(data, scored)
+            scored_speakers += speakers(data, scored)
+        assert sorted(scored_speakers) == sorted(speakers(data, parts.train + parts.valid))
+
+
+def test_inner_splits_of_emobox_are_the_one_that_was_drawn():
+    data = labelled({"a": 1, "b": 2, "c": 3})
+    parts = split(data, 1, "emobox", seed=3)
+    assert inner_splits(data, parts, "emobox") == [(parts.train, parts.valid)]

@@ -1,8 +1,12 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pyriemann.geometry.base import logm
+from pyriemann.geometry.tangentspace import tangent_space, upper
 from torch.autograd import gradcheck
 
 from soctk import spd
@@ -26,6 +30,35 @@ def test_covariance_is_numpys_of_the_frames_within_the_length(seed, lengths):
     covariance = spd.covariance(frames, torch.tensor(lengths))
     for result, utterance, length in zip(covariance, frames, lengths, strict=True):
         np.testing.assert_allclose(result, np.cov(utterance[:length].numpy(), rowvar=False), atol=1e-12)
+
+
+@given(SEEDS, st.floats(-1e8, 1e8), st.sampled_from([torch.float32, torch.float64]))
+def test_covariance_is_sound_for_large_means(seed, offset, dtype):
+    frames = (random_frames(seed, 2, 9, 3) + offset).to(dtype)
+    covariance = spd.covariance(frames, torch.tensor([9, 6]))
+    for result, utterance, length in zip(covariance, frames.double(), (9, 6), strict=True):
+        expected = np.cov(utterance[:length].numpy(), rowvar=False)
+        np.testing.assert_allclose(result, expected, atol=20 * torch.finfo(dtype).eps * np.abs(expected).max())
+
+
+def test_covariance_is_summed_in_the_dtype_asked_for_and_its_gradient_comes_in_that_of_the_frames():
+    frames = random_frames(0, 2, 9, 3).float().requires_grad_()
+    covariance = spd.covariance(frames, torch.tensor([9, 6]), torch.float64)
+    np.testing.assert_allclose(covariance[0].detach(), np.cov(frames[0].detach().double(), rowvar=False), rtol=1e-6)
+    covariance.sum().backward()
+    assert (covariance.dtype, frames.grad.dtype) == (torch.float64, torch.float32)
+
+
+def test_gradient_of_the_covariance():
+    frames = random_frames(0, 3, 5, 3).requires_grad_()
+    assert gradcheck(lambda x: spd.covariance(x, torch.tensor([5, 3, 1])), frames)
+
+
+def test_deviations_of_constant_frames_are_exactly_0_and_so_is_padding():
+    assert not spd.deviations(torch.full((2, 7, 3), 0.1), torch.tensor([7, 4])).any()
+    deviations = spd.deviations(random_frames(0, 2, 7, 3), torch.tensor([7, 4]))
+    assert deviations[1, :4].all()
+    assert not deviations[1, 4:].any()
 
 
 def test_mean_is_numpys_of_the_frames_within_the_length():
@@ -58,9 +91,117 @@ def test_trace_normalisation_by_hand():
     np.testing.assert_allclose(spd.trace_normalise(matrix, eps=0.5), expected, rtol=1e-15)
 
 
+def test_shrinkage_by_hand():
+    matrix = torch.tensor([[[3.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
+    np.testing.assert_allclose(spd.shrink(matrix, 0.25), [[[2.75, 0.75], [0.75, 1.25]]], rtol=1e-15)
+    np.testing.assert_allclose(spd.shrink(matrix, 1.0), [[[2.0, 0.0], [0.0, 2.0]]], rtol=1e-15)
+
+
 def test_upper_triangle_goes_row_by_row():
     matrix = torch.arange(9).reshape(1, 3, 3)
     assert spd.upper_triangle(matrix).tolist() == [[0, 1, 2, 4, 5, 8]]
+
+
+def test_tangent_vectors_have_the_inner_products_of_the_matrices_and_upper_triangles_do_not():
+    first, second = (matrices + matrices.mT for matrices in (random_frames(0, 4, 5, 5), random_frames(1, 4, 5, 5)))
+    expected = torch.einsum("aij,bij->ab", first, second)
+    torch.testing.assert_close(spd.tangent_vector(first) @ spd.tangent_vector(second).T, expected)
+    assert not torch.allclose(spd.upper_triangle(first) @ spd.upper_triangle(second).T, expected)
+
+
+@given(SEEDS, st.lists(st.floats(1e-4, 1e4), min_size=2, max_size=6))
+def test_logarithm_and_tangent_vector_are_pyriemanns(seed, eigenvalues):
+    matrix = spd_matrix(eigenvalues, seed)
+    logarithm = spd.matrix_log(matrix)
+    np.testing.assert_allclose(logarithm, logm(matrix.numpy()), atol=1e-9 * max(eigenvalues) / min(eigenvalues))
+    np.testing.assert_allclose(spd.tangent_vector(logarithm), upper(logarithm.numpy()), rtol=1e-14, atol=1e-300)
+    at_the_identity = tangent_space(matrix.numpy(), np.eye(len(eigenvalues)), metric="logeuclid")
+    tolerance = 1e-9 * max(eigenvalues) / min(eigenvalues)
+    np.testing.assert_allclose(spd.tangent_vector(logarithm), at_the_identity, atol=tolerance)
+
+
+def dense_log(frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool):
+    """The logarithm of the regularised covariance, step by step, through D x D matrices."""
+    covariance = spd.shrink(spd.covariance(frames, lengths), shrinkage)
+    if normalise:
+        regularised = spd.trace_normalise(covariance, eps)
+    else:
+        regularised = covariance + eps * torch.eye(frames.shape[-1], dtype=frames.dtype)
+    return spd.matrix_log(regularised, floor=eps / 2)
+
+
+OPTIONS = [(0.0, 1e-5, True), (0.1, 1e-5, True), (0.0, 1e-3, False), (0.2, 1e-3, False)]
+LENGTHS = torch.tensor([6, 4, 1])
+
+
+@pytest.mark.parametrize(("shrinkage", "eps", "normalise"), OPTIONS)
+@pytest.mark.parametrize("d", [4, 6, 11], ids=["through D x D", "as many frames as dimensions", "through T x T"])
+def test_log_covariance_is_that_of_d_x_d_in_value_and_gradient(d, shrinkage, eps, normalise):
+    frames = random_frames(0, 3, 6, d)
+    upstream = random_frames(1, 3, d, d)
+    results = []
+    for function in (spd.log_covariance, dense_log):
+        x = frames.clone().requires_grad_()
+        logarithm = function(x, LENGTHS, shrinkage, eps, normalise)
+        logarithm.backward(upstream)
+        results.append((logarithm.detach(), x.grad))
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-7 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("d", [4, 11])
+@pytest.mark.parametrize(("shrinkage", "eps", "normalise"), OPTIONS)
+def test_gradient_of_log_covariance(d, shrinkage, eps, normalise):
+    frames = random_frames(2, 2, 6, d).requires_grad_()
+    lengths = torch.tensor([6, 4])
+    # Where eigenvalues are at eps, finite differences must be small beside it, and are coarse.
+    tolerance = 1e-4 / eps if shrinkage == 0 else 1e-4
+    assert gradcheck(
+        lambda x: spd.log_covariance(x, lengths, shrinkage, eps, normalise), frames, eps=1e-7, atol=tolerance, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("d", [4, 11])
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_a_projection_after_the_logarithm(d, with_gradient):
+    frames, weight = random_frames(0, 3, 6, d).requires_grad_(with_gradient), random_frames(1, 1, 3, d)[0]
+    projected = spd.log_covariance(frames, LENGTHS, 0.1, 1e-5, projection=weight)
+    expected = weight @ spd.log_covariance(frames, LENGTHS, 0.1, 1e-5) @ weight.T
+    torch.testing.assert_close(projected, expected, rtol=1e-9, atol=1e-9)
+    assert projected.requires_grad == with_gradient
+
+
+def test_a_factored_logarithm_is_the_dense_one_and_so_are_its_inner_products():
+    first, second = random_frames(0, 3, 6, 11), random_frames(1, 2, 6, 11)
+    a = spd.factored_log(first, LENGTHS, 0.1, 1e-5)
+    b = spd.factored_log(second, torch.tensor([6, 2]), 0.1, 1e-5)
+    assert a.factor.shape == (3, 6, 11)
+    torch.testing.assert_close(a.dense(), dense_log(first, LENGTHS, 0.1, 1e-5, True), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(a.inner(b), torch.einsum("aij,bij->ab", a.dense(), b.dense()))
+
+
+def test_what_is_not_finite_is_told_with_the_utterance():
+    frames = random_frames(0, 3, 6, 4)
+    frames[1, 2, 3] = torch.nan
+    frames[2, 0, 0] = -torch.inf
+    with pytest.raises(ValueError, match="frames of utterance 1, 2 of the batch are NaN, infinite or too large"):
+        spd.log_covariance(frames, torch.tensor([6, 6, 6]), 0.0, 1e-5)
+    spd.log_covariance(frames[:2], torch.tensor([6, 2]), 0.0, 1e-5)  # beyond an utterance's end anything may stand
+
+
+def test_a_batch_shared_among_threads_is_decomposed_as_one():
+    matrices = torch.stack([spd_matrix(torch.rand(40).tolist(), seed)[0] for seed in range(7)]) + torch.eye(40)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        shared = spd.matrix_log(matrices)
+        assert torch.get_num_threads() == 3
+        assert [t.name for t in threading.enumerate() if t.name.startswith("soctk-eigh")]
+        torch.set_num_threads(1)
+        alone = spd.matrix_log(matrices)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(shared, alone, rtol=0, atol=1e-13)
 
 
 @given(SEEDS, st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=6))
@@ -109,3 +250,24 @@ def test_divided_differences_are_those_of_exact_arithmetic(eigenvalues):
         for j, b in enumerate(map(mpf, eigenvalues)):
             exact = 1 / a if a == b else (log(a) - log(b)) / (a - b)
             assert computed[i, j].item() == pytest.approx(float(exact), rel=1e-14)
+
+
+@given(st.lists(st.just(0.0) | st.floats(1e-12, 1e6), min_size=1, max_size=3), st.sampled_from([0.0, 1e-9, 1e-3, 1e-1]))
+def test_divided_differences_of_log1p_x_by_x_are_those_of_exact_arithmetic(values, gap):
+    from mpmath import log, mp, mpf
+
+    mp.dps = 100
+    values = values + [value * (1 + gap) for value in values]
+    computed = spd._divided_differences_of_log1p_quotient(torch.tensor([values], dtype=torch.float64))[0]
+
+    def f(x):
+        return log(1 + x) / x if x else mpf(1)
+
+    def slope(a, b):
+        if a == b:  # the derivative; its limit at 0 is -1/2
+            return 1 / (a * (1 + a)) - log(1 + a) / a**2 if a else mpf(-1) / 2
+        return (f(a) - f(b)) / (a - b)
+
+    for i, a in enumerate(map(mpf, values)):
+        for j, b in enumerate(map(mpf, values)):
+            assert computed[i, j].item() == pytest.approx(float(slope(a, b)), rel=1e-13)

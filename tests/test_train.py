@@ -85,7 +85,7 @@ def test_the_learning_rate_rises_and_falls_by_hand():
 
 def test_a_loss_that_is_no_longer_finite_is_told(settings, frames):
     inputs, labels = frames
-    descriptors = Descriptors(inputs.block[:24].float() * float("inf"))
+    descriptors = Descriptors([inputs.block[:24].float() * float("inf")])
     model = nn.Linear(6, 2)
     with pytest.raises(SoctkError, match=r"the loss is no longer finite in epoch 1\nLower the learning rate"):
         list(train(model, descriptors, labels, range(16), range(16, 20), settings.train, seed=0))

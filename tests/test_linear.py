@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from soctk.config import LinearConfig
+from soctk.linear import Coordinates, fit
+
+TRAIN = list(range(40))
+TEST = list(range(40, 60))
+# Utterances 0..19 fit and 20..39 are scored, and the other way round.
+INNER = [(TRAIN[:20], TRAIN[20:]), (TRAIN[20:], TRAIN[:20])]
+
+
+def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """60 descriptors around a mean for each class, and far from the origin."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % classes
+    means = generator.normal(size=(classes, dimensions))
+    return (5 + means[labels] + 2 * generator.normal(size=(60, dimensions))).astype(np.float32), labels
+
+
+def fitted(blocks: list[np.ndarray], labels: np.ndarray, C: list[float]) -> tuple[nn.Linear, list[dict]]:
+    head = nn.Linear(sum(block.shape[1] for block in blocks), labels.max() + 1)
+    coordinates = [Coordinates.of(block) for block in blocks]
+    return head, fit(head, blocks, coordinates, labels, TRAIN, INNER, LinearConfig(name="linear", C=C))
+
+
+def posteriors(head: nn.Linear, blocks: list[np.ndarray]) -> np.ndarray:
+    with torch.no_grad():
+        return head(torch.from_numpy(np.concatenate(blocks, axis=1))).softmax(1).numpy()
+
+
+@pytest.mark.parametrize("dimensions", [5, 59, 60, 300])
+def test_coordinates_keep_the_distances(dimensions):
+    descriptors, _ = corpus(dimensions)
+    values = Coordinates.of(descriptors).values
+    assert values.shape[1] <= min(60, dimensions)
+    np.testing.assert_allclose(torch.pdist(torch.tensor(values)), torch.pdist(torch.tensor(descriptors)), rtol=1e-4)
+
+
+def test_coordinates_of_descriptors_that_are_linearly_dependent():
+    descriptors, _ = corpus(4)
+    wide = descriptors @ np.random.default_rng(1).normal(size=(4, 300)).astype(np.float32)
+    values = Coordinates.of(wide).values
+    assert values.shape == (60, 4)
+    np.testing.assert_allclose(torch.pdist(torch.tensor(values)), torch.pdist(torch.tensor(wide)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [5, 300], ids=["primal", "dual"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_it_is_scikit_learns_logistic_regression_on_all_dimensions(dimensions, classes):
+    descriptors, labels = corpus(dimensions, classes)
+    head, _ = fitted([descriptors], labels, C=[3.0])
+    centred = descriptors - descriptors[TRAIN].mean(0)
+    if dimensions < 60:  # each dimension has the same variance, in sum 1
+        scale = descriptors[TRAIN].std(0) * np.sqrt(dimensions)
+    else:  # the mean squared length is 1
+        scale = np.sqrt((centred[TRAIN] ** 2).sum(1).mean())
+    oracle = LogisticRegression(C=3.0, tol=1e-8, max_iter=10000).fit((centred / scale)[TRAIN], labels[TRAIN])
+    np.testing.assert_allclose(
+        posteriors(head, [descriptors[TEST]]), oracle.predict_proba((centred / scale)[TEST]), atol=5e-3
+    )
+
+
+def test_two_blocks_weigh_the_same_whatever_their_scale():
+    (narrow, labels), (wide, _) = corpus(5), corpus(300)
+    one, _ = fitted([narrow, wide], labels, C=[3.0])
+    other, _ = fitted([1000 * narrow, wide / 1000], labels, C=[3.0])
+    np.testing.assert_allclose(
+        posteriors(one, [narrow[TEST], wide[TEST]]),
+        posteriors(other, [1000 * narrow[TEST], wide[TEST] / 1000]),
+        atol=5e-3,
+    )
+
+
+def test_C_is_the_one_with_the_lowest_loss_on_the_utterances_that_were_held_out():
+    descriptors, labels = corpus(20)
+    candidates = [100.0, 0.01, 1.0]
+    head, records = fitted([descriptors], labels, candidates)
+    assert [record["C"] for record in records] == sorted(candidates)
+    best = min(records, key=lambda record: record["valid_loss"])["C"]
+    alone, (record,) = fitted([descriptors], labels, [best])
+    np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(alone, [descriptors]), atol=1e-6)
+
+    # By hand: both halves, each scored by a fit on the other.
+    values, _, _ = Coordinates.of(descriptors).standardise(TRAIN)
+    held_out = np.zeros((40, 3))
+    for fit_on, score_on in INNER:
+        model = LogisticRegression(C=best, max_iter=1000).fit(values[fit_on], labels[fit_on])
+        held_out[score_on] = model.predict_proba(values[score_on])
+    assert record["valid_WA"] == (held_out.argmax(1) == labels[TRAIN]).mean()
+    assert record["valid_loss"] == pytest.approx(-np.log(held_out[TRAIN, labels[TRAIN]]).mean(), rel=1e-5)
+
+
+def test_a_class_that_no_one_trains_on_is_never_chosen():
+    descriptors, labels = corpus(20)
+    labels[labels == 1] = 3  # of classes 0..3 there is no 1
+    head, _ = fitted([descriptors], labels, [1.0])
+    chances = posteriors(head, [descriptors])
+    assert not chances[:, 1].any()
+    np.testing.assert_allclose(chances.sum(1), 1, rtol=1e-5)
+
+
+def test_a_dimension_that_is_constant_over_the_training_utterances_does_not_matter():
+    descriptors, labels = corpus(20)
+    descriptors[TRAIN, 3] = 7.0
+    head, _ = fitted([descriptors], labels, [1.0])
+    assert not head.weight[:, 3].any()
+    assert head.bias.isfinite().all()
+
+
+def test_what_is_not_in_train_does_not_matter():
+    descriptors, labels = corpus(300)
+    head, _ = fitted([descriptors], labels, [1.0])
+    changed, changed_labels = descriptors.copy(), labels.copy()
+    changed[TEST] = 3 * changed[TEST] + 1
+    changed_labels[TEST] = 0
+    other, _ = fitted([changed], changed_labels, [1.0])
+    np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(other, [descriptors]), atol=5e-3)
