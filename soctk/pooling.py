@@ -185,7 +185,7 @@ class SOCFull(Pooling):
         self,
         input_size: int,
         d: NonNegativeInt = 0,
-        shrinkage: Share = 0.1,
+        shrinkage: Share = 0.7,
         eps: PositiveFloat = 1e-8,
         normalisation: Normalisation = "trace",
     ):

@@ -20,14 +20,8 @@ def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: a length is not within 1..T, or the shapes do not fit.
     """
-    if frames.dim() != 3 or lengths.shape != frames.shape[:1]:
-        raise ValueError(
-            f"frames (B, T, D) and lengths (B,) are needed, not {tuple(frames.shape)} and {tuple(lengths.shape)}"
-        )
-    if not ((lengths >= 1) & (lengths <= frames.shape[1])).all():
-        raise ValueError(f"lengths must be within 1..{frames.shape[1]}, not {lengths.tolist()}")
-    positions = torch.arange(frames.shape[1], device=frames.device)
-    return (positions >= lengths[:, None]).unsqueeze(-1)
+    _check_shapes(frames, lengths)
+    return _beyond(frames, lengths)
 
 
 def mean(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -40,8 +34,8 @@ def deviations(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
     The first frame is taken off before the mean is, so that constant frames come out as exactly 0.
     """
-    shifted = frames - frames[:, :1]
-    return (shifted - mean(shifted, lengths).unsqueeze(1)).masked_fill(padding(frames, lengths), 0)
+    _check_shapes(frames, lengths)
+    return _Deviations.apply(frames, lengths)
 
 
 def covariance(frames: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -57,7 +51,8 @@ def covariance(frames: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype |
         dtype: what the products are summed and returned in, such as float64 for frames in float32; that of the frames
             where it is None. The gradient is computed in that of the frames.
     """
-    return _Covariance.apply(frames, padding(frames, lengths), lengths, dtype or frames.dtype)
+    _check_shapes(frames, lengths)
+    return _Covariance.apply(frames, lengths, dtype or frames.dtype)
 
 
 def shrink(matrices: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -152,10 +147,10 @@ def factored_log(
     """
     with torch.no_grad():
         centred = deviations(frames, lengths)
-        scale, ridge = _regularisation(centred, lengths, shrinkage, eps, normalise)
-        spectrum, vectors = _eigh(_gram(centred))
-        weight = _weight(spectrum, scale, ridge)
-        factor = (vectors * weight.sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred
+        gram = _gram(centred)
+        scale, ridge = _regularisation(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, normalise)
+        spectrum, vectors = _eigh(gram)
+        factor = (vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred
         return FactoredLog(ridge.log().to(frames.dtype), factor)
 
 
@@ -188,8 +183,7 @@ def log_covariance(
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
         return factored_log(frames, lengths, shrinkage, eps, normalise).project(projection)
     if few_frames:
-        centred = deviations(frames, lengths)
-        logarithm = _GramLog.apply(centred, *_regularisation(centred, lengths, shrinkage, eps, normalise))
+        logarithm = _GramLog.apply(deviations(frames, lengths), lengths, shrinkage, eps, normalise)
     else:
         regularised = regularised_covariance(frames, lengths, shrinkage, eps, normalise)
         logarithm = matrix_log(regularised, floor=eps / 2, dtype=frames.dtype)
@@ -245,15 +239,14 @@ def _add_to_diagonal(matrices: torch.Tensor, values: torch.Tensor) -> torch.Tens
 
 
 def _regularisation(
-    centred: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool
+    sum_of_squares: torch.Tensor, lengths: torch.Tensor, size: int, shrinkage: float, eps: float, normalise: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a and r `(B,)` in float64: C' of `log_covariance` is a X'X + r I, X the deviations `(B, T, D)`."""
-    degrees = (lengths - 1).clamp(min=1).double()
-    trace = torch.linalg.vector_norm(centred, dim=(1, 2), dtype=torch.float64).square() / degrees
-    require_finite(trace)
+    """Return a and r `(B,)`: C' of `log_covariance` is a X'X + r I for deviations X `(B, T, size)`, tr X'X given."""
+    require_finite(sum_of_squares)
+    degrees = (lengths - 1).clamp(min=1)
+    trace = sum_of_squares / degrees
     divisor = trace + eps if normalise else torch.ones_like(trace)
-    scale = (1 - shrinkage) / divisor / degrees
-    return scale, shrinkage * trace / centred.shape[-1] / divisor + eps
+    return (1 - shrinkage) / divisor / degrees, shrinkage * trace / size / divisor + eps
 
 
 def _gram(centred: torch.Tensor) -> torch.Tensor:
@@ -273,25 +266,63 @@ def _log1p_quotient(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x == 0, 1, x.log1p() / torch.where(x == 0, 1, x))
 
 
-class _Covariance(torch.autograd.Function):
+def _check_shapes(frames: torch.Tensor, lengths: torch.Tensor) -> None:
+    if frames.dim() != 3 or lengths.shape != frames.shape[:1]:
+        raise ValueError(
+            f"frames (B, T, D) and lengths (B,) are needed, not {tuple(frames.shape)} and {tuple(lengths.shape)}"
+        )
+    if not ((lengths >= 1) & (lengths <= frames.shape[1])).all():
+        raise ValueError(f"lengths must be within 1..{frames.shape[1]}, not {lengths.tolist()}")
+
+
+def _beyond(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return (torch.arange(frames.shape[1], device=frames.device) >= lengths[:, None]).unsqueeze(-1)
+
+
+def _clear_padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Set frames beyond the lengths to 0 in place, and return all."""
+    if (lengths < frames.shape[1]).any():
+        frames.masked_fill_(_beyond(frames, lengths), 0)
+    return frames
+
+
+def _subtract_mean(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Subtract the mean over time in place, clear the padding, and return the frames."""
+    _clear_padding(frames, lengths)
+    frames -= frames.sum(1, keepdim=True) / lengths[:, None, None]
+    return _clear_padding(frames, lengths)
+
+
+class _Deviations(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, frames, beyond, lengths, dtype):
-        shifted = (frames - frames[:, :1]).masked_fill_(beyond, 0)
-        wide = shifted.to(dtype)
-        count = lengths[:, None].to(dtype)
-        average = wide.sum(1) / count
-        products = torch.baddbmm((average * count).unsqueeze(2) * average.unsqueeze(1), wide.mT, wide, beta=-1)
-        degrees = (lengths - 1).clamp(min=1)[:, None, None]
-        ctx.save_for_backward(shifted, average.to(frames.dtype), degrees, beyond)
-        return products / degrees
+    def forward(ctx, frames, lengths):
+        ctx.save_for_backward(lengths)
+        return _subtract_mean(frames - frames[:, :1], lengths)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        shifted, average, degrees, beyond = ctx.saved_tensors
+        return _subtract_mean(gradient.clone(), *ctx.saved_tensors), None
+
+
+class _Covariance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, frames, lengths, dtype):
+        shifted = _clear_padding(frames - frames[:, :1], lengths)
+        wide = shifted.to(dtype)
+        total, count = wide.sum(1, keepdim=True), lengths[:, None, None].to(dtype)
+        products = torch.baddbmm(total.mT @ (total / count), wide.mT, wide, beta=-1)
+        degrees = (count - 1).clamp(min=1)
+        ctx.save_for_backward(shifted, (total / count).to(frames.dtype), degrees, lengths)
+        return products.div_(degrees)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        shifted, average, degrees, lengths = ctx.saved_tensors
         both_sides = ((gradient + gradient.mT) / degrees).to(shifted.dtype)
-        offset = average.unsqueeze(1) @ both_sides
-        return torch.baddbmm(offset, shifted, both_sides, beta=-1).masked_fill_(beyond, 0), None, None, None
+        of_frames = torch.baddbmm(average @ both_sides, shifted, both_sides, beta=-1)
+        return _clear_padding(of_frames, lengths), None, None
 
 
 class _MatrixLog(torch.autograd.Function):
@@ -317,83 +348,78 @@ class _GramLog(torch.autograd.Function):
 
     With K = Q diag(s) Q', R = Q'X, G the symmetric part of the incoming gradient and M = R G R', the gradients are
     2 Q (diag(w) R G + (W * M) R) for X, W_ij the divided differences of w; sum_i M_ii / (r + a s_i) for a; and
-    tr G / r - sum_i M_ii a / (r (r + a s_i)) for r.
+    tr G / r - sum_i M_ii a / (r (r + a s_i)) for r. As a and r depend on tr K, twice its gradient times X comes on top.
     """
 
     @staticmethod
-    def forward(ctx, centred, scale, ridge):
-        spectrum, vectors = _eigh(_gram(centred))
-        spectrum = spectrum.clamp(min=0)
+    def forward(ctx, centred, lengths, shrinkage, eps, normalise):
+        gram = _gram(centred)
+        ctx.regularisation = (lengths, centred.shape[-1], shrinkage, eps, normalise)
+        trace = _trace(gram)
+        scale, ridge = _regularisation(trace, *ctx.regularisation)
+        spectrum, vectors = _eigh(gram)
         weight = _weight(spectrum, scale, ridge)
-        factor = (vectors * weight.sqrt().unsqueeze(1)).to(centred.dtype).mT @ centred
-        ctx.save_for_backward(centred, scale, ridge, spectrum, vectors.to(centred.dtype))
+        vectors = vectors.to(centred.dtype)
+        rotated = vectors.mT @ centred
+        ctx.save_for_backward(trace, spectrum.clamp(min=0), vectors, rotated)
+        factor = rotated * weight.sqrt().unsqueeze(2).to(centred.dtype)
         return _add_to_diagonal(factor.mT @ factor, ridge.log())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        centred, scale, ridge, spectrum, vectors = ctx.saved_tensors
+        trace, spectrum, vectors, rotated = ctx.saved_tensors
+        (scale, ridge), gradient_of_trace = torch.func.vjp(lambda t: _regularisation(t, *ctx.regularisation), trace)
         symmetric = (gradient + gradient.mT) / 2
-        rotated = vectors.mT @ centred
         outer = rotated @ symmetric
         inner = outer @ rotated.mT
-        ratio = (scale / ridge).unsqueeze(-1)
-        slopes = ratio.unsqueeze(-1).square() * _divided_differences_of_log1p_quotient(ratio * spectrum)
-        weight = _weight(spectrum, scale, ridge).unsqueeze(-1)
-        of_centred = 2 * vectors @ (weight.to(centred.dtype) * outer + (slopes.to(centred.dtype) * inner) @ rotated)
-        share = inner.diagonal(dim1=1, dim2=2) / (ridge.unsqueeze(-1) + scale.unsqueeze(-1) * spectrum)
-        of_scale = share.sum(-1)
+        of_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge.unsqueeze(-1) + scale.unsqueeze(-1) * spectrum)).sum(-1)
         of_ridge = (_trace(symmetric) - scale * of_scale) / ridge
-        return of_centred, of_scale, of_ridge
+        (of_trace,) = gradient_of_trace((of_scale, of_ridge))
+        slopes = _divided_differences_of_weight(spectrum, scale, ridge)
+        of_gram = _add_to_diagonal(inner.mul_(slopes.to(inner.dtype)), of_trace)
+        weight = _weight(spectrum, scale, ridge).unsqueeze(-1).to(outer.dtype)
+        of_rotated = torch.baddbmm(outer.mul_(weight), of_gram, rotated)
+        return 2 * (vectors @ of_rotated), None, None, None, None
 
 
 def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:
-    """Return `(B, D, D)`: (f(a) - f(b))/(a - b), f = log max(., floor), for each pair of eigenvalues `(B, D)`.
-
-    For near values the difference of logarithms cancels; with r = (a-b)/(a+b) it is 2 artanh(r), and the series
-    artanh(r)/r = 1 + r^2/3 + r^4/5 + ... is exact to double precision after nine terms for r <= 0.1. Where both are
-    below the floor f is constant.
-    """
-    clamped = s.clamp(min=floor)
-    a, b = clamped.unsqueeze(-1), clamped.unsqueeze(-2)
-    slope = _log_slope(a, b, a - b)
+    """Return `(B, D, D)`: (f(a) - f(b))/(a - b), f = log max(., floor), for each pair of eigenvalues `(B, D)`."""
+    a, b = s.unsqueeze(-1), s.unsqueeze(-2)
     below = s < floor
     if not below.any():
-        return slope
+        return _log_slope(a, b, a - b)
     # With one of the two below the floor, a - b is larger than between their clamped values; with both, f(a) = f(b).
-    distance = s.unsqueeze(-1) - s.unsqueeze(-2)
-    either = below.unsqueeze(-1) | below.unsqueeze(-2)
-    chord = (a - b) / torch.where(distance == 0, torch.ones_like(distance), distance)
-    return torch.where(either, slope * chord, slope)
+    f = s.clamp(min=floor)
+    slope = _log_slope(f.unsqueeze(-1), f.unsqueeze(-2), f.unsqueeze(-1) - f.unsqueeze(-2))
+    chord = (f.unsqueeze(-1) - f.unsqueeze(-2)) / torch.where(a == b, 1, a - b)
+    return torch.where(below.unsqueeze(-1) | below.unsqueeze(-2), slope * chord, slope)
+
+
+def _divided_differences_of_weight(spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
+    """Return `(B, T, T)`: (w(s) - w(t))/(s - t) of `_weight` for each pair of eigenvalues s, t >= 0 `(B, T)`.
+
+    In x = a s / r and y = a t / r, x the larger one, it is (a/r)^2 (L - log(1+y)/y) / x, L the slope of log between
+    1 + x and 1 + y; -(a/r)^2 / 2 at 0. The difference cancels for small x, to an error of 1e-16/x beside 1/2; the
+    gradient, in which x is a factor of it, does not feel that.
+    """
+    ratio = (scale / ridge).unsqueeze(-1)
+    x, quotient = ratio * spectrum, _log1p_quotient(ratio * spectrum)
+    larger = torch.maximum(x.unsqueeze(-1), x.unsqueeze(-2))
+    slope = _log_slope(1 + x.unsqueeze(-1), 1 + x.unsqueeze(-2), x.unsqueeze(-1) - x.unsqueeze(-2))
+    of_smaller = torch.maximum(quotient.unsqueeze(-1), quotient.unsqueeze(-2))  # log(1+y)/y falls with y
+    slope = slope.sub_(of_smaller).div_(larger).masked_fill_(larger < 1e-8, -0.5)
+    return slope.mul_(ratio.unsqueeze(-1).square())
 
 
 def _log_slope(a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-    """Return (log a - log b)/(a - b) for a, b > 0, and 1/a where they are equal."""
-    r = difference / (a + b)
-    near = r.abs() <= 0.1
-    series = torch.full_like(r, 1 / 17)
-    for k in range(7, -1, -1):  # Horner's scheme
-        series = series.mul_(r.square()).add_(1 / (2 * k + 1))
-    far = (a.log() - b.log()) / torch.where(near, 1, difference)
-    return torch.where(near, 2 * series / (a + b), far)
+    """Return (log a - log b)/(a - b) for a, b > 0, and 1/a where they are equal.
 
-
-def _divided_differences_of_log1p_quotient(x: torch.Tensor) -> torch.Tensor:
-    """Return `(B, T, T)`: (f(a) - f(b))/(a - b), f(a) = log(1 + a)/a, for each pair of x >= 0 `(B, T)`.
-
-    With a the larger one it is (L - f(b))/a, L the slope of log between 1 + a and 1 + b; for a below 0.1, where that
-    cancels, the series sum_k (-1)^k/(k+1) (a^(k-1) + a^(k-2) b + ... + b^(k-1)), exact after 16 terms.
+    The difference of logarithms of near values cancels; 2 artanh((a - b)/(a + b)), which is the same, does not.
     """
-    a = torch.maximum(x.unsqueeze(-1), x.unsqueeze(-2))
-    b = torch.minimum(x.unsqueeze(-1), x.unsqueeze(-2))
-    small = a <= 0.1
-    complete, power, series = torch.ones_like(a), torch.ones_like(b), torch.zeros_like(a)
-    for k in range(1, 17):
-        series += (-1) ** k / (k + 1) * complete
-        power = power * b
-        complete = complete * a + power
-    slope = _log_slope(1 + a, 1 + b, a - b)
-    return torch.where(small, series, (slope - _log1p_quotient(b)) / torch.where(small, 1, a))
+    r = difference / (a + b)
+    numerator = torch.where(r.abs() < 0.5, 2 * r.atanh(), a.log() - b.log())
+    return torch.where(difference == 0, 1 / a, numerator / difference)
 
 
 def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
