@@ -4,6 +4,7 @@ Shapes: B utterances, T frames, D features a frame; `lengths` `(B,)` says how ma
 Gradients are in closed form and of first order: they cannot be differentiated again.
 """
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 # Below this size a matrix is decomposed sooner than a thread wakes up.
-_MIN_SIZE_FOR_THREADS = 32
+_MIN_SIZE_FOR_THREADS = 48
 
 
 def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -147,7 +148,7 @@ def factored_log(
     """
     with torch.no_grad():
         centred = deviations(frames, lengths)
-        gram = _gram(centred)
+        gram = _gram(centred, shrinkage)
         scale, ridge = _regularisation(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, normalise)
         spectrum, vectors = _eigh(gram)
         factor = (vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred
@@ -165,7 +166,7 @@ def log_covariance(
     """Return log C' `(B, D, D)`, C' the regularised covariance C of frames `(B, T, D)`; or W (log C') W' `(B, d, d)`.
 
     C' = trace_normalise(shrink(C, shrinkage), eps), or shrink(C, shrinkage) + eps I where `normalise` is False. It is
-    computed in double precision, for in float32 rounding of 1e-7 is 1% of an eigenvalue near eps = 1e-5; and through
+    computed in double precision where rounding in float32, 1e-7, is not small beside the smallest eigenvalue; through
     the smaller one of the D x D covariance and the T x T Gram matrix (`factored_log`), with a gradient either way.
 
     Args:
@@ -249,9 +250,13 @@ def _regularisation(
     return (1 - shrinkage) / divisor / degrees, shrinkage * trace / size / divisor + eps
 
 
-def _gram(centred: torch.Tensor) -> torch.Tensor:
-    """Return the Gram matrices `(B, T, T)` of deviations `(B, T, D)` in float64."""
-    wide = centred.double()
+def _gram(centred: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """Return the Gram matrices `(B, T, T)` of deviations `(B, T, D)`, in float64 unless shrinkage makes that needless.
+
+    With it no eigenvalue of C' is more than (1-alpha) D / alpha times the smallest: below 1000 rounding in float32 is
+    within 1e-5 of the logarithm.
+    """
+    wide = centred if (1 - shrinkage) * centred.shape[-1] < 1000 * shrinkage else centred.double()
     return wide @ wide.mT
 
 
@@ -338,22 +343,22 @@ class _MatrixLog(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         spectrum, vectors = ctx.saved_tensors
-        inner = vectors.mT @ ((gradient + gradient.mT) / 2) @ vectors
-        slopes = _divided_differences_of_log(spectrum, ctx.floor).to(vectors.dtype)
-        return (vectors @ (slopes * inner) @ vectors.mT).to(spectrum.dtype), None, None
+        inner = vectors.mT @ (gradient + gradient.mT) @ vectors
+        slopes = _divided_differences_of_log(spectrum, ctx.floor, vectors.dtype)
+        return (vectors @ inner.mul_(slopes).div_(2) @ vectors.mT).to(spectrum.dtype), None, None
 
 
 class _GramLog(torch.autograd.Function):
     """log(a X'X + r I) = log(r) I + X' w(K) X for deviations X `(B, T, D)`, K = XX', with the w of `_weight`.
 
-    With K = Q diag(s) Q', R = Q'X, G the symmetric part of the incoming gradient and M = R G R', the gradients are
-    2 Q (diag(w) R G + (W * M) R) for X, W_ij the divided differences of w; sum_i M_ii / (r + a s_i) for a; and
-    tr G / r - sum_i M_ii a / (r (r + a s_i)) for r. As a and r depend on tr K, twice its gradient times X comes on top.
+    With K = Q diag(s) Q', R = Q'X, G the incoming gradient plus its transpose and M = R G R', the gradients are
+    Q (diag(w) R G + (W * M) R) for X, W_ij the divided differences of w; sum_i M_ii / (r + a s_i) / 2 for a; and
+    (tr G / 2 - a times that) / r for r. As a and r depend on tr K, twice its gradient times X comes on top.
     """
 
     @staticmethod
     def forward(ctx, centred, lengths, shrinkage, eps, normalise):
-        gram = _gram(centred)
+        gram = _gram(centred, shrinkage)
         ctx.regularisation = (lengths, centred.shape[-1], shrinkage, eps, normalise)
         trace = _trace(gram)
         scale, ridge = _regularisation(trace, *ctx.regularisation)
@@ -370,75 +375,94 @@ class _GramLog(torch.autograd.Function):
     def backward(ctx, gradient):
         trace, spectrum, vectors, rotated = ctx.saved_tensors
         (scale, ridge), gradient_of_trace = torch.func.vjp(lambda t: _regularisation(t, *ctx.regularisation), trace)
-        symmetric = (gradient + gradient.mT) / 2
-        outer = rotated @ symmetric
+        both = gradient + gradient.mT
+        outer = rotated @ both
         inner = outer @ rotated.mT
-        of_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge.unsqueeze(-1) + scale.unsqueeze(-1) * spectrum)).sum(-1)
-        of_ridge = (_trace(symmetric) - scale * of_scale) / ridge
+        of_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge.unsqueeze(-1) + scale.unsqueeze(-1) * spectrum)).sum(-1) / 2
+        of_ridge = (_trace(both) / 2 - scale * of_scale) / ridge
         (of_trace,) = gradient_of_trace((of_scale, of_ridge))
-        slopes = _divided_differences_of_weight(spectrum, scale, ridge)
-        of_gram = _add_to_diagonal(inner.mul_(slopes.to(inner.dtype)), of_trace)
+        slopes = _divided_differences_of_weight(spectrum, scale, ridge, inner.dtype)
+        of_gram = _add_to_diagonal(inner.mul_(slopes), 2 * of_trace)
         weight = _weight(spectrum, scale, ridge).unsqueeze(-1).to(outer.dtype)
         of_rotated = torch.baddbmm(outer.mul_(weight), of_gram, rotated)
-        return 2 * (vectors @ of_rotated), None, None, None, None
+        return vectors @ of_rotated, None, None, None, None
 
 
-def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:
+def _divided_differences_of_log(s: torch.Tensor, floor: float, dtype: torch.dtype) -> torch.Tensor:
     """Return `(B, D, D)`: (f(a) - f(b))/(a - b), f = log max(., floor), for each pair of eigenvalues `(B, D)`."""
-    a, b = s.unsqueeze(-1), s.unsqueeze(-2)
+    f = s.clamp(min=floor)
+    slope = _log_slope(f, f, dtype)
     below = s < floor
     if not below.any():
-        return _log_slope(a, b, a - b)
+        return slope
     # With one of the two below the floor, a - b is larger than between their clamped values; with both, f(a) = f(b).
-    f = s.clamp(min=floor)
-    slope = _log_slope(f.unsqueeze(-1), f.unsqueeze(-2), f.unsqueeze(-1) - f.unsqueeze(-2))
-    chord = (f.unsqueeze(-1) - f.unsqueeze(-2)) / torch.where(a == b, 1, a - b)
-    return torch.where(below.unsqueeze(-1) | below.unsqueeze(-2), slope * chord, slope)
+    difference = s.unsqueeze(-1) - s.unsqueeze(-2)
+    chord = (f.unsqueeze(-1) - f.unsqueeze(-2)) / torch.where(difference == 0, 1, difference)
+    return torch.where(below.unsqueeze(-1) | below.unsqueeze(-2), slope * chord.to(dtype), slope)
 
 
-def _divided_differences_of_weight(spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
+def _divided_differences_of_weight(
+    spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
     """Return `(B, T, T)`: (w(s) - w(t))/(s - t) of `_weight` for each pair of eigenvalues s, t >= 0 `(B, T)`.
 
     In x = a s / r and y = a t / r, x the larger one, it is (a/r)^2 (L - log(1+y)/y) / x, L the slope of log between
-    1 + x and 1 + y; -(a/r)^2 / 2 at 0. The difference cancels for small x, to an error of 1e-16/x beside 1/2; the
-    gradient, in which x is a factor of it, does not feel that.
+    1 + x and 1 + y; -(a/r)^2 / 2 at 0. The difference cancels for small x, to an error of one rounding over x beside
+    1/2; the gradient, in which x is a factor of it, does not feel that.
     """
     ratio = (scale / ridge).unsqueeze(-1)
-    x, quotient = ratio * spectrum, _log1p_quotient(ratio * spectrum)
-    larger = torch.maximum(x.unsqueeze(-1), x.unsqueeze(-2))
-    slope = _log_slope(1 + x.unsqueeze(-1), 1 + x.unsqueeze(-2), x.unsqueeze(-1) - x.unsqueeze(-2))
+    x, quotient = ratio * spectrum, _log1p_quotient(ratio * spectrum).to(dtype)
+    larger = torch.maximum(x.unsqueeze(-1), x.unsqueeze(-2)).to(dtype)
+    slope = _log_slope(x, 1 + x, dtype)
     of_smaller = torch.maximum(quotient.unsqueeze(-1), quotient.unsqueeze(-2))  # log(1+y)/y falls with y
-    slope = slope.sub_(of_smaller).div_(larger).masked_fill_(larger < 1e-8, -0.5)
-    return slope.mul_(ratio.unsqueeze(-1).square())
+    small = larger < torch.finfo(dtype).eps ** 0.5
+    slope = slope.sub_(of_smaller).div_(larger).masked_fill_(small, -0.5)
+    return slope.mul_(ratio.unsqueeze(-1).square().to(dtype))
 
 
-def _log_slope(a: torch.Tensor, b: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-    """Return (log a - log b)/(a - b) for a, b > 0, and 1/a where they are equal.
+def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return `(B, D, D)`: (log a - log b)/(a - b) for pairs of values a, b > 0, `shifted` `(B, D)`; 1/a where a = b.
 
-    The difference of logarithms of near values cancels; 2 artanh((a - b)/(a + b)), which is the same, does not.
+    The difference of logarithms of near values cancels; 2 artanh((a - b)/(a + b)), which is the same, does not. The
+    differences a - b are taken from `s` `(B, D)`, the values less a constant.
     """
-    r = difference / (a + b)
-    numerator = torch.where(r.abs() < 0.5, 2 * r.atanh(), a.log() - b.log())
-    return torch.where(difference == 0, 1 / a, numerator / difference)
+    difference = s.unsqueeze(-1) - s.unsqueeze(-2)
+    r = (difference / (shifted.unsqueeze(-1) + shifted.unsqueeze(-2))).to(dtype)
+    difference = difference.to(dtype)
+    logarithm = shifted.log().to(dtype)
+    numerator = torch.where(r.abs() < 0.5, 2 * r.atanh(), logarithm.unsqueeze(-1) - logarithm.unsqueeze(-2))
+    return torch.where(difference == 0, shifted.reciprocal().to(dtype).unsqueeze(-1), numerator / difference)
 
 
 def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return `torch.linalg.eigh` of matrices `(B, D, D)`, on CPU with the batch shared among torch's threads.
 
-    It takes one matrix after another there, and what its LAPACK gains from threads within a matrix is little.
+    There it takes one matrix after another, and what its LAPACK gains from threads within a matrix is little or less
+    than nothing. Whichever thread is free takes the next few: one may be held up by another library's idle thread.
     """
     threads = torch.get_num_threads()
-    few = min(threads, len(matrices)) == 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS
-    if few or matrices.device.type != "cpu":
+    if matrices.device.type != "cpu" or min(threads, len(matrices)) == 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS:
         return tuple(torch.linalg.eigh(matrices))
-    first, *others = matrices.detach().tensor_split(min(threads, len(matrices)))
-    pending = [_workers(threads).submit(torch.linalg.eigh, part) for part in others]
+    spectrum, vectors = matrices.new_empty(matrices.shape[:2]), torch.empty_like(matrices)
+    step = -(-len(matrices) // (4 * threads))
+    pending = list(range(0, len(matrices), step))
+
+    def work() -> None:
+        with contextlib.suppress(IndexError), torch.inference_mode():
+            while True:
+                start = pending.pop()
+                part = slice(start, start + step)
+                spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
+
+    helpers = [_workers(threads).submit(work) for _ in range(threads - 1)]
     torch.set_num_threads(1)
     try:
-        parts = [torch.linalg.eigh(first), *(part.result() for part in pending)]
+        work()
+        for helper in helpers:
+            helper.cancel() or helper.result()
     finally:
         torch.set_num_threads(threads)
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    return spectrum, vectors
 
 
 @cache

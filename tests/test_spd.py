@@ -190,7 +190,7 @@ def test_what_is_not_finite_is_told_with_the_utterance():
 
 
 def test_a_batch_shared_among_threads_is_decomposed_as_one():
-    matrices = torch.stack([spd_matrix(torch.rand(40).tolist(), seed)[0] for seed in range(7)]) + torch.eye(40)
+    matrices = torch.stack([spd_matrix(torch.rand(50).tolist(), seed)[0] for seed in range(7)]) + torch.eye(50)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
@@ -245,7 +245,7 @@ def test_divided_differences_are_those_of_exact_arithmetic(eigenvalues):
     from mpmath import log, mp, mpf
 
     mp.dps = 60
-    computed = spd._divided_differences_of_log(torch.tensor([eigenvalues], dtype=torch.float64), floor=1e-7)[0]
+    computed = spd._divided_differences_of_log(torch.tensor([eigenvalues], dtype=torch.float64), 1e-7, torch.float64)[0]
     for i, a in enumerate(map(mpf, eigenvalues)):
         for j, b in enumerate(map(mpf, eigenvalues)):
             exact = 1 / a if a == b else (log(a) - log(b)) / (a - b)
@@ -264,7 +264,7 @@ def test_divided_differences_of_the_weights_are_those_of_exact_arithmetic(values
     values = values + [value * (1 + gap) for value in values]
     spectrum = torch.tensor([values], dtype=torch.float64)
     scale, ridge = torch.tensor([[2 * ratio], [2.0]], dtype=torch.float64)
-    computed = spd._divided_differences_of_weight(spectrum, scale, ridge)[0]
+    computed = spd._divided_differences_of_weight(spectrum, scale, ridge, torch.float64)[0]
     c = mpf(scale.item()) / mpf(ridge.item())
 
     def weight(s):

@@ -1,0 +1,30 @@
+"""Functions timed against each other in one run: each in turn, many times over, so that noise falls on all alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+
+def compare(functions: Mapping[str, Callable[[], object]], rounds: int, calls: int = 3) -> dict[str, list[float]]:
+    """Return the milliseconds of a call in each round, by function; a round times `calls` calls of each in a row."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    for _ in range(rounds):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            for _ in range(calls):
+                function()
+            times[name].append(1000 * (time.perf_counter() - started) / calls)
+    return times
+
+
+def median(times: list[float]) -> str:
+    """Return the median in ms, and the spread from the first to the third quartile."""
+    first, middle, third = statistics.quantiles(times, n=4)
+    return f"{middle:.2f} ({first:.2f}-{third:.2f})"
+
+
+def ratio(times: list[float], reference: list[float]) -> str:
+    """Return the median, over rounds, of the ratio of two functions' times."""
+    return f"{statistics.median(a / b for a, b in zip(times, reference, strict=True)):.2f}"
