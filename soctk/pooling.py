@@ -17,7 +17,7 @@ from soctk import spd
 from soctk.errors import SoctkError, unknown_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Normalisation = Literal["trace", "none"]
+Normalisation = Literal["trace", "mean", "none"]
 
 
 class Pooling(nn.Module):
@@ -134,7 +134,7 @@ class SOC(Pooling):
         d: the width of the projection W (d x D) before the covariance.
         eps: added to the trace and, times the identity, to the normalised covariance.
         shrinkage: alpha in C <- (1-alpha) C + alpha (tr C / d) I before the normalisation; 0 as published.
-        normalisation: `trace` as published; with `none`, C <- C + eps I.
+        normalisation: `trace` as published; with `mean`, C <- C/(tr C / d + eps) + eps I; with `none`, C <- C + eps I.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class SOC(Pooling):
         normalisation: Normalisation = "trace",
     ):
         super().__init__(input_size, d * (d + 1) // 2)
-        self.regularisation = {"shrinkage": shrinkage, "eps": eps, "normalise": normalisation == "trace"}
+        self.regularisation = {"shrinkage": shrinkage, "eps": eps, "trace": _trace_after(normalisation, d)}
         self.projection = nn.Linear(input_size, d, bias=False)
         nn.init.orthogonal_(self.projection.weight)
 
@@ -166,9 +166,10 @@ class SOCNoLEM(SOC):
 class SOCFull(Pooling):
     """Second-order pooling in full dimension: the logarithm of the D x D covariance, no projection before it.
 
-    C = cov(X) over time; C <- (1-alpha) C + alpha (tr C / D) I; C <- C/(tr C + eps) + eps I; the upper triangle of
-    log C with sqrt(2) off the diagonal, so that inner products of descriptors are those of the logarithms. It has no
-    parameters. For T < D the logarithm comes from the T x T Gram matrix (`soctk.spd.factored_log`).
+    C = cov(X) over time; C <- (1-alpha) C + alpha (tr C / D) I; C <- C/(tr C / D + eps) + eps I, whose mean eigenvalue
+    is 1; the upper triangle of log C with sqrt(2) off the diagonal, so that inner products of descriptors are those of
+    the logarithms. It has no parameters. For T < D the logarithm comes from the T x T Gram matrix
+    (`soctk.spd.factored_log`).
 
     A projection after the logarithm, R (log C) R' with a fixed random orthonormal R (d x D), keeps differences of
     logarithms nearly (Johnson & Lindenstrauss 1984) in a descriptor that is (D/d)^2 times smaller.
@@ -177,8 +178,8 @@ class SOCFull(Pooling):
         input_size: D.
         d: rows of R; 0 for no projection.
         shrinkage: alpha. It carries the regularisation: with T < D most eigenvalues of C are 0.
-        eps: added to the trace and, times the identity, to the normalised covariance.
-        normalisation: `trace`; with `none`, C <- C + eps I.
+        eps: added to the mean eigenvalue and, times the identity, to the normalised covariance.
+        normalisation: `mean`; with `trace`, C <- C/(tr C + eps) + eps I; with `none`, C <- C + eps I.
     """
 
     def __init__(
@@ -187,11 +188,11 @@ class SOCFull(Pooling):
         d: NonNegativeInt = 0,
         shrinkage: Share = 0.7,
         eps: PositiveFloat = 1e-8,
-        normalisation: Normalisation = "trace",
+        normalisation: Normalisation = "mean",
     ):
         size = min(d, input_size) or input_size
         super().__init__(input_size, size * (size + 1) // 2)
-        self.regularisation = {"shrinkage": shrinkage, "eps": eps, "normalise": normalisation == "trace"}
+        self.regularisation = {"shrinkage": shrinkage, "eps": eps, "trace": _trace_after(normalisation, input_size)}
         self.register_buffer("projection", _random_orthonormal(size, input_size) if size < input_size else None)
 
     def pool(self, frames, lengths):  # noqa: D102
@@ -213,6 +214,10 @@ class Concatenation(Pooling):
 
     def pool(self, frames, lengths):  # noqa: D102
         return torch.cat([layer(frames, lengths) for layer in self.layers], dim=1)
+
+
+def _trace_after(normalisation: Normalisation, size: int) -> float | None:
+    return {"trace": 1.0, "mean": float(size), "none": None}[normalisation]
 
 
 def _random_orthonormal(rows: int, columns: int) -> torch.Tensor:

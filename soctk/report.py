@@ -13,6 +13,12 @@ from soctk.protocol import DESCRIPTIONS
 from soctk.score import METRICS, ExperimentScores, Spread
 
 HEADERS = ("WA", "UA", "macro-F1")
+HEADS = {
+    "mlp": "two layers, trained on the training utterances; the best epoch is that with the lowest validation loss",
+    "linear": "logistic regression; its regularisation is the one with the lowest loss on the other folds' speakers, "
+    "each fold scored by a fit on the rest (protocol emobox: on the validation utterances), and it is then fitted on "
+    "training and validation utterances together; it has no seed",
+}
 
 
 def tables(experiments: Sequence[ExperimentScores], style: str = "simple") -> str:
@@ -55,7 +61,7 @@ def _folds(experiment: ExperimentScores, style: str) -> str:
     if len(experiment.seeds) > 1:
         rows.append(("mean ± sd over seeds", "", *(_plus_minus(s) for s in experiment.over_seeds().values())))
     table = _table(rows, ("fold", "utterances", *HEADERS), style)
-    protocol = f"Protocol {experiment.protocol}, seeds {seeds}."
+    protocol = f"Protocol {experiment.protocol}, head {experiment.head}, seeds {seeds}."
     if experiment.left_out:
         left_out = ", ".join(map(str, experiment.left_out))
         protocol += f" Left out, because folds are missing: seeds {left_out}."
@@ -64,6 +70,7 @@ def _folds(experiment: ExperimentScores, style: str) -> str:
 
 def _heading(exp: Path, experiments: Sequence[ExperimentScores]) -> str:
     protocols = {e.protocol: DESCRIPTIONS.get(e.protocol, "its config.yaml is missing") for e in experiments}
+    heads = sorted({e.head for e in experiments})
     made_with = sorted({line for e in experiments for line in e.made_with})
     return "\n".join(
         [
@@ -72,10 +79,11 @@ def _heading(exp: Path, experiments: Sequence[ExperimentScores]) -> str:
             f"Written by `soctk-score {exp.name}` on {date.today()}.",
             "",
             "WA is accuracy over utterances, UA the mean of the class recalls, macro-F1 the mean of the class F1 "
-            "scores, all in %. A fold's value is the mean over seeds; the best epoch is chosen on validation, and the "
-            "test set is scored once. ± is the sample standard deviation.",
+            "scores, all in %. A fold's value is the mean over seeds; the test set is scored once. ± is the sample "
+            "standard deviation.",
             "",
             *(f"- Protocol {name}: {description}." for name, description in protocols.items()),
+            *(f"- Head {name}: {HEADS.get(name, 'its config.yaml is missing')}." for name in heads),
             *(f"- Trained with {line}." for line in made_with),
         ]
     )

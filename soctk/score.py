@@ -31,6 +31,7 @@ class ExperimentScores:
     Attributes:
         name: its directory, relative to the one that was scored.
         protocol: how validation utterances were chosen, from its config.yaml; "unknown" without one.
+        head: the classifier's name, likewise.
         made_with: versions, commit and device of its runs, from their config.yaml, each combination once.
         runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %).
         left_out: seeds that lack folds which other seeds have, so that their means would not compare.
@@ -38,6 +39,7 @@ class ExperimentScores:
 
     name: str
     protocol: str
+    head: str
     made_with: list[str]
     runs: pd.DataFrame
     left_out: list[int]
@@ -134,18 +136,24 @@ def _score_experiment(path: Path, exp: Path, files: Mapping[tuple[int, int], Pat
     ]
     configs = [files[run].with_name("config.yaml") for run in tables]
     settings = [read_yaml(config) for config in configs if config.exists()]
-    protocols = {config.get("protocol", "unknown") for config in settings} or {"unknown"}
-    if len(protocols) > 1:
-        raise SoctkError(
-            f"its runs are of different protocols: {', '.join(sorted(protocols))}",
-            remedy="Keep each protocol's runs in an experiment of their own (--tag).",
-            where=path,
-        )
+    protocol = _the_one(path, "protocols", {config.get("protocol", "unknown") for config in settings})
+    head = _the_one(path, "heads", {config.get("head", {}).get("name", "unknown") for config in settings})
     made_with = {", ".join(f"{k} {v}" for k, v in c["made_with"].items()) for c in settings if "made_with" in c}
     is_below = path != exp and path.is_relative_to(exp)
     name = path.relative_to(exp).as_posix() if is_below else path.resolve().name
     table = pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True)
-    return ExperimentScores(name, protocols.pop(), sorted(made_with), table, left_out)
+    return ExperimentScores(name, protocol, head, sorted(made_with), table, left_out)
+
+
+def _the_one(path: Path, what: str, values: set[str]) -> str:
+    """Return the value that all runs of an experiment have; "unknown" where none has a config.yaml."""
+    if len(values) > 1:
+        raise SoctkError(
+            f"its runs are of different {what}: {', '.join(sorted(values))}",
+            remedy="Keep them in experiments of their own (--tag).",
+            where=path,
+        )
+    return values.pop() if values else "unknown"
 
 
 def _incomplete_seeds(path: Path, runs: Iterable[tuple[int, int]]) -> list[int]:

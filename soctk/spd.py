@@ -61,12 +61,13 @@ def shrink(matrices: torch.Tensor, alpha: float) -> torch.Tensor:
     return _affine(matrices, 1 - alpha, alpha * _trace(matrices) / matrices.shape[-1])
 
 
-def trace_normalise(matrices: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return C / (tr C + eps) + eps I for matrices `(B, D, D)`: positive definite even for C = 0 (arXiv 2606.06550).
+def trace_normalise(matrices: torch.Tensor, eps: float, trace: float = 1.0) -> torch.Tensor:
+    """Return C / (tr C / trace + eps) + eps I for matrices `(B, D, D)`: positive definite even for C = 0.
 
-    As long as tr C is much larger than eps the result does not depend on the scale of C.
+    With a trace of 1 it is the normalisation of arXiv 2606.06550; with D, the mean eigenvalue is 1. As long as tr C is
+    much larger than eps the result does not depend on the scale of C.
     """
-    return _affine(matrices, 1 / (_trace(matrices) + eps), eps)
+    return _affine(matrices, 1 / (_trace(matrices) / trace + eps), eps)
 
 
 def matrix_log(matrices: torch.Tensor, floor: float = 1e-7, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -136,7 +137,7 @@ class FactoredLog(NamedTuple):
 
 
 def factored_log(
-    frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool = True
+    frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, trace: float | None = 1.0
 ) -> FactoredLog:
     """Return the logarithm of the regularised covariance of frames `(B, T, D)` through their T x T Gram matrix.
 
@@ -149,7 +150,7 @@ def factored_log(
     with torch.no_grad():
         centred = deviations(frames, lengths)
         gram = _gram(centred, shrinkage)
-        scale, ridge = _regularisation(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, normalise)
+        scale, ridge = _regularisation(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
         factor = (vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred
         return FactoredLog(ridge.log().to(frames.dtype), factor)
@@ -160,12 +161,12 @@ def log_covariance(
     lengths: torch.Tensor,
     shrinkage: float,
     eps: float,
-    normalise: bool = True,
+    trace: float | None = 1.0,
     projection: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return log C' `(B, D, D)`, C' the regularised covariance C of frames `(B, T, D)`; or W (log C') W' `(B, d, d)`.
 
-    C' = trace_normalise(shrink(C, shrinkage), eps), or shrink(C, shrinkage) + eps I where `normalise` is False. It is
+    C' = trace_normalise(shrink(C, shrinkage), eps, trace), or shrink(C, shrinkage) + eps I where `trace` is None. It is
     computed in double precision where rounding in float32, 1e-7, is not small beside the smallest eigenvalue; through
     the smaller one of the D x D covariance and the T x T Gram matrix (`factored_log`), with a gradient either way.
 
@@ -174,7 +175,7 @@ def log_covariance(
         lengths: in frames.
         shrinkage: alpha of `shrink`.
         eps: of `trace_normalise`.
-        normalise: whether C is divided by its trace.
+        trace: of `trace_normalise`; None for no normalisation.
         projection: W `(d, D)`, applied after the logarithm; none where it is None.
 
     Raises:
@@ -182,17 +183,17 @@ def log_covariance(
     """
     few_frames = frames.shape[1] < frames.shape[2]
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
-        return factored_log(frames, lengths, shrinkage, eps, normalise).project(projection)
+        return factored_log(frames, lengths, shrinkage, eps, trace).project(projection)
     if few_frames:
-        logarithm = _GramLog.apply(deviations(frames, lengths), lengths, shrinkage, eps, normalise)
+        logarithm = _GramLog.apply(deviations(frames, lengths), lengths, shrinkage, eps, trace)
     else:
-        regularised = regularised_covariance(frames, lengths, shrinkage, eps, normalise)
+        regularised = regularised_covariance(frames, lengths, shrinkage, eps, trace)
         logarithm = matrix_log(regularised, floor=eps / 2, dtype=frames.dtype)
     return logarithm if projection is None else projection @ logarithm @ projection.T
 
 
 def regularised_covariance(
-    frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool = True
+    frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, trace: float | None = 1.0
 ) -> torch.Tensor:
     """Return C' `(B, D, D)` of `log_covariance` in float64.
 
@@ -203,7 +204,7 @@ def regularised_covariance(
     require_finite(_trace(matrices))
     if shrinkage:
         matrices = shrink(matrices, shrinkage)
-    return trace_normalise(matrices, eps) if normalise else _affine(matrices, 1, eps)
+    return _affine(matrices, 1, eps) if trace is None else trace_normalise(matrices, eps, trace)
 
 
 def require_finite(values: torch.Tensor) -> None:
@@ -240,14 +241,14 @@ def _add_to_diagonal(matrices: torch.Tensor, values: torch.Tensor) -> torch.Tens
 
 
 def _regularisation(
-    sum_of_squares: torch.Tensor, lengths: torch.Tensor, size: int, shrinkage: float, eps: float, normalise: bool
+    squares: torch.Tensor, lengths: torch.Tensor, size: int, shrinkage: float, eps: float, trace: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a and r `(B,)`: C' of `log_covariance` is a X'X + r I for deviations X `(B, T, size)`, tr X'X given."""
-    require_finite(sum_of_squares)
+    require_finite(squares)
     degrees = (lengths - 1).clamp(min=1)
-    trace = sum_of_squares / degrees
-    divisor = trace + eps if normalise else torch.ones_like(trace)
-    return (1 - shrinkage) / divisor / degrees, shrinkage * trace / size / divisor + eps
+    own = squares / degrees
+    divisor = torch.ones_like(own) if trace is None else own / trace + eps
+    return (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor + eps
 
 
 def _gram(centred: torch.Tensor, shrinkage: float) -> torch.Tensor:
@@ -357,32 +358,32 @@ class _GramLog(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, centred, lengths, shrinkage, eps, normalise):
+    def forward(ctx, centred, lengths, shrinkage, eps, trace):
         gram = _gram(centred, shrinkage)
-        ctx.regularisation = (lengths, centred.shape[-1], shrinkage, eps, normalise)
-        trace = _trace(gram)
-        scale, ridge = _regularisation(trace, *ctx.regularisation)
+        ctx.regularisation = (lengths, centred.shape[-1], shrinkage, eps, trace)
+        squares = _trace(gram)
+        scale, ridge = _regularisation(squares, *ctx.regularisation)
         spectrum, vectors = _eigh(gram)
         weight = _weight(spectrum, scale, ridge)
         vectors = vectors.to(centred.dtype)
         rotated = vectors.mT @ centred
-        ctx.save_for_backward(trace, spectrum.clamp(min=0), vectors, rotated)
+        ctx.save_for_backward(squares, spectrum.clamp(min=0), vectors, rotated)
         factor = rotated * weight.sqrt().unsqueeze(2).to(centred.dtype)
         return _add_to_diagonal(factor.mT @ factor, ridge.log())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        trace, spectrum, vectors, rotated = ctx.saved_tensors
-        (scale, ridge), gradient_of_trace = torch.func.vjp(lambda t: _regularisation(t, *ctx.regularisation), trace)
+        squares, spectrum, vectors, rotated = ctx.saved_tensors
+        (scale, ridge), pull_back = torch.func.vjp(lambda x: _regularisation(x, *ctx.regularisation), squares)
         both = gradient + gradient.mT
         outer = rotated @ both
         inner = outer @ rotated.mT
         of_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge.unsqueeze(-1) + scale.unsqueeze(-1) * spectrum)).sum(-1) / 2
         of_ridge = (_trace(both) / 2 - scale * of_scale) / ridge
-        (of_trace,) = gradient_of_trace((of_scale, of_ridge))
+        (of_squares,) = pull_back((of_scale, of_ridge))
         slopes = _divided_differences_of_weight(spectrum, scale, ridge, inner.dtype)
-        of_gram = _add_to_diagonal(inner.mul_(slopes), 2 * of_trace)
+        of_gram = _add_to_diagonal(inner.mul_(slopes), 2 * of_squares)
         weight = _weight(spectrum, scale, ridge).unsqueeze(-1).to(outer.dtype)
         of_rotated = torch.baddbmm(outer.mul_(weight), of_gram, rotated)
         return vectors @ of_rotated, None, None, None, None

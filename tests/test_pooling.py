@@ -19,7 +19,7 @@ OPTIONS = {
     "asp": {"hidden": 5, "eps": 1e-10},
     "soc": {"d": 4, "eps": 1e-5, "shrinkage": 0.0, "normalisation": "trace"},
     "soc_nolem": {"d": 4, "eps": 1e-5, "shrinkage": 0.1, "normalisation": "none"},
-    "soc_full": {"d": 0, "shrinkage": 0.1, "eps": 1e-8, "normalisation": "trace"},
+    "soc_full": {"d": 0, "shrinkage": 0.1, "eps": 1e-8, "normalisation": "mean"},
 }
 D = 6
 # Every layer alone; and layers with other options, or side by side.
@@ -27,6 +27,7 @@ LAYERS = {
     **{name: (name, {}) for name in pooling.POOLINGS},
     "soc, wider than the frames are many": ("soc", {"d": 9}),
     "soc, shrunk": ("soc", {"shrinkage": 0.2}),
+    "soc, a mean eigenvalue of 1": ("soc", {"normalisation": "mean"}),
     "soc, not normalised": ("soc", {"normalisation": "none", "eps": 1e-3}),
     "soc_full, projected": ("soc_full", {"d": 3}),
     "mean+soc_full": ("mean+soc_full", {}),
@@ -202,7 +203,7 @@ def test_soc_in_full_dimension_is_pyriemanns():
     frames = torch.randn(1, 4, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     covariance = np.cov(frames[0], rowvar=False)
     regularised = 0.9 * covariance + 0.1 * np.trace(covariance) / D * np.eye(D)
-    regularised = regularised / (np.trace(covariance) + 1e-8) + 1e-8 * np.eye(D)
+    regularised = regularised / (np.trace(covariance) / D + 1e-8) + 1e-8 * np.eye(D)
     expected = tangent_space(regularised[None], np.eye(D), metric="logeuclid")
     np.testing.assert_allclose(make("soc_full")(frames, torch.tensor([4])), expected, rtol=1e-9, atol=1e-9)
 
@@ -257,7 +258,7 @@ SOC = OPTIONS["soc"]
         (
             "soc",
             {"soc": SOC | {"normalisation": "norm"}},
-            "normalisation: Input should be 'trace' or 'none', not 'norm'",
+            "normalisation: Input should be 'trace', 'mean' or 'none', not 'norm'",
         ),
         ("soc_full", {"soc_full": OPTIONS["soc_full"] | {"d": -1}}, "d: Input should be greater than or equal to 0"),
     ],

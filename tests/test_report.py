@@ -20,7 +20,7 @@ def scored(path):
     write_run(path / "fbank-soc" / "fold2" / "seed1", "aa ba")
     write_run(path / "fbank-soc" / "fold2" / "seed2", "aa ba")
     write_run(path / "fbank-mean" / "fold1" / "seed1", "aa bb")
-    config = "protocol: soctk\nmade_with: {torch: '2.0', commit: abc}\n"
+    config = "protocol: soctk\nhead: {name: linear}\nmade_with: {torch: '2.0', commit: abc}\n"
     (path / "fbank-mean" / "fold1" / "seed1" / "config.yaml").write_text(config)
     return score.score(path)
 
@@ -33,16 +33,18 @@ def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
         "- Protocol soctk: speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1." in text
     )
     assert "- Protocol unknown: its config.yaml is missing." in text
+    assert "- Head linear: logistic regression; its regularisation is the one with the lowest loss" in text
+    assert "- Head unknown: its config.yaml is missing." in text
     assert "- Trained with torch 2.0, commit abc.\n" in text
     assert "| fbank-mean   |       1 |       1 |        100.00 |        100.00 |        100.00 |" in text
     assert "| fbank-soc    |       2 |       2 | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
-    assert f"## fbank-soc\n\nProtocol unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
+    assert f"## fbank-soc\n\nProtocol unknown, head unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
 
 
 def test_seeds_that_are_left_out_are_named(tmp_path):
     for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
         write_run(tmp_path / "m" / run, "aa bb")
-    expected = "Protocol unknown, seeds 1. Left out, because folds are missing: seeds 2."
+    expected = "Protocol unknown, head unknown, seeds 1. Left out, because folds are missing: seeds 2."
     assert expected in report.tables(score.score(tmp_path))
 
 

@@ -91,6 +91,12 @@ def test_trace_normalisation_by_hand():
     np.testing.assert_allclose(spd.trace_normalise(matrix, eps=0.5), expected, rtol=1e-15)
 
 
+def test_normalisation_to_another_trace_by_hand():
+    matrix = torch.tensor([[[3.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
+    expected = [[[3 / 2.5 + 0.5, 1 / 2.5], [1 / 2.5, 1 / 2.5 + 0.5]]]
+    np.testing.assert_allclose(spd.trace_normalise(matrix, eps=0.5, trace=2.0), expected, rtol=1e-15)
+
+
 def test_shrinkage_by_hand():
     matrix = torch.tensor([[[3.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
     np.testing.assert_allclose(spd.shrink(matrix, 0.25), [[[2.75, 0.75], [0.75, 1.25]]], rtol=1e-15)
@@ -120,29 +126,29 @@ def test_logarithm_and_tangent_vector_are_pyriemanns(seed, eigenvalues):
     np.testing.assert_allclose(spd.tangent_vector(logarithm), at_the_identity, atol=tolerance)
 
 
-def dense_log(frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, normalise: bool):
+def dense_log(frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, trace: float | None):
     """The logarithm of the regularised covariance, step by step, through D x D matrices."""
     covariance = spd.shrink(spd.covariance(frames, lengths), shrinkage)
-    if normalise:
-        regularised = spd.trace_normalise(covariance, eps)
-    else:
+    if trace is None:
         regularised = covariance + eps * torch.eye(frames.shape[-1], dtype=frames.dtype)
+    else:
+        regularised = spd.trace_normalise(covariance, eps, trace)
     return spd.matrix_log(regularised, floor=eps / 2)
 
 
-OPTIONS = [(0.0, 1e-5, True), (0.1, 1e-5, True), (0.0, 1e-3, False), (0.2, 1e-3, False)]
+OPTIONS = [(0.0, 1e-5, 1.0), (0.1, 1e-5, 1.0), (0.1, 1e-3, 11.0), (0.0, 1e-3, None), (0.2, 1e-3, None)]
 LENGTHS = torch.tensor([6, 4, 1])
 
 
-@pytest.mark.parametrize(("shrinkage", "eps", "normalise"), OPTIONS)
+@pytest.mark.parametrize(("shrinkage", "eps", "trace"), OPTIONS)
 @pytest.mark.parametrize("d", [4, 6, 11], ids=["through D x D", "as many frames as dimensions", "through T x T"])
-def test_log_covariance_is_that_of_d_x_d_in_value_and_gradient(d, shrinkage, eps, normalise):
+def test_log_covariance_is_that_of_d_x_d_in_value_and_gradient(d, shrinkage, eps, trace):
     frames = random_frames(0, 3, 6, d)
     upstream = random_frames(1, 3, d, d)
     results = []
     for function in (spd.log_covariance, dense_log):
         x = frames.clone().requires_grad_()
-        logarithm = function(x, LENGTHS, shrinkage, eps, normalise)
+        logarithm = function(x, LENGTHS, shrinkage, eps, trace)
         logarithm.backward(upstream)
         results.append((logarithm.detach(), x.grad))
     for ours, theirs in zip(*results, strict=True):
@@ -150,14 +156,14 @@ def test_log_covariance_is_that_of_d_x_d_in_value_and_gradient(d, shrinkage, eps
 
 
 @pytest.mark.parametrize("d", [4, 11])
-@pytest.mark.parametrize(("shrinkage", "eps", "normalise"), OPTIONS)
-def test_gradient_of_log_covariance(d, shrinkage, eps, normalise):
+@pytest.mark.parametrize(("shrinkage", "eps", "trace"), OPTIONS)
+def test_gradient_of_log_covariance(d, shrinkage, eps, trace):
     frames = random_frames(2, 2, 6, d).requires_grad_()
     lengths = torch.tensor([6, 4])
     # Where eigenvalues are at eps, finite differences must be small beside it, and are coarse.
     tolerance = 1e-4 / eps if shrinkage == 0 else 1e-4
     assert gradcheck(
-        lambda x: spd.log_covariance(x, lengths, shrinkage, eps, normalise), frames, eps=1e-7, atol=tolerance, rtol=1e-3
+        lambda x: spd.log_covariance(x, lengths, shrinkage, eps, trace), frames, eps=1e-7, atol=tolerance, rtol=1e-3
     )
 
 
@@ -176,7 +182,7 @@ def test_a_factored_logarithm_is_the_dense_one_and_so_are_its_inner_products():
     a = spd.factored_log(first, LENGTHS, 0.1, 1e-5)
     b = spd.factored_log(second, torch.tensor([6, 2]), 0.1, 1e-5)
     assert a.factor.shape == (3, 6, 11)
-    torch.testing.assert_close(a.dense(), dense_log(first, LENGTHS, 0.1, 1e-5, True), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(a.dense(), dense_log(first, LENGTHS, 0.1, 1e-5, 1.0), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(a.inner(b), torch.einsum("aij,bij->ab", a.dense(), b.dense()))
 
 

@@ -1,0 +1,82 @@
+"""What the linear head costs on descriptors in full dimension, in three forms: time, and memory at its peak.
+
+    .venv/bin/python tests/bench/linear.py            # 1,000 and 4,000 utterances
+    .venv/bin/python tests/bench/linear.py 30000      # so many; takes half an hour
+
+`all numbers` is the logistic regression on the D(D+1)/2 numbers of a descriptor; `coordinates` the same regression in
+the space that the utterances span (soctk.linear.Coordinates), which is exact; `projected` it on the logarithm projected
+to 128 dimensions, 8,256 numbers, in coordinates too where there are fewer utterances than that. Three C and two inner
+folds each; descriptors are Gaussian around a mean for each of 8 classes, D = 512. A form that would need more than
+16 GB is left out.
+"""
+
+import multiprocessing
+import resource
+import time
+
+import click
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from soctk.config import LinearConfig
+from soctk.linear import Coordinates, fit
+
+CLASSES = 8
+FULL, PROJECTED = 512 * 513 // 2, 128 * 129 // 2
+LIMIT = 16e9
+
+
+def measure(form: str, utterances: int, dimensions: int, report: multiprocessing.Queue) -> None:
+    """Put the seconds of a fit, the peak memory in GB, and the accuracy on other utterances into `report`."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(utterances) % CLASSES
+    means = 4 * dimensions**-0.5 * generator.standard_normal((CLASSES, dimensions), dtype=np.float32)
+    descriptors = generator.standard_normal((utterances, dimensions), dtype=np.float32)
+    for start in range(0, utterances, 1000):
+        descriptors[start : start + 1000] += means[labels[start : start + 1000]]
+    train = np.arange(utterances * 4 // 5)
+    inner = [(train[::2], train[1::2]), (train[1::2], train[::2])]
+    head = nn.Linear(dimensions, CLASSES)
+    started = time.perf_counter()
+    coordinates = Coordinates(descriptors, None) if form == "all numbers" else Coordinates.of(descriptors)
+    fit(head, [descriptors], [coordinates], labels, train, inner, LinearConfig(name="linear", C=[1.0, 3.0, 10.0]))
+    seconds = time.perf_counter() - started
+    with torch.inference_mode():
+        test = torch.from_numpy(descriptors[len(train) :])
+        accuracy = (head(test).argmax(1).numpy() == labels[len(train) :]).mean()
+    report.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, accuracy))
+
+
+def bytes_needed(form: str, utterances: int, dimensions: int) -> float:
+    descriptors = 4 * utterances * dimensions
+    if form != "all numbers" and utterances < dimensions:
+        return 2 * descriptors + 3 * 8 * utterances**2  # a centred copy; the Gram matrix, its vectors, coordinates
+    return 2.5 * descriptors
+
+
+@click.command()
+@click.argument("counts", nargs=-1, type=int)
+def main(counts: tuple[int, ...]) -> None:
+    """Print a row for each form and number of utterances."""
+    rows = []
+    for utterances in counts or (1000, 4000):
+        for form, dimensions in (("all numbers", FULL), ("coordinates", FULL), ("projected", PROJECTED)):
+            needed = bytes_needed(form, utterances, dimensions)
+            if needed > LIMIT:
+                rows.append([utterances, form, "", f"{needed / 1e9:.0f} needed", ""])
+                continue
+            context = multiprocessing.get_context("spawn")
+            report = context.Queue()
+            process = context.Process(target=measure, args=(form, utterances, dimensions, report))
+            process.start()
+            seconds, gigabytes, accuracy = report.get()
+            process.join()
+            rows.append([utterances, form, f"{seconds:.1f}", f"{gigabytes:.1f}", f"{100 * accuracy:.1f}"])
+    headers = ["utterances", "form", "s", "GB at its peak", "accuracy"]
+    click.echo(tabulate(rows, headers, "github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
