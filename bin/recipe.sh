@@ -72,8 +72,8 @@ done
 ((stage <= stop_stage)) || die_of_usage "the first stage, $stage, is after the last, $stop_stage"
 # Told now rather than after hours of extraction:
 is_in_conf() { [[ -f $SOCTK_ROOT/conf/$1.yaml || -f $recipe/conf/$1.yaml ]]; }
-IFS=+ read -ra poolings <<< "$pooling"
-for name in "${poolings[@]}"; do
+IFS=+ read -ra poolings <<< "$pooling+end"  # what follows the last + counts, even if it is nothing
+for name in "${poolings[@]::${#poolings[@]}-1}"; do
     is_in_conf "pooling/$name" || die_of_usage "unknown pooling '$name': there is no conf/pooling/$name.yaml"
 done
 is_in_conf "head/$head" || die_of_usage "unknown head '$head': there is no conf/head/$head.yaml"

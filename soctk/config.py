@@ -103,6 +103,8 @@ def load(
     poolings = pooling.split("+")
     for name in poolings:
         _check_is_known("pooling", name, layers)
+    if len(set(poolings)) < len(poolings):
+        raise SoctkError("a pooling is named twice", remedy="Name each once.", where=f"--pooling {pooling}")
     _check_is_known("head", head, layers)
     sections = {
         "frames": _merge_files(layers, "frames.yaml"),

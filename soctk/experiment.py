@@ -21,7 +21,6 @@ from soctk.config import Config, LinearConfig, differences, read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic_directory
-from soctk.linear import Coordinates
 from soctk.model import EmotionClassifier
 from soctk.parallel import one_thread
 from soctk.protocol import Split
@@ -109,17 +108,26 @@ class Experiment:
         return EmotionClassifier(self._input_size, len(self.data.emotions), self.config).to(self.device)
 
     def _frames(self) -> Frames:
-        return self.store.load(self.data.utterances).to(self.device)
+        frames = self.store.load(self.data.utterances)
+        if not frames.block.isfinite().all():
+            each = zip(self.data.utterances, frames.block.split(frames.lengths), strict=True)
+            wrong = [utt for utt, its_frames in each if not its_frames.isfinite().all()]
+            raise SoctkError(
+                f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
+                remedy="Remove the store and extract again (stage 1).",
+                where=self.store.path,
+            )
+        return frames.to(self.device)
 
     def _given(self) -> dict[str, list]:
-        """Return what is the same in every run: where the pooling has no parameters, descriptors, and for the linear
-        head their coordinates.
+        """Return what is the same in every run: where the pooling has no parameters, the descriptors, and for the
+        linear head their inner products.
         """
         if self._model().pooling.is_trained:
             return {}
         descriptors = self._descriptors()
         if isinstance(self.config.head, LinearConfig):
-            return {"descriptors": descriptors, "coordinates": [Coordinates.of(block) for block in descriptors]}
+            return {"descriptors": descriptors, "products": [linear.gram(block) for block in descriptors]}
         return {"descriptors": descriptors}
 
     def _descriptors(self) -> list[np.ndarray]:
@@ -135,7 +143,7 @@ class Experiment:
         seed: int,
         made_with: dict[str, str],
         descriptors: list[np.ndarray] | None = None,
-        coordinates: list[Coordinates] | None = None,
+        products: list[np.ndarray | None] | None = None,
     ) -> str:
         """Train and test one fold with one seed; return a line that says how it went."""
         torch.manual_seed(seed)
@@ -146,10 +154,10 @@ class Experiment:
         with one_thread(), atomic_directory(self._directory(fold, seed)) as directory:
             settings = {"fold": fold, "seed": seed, **self._settings(), "made_with": made_with}
             (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-            if coordinates is None:
+            if products is None:
                 records = self._train(learner, inputs, split, seed)
             else:
-                records = self._fit(learner, descriptors, coordinates, split)
+                records = self._fit(learner, descriptors, products, split)
             records = _log(records, directory / "train.jsonl")
             (directory / "model.safetensors").write_bytes(save(model.state_dict()))
             log_posteriors = predict(learner, inputs, self._indices(split.test))
@@ -171,12 +179,12 @@ class Experiment:
         return train(learner, inputs, labels, train_indices, valid_indices, self.config.train, seed)
 
     def _fit(
-        self, head: nn.Linear, descriptors: list[np.ndarray], coordinates: list[Coordinates], split: Split
+        self, head: nn.Linear, descriptors: list[np.ndarray], products: list[np.ndarray | None], split: Split
     ) -> Iterable[dict[str, Any]]:
         pairs = protocol.inner_splits(self.data, split, self.config.protocol)
         inner = [(self._indices(fitted), self._indices(scored)) for fitted, scored in pairs]
         everything = self._indices(sorted(split.train + split.valid))
-        return linear.fit(head, descriptors, coordinates, np.array(self._labels), everything, inner, self.config.head)
+        return linear.fit(head, descriptors, products, np.array(self._labels), everything, inner, self.config.head)
 
     @property
     def _labels(self) -> list[int]:

@@ -12,75 +12,91 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from soctk.config import LinearConfig
+from soctk.errors import SoctkError
+
+Pair = tuple[Sequence[int], Sequence[int]]
+
+
+def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
+    """Return the inner products `(N, N)` of centred descriptors `(N, P)`; None where P < N, which do not need them.
+
+    Half of the products are computed, a few rows at a time, and mirrored.
+    """
+    if descriptors.shape[1] < len(descriptors):
+        return None
+    rows = torch.from_numpy(descriptors - descriptors.mean(0))
+    products = torch.zeros(len(rows), len(rows))
+    for start in range(0, len(rows), step):
+        end = start + step
+        products[start:end, :end] = rows[start:end] @ rows[:end].T
+    return (products.tril() + products.tril(-1).T).numpy()
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The descriptors of a corpus in an orthonormal basis of the space that they span: exact, in fewer numbers.
+    """Descriptors as a linear classifier needs them: in no more dimensions than there are training utterances.
 
-    A linear classifier with L2 regularisation sees inner products alone, so for more dimensions P than utterances N
-    nothing is lost, and N numbers an utterance suffice: this is the dual form. Otherwise they are the descriptors.
+    A linear classifier with L2 regularisation sees inner products alone. So for more dimensions P than utterances
+    nothing is lost in an orthonormal basis of the space that the training utterances span: this is the dual form.
+    Otherwise the descriptors themselves are taken.
 
     Attributes:
-        values: `(N, R)`, R = min(N, P); a constant may have been taken off the descriptors.
-        squared_scales: `(R,)` eigenvalues of the Gram matrix of the centred descriptors; None where R = P.
+        values: `(N, R)`.
+        basis: `(R, N)`, the basis vectors as sums of training descriptors less their mean; None for the descriptors.
     """
 
     values: np.ndarray
-    squared_scales: np.ndarray | None
+    basis: np.ndarray | None
 
     @classmethod
-    def of(cls, descriptors: np.ndarray) -> "Coordinates":
-        """Return the coordinates of descriptors `(N, P)`, computed through their Gram matrix where N < P."""
-        if len(descriptors) >= descriptors.shape[1]:
+    def of(cls, descriptors: np.ndarray, products: np.ndarray | None, train: Sequence[int]) -> "Coordinates":
+        """Return the coordinates of descriptors `(N, P)` with their inner products `(N, N)`, of `gram`."""
+        if products is None:
             return cls(descriptors, None)
-        spectrum, vectors = torch.linalg.eigh(_lower_gram(torch.from_numpy(descriptors - descriptors.mean(0))))
-        kept = spectrum > spectrum[-1] * 1e-6  # what is smaller is rounding of the products in float32
-        spectrum, vectors = spectrum[kept], vectors[:, kept]
-        return cls((vectors * spectrum.sqrt()).float().numpy(), spectrum.numpy())
+        to_train = products[:, train].astype(np.float64)
+        to_mean = to_train.mean(1, keepdims=True)
+        centred = to_train - to_mean - to_mean[train].T + to_mean[train].mean()
+        spectrum, vectors = np.linalg.eigh(centred[train])
+        kept = spectrum > max(spectrum[-1], 0) * 1e-6  # what is smaller is rounding of the products in float32
+        scaled = vectors[:, kept] / np.sqrt(spectrum[kept])
+        basis = np.zeros((scaled.shape[1], len(descriptors)), dtype=np.float32)
+        basis[:, train] = scaled.T
+        return cls((centred @ scaled).astype(np.float32), basis)
 
-    def standardise(self, train: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the values `(N, R)` less their mean over the training utterances and scaled; that mean; the scale.
+    def scale(self, train: Sequence[int]) -> np.ndarray:
+        """Return what to divide the values by, `(R,)`, for a variance of 1 in sum over the utterances `train`.
 
-        A descriptor has mean squared length 1 over the training utterances. Where the values are the descriptors
-        themselves each dimension has the same variance; coordinates keep the variances that they have.
+        Descriptors get the same variance in each dimension, as numbers of different kinds should; coordinates, of
+        descriptors whose numbers are of one kind, keep the variances that they have. A dimension that does not vary
+        is divided by infinity.
         """
-        mean = self.values[train].mean(0)
-        centred = self.values - mean
-        variance = centred[train].var(0, dtype=np.float64)
-        if self.squared_scales is None:
-            constant = variance <= 1e-12 * variance.max()
-            scale = np.where(constant, np.inf, np.sqrt(variance * len(variance)))
-        else:
-            scale = np.full(len(variance), np.sqrt(variance.sum()))
-        return (centred / scale).astype(np.float32), mean, scale
+        variance = self.values[train].var(0, dtype=np.float64)
+        if self.basis is not None:
+            return np.full(len(variance), np.sqrt(variance.sum()) or np.inf)
+        varies = variance > 1e-12 * variance.max(initial=0)
+        return np.where(varies, np.sqrt(variance * max(1, varies.sum())), np.inf)
 
-    def weight(self, of_values: np.ndarray, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights `(K, P)` on descriptors `(N, P)`, and a bias `(K,)` that do what `(K, R)` on values do."""
-        if self.squared_scales is None:
+    def weight(
+        self, of_values: np.ndarray, descriptors: np.ndarray, train: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights `(K, P)` on the descriptors and a bias `(K,)` that do what `(K, R)` on the values do."""
+        if self.basis is None:
             return of_values, np.zeros(len(of_values))
-        origin = descriptors.mean(0)
-        on_utterances = ((of_values / self.squared_scales) @ self.values.T).astype(np.float32)
-        weight = on_utterances @ descriptors - on_utterances.sum(1, keepdims=True) * origin
-        return weight, -weight @ origin
-
-
-def _lower_gram(rows: torch.Tensor, step: int = 256) -> torch.Tensor:
-    """Return the lower triangle, which is all that eigh reads, of the inner products `(N, N)` of rows, in float64."""
-    products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    for start in range(0, len(rows), step):
-        end = start + step
-        products[start:end, :end] = rows[start:end] @ rows[:end].T
-    return products
+        of_utterances = (of_values @ self.basis).astype(np.float32)
+        average = np.zeros((1, len(descriptors)), dtype=np.float32)
+        average[:, train] = 1 / len(train)
+        of_utterances -= of_utterances.sum(1, keepdims=True) * average
+        weight, mean = np.split(np.vstack([of_utterances, average]) @ descriptors, [len(of_utterances)])
+        return weight, -(weight @ mean[0])
 
 
 def fit(
     head: nn.Linear,
     descriptors: Sequence[np.ndarray],
-    coordinates: Sequence[Coordinates],
+    products: Sequence[np.ndarray | None],
     labels: np.ndarray,
     train: Sequence[int],
-    inner: Sequence[tuple[Sequence[int], Sequence[int]]],
+    inner: Sequence[Pair],
     config: LinearConfig,
 ) -> list[dict[str, Any]]:
     """Set the weights of `head` to those of a multinomial logistic regression; return a record for each C tried.
@@ -91,36 +107,46 @@ def fit(
     Args:
         head: `(P_1 + P_2 + ..., K)`, K classes.
         descriptors: of all N utterances, a block `(N, P_i)` for each pooling layer.
-        coordinates: of each block.
+        products: of each block, what `gram` returns.
         labels: classes `(N,)` from 0.
         train: utterances to learn from.
         inner: pairs of utterances to fit on and to score on, all from `train`.
         config: the C to choose from.
+
+    Raises:
+        SoctkError: the utterances to fit on are all of one class.
     """
-    standardised = [block.standardise(train) for block in coordinates]
-    inputs = np.concatenate([values for values, _, _ in standardised], axis=1)
-    num_classes = head.out_features
     with threadpool_limits(1):
-        records = _choose(inputs, labels, num_classes, inner, config)
+        blocks = [Coordinates.of(*block, train) for block in zip(descriptors, products, strict=True)]
+        records = _choose(blocks, labels, inner, config.C, head.out_features)
         best = min(records, key=lambda record: record["valid_loss"])["C"]
-        model = _classifier(best).fit(inputs[train], labels[train])
-    _set_weights(head, model, descriptors, coordinates, standardised)
+        model = _classifier(best)
+        _fit(model, _standardised(blocks, train), labels, train)
+        _set_weights(head, model, blocks, descriptors, train)
     return records
 
 
-def _choose(inputs, labels, num_classes, inner, config: LinearConfig) -> list[dict[str, Any]]:
+def _standardised(blocks: Sequence[Coordinates], train: Sequence[int]) -> np.ndarray:
+    """Return the values of all blocks side by side, centred and scaled as the utterances `train` need it."""
+    return np.concatenate(
+        [((b.values - b.values[train].mean(0)) / b.scale(train)).astype(np.float32) for b in blocks], axis=1
+    )
+
+
+def _choose(
+    blocks: Sequence[Coordinates], labels: np.ndarray, inner: Sequence[Pair], candidates: Sequence[float], classes: int
+) -> list[dict[str, Any]]:
     """Return a record for each C, from the strongest regularisation on: one fit starts where the last one ended."""
-    ascending = sorted(config.C)
-    posteriors: list[list[np.ndarray]] = [[] for _ in ascending]
-    for fitted, _scored in inner:
+    ascending = sorted(candidates)
+    posteriors = np.zeros((len(ascending), len(labels), classes))
+    for fitted, scored in inner:
+        inputs = _standardised(blocks, fitted)
         model = _classifier(ascending[0], warm_start=True)
-        for C, of_C in zip(ascending, posteriors, strict=True):
-            model.set_params(C=C).fit(inputs[fitted], labels[fitted])
-            every_class = np.zeros((len(_scored), num_classes))
-            every_class[:, model.classes_] = model.predict_proba(inputs[_scored])
-            of_C.append(every_class)
-    reference = labels[np.concatenate([scored for _, scored in inner])]
-    return [{"C": C, **_scores(reference, np.concatenate(of_C))} for C, of_C in zip(ascending, posteriors, strict=True)]
+        for i, C in enumerate(ascending):
+            _fit(model.set_params(C=C), inputs, labels, fitted)
+            posteriors[i][np.ix_(scored, model.classes_)] = model.predict_proba(inputs[scored])
+    scored = np.concatenate([scored for _, scored in inner])
+    return [{"C": C, **_scores(labels[scored], posteriors[i, scored])} for i, C in enumerate(ascending)]
 
 
 def _scores(reference: np.ndarray, posteriors: np.ndarray) -> dict[str, float]:
@@ -136,21 +162,37 @@ def _classifier(C: float, warm_start: bool = False) -> LogisticRegression:
     return LogisticRegression(C=C, max_iter=1000, warm_start=warm_start)
 
 
-def _set_weights(head: nn.Linear, model: LogisticRegression, descriptors, coordinates, standardised) -> None:
+def _fit(model: LogisticRegression, inputs: np.ndarray, labels: np.ndarray, train: Sequence[int]) -> None:
+    if len(np.unique(labels[train])) < 2:
+        raise SoctkError(
+            "the utterances to fit the linear head on are all of one class",
+            remedy="Give the folds more speakers or emotions, or choose the head mlp.",
+            where="--head linear",
+        )
+    model.fit(inputs[train], labels[train])
+
+
+def _set_weights(
+    head: nn.Linear,
+    model: LogisticRegression,
+    blocks: Sequence[Coordinates],
+    descriptors: Sequence[np.ndarray],
+    train: Sequence[int],
+) -> None:
     """Write the classifier of the standardised values into `head` as one of the descriptors.
 
     A class without a training utterance, of which the classifier knows nothing, is never chosen.
     """
-    coefficients, intercept = model.coef_, model.intercept_
+    coefficients, bias = model.coef_, model.intercept_.copy()
     if len(model.classes_) == 2:  # scikit-learn keeps the second class's logit alone; the first one's is 0
-        coefficients, intercept = np.vstack([0 * coefficients, coefficients]), np.append(0, intercept)
-    weights, bias, start = [], intercept.copy(), 0
-    for block, of_block, (values, mean, scale) in zip(descriptors, coordinates, standardised, strict=True):
-        of_values = coefficients[:, start : start + values.shape[1]] / scale
-        weight, offset = of_block.weight(of_values, block)
+        coefficients, bias = np.vstack([0 * coefficients, coefficients]), np.append(0, bias)
+    weights, start = [], 0
+    for block, of_block in zip(blocks, descriptors, strict=True):
+        of_values = coefficients[:, start : start + block.values.shape[1]] / block.scale(train)
+        start += block.values.shape[1]
+        weight, offset = block.weight(of_values, of_block, train)
         weights.append(weight)
-        bias += offset - of_values @ mean
-        start += values.shape[1]
+        bias += offset - of_values @ block.values[train].mean(0)
     with torch.no_grad():
         head.weight.zero_()
         head.bias.fill_(-torch.inf)

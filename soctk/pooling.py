@@ -151,16 +151,24 @@ class SOC(Pooling):
         nn.init.orthogonal_(self.projection.weight)
 
     def pool(self, frames, lengths):  # noqa: D102
-        logarithm = spd.log_covariance(self.projection(frames), lengths, **self.regularisation)
+        logarithm = spd.log_covariance(self._projected(frames, lengths), lengths, **self.regularisation)
         return spd.upper_triangle(logarithm)
+
+    def _projected(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        # In the gradient of the projection padding is a factor of 0, which NaN would survive.
+        if (lengths < frames.shape[1]).any():
+            frames = frames.masked_fill(spd.padding(frames, lengths), 0)
+        return self.projection(frames)
 
 
 class SOCNoLEM(SOC):
     """The ablation of SOC without the log-Euclidean map: the upper triangle of the regularised covariance itself."""
 
     def pool(self, frames, lengths):  # noqa: D102
-        matrices = spd.regularised_covariance(self.projection(frames), lengths, **self.regularisation)
-        return spd.upper_triangle(matrices).to(frames.dtype)
+        matrices = spd.regularised_covariance(self._projected(frames, lengths), lengths, **self.regularisation)
+        result = spd.upper_triangle(matrices).to(frames.dtype)
+        spd.require_finite(result)
+        return result
 
 
 class SOCFull(Pooling):
@@ -176,7 +184,7 @@ class SOCFull(Pooling):
 
     Args:
         input_size: D.
-        d: rows of R; 0 for no projection.
+        d: rows of R; 0, or D and more, for no projection.
         shrinkage: alpha. It carries the regularisation: with T < D most eigenvalues of C are 0.
         eps: added to the mean eigenvalue and, times the identity, to the normalised covariance.
         normalisation: `mean`; with `trace`, C <- C/(tr C + eps) + eps I; with `none`, C <- C + eps I.
@@ -217,7 +225,10 @@ class Concatenation(Pooling):
 
 
 def _trace_after(normalisation: Normalisation, size: int) -> float | None:
-    return {"trace": 1.0, "mean": float(size), "none": None}[normalisation]
+    traces = {"trace": 1.0, "mean": float(size), "none": None}
+    if normalisation not in traces:
+        raise ValueError(f"normalisation must be one of {', '.join(traces)}, not {normalisation!r}")
+    return traces[normalisation]
 
 
 def _random_orthonormal(rows: int, columns: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ HEADS = {
     "mlp": "two layers, trained on the training utterances; the best epoch is that with the lowest validation loss",
     "linear": "logistic regression; its regularisation is the one with the lowest loss on the other folds' speakers, "
     "each fold scored by a fit on the rest (protocol emobox: on the validation utterances), and it is then fitted on "
-    "training and validation utterances together; it has no seed",
+    "training and validation utterances together; the fit itself has no seed",
 }
 
 

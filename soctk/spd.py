@@ -4,7 +4,6 @@ Shapes: B utterances, T frames, D features a frame; `lengths` `(B,)` says how ma
 Gradients are in closed form and of first order: they cannot be differentiated again.
 """
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
@@ -64,8 +63,8 @@ def shrink(matrices: torch.Tensor, alpha: float) -> torch.Tensor:
 def trace_normalise(matrices: torch.Tensor, eps: float, trace: float = 1.0) -> torch.Tensor:
     """Return C / (tr C / trace + eps) + eps I for matrices `(B, D, D)`: positive definite even for C = 0.
 
-    With a trace of 1 it is the normalisation of arXiv 2606.06550; with D, the mean eigenvalue is 1. As long as tr C is
-    much larger than eps the result does not depend on the scale of C.
+    With a trace of 1 it is the normalisation of arXiv 2606.06550; with D, the mean eigenvalue is 1. As long as
+    tr C / trace is much larger than eps the result does not depend on the scale of C.
     """
     return _affine(matrices, 1 / (_trace(matrices) / trace + eps), eps)
 
@@ -80,8 +79,7 @@ def matrix_log(matrices: torch.Tensor, floor: float = 1e-7, dtype: torch.dtype |
     Args:
         matrices: symmetric; only the part of the gradient that is symmetric comes back.
         floor: eigenvalues below it, which rounding can bring about, count as `floor`, a constant.
-        dtype: of the result, and of the products in the gradient; that of the matrices where it is None. Eigenvalues
-            and their divided differences stay in that of the matrices.
+        dtype: of the result, and of the products in the gradient; that of the matrices where it is None.
     """
     return _MatrixLog.apply(matrices, floor, dtype or matrices.dtype)
 
@@ -125,16 +123,6 @@ class FactoredLog(NamedTuple):
         projected = self.factor @ weight.T
         return self.base[:, None, None] * (weight @ weight.T) + projected.mT @ projected
 
-    def inner(self, other: "FactoredLog") -> torch.Tensor:
-        """Return the inner products tr(log A log B) `(B, B')` with the logarithms of another batch.
-
-        a b D + a |Z|^2 + b |Y|^2 + |Y Z'|^2 (Frobenius norms), a and b the bases, Y and Z the factors.
-        """
-        own, others = self.factor.square().sum((1, 2)), other.factor.square().sum((1, 2))
-        crossed = torch.einsum("ard,bsd->abrs", self.factor, other.factor).square().sum((2, 3))
-        a, b = self.base[:, None], other.base[None, :]
-        return a * b * self.factor.shape[-1] + a * others[None, :] + b * own[:, None] + crossed
-
 
 def factored_log(
     frames: torch.Tensor, lengths: torch.Tensor, shrinkage: float, eps: float, trace: float | None = 1.0
@@ -148,11 +136,13 @@ def factored_log(
     No gradient comes back through it; `log_covariance` has one.
     """
     with torch.no_grad():
-        centred = deviations(frames, lengths)
-        gram = _gram(centred, shrinkage)
+        centred = deviations(_widened(frames, shrinkage), lengths)
+        gram = centred @ centred.mT
         scale, ridge = _regularisation(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
-        factor = (vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred
+        factor = (vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred.to(
+            frames.dtype
+        )
         return FactoredLog(ridge.log().to(frames.dtype), factor)
 
 
@@ -167,8 +157,9 @@ def log_covariance(
     """Return log C' `(B, D, D)`, C' the regularised covariance C of frames `(B, T, D)`; or W (log C') W' `(B, d, d)`.
 
     C' = trace_normalise(shrink(C, shrinkage), eps, trace), or shrink(C, shrinkage) + eps I where `trace` is None. It is
-    computed in double precision where rounding in float32, 1e-7, is not small beside the smallest eigenvalue; through
-    the smaller one of the D x D covariance and the T x T Gram matrix (`factored_log`), with a gradient either way.
+    computed through the smaller one of the D x D covariance and the T x T Gram matrix (`factored_log`), with a gradient
+    either way; and in double precision, for in float32 rounding of 1e-7 is 1% of an eigenvalue near eps = 1e-5 (but the
+    Gram matrix in float32 where shrinkage keeps eigenvalues far from 0).
 
     Args:
         frames: in float32 or float64.
@@ -181,11 +172,13 @@ def log_covariance(
     Raises:
         ValueError: frames that count are NaN, infinite, or too large to square; or the shapes do not fit.
     """
+    _check_shapes(frames, lengths)
     few_frames = frames.shape[1] < frames.shape[2]
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
         return factored_log(frames, lengths, shrinkage, eps, trace).project(projection)
     if few_frames:
-        logarithm = _GramLog.apply(deviations(frames, lengths), lengths, shrinkage, eps, trace)
+        centred = deviations(_widened(frames, shrinkage), lengths)
+        logarithm = _GramLog.apply(centred, lengths, shrinkage, eps, trace, frames.dtype)
     else:
         regularised = regularised_covariance(frames, lengths, shrinkage, eps, trace)
         logarithm = matrix_log(regularised, floor=eps / 2, dtype=frames.dtype)
@@ -251,14 +244,13 @@ def _regularisation(
     return (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor + eps
 
 
-def _gram(centred: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """Return the Gram matrices `(B, T, T)` of deviations `(B, T, D)`, in float64 unless shrinkage makes that needless.
+def _widened(frames: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """Return frames `(B, T, D)` in the dtype for their Gram matrix: float64 unless shrinkage makes that needless.
 
     With it no eigenvalue of C' is more than (1-alpha) D / alpha times the smallest: below 1000 rounding in float32 is
     within 1e-5 of the logarithm.
     """
-    wide = centred if (1 - shrinkage) * centred.shape[-1] < 1000 * shrinkage else centred.double()
-    return wide @ wide.mT
+    return frames if (1 - shrinkage) * frames.shape[-1] < 1000 * shrinkage else frames.double()
 
 
 def _weight(spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
@@ -358,17 +350,17 @@ class _GramLog(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, centred, lengths, shrinkage, eps, trace):
-        gram = _gram(centred, shrinkage)
+    def forward(ctx, centred, lengths, shrinkage, eps, trace, dtype):
+        gram = centred @ centred.mT
         ctx.regularisation = (lengths, centred.shape[-1], shrinkage, eps, trace)
         squares = _trace(gram)
         scale, ridge = _regularisation(squares, *ctx.regularisation)
         spectrum, vectors = _eigh(gram)
         weight = _weight(spectrum, scale, ridge)
-        vectors = vectors.to(centred.dtype)
-        rotated = vectors.mT @ centred
+        vectors = vectors.to(dtype)
+        rotated = vectors.mT @ centred.to(dtype)
         ctx.save_for_backward(squares, spectrum.clamp(min=0), vectors, rotated)
-        factor = rotated * weight.sqrt().unsqueeze(2).to(centred.dtype)
+        factor = rotated * weight.sqrt().unsqueeze(2).to(dtype)
         return _add_to_diagonal(factor.mT @ factor, ridge.log())
 
     @staticmethod
@@ -386,7 +378,7 @@ class _GramLog(torch.autograd.Function):
         of_gram = _add_to_diagonal(inner.mul_(slopes), 2 * of_squares)
         weight = _weight(spectrum, scale, ridge).unsqueeze(-1).to(outer.dtype)
         of_rotated = torch.baddbmm(outer.mul_(weight), of_gram, rotated)
-        return vectors @ of_rotated, None, None, None, None
+        return (vectors @ of_rotated).to(spectrum.dtype), None, None, None, None, None
 
 
 def _divided_differences_of_log(s: torch.Tensor, floor: float, dtype: torch.dtype) -> torch.Tensor:
@@ -442,17 +434,20 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     than nothing. Whichever thread is free takes the next few: one may be held up by another library's idle thread.
     """
     threads = torch.get_num_threads()
-    if matrices.device.type != "cpu" or min(threads, len(matrices)) == 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS:
+    if matrices.device.type != "cpu" or min(threads, len(matrices)) <= 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS:
         return tuple(torch.linalg.eigh(matrices))
     spectrum, vectors = matrices.new_empty(matrices.shape[:2]), torch.empty_like(matrices)
     step = -(-len(matrices) // (4 * threads))
     pending = list(range(0, len(matrices), step))
 
     def work() -> None:
-        with contextlib.suppress(IndexError), torch.inference_mode():
-            while True:
+        while True:
+            try:
                 start = pending.pop()
-                part = slice(start, start + step)
+            except IndexError:
+                return
+            part = slice(start, start + step)
+            with torch.inference_mode():
                 spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
 
     helpers = [_workers(threads).submit(work) for _ in range(threads - 1)]

@@ -105,6 +105,11 @@ def test_an_unknown_pooling_lists_the_known_ones(conf):
         config.load(conf, "mean", "liner")
 
 
+def test_a_pooling_named_twice_is_refused(conf):
+    with pytest.raises(SoctkError, match=r"--pooling mean\+mean: a pooling is named twice"):
+        config.load(conf, "mean+mean")
+
+
 def test_a_missing_key_is_named(recipe):
     (recipe / "pooling" / "mean.yaml").touch()
     (recipe / "head").mkdir()

@@ -12,6 +12,8 @@ import soundfile
 import yaml
 from conftest import ROOT
 
+from soctk.pooling import POOLINGS
+
 README = (ROOT / "README.md").read_text()
 RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/run.sh"))
 
@@ -38,6 +40,18 @@ def test_the_option_table_is_that_of_the_recipes():
     for recipe in RECIPES:
         options = recipe_options(recipe)
         assert options | in_words == documented
+
+
+def test_the_pooling_table_is_that_of_the_registry():
+    rows = {row[0].strip("`"): row[3] == "yes" for row in table_rows(README, "| pooling |")}
+    assert rows == {name: layer(8).is_trained for name, layer in POOLINGS.items()}
+
+
+def test_the_readmes_library_example_runs():
+    (example,) = [block for block in code_blocks("python") if "SOC(" in block]
+    names = {}
+    exec(example, names)
+    assert f"# {tuple(names['descriptors'].shape)}" in example
 
 
 def test_the_stage_table_names_the_commands_of_the_stages():
@@ -127,7 +141,9 @@ def test_the_readmes_own_corpus_works_word_for_word(tmp_path):
     (commands,) = [block for block in code_blocks("sh") if "mycorpus" in block]
     subprocess.run(["bash", "-e"], input=commands, cwd=checkout, check=True, text=True)
     recipe = checkout / "egs" / "mycorpus"
-    (recipe / "local" / "prepare.py").write_text(code_blocks("python")[0])
+    (recipe / "local" / "prepare.py").write_text(
+        next(block for block in code_blocks("python") if "prepare" in block or "datadir" in block)
+    )
     (recipe / "conf" / "folds.yaml").write_text(code_blocks("yaml")[0])
     generator = np.random.default_rng(0)
     (tmp_path / "corpus").mkdir()

@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, run_python
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from soctk import config, extract, protocol
 from soctk.datadir import DataDir
@@ -178,6 +179,19 @@ Experiment(settings, data, store, Path({str(tmp_path / "killed")!r})).run([1, 2,
     Experiment(settings(), corpus, store, tmp_path / "undisturbed").run([1, 2, 3], [1, 2])
     assert predictions(tmp_path / "killed") == predictions(tmp_path / "undisturbed")
     assert not list((tmp_path / "killed").rglob("*.unfinished"))
+
+
+def test_features_that_are_not_finite_are_told_with_the_utterance(tmp_path, corpus, store):
+    (shard,) = store.path.glob("shard-*.safetensors")
+    with safe_open(shard, framework="pt") as content:
+        tensors, metadata = {utt: content.get_tensor(utt) for utt in content.keys()}, content.metadata()
+    tensors["spk3-calm-0"][2, 1] = torch.nan
+    save_file(tensors, shard, metadata)
+    for pooling in ("soc", "mean"):
+        with pytest.raises(
+            SoctkError, match="1 utterances have features that are NaN or infinite, such as spk3-calm-0"
+        ):
+            Experiment(settings(pooling), corpus, FeatureStore.open(store.path), tmp_path / "exp").run([1], [1])
 
 
 def test_nothing_is_trained_where_an_option_is_wrong(tmp_path, corpus, store):

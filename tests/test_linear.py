@@ -5,7 +5,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from soctk.config import LinearConfig
-from soctk.linear import Coordinates, fit
+from soctk.errors import SoctkError
+from soctk.linear import Coordinates, fit, gram
 
 TRAIN = list(range(40))
 TEST = list(range(40, 60))
@@ -23,8 +24,8 @@ def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 def fitted(blocks: list[np.ndarray], labels: np.ndarray, C: list[float]) -> tuple[nn.Linear, list[dict]]:
     head = nn.Linear(sum(block.shape[1] for block in blocks), labels.max() + 1)
-    coordinates = [Coordinates.of(block) for block in blocks]
-    return head, fit(head, blocks, coordinates, labels, TRAIN, INNER, LinearConfig(name="linear", C=C))
+    products = [gram(block) for block in blocks]
+    return head, fit(head, blocks, products, labels, TRAIN, INNER, LinearConfig(name="linear", C=C))
 
 
 def posteriors(head: nn.Linear, blocks: list[np.ndarray]) -> np.ndarray:
@@ -32,20 +33,32 @@ def posteriors(head: nn.Linear, blocks: list[np.ndarray]) -> np.ndarray:
         return head(torch.from_numpy(np.concatenate(blocks, axis=1))).softmax(1).numpy()
 
 
+def test_inner_products_are_those_of_the_centred_descriptors():
+    descriptors, _ = corpus(300)
+    centred = descriptors.astype(np.float64) - descriptors.mean(0, dtype=np.float64)
+    np.testing.assert_allclose(gram(descriptors, step=16), centred @ centred.T, atol=1e-2)
+    assert gram(corpus(59)[0]) is None
+
+
 @pytest.mark.parametrize("dimensions", [5, 59, 60, 300])
-def test_coordinates_keep_the_distances(dimensions):
+def test_coordinates_keep_the_distances_of_the_training_utterances_and_what_others_have_of_them(dimensions):
     descriptors, _ = corpus(dimensions)
-    values = Coordinates.of(descriptors).values
-    assert values.shape[1] <= min(60, dimensions)
-    np.testing.assert_allclose(torch.pdist(torch.tensor(values)), torch.pdist(torch.tensor(descriptors)), rtol=1e-4)
+    values = Coordinates.of(descriptors, gram(descriptors), TRAIN).values
+    between = torch.pdist(torch.tensor(descriptors[TRAIN]))
+    np.testing.assert_allclose(torch.pdist(torch.tensor(values[TRAIN])), between, rtol=1e-4)
+    if dimensions >= 60:
+        assert values.shape[1] == min(len(TRAIN) - 1, dimensions)
+        centred = (descriptors - descriptors[TRAIN].mean(0)).astype(np.float64)
+        np.testing.assert_allclose(values[TEST] @ values[TRAIN].T, centred[TEST] @ centred[TRAIN].T, atol=5e-2)
 
 
 def test_coordinates_of_descriptors_that_are_linearly_dependent():
     descriptors, _ = corpus(4)
     wide = descriptors @ np.random.default_rng(1).normal(size=(4, 300)).astype(np.float32)
-    values = Coordinates.of(wide).values
+    values = Coordinates.of(wide, gram(wide), TRAIN).values
     assert values.shape == (60, 4)
-    np.testing.assert_allclose(torch.pdist(torch.tensor(values)), torch.pdist(torch.tensor(wide)), rtol=1e-4)
+    between = torch.pdist(torch.tensor(wide[TRAIN]))
+    np.testing.assert_allclose(torch.pdist(torch.tensor(values[TRAIN])), between, rtol=1e-3)
 
 
 @pytest.mark.parametrize("dimensions", [5, 300], ids=["primal", "dual"])
@@ -85,9 +98,10 @@ def test_C_is_the_one_with_the_lowest_loss_on_the_utterances_that_were_held_out(
     np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(alone, [descriptors]), atol=1e-6)
 
     # By hand: both halves, each scored by a fit on the other.
-    values, _, _ = Coordinates.of(descriptors).standardise(TRAIN)
     held_out = np.zeros((40, 3))
     for fit_on, score_on in INNER:
+        own = descriptors[fit_on]
+        values = (descriptors - own.mean(0)) / (own.std(0) * np.sqrt(20))
         model = LogisticRegression(C=best, max_iter=1000).fit(values[fit_on], labels[fit_on])
         held_out[score_on] = model.predict_proba(values[score_on])
     assert record["valid_WA"] == (held_out.argmax(1) == labels[TRAIN]).mean()
@@ -111,11 +125,29 @@ def test_a_dimension_that_is_constant_over_the_training_utterances_does_not_matt
     assert head.bias.isfinite().all()
 
 
-def test_what_is_not_in_train_does_not_matter():
-    descriptors, labels = corpus(300)
-    head, _ = fitted([descriptors], labels, [1.0])
+@pytest.mark.parametrize("dimensions", [5, 300])
+def test_what_is_not_in_train_does_not_matter(dimensions):
+    descriptors, labels = corpus(dimensions)
+    head, records = fitted([descriptors], labels, [0.1, 1.0])
     changed, changed_labels = descriptors.copy(), labels.copy()
-    changed[TEST] = 3 * changed[TEST] + 1
+    changed[TEST] = 100 * changed[TEST] + 1
     changed_labels[TEST] = 0
-    other, _ = fitted([changed], changed_labels, [1.0])
-    np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(other, [descriptors]), atol=5e-3)
+    other, other_records = fitted([changed], changed_labels, [0.1, 1.0])
+    np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(other, [descriptors]), atol=1e-2)
+    assert [r["valid_loss"] for r in records] == pytest.approx([r["valid_loss"] for r in other_records], abs=1e-3)
+
+
+def test_descriptors_that_are_all_the_same_tell_nothing():
+    _, labels = corpus(5)
+    for dimensions in (5, 300):
+        same = np.full((60, dimensions), 7.0, dtype=np.float32)
+        informative, _ = corpus(20)
+        head, _ = fitted([same, informative], labels, [1.0])
+        alone, _ = fitted([informative], labels, [1.0])
+        np.testing.assert_allclose(posteriors(head, [same, informative]), posteriors(alone, [informative]), atol=1e-3)
+
+
+def test_a_single_class_is_told():
+    descriptors, labels = corpus(20)
+    with pytest.raises(SoctkError, match="the utterances to fit the linear head on are all of one class"):
+        fitted([descriptors], np.where(labels == 1, 1, 1), [1.0])

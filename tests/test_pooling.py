@@ -98,12 +98,20 @@ def test_the_order_of_the_frames_does_not_matter(name, seed, length):
     torch.testing.assert_close(layer(shuffled, torch.tensor([length])), layer(frames, torch.tensor([length])))
 
 
-def test_padding_gets_no_gradient(layer):
-    frames = torch.randn(2, 9, D, requires_grad=True)
-    layer(frames, torch.tensor([4, 9])).square().sum().backward()
-    assert not frames.grad[0, 4:].any()
-    assert frames.grad[0, :4].any()
-    assert frames.grad[1].any()
+@pytest.mark.parametrize("padding", [0.0, torch.nan, torch.inf])
+def test_padding_neither_gets_a_gradient_nor_has_a_part_in_one(layer, padding):
+    own = torch.randn(2, 9, D, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for value in (0.0, padding):
+        layer.zero_grad()
+        frames = own.clone()
+        frames[0, 4:] = value
+        layer(frames.requires_grad_(), torch.tensor([4, 9])).square().sum().backward()
+        assert not frames.grad[0, 4:].any()
+        assert frames.grad[0, :4].any()
+        assert frames.grad[1].any()
+        gradients.append([frames.grad, *(parameter.grad for parameter in layer.parameters())])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=0)
 
 
 DEGENERATE = {
@@ -226,6 +234,31 @@ def test_layers_side_by_side_are_concatenated_in_the_order_given():
     options = {name: OPTIONS[name] for name in ("mean", "stats")}
     turned = pooling.create("stats+mean", D, options)(frames, lengths)
     torch.testing.assert_close(turned[:, 2 * D :], make("mean")(frames, lengths))
+
+
+def test_an_utterance_has_one_descriptor_whichever_way_it_is_computed():
+    """Alone, 40 frames of 256 dimensions go through T x T; padded to 300 through D x D. They are nearly of rank 1."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(1, 40, 1, generator=generator) * torch.randn(256, generator=generator)
+    frames = frames + 1e-2 * torch.randn(1, 40, 256, generator=generator)
+    for shrinkage in (0.0, 0.1, 0.7):
+        layer = pooling.SOCFull(256, shrinkage=shrinkage, eps=1e-5)
+        alone, padded = (
+            layer(frames, torch.tensor([40])),
+            layer(torch.cat([frames, torch.zeros(1, 260, 256)], 1), torch.tensor([40])),
+        )
+        assert (alone - padded).abs().max() <= 1e-5 * alone.abs().max()
+
+
+def test_a_result_that_float32_cannot_hold_is_told():
+    layer = pooling.SOCNoLEM(D, d=4, normalisation="none")
+    with pytest.raises(ValueError, match="frames of utterance 0 of the batch are NaN, infinite or too large"):
+        layer(1e20 * torch.randn(1, 8, D), torch.tensor([8]))
+
+
+def test_an_unknown_normalisation_is_told():
+    with pytest.raises(ValueError, match="normalisation must be one of trace, mean, none, not 'norm'"):
+        pooling.SOC(D, normalisation="norm")
 
 
 def test_a_layer_is_made_with_its_input_size_alone():

@@ -17,7 +17,7 @@ from timing import compare, ratio
 
 from soctk import spd
 
-SHRINKAGE, EPS = 0.7, 1e-8  # the defaults of soc_full
+SHRINKAGE, EPS = 0.7, 1e-8
 
 
 def frames_like_speech(batch: int, time: int, width: int) -> torch.Tensor:
@@ -46,7 +46,8 @@ def main(device: str, rounds: int, batch: int) -> None:
         for time in (50, 100, 180, 400):
             frames = frames_like_speech(batch, time, width).to(device)
             lengths = torch.full((batch,), time, device=device)
-            wide = spd.regularised_covariance(frames.double(), lengths, SHRINKAGE, EPS)[:2]
+            options = {"shrinkage": SHRINKAGE, "eps": EPS, "trace": float(width)}  # those of soc_full
+            wide = spd.regularised_covariance(frames.double(), lengths, **options)[:2]
             narrow = wide.float()
             exact = log_by_eigh(wide)
 
@@ -60,11 +61,11 @@ def main(device: str, rounds: int, batch: int) -> None:
                 return run
 
             calls = {
-                "factored": lambda x=frames, n=lengths: spd.factored_log(x, n, SHRINKAGE, EPS),
-                "projected": lambda x=frames, n=lengths, w=projection: spd.log_covariance(
-                    x, n, SHRINKAGE, EPS, projection=w
+                "factored": lambda x=frames, n=lengths, o=options: spd.factored_log(x, n, **o),
+                "projected": lambda x=frames, n=lengths, o=options, w=projection: spd.log_covariance(
+                    x, n, **o, projection=w
                 ),
-                "dense": lambda x=frames, n=lengths: spd.log_covariance(x, n, SHRINKAGE, EPS),
+                "dense": lambda x=frames, n=lengths, o=options: spd.log_covariance(x, n, **o),
                 "eigh float32": lambda m=narrow: torch.linalg.eigh(m),
                 "eigh float64": lambda m=wide: torch.linalg.eigh(m),
                 "log by eigh": lambda m=wide: log_by_eigh(m),

@@ -4,7 +4,8 @@
     .venv/bin/python tests/bench/linear.py 30000      # so many; takes half an hour
 
 `all numbers` is the logistic regression on the D(D+1)/2 numbers of a descriptor; `coordinates` the same regression in
-the space that the utterances span (soctk.linear.Coordinates), which is exact; `projected` it on the logarithm projected
+the space that the training utterances span (soctk.linear.Coordinates), where dimensions are scaled as a whole rather
+than one by one; `projected` it on the logarithm projected
 to 128 dimensions, 8,256 numbers, in coordinates too where there are fewer utterances than that. Three C and two inner
 folds each; descriptors are Gaussian around a mean for each of 8 classes, D = 512. A form that would need more than
 16 GB is left out.
@@ -21,7 +22,7 @@ from tabulate import tabulate
 from torch import nn
 
 from soctk.config import LinearConfig
-from soctk.linear import Coordinates, fit
+from soctk.linear import fit, gram
 
 CLASSES = 8
 FULL, PROJECTED = 512 * 513 // 2, 128 * 129 // 2
@@ -40,8 +41,8 @@ def measure(form: str, utterances: int, dimensions: int, report: multiprocessing
     inner = [(train[::2], train[1::2]), (train[1::2], train[::2])]
     head = nn.Linear(dimensions, CLASSES)
     started = time.perf_counter()
-    coordinates = Coordinates(descriptors, None) if form == "all numbers" else Coordinates.of(descriptors)
-    fit(head, [descriptors], [coordinates], labels, train, inner, LinearConfig(name="linear", C=[1.0, 3.0, 10.0]))
+    products = None if form == "all numbers" else gram(descriptors)
+    fit(head, [descriptors], [products], labels, train, inner, LinearConfig(name="linear", C=[1.0, 3.0, 10.0]))
     seconds = time.perf_counter() - started
     with torch.inference_mode():
         test = torch.from_numpy(descriptors[len(train) :])
