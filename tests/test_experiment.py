@@ -184,7 +184,7 @@ Experiment(settings, data, store, Path({str(tmp_path / "killed")!r})).run([1, 2,
 def test_features_that_are_not_finite_are_told_with_the_utterance(tmp_path, corpus, store):
     (shard,) = store.path.glob("shard-*.safetensors")
     with safe_open(shard, framework="pt") as content:
-        tensors, metadata = {utt: content.get_tensor(utt) for utt in content.keys()}, content.metadata()
+        tensors, metadata = load_file(shard), content.metadata()
     tensors["spk3-calm-0"][2, 1] = torch.nan
     save_file(tensors, shard, metadata)
     for pooling in ("soc", "mean"):
