@@ -59,11 +59,20 @@ def run_commands() -> None:
 
 def run_test_tools() -> None:
     import hypothesis  # noqa: F401
+    import mpmath  # noqa: F401
+    import pyriemann  # noqa: F401
     import pytest  # noqa: F401
 
     for command in ("ruff", "shellcheck"):
         if not shutil.which(command, path=sysconfig.get_path("scripts")):
             raise FileNotFoundError(f"no {command}")
+
+
+def run_spd_learn() -> None:
+    import torch
+    from spd_learn.modules import LogEig
+
+    LogEig()(torch.eye(3)[None])
 
 
 CHECKS: dict[str, Callable[[], None]] = {
@@ -76,6 +85,7 @@ CHECKS: dict[str, Callable[[], None]] = {
 CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
     "mini": {"espeakng-loader": run_espeak},
     "test": {"pytest": run_test_tools},
+    "bench": {"spd-learn": run_spd_learn},
 }
 
 

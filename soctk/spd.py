@@ -140,9 +140,8 @@ def factored_log(
         gram = centred @ centred.mT
         scale, ridge = _regularisation(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
-        factor = (vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)).to(frames.dtype).mT @ centred.to(
-            frames.dtype
-        )
+        weighted = vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)
+        factor = weighted.to(frames.dtype).mT @ centred.to(frames.dtype)
         return FactoredLog(ridge.log().to(frames.dtype), factor)
 
 
@@ -431,7 +430,8 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return `torch.linalg.eigh` of matrices `(B, D, D)`, on CPU with the batch shared among torch's threads.
 
     There it takes one matrix after another, and what its LAPACK gains from threads within a matrix is little or less
-    than nothing. Whichever thread is free takes the next few: one may be held up by another library's idle thread.
+    than nothing. Whichever thread is free takes the next few: one may be held up by torch's own idle threads, which
+    spin for some ms.
     """
     threads = torch.get_num_threads()
     if matrices.device.type != "cpu" or min(threads, len(matrices)) <= 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS:
@@ -455,7 +455,8 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         work()
         for helper in helpers:
-            helper.cancel() or helper.result()
+            if not helper.cancel():  # it has begun
+                helper.result()
     finally:
         torch.set_num_threads(threads)
     return spectrum, vectors
