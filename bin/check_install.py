@@ -20,7 +20,7 @@ def run_torch() -> None:
 def run_s3prl() -> None:
     from soctk import upstream
 
-    upstream.load("fbank").hidden_states(_second_of_noise())
+    upstream.load("fbank").hidden_states([_second_of_noise()], [0])
 
 
 def run_transformers() -> None:

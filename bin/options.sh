@@ -4,8 +4,10 @@
 
 stage=0           # first stage to run: 0 data, 1 features, 2 train, 3 score
 stop_stage=3      # last stage to run
-upstream=fbank    # NAME in s3prl, or DIR or hub id of Hugging Face
-layer=last        # hidden state of the upstream: last, or a number from 0
+upstream=fbank    # NAME in conf/upstream or s3prl, or DIR or hub id of Hugging Face
+layer=last        # hidden states of the upstream to extract: last, all, or numbers from 0, such as "3 4"
+use_layer=all     # those of them to train on: all, or numbers
+combine=sum       # several layers: sum (by learned weights) or concat (the descriptors of each)
 pooling=soc       # pooling layer: mean, stats, asp, soc, soc_nolem, soc_full, or several joined by +
 head=mlp          # classifier: mlp or linear
 folds=""          # folds to test, such as "1 2"; all of them by default

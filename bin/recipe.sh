@@ -29,7 +29,7 @@ extract_features() {
     local more
     read -ra more <<< "$extract_args"
     "${extract_cmd[@]}" soctk-extract "$data" "$feats" \
-        --upstream "$upstream" --layer "$layer" --nj "$nj" --device "$device" "${more[@]}"
+        --upstream "$upstream" --conf "$SOCTK_ROOT/conf" --conf conf --layer "$layer" --nj "$nj" --device "$device" "${more[@]}"
 }
 
 train_folds() {
@@ -37,7 +37,7 @@ train_folds() {
     read -ra more <<< "$train_args"
     "${train_cmd[@]}" soctk-train "$data" "$feats" "$experiment" \
         --pooling "$pooling" --head "$head" --conf "$SOCTK_ROOT/conf" --conf conf \
-        --folds "$folds" --seeds "$seeds" --protocol "$protocol" --nj "$nj" --device "$device" "${more[@]}"
+        --layer "$use_layer" --combine "$combine" --folds "$folds" --seeds "$seeds" --protocol "$protocol" --nj "$nj" --device "$device" "${more[@]}"
 }
 
 option_names=()
@@ -78,13 +78,17 @@ for name in "${poolings[@]::${#poolings[@]}-1}"; do
 done
 is_in_conf "head/$head" || die_of_usage "unknown head '$head': there is no conf/head/$head.yaml"
 
-# data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN]-POOLING[-HEAD][-TAG]
+# data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN][-concat]-POOLING[-HEAD][-TAG]; layers as 3-4, or all
 data=data/$(basename "$recipe")
-name=$(basename "$upstream")
-[[ $layer == last ]] || name+=-layer$layer
-feats=feats/$name
-[[ $head == mlp ]] && suffix="" || suffix=-$head
-experiment=$expdir/$name-$pooling$suffix${tag:+-$tag}
+upstream_name=$(basename "${upstream//:/-}")
+layer_name() { [[ $1 == last ]] || echo "-layer${1//[ ,]/-}"; }
+feats=feats/$upstream_name$(layer_name "$layer")
+[[ $use_layer == all ]] && trained=$layer || trained=$use_layer
+experiment=$expdir/$upstream_name$(layer_name "$trained")
+[[ $combine == sum ]] || experiment+=-$combine
+experiment+=-$pooling
+[[ $head == mlp ]] || experiment+=-$head
+experiment+=${tag:+-$tag}
 
 "$SOCTK_ROOT/bin/setup" "${extras[@]}"
 cd "$recipe"

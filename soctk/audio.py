@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,16 +19,34 @@ from soctk.errors import SoctkError, listing
 MIN_SECONDS = 0.05
 
 
+# What libsndfile's log says of a WAV file that ends before its header has it end, and the lengths there that mean that
+# the writer, to a pipe, did not know it.
+_CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_LENGTH = 0x7FFFFF00
+# Samples at or above it, in a row, tell of clipping: one below the largest value of 16 bits.
+_FULL_SCALE = 32766 / 32768
+_CLIPPED_RUN = 3
+
+
 @dataclass(frozen=True)
 class AudioInfo:
     """What is known of one recording once all of it has been decoded.
 
-    `digest` is of the decoded first channel, so two containers of the same recording agree in it.
+    Attributes:
+        seconds: its duration.
+        channels: how many.
+        sample_rate: in Hz.
+        digest: of the decoded first channel, so two containers of the same recording agree in it.
+        is_silent: whether all samples of the first channel are the same.
+        clipped: the share of its samples that stand in runs of _CLIPPED_RUN or more at full scale.
     """
 
     seconds: float
     channels: int
+    sample_rate: int
     digest: str
+    is_silent: bool
+    clipped: float
 
 
 def load(path: Path, sample_rate: int) -> np.ndarray:
@@ -41,7 +60,8 @@ def load(path: Path, sample_rate: int) -> np.ndarray:
         float32 waveform `(samples,)`; full scale is 1.0.
 
     Raises:
-        SoctkError: the file cannot be decoded, or is shorter than MIN_SECONDS, or holds NaN or infinite samples.
+        SoctkError: the file cannot be decoded, is cut short or shorter than MIN_SECONDS, or holds NaN or infinite
+            samples.
     """
     try:
         samples, native_rate, _ = _decode(path)
@@ -60,13 +80,10 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
         utterance id -> AudioInfo, in the order given.
 
     Raises:
-        SoctkError: some are missing, unreadable, empty, shorter than MIN_SECONDS, or hold NaN or infinite samples.
+        SoctkError: some are missing, unreadable, cut short, empty, shorter than MIN_SECONDS, or hold NaN or infinite
+            samples.
     """
-    with ThreadPoolExecutor() as pool:
-        progress = tqdm(
-            pool.map(_inspect, recordings.values()), "check audio", len(recordings), unit="file", disable=None
-        )
-        results = dict(zip(recordings, progress, strict=True))
+    results = inspect(recordings)
     bad = [f"{utt} {recordings[utt]}: {result}" for utt, result in results.items() if isinstance(result, ValueError)]
     if bad:
         raise SoctkError(
@@ -74,6 +91,15 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
             remedy="Replace these files, or take them out of the corpus and prepare the data again (stage 0).",
         )
     return results
+
+
+def inspect(recordings: Mapping[str, Path]) -> dict[str, AudioInfo | ValueError]:
+    """Decode every recording; return what is known of each, or a ValueError that says why it cannot be used."""
+    with ThreadPoolExecutor() as pool:
+        progress = tqdm(
+            pool.map(_inspect, recordings.values()), "check audio", len(recordings), unit="file", disable=None
+        )
+        return dict(zip(recordings, progress, strict=True))
 
 
 def _inspect(path: Path) -> AudioInfo | ValueError:
@@ -84,8 +110,19 @@ def _inspect(path: Path) -> AudioInfo | ValueError:
     return AudioInfo(
         seconds=len(samples) / sample_rate,
         channels=channels,
+        sample_rate=sample_rate,
         digest=hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(),
+        is_silent=bool((samples == samples[0]).all()),
+        clipped=_clipped(samples),
     )
+
+
+def _clipped(samples: np.ndarray) -> float:
+    """Return the share of samples within runs of _CLIPPED_RUN or more at full scale."""
+    at_full_scale = np.concatenate([[False], np.abs(samples) >= _FULL_SCALE, [False]])
+    starts, ends = np.flatnonzero(np.diff(at_full_scale)).reshape(-1, 2).T
+    lengths = ends - starts
+    return float(lengths[lengths >= _CLIPPED_RUN].sum() / len(samples))
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int, int]:
@@ -93,9 +130,13 @@ def _decode(path: Path) -> tuple[np.ndarray, int, int]:
     if not path.is_file():
         raise ValueError("no such file" if not path.exists() else "not a file")
     try:
-        samples, sample_rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            samples, sample_rate, log = file.read(dtype="float32", always_2d=True), file.samplerate, file.extra_info
     except (soundfile.SoundFileError, OSError) as error:
         raise ValueError(f"cannot be decoded ({error})") from error
+    cut = _CUT_SHORT.search(log)
+    if cut and int(cut[2]) < int(cut[1]) < _UNKNOWN_LENGTH:
+        raise ValueError(f"cut short: {cut[2]} of the {cut[1]} bytes of samples that its header tells of")
     if len(samples) == 0:
         raise ValueError("empty: no samples")
     if len(samples) < MIN_SECONDS * sample_rate:

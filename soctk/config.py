@@ -22,9 +22,18 @@ class _Section(BaseModel):
 
 
 class FramesConfig(_Section):
-    """What is done to the frames before they are pooled."""
+    """What is done to the frames before they are pooled.
+
+    Attributes:
+        layer_norm: normalise each frame over its features.
+        layers: those of the store that are used.
+        combine: of several layers, `sum`: one sequence of frames, weighted by learned weights; `concat`: a descriptor
+            of each, side by side.
+    """
 
     layer_norm: bool
+    layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    combine: Literal["sum", "concat"]
 
 
 class MLPConfig(_Section):
@@ -52,6 +61,15 @@ class TrainConfig(_Section):
     weight_decay: float = Field(ge=0)
     warmup: float = Field(ge=0, lt=1)
     grad_clip: float = Field(gt=0)
+
+
+class UpstreamConfig(_Section):
+    """An upstream by a name of ours, and what is known of it: conf/upstream/NAME.yaml."""
+
+    source: str
+    layers: int = Field(ge=0)
+    hidden_size: int = Field(gt=0)
+    frame_shift_ms: float = Field(gt=0)
 
 
 _SECTIONS = {"frames": FramesConfig, "mlp": MLPConfig, "linear": LinearConfig, "train": TrainConfig}
@@ -98,8 +116,7 @@ def load(
     Raises:
         SoctkError: a file that is missing or no YAML mapping, an unknown key, a value of the wrong type or range.
     """
-    for layer in layers:
-        _check_layer(layer)
+    _check_layers(layers)
     poolings = pooling.split("+")
     for name in poolings:
         _check_is_known("pooling", name, layers)
@@ -117,6 +134,24 @@ def load(
     for override in overrides:
         _apply_override(sections, override)
     return _validated({"protocol": protocol, **sections}, where=" < ".join(str(layer) for layer in layers))
+
+
+def load_upstream(layers: Sequence[Path], name: str) -> UpstreamConfig | None:
+    """Return what `upstream/NAME.yaml` in the conf/ directories says; None if there is no such file.
+
+    Raises:
+        SoctkError: no such conf/ directory, or a malformed file.
+    """
+    _check_layers(layers)
+    files = [layer / "upstream" / f"{name}.yaml" for layer in layers]
+    there = [file for file in files if file.is_file()]
+    if not there:
+        return None
+    try:
+        return UpstreamConfig.model_validate(_merge_files(layers, f"upstream/{name}.yaml"))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
+        raise SoctkError(f"malformed\n{listing(problems)}", remedy="Mend the file.", where=there[-1]) from error
 
 
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -150,12 +185,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_layer(layer: Path) -> None:
-    if not layer.is_dir():
-        raise SoctkError("no such conf/ directory", remedy="Give --conf the toolkit's conf/ first.", where=layer)
-    for file in layer.glob("*.yaml"):
-        if file.name not in _FILES:
-            raise unknown_name("settings file", file.name, _FILES, where=layer)
+def _check_layers(layers: Iterable[Path]) -> None:
+    for layer in layers:
+        if not layer.is_dir():
+            raise SoctkError("no such conf/ directory", remedy="Give --conf the toolkit's conf/ first.", where=layer)
+        for file in layer.glob("*.yaml"):
+            if file.name not in _FILES:
+                raise unknown_name("settings file", file.name, _FILES, where=layer)
 
 
 def _merge_files(layers: Iterable[Path], file: str) -> dict[str, Any]:

@@ -104,11 +104,19 @@ class Experiment:
             **self.config.model_dump(),
         }
 
-    def _model(self) -> EmotionClassifier:
-        return EmotionClassifier(self._input_size, len(self.data.emotions), self.config).to(self.device)
+    @property
+    def _layers(self) -> list[int]:
+        """The hidden states of the store that are trained on."""
+        return self.store.layers if self.config.frames.layers == "all" else self.config.frames.layers
 
-    def _frames(self) -> Frames:
-        frames = self.store.load(self.data.utterances)
+    def _model(self) -> EmotionClassifier:
+        return self._model_of(self.config, len(self._layers))
+
+    def _model_of(self, config: Config, num_layers: int) -> EmotionClassifier:
+        return EmotionClassifier(self._input_size, num_layers, len(self.data.emotions), config).to(self.device)
+
+    def _frames(self, layers: Sequence[int]) -> Frames:
+        frames = self.store.load(self.data.utterances, layers)
         if not frames.block.isfinite().all():
             each = zip(self.data.utterances, frames.block.split(frames.lengths), strict=True)
             wrong = [utt for utt, its_frames in each if not its_frames.isfinite().all()]
@@ -123,7 +131,7 @@ class Experiment:
         """Return what is the same in every run: where the pooling has no parameters, the descriptors, and for the
         linear head their inner products.
         """
-        if self._model().pooling.is_trained:
+        if self._model().is_trained:
             return {}
         descriptors = self._descriptors()
         if isinstance(self.config.head, LinearConfig):
@@ -131,11 +139,13 @@ class Experiment:
         return {"descriptors": descriptors}
 
     def _descriptors(self) -> list[np.ndarray]:
-        """Return the descriptors of all utterances, a block `(N, P)` for each pooling layer."""
-        frames = self._frames()
-        alone = (self.config.model_copy(update={"pooling": {name: o}}) for name, o in self.config.pooling.items())
-        models = (EmotionClassifier(self._input_size, len(self.data.emotions), config) for config in alone)
-        return [describe(model.to(self.device).describe, frames).numpy() for model in models]
+        """Return the descriptors of all utterances, a block `(N, P)` for each hidden state and pooling layer."""
+        alone = [self.config.model_copy(update={"pooling": {name: o}}) for name, o in self.config.pooling.items()]
+        blocks = []
+        for layer in self._layers:
+            frames = self._frames([layer])
+            blocks += [describe(self._model_of(config, 1).describe, frames).numpy() for config in alone]
+        return blocks
 
     def _run_one(
         self,
@@ -148,7 +158,9 @@ class Experiment:
         """Train and test one fold with one seed; return a line that says how it went."""
         torch.manual_seed(seed)
         model = self._model()
-        learner, inputs = (model, self._frames()) if descriptors is None else (model.head, self._inputs(descriptors))
+        learner, inputs = (
+            (model, self._frames(self._layers)) if descriptors is None else (model.head, self._inputs(descriptors))
+        )
         split = protocol.split(self.data, fold, self.config.protocol, seed)
         # One thread a run, so that its numbers do not depend on how many runs go on.
         with one_thread(), atomic_directory(self._directory(fold, seed)) as directory:

@@ -1,6 +1,7 @@
 """From a data directory to a feature store: every recording through a frozen upstream, once."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from joblib import delayed
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from soctk import audio, parallel, provenance, upstream
+from soctk.config import UpstreamConfig
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.store import FeatureStore
-from soctk.upstream import Layer
+from soctk.upstream import Layers, Precision, Upstream
 
 # The most audio in one shard: what a killed job has to do again, and about 46 MB of 768-wide float16 frames.
 SHARD_SECONDS = 600
@@ -23,55 +25,94 @@ SHARD_SECONDS = 600
 
 @dataclass(frozen=True)
 class Extraction:
-    """What determines the features of a corpus, apart from the recordings."""
+    """What determines the features of a corpus, apart from the recordings, and where they are computed.
+
+    Attributes:
+        upstream: a name that soctk.upstream.load takes, or that of `known`.
+        layers: the hidden states to keep.
+        dtype: of the frames on disk.
+        precision: of the encoder's autocast; float32 is none.
+        device: `cpu` or `cuda`.
+        batch_seconds: audio encoded at a time, padding included, by an upstream that gives the same in batches as
+            alone; 0 encodes one utterance at a time.
+        known: what conf/upstream/NAME.yaml says of the upstream.
+    """
 
     upstream: str
-    layer: Layer = "last"
+    layers: Layers = "last"
     dtype: Literal["float16", "float32"] = "float16"
+    precision: Precision = "float32"
     device: str = "cpu"
+    batch_seconds: float = 0
+    known: UpstreamConfig | None = None
 
 
-def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1) -> int:
-    """Fill the feature store at `path` with the utterances that it lacks, and return how many those were.
+@dataclass(frozen=True)
+class Summary:
+    """What an extraction did.
 
-    All recordings are checked before the first is encoded. A run that is killed costs at most one shard a job;
-    run again, it does only what is missing.
+    Attributes:
+        utterances: encoded now.
+        seconds: of audio in them.
+        bytes: written.
+        left: utterances that are for other parts to do.
+    """
+
+    utterances: int
+    seconds: float
+    bytes: int
+    left: int
+
+
+def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job: int | None = None) -> Summary:
+    """Fill the feature store at `path` with the utterances that it lacks.
+
+    All recordings are checked before the first is encoded. A run that is killed costs at most one shard a process;
+    run again, it does only what is missing. The store can be opened once all utterances are there.
 
     Args:
         data: the corpus.
         path: the store's directory.
-        extraction: upstream, layer, dtype and device.
-        nj: how many processes share the shards, each with its own copy of the upstream and one thread.
+        extraction: upstream, layers, dtype, ...
+        nj: on a CPU, how many processes share the shards, each with its own copy of the upstream and one thread; on a
+            GPU, how many threads decode and resample ahead of it.
+        job: do only part `job`, from 1, of `nj`, in this process; the parts may go on at the same time, on one machine
+            or on several that share the directory.
 
     Raises:
         SoctkError: bad recordings, or ones longer than the upstream takes; an unknown upstream or layer; a store of
-            other settings or recordings; features too large for float16.
+            other settings or recordings; no space for the features; features too large for float16.
     """
-    store = FeatureStore.create(path, _settings(extraction))
+    encoder = _upstream(extraction)
+    settings = _settings(extraction, encoder)
+    store = FeatureStore.create(path, settings)
     recordings = audio.check(data.wav)
-    _check_recordings(store, recordings, _upstream(extraction.upstream, extraction.device))
+    _check_recordings(store, recordings, encoder)
     done = store.recordings
-    missing = {utt: info.seconds for utt, info in recordings.items() if utt not in done}
-    shards = [{utt: (data.wav[utt], recordings[utt].digest) for utt in shard} for shard in _shards(missing)]
-    jobs = [delayed(_extract_shard)(store, extraction, shard) for shard in shards]
-    with tqdm(total=len(missing), desc="extract", unit="utt", disable=None) as progress:
-        for count in parallel.run(jobs, nj):
-            progress.update(count)
-    store.finish()
-    return len(missing)
+    shards = _shards({utt: info.seconds for utt, info in recordings.items()}, nj)
+    its_shards = shards if job is None else shards[job - 1 :: nj]
+    missing = [[(utt, data.wav[utt], recordings[utt]) for utt in shard if utt not in done] for shard in its_shards]
+    jobs = [delayed(_extract_shard)(store, extraction, shard, nj) for shard in missing if shard]
+    _announce(path, settings, sum(info.seconds for shard in missing for _, _, info in shard))
+    on_cpu = extraction.device == "cpu"
+    utterances, seconds, size = _run(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
+    left = len(recordings.keys() - FeatureStore.create(path, settings).recordings.keys())
+    if not left:
+        store.finish()
+    return Summary(int(utterances), seconds, int(size), left)
 
 
-def _settings(extraction: Extraction) -> dict[str, Any]:
-    encoder = _upstream(extraction.upstream, extraction.device)
-    layer = upstream.layer_index(encoder, extraction.layer)
+def _settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
+    layers = upstream.layer_indices(encoder, extraction.layers)
     return {
         "upstream": encoder.name,
         "source": encoder.source,
-        "layer": layer,
+        "layers": list(layers),
         "num_layers": len(encoder.hidden_sizes),
-        "hidden_size": encoder.hidden_sizes[layer],
+        "hidden_size": encoder.hidden_sizes[layers[0]],
         "sample_rate": encoder.sample_rate,
         "frame_shift_ms": encoder.frame_shift,
+        "precision": extraction.precision,
         "dtype": extraction.dtype,
         "versions": provenance.versions("soctk", "torch", "transformers", "espnet-s3prl"),
     }
@@ -99,37 +140,105 @@ def _check_recordings(
         )
 
 
-def _shards(seconds: Mapping[str, float]) -> list[list[str]]:
-    """Divide utterances into runs of about equal duration, none much over SHARD_SECONDS."""
-    if not seconds:
-        return []
+def _shards(seconds: Mapping[str, float], at_least: int) -> list[list[str]]:
+    """Divide utterances into runs of about equal duration, none much over SHARD_SECONDS, and enough for all jobs."""
     ends = np.cumsum(list(seconds.values()))
-    count = int(np.ceil(ends[-1] / SHARD_SECONDS))
+    count = max(at_least, int(np.ceil(ends[-1] / SHARD_SECONDS)))
     shard_of = np.minimum((ends / ends[-1] * count).astype(int), count - 1)
     utterances = np.array(list(seconds))
-    return [utterances[shard_of == shard].tolist() for shard in np.unique(shard_of)]
+    return [utterances[shard_of == shard].tolist() for shard in range(count)]
+
+
+def _announce(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
+    """Print what the features of so much audio will take on the disk, and see that it is there."""
+    if not seconds:
+        return
+    numbers = len(settings["layers"]) * settings["hidden_size"]
+    frames = seconds * 1000 / settings["frame_shift_ms"]
+    size = frames * numbers * np.dtype(settings["dtype"]).itemsize
+    layers = ", ".join(map(str, settings["layers"]))
+    needs = (
+        f"{seconds / 3600:.2f} h at {settings['hidden_size']} numbers a frame, layers {layers}, {settings['dtype']}: "
+        f"{in_bytes(size)}"
+    )
+    tqdm.write(f"{path}: {needs}")
+    free = shutil.disk_usage(path).free
+    if size > free:
+        raise SoctkError(
+            f"not enough space: {needs}, and {in_bytes(free)} are free",
+            remedy="Make space, choose fewer layers (--layer), or another disk.",
+            where=path,
+        )
+
+
+def in_bytes(size: float) -> str:
+    """Return a number of bytes as a person reads it."""
+    return f"{tqdm.format_sizeof(size, divisor=1000)}B"
+
+
+def _run(jobs: Sequence[tuple], nj: int, total: int) -> np.ndarray:
+    """Run the jobs and return the sum of what they did: utterances, seconds of audio, bytes."""
+    did = np.zeros(3)
+    with tqdm(total=total, desc="extract", unit="utt", disable=None) as progress:
+        for of_shard in parallel.run(jobs, nj):
+            did += of_shard
+            hours_a_second = did[1] / 3600 / max(progress.format_dict["elapsed"], 1e-3)
+            progress.set_postfix_str(f"{hours_a_second:.4f} h of audio/s", refresh=False)
+            progress.update(of_shard[0])
+    return did
 
 
 @lru_cache(maxsize=1)
-def _upstream(name: str, device: str) -> upstream.Upstream:
+def _upstream(extraction: Extraction) -> Upstream:
     """Load an upstream once a process."""
-    return upstream.load(name, device)
+    known = extraction.known
+    encoder = upstream.load(known.source if known else extraction.upstream, extraction.device, extraction.precision)
+    if known:
+        encoder.name = extraction.upstream
+        upstream.check_shape(encoder, known)
+    return encoder
 
 
-def _extract_shard(store: FeatureStore, extraction: Extraction, recordings: Mapping[str, tuple[Path, str]]) -> int:
-    """Encode utterances, given as utterance -> (path, digest), into one shard; return how many they are."""
+Utterance = tuple[str, Path, audio.AudioInfo]
+
+
+def _extract_shard(
+    store: FeatureStore, extraction: Extraction, utterances: Sequence[Utterance], threads: int
+) -> tuple[int, float, int]:
+    """Encode utterances into one shard; return how many, the seconds of audio in them, and the bytes written."""
     torch.set_num_threads(1)
-    encoder = _upstream(extraction.upstream, extraction.device)
-    layer = upstream.layer_index(encoder, extraction.layer)
+    encoder = _upstream(extraction)
+    layers = upstream.layer_indices(encoder, extraction.layers)
+    by_length = sorted(utterances, key=lambda utterance: utterance[2].seconds)
+    waveforms = _waveforms(by_length, encoder.sample_rate, threads if extraction.device != "cpu" else 1)
     frames = {}
-    for utt, (path, _) in recordings.items():
-        state = encoder.hidden_states(audio.load(path, encoder.sample_rate))[layer]
-        frames[utt] = state.to(getattr(torch, extraction.dtype))
-        if not frames[utt].isfinite().all():
-            raise SoctkError(
-                f"{utt} has features that are not finite in {extraction.dtype}",
-                remedy="Use --dtype float32 (and another directory); if it says so again, the upstream is at fault.",
-                where=path,
-            )
-    store.write_shard(frames, {utt: digest for utt, (_, digest) in recordings.items()})
-    return len(frames)
+    for batch in _batches(by_length, extraction.batch_seconds if encoder.batches else 0):
+        states = encoder.hidden_states([next(waveforms) for _ in batch], layers)
+        for (utt, path, _), state in zip(batch, states, strict=True):
+            frames[utt] = state.to(getattr(torch, extraction.dtype)).cpu()
+            if not frames[utt].isfinite().all():
+                raise SoctkError(
+                    f"{utt} has features that are not finite in {extraction.dtype}",
+                    remedy="Use --dtype float32 and another directory; if it says so again, the upstream is at fault.",
+                    where=path,
+                )
+    in_order = {utt: frames[utt] for utt, _, _ in utterances}
+    size = store.write_shard(in_order, {utt: info.digest for utt, _, info in utterances})
+    return len(utterances), sum(info.seconds for _, _, info in utterances), size
+
+
+def _waveforms(utterances: Iterable[Utterance], sample_rate: int, threads: int) -> Iterator[np.ndarray]:
+    """Yield the waveforms in order; with several threads, some are decoded and resampled ahead of their use."""
+    jobs = (delayed(audio.load)(path, sample_rate) for _, path, _ in utterances)
+    return Parallel(threads, backend="threading", return_as="generator")(jobs)
+
+
+def _batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:
+    """Yield utterances, shortest first, in batches of at most `batch_seconds` with their padding, at least one each."""
+    batch: list[Utterance] = []
+    for utterance in by_length:
+        if batch and (len(batch) + 1) * utterance[2].seconds > batch_seconds:
+            yield batch
+            batch = []
+        batch.append(utterance)
+    yield batch

@@ -10,37 +10,55 @@ from soctk.errors import SoctkError
 
 
 class EmotionClassifier(nn.Module):
-    """A pooling layer and a head on frames of a frozen upstream.
+    """Pooling layers and a head on the hidden states of a frozen upstream.
+
+    Of several hidden states H_l either a weighted sum is pooled, sum_l softmax(w)_l H_l with learned w, as in SUPERB
+    (arXiv 2105.01051), or each is pooled by a layer of its own and their descriptors are concatenated.
 
     Args:
         input_size: D, the width of a frame.
+        num_layers: L, how many hidden states.
         num_classes: how many emotions.
-        config: pooling, head, and whether each frame is layer-normalised first.
+        config: pooling, head, whether each frame is layer-normalised first, how several layers are combined.
 
     Raises:
-        SoctkError: wrong options of the pooling, or one that is trained under a head that cannot train it.
+        SoctkError: wrong options of the pooling, or something to be trained under a head that cannot train it.
     """
 
-    def __init__(self, input_size: int, num_classes: int, config: Config):
+    def __init__(self, input_size: int, num_layers: int, num_classes: int, config: Config):
         super().__init__()
         self.layer_norm = config.frames.layer_norm
-        self.pooling = pooling.create("+".join(config.pooling), input_size, config.pooling)
-        if isinstance(config.head, LinearConfig) and self.pooling.is_trained:
+        is_sum = num_layers > 1 and config.frames.combine == "sum"
+        self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if is_sum else None
+        name = "+".join(config.pooling)
+        count = 1 if is_sum else num_layers
+        self.poolings = nn.ModuleList(pooling.create(name, input_size, config.pooling) for _ in range(count))
+        if isinstance(config.head, LinearConfig) and self.is_trained:
+            what = "the weights of the layers" if is_sum else name
             raise SoctkError(
-                f"the head linear is fitted to descriptors, and cannot train {'+'.join(config.pooling)}",
-                remedy="Choose the head mlp, or a pooling without trained parameters, such as soc_full for soc.",
+                f"the head linear is fitted to descriptors, and cannot train {what}",
+                remedy="Choose the head mlp, a pooling without trained parameters, such as soc_full for soc, and of "
+                "several layers --combine concat.",
                 where="--head",
             )
-        self.head = _head(self.pooling.output_size, num_classes, config.head)
+        self.head = _head(sum(layer.output_size for layer in self.poolings), num_classes, config.head)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether anything before the head has parameters."""
+        return self.layer_weights is not None or any(layer.is_trained for layer in self.poolings)
 
     def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return descriptors `(B, pooling.output_size)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
+        """Return descriptors `(B, P)` for frames `(B, T, L, D)` and lengths `(B,)` in frames."""
         if self.layer_norm:
             frames = functional.layer_norm(frames, frames.shape[-1:])
-        return self.pooling(frames, lengths)
+        if self.layer_weights is not None:
+            frames = torch.einsum("btld,l->btd", frames, self.layer_weights.softmax(0)).unsqueeze(2)
+        pooled = [pool(frames[:, :, i], lengths) for i, pool in enumerate(self.poolings)]
+        return torch.cat(pooled, dim=1)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, num_classes)` for frames `(B, T, D)` and lengths `(B,)` in frames."""
+        """Return logits `(B, num_classes)` for frames `(B, T, L, D)` and lengths `(B,)` in frames."""
         return self.head(self.describe(frames, lengths))
 
 

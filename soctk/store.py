@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 
 from soctk.config import differences
 from soctk.errors import SoctkError, listing
@@ -28,7 +29,7 @@ class Frames:
     """The frames of many utterances as one contiguous block.
 
     Attributes:
-        block: `(sum of T, D)`, in the dtype of the store.
+        block: `(sum of T, L, D)`, L hidden states of each frame, in the dtype of the store.
         lengths: T of each utterance, in frames.
     """
 
@@ -40,7 +41,7 @@ class Frames:
         return self.block.split(self.lengths)
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 frames `(B, T, D)`, zero beyond each utterance's end, and lengths `(B,)` in frames."""
+        """Return float32 frames `(B, T, L, D)`, zero beyond each utterance's end, and lengths `(B,)` in frames."""
         frames = pad_sequence([self._utterances[i] for i in indices], batch_first=True)
         return frames.float(), torch.tensor([self.lengths[i] for i in indices], device=frames.device)
 
@@ -52,10 +53,11 @@ class Frames:
 class FeatureStore:
     """A directory with the frames of a corpus from one upstream under one set of settings.
 
-    Shards `shard-*.safetensors` hold one tensor `(T, D)` an utterance, and the digest of the recording that it is of;
-    `index.tsv` (utterance, shard, frames, recording) is written when all utterances are there; `store.json` holds the
-    settings. Each file appears whole or not at all, so that a store can be filled by several processes, killed at any
-    moment, and filled further.
+    Shards `shard-CHECKSUM.safetensors` hold one tensor an utterance, `(T, D)` or, of several layers, `(L, T, D)`, and
+    the digest of the recording that it is of; the name has the SHA-256 of the file. `index.tsv` (utterance, shard,
+    frames, recording) is written when all utterances are there; `store.json` holds the settings. Each file appears
+    whole or not at all, so that a store can be filled by several processes or machines, killed at any moment, and
+    filled further; shards copied in from another store with the same settings are shards of this one.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], entries: Mapping[str, "_Entry"]):
@@ -110,31 +112,38 @@ class FeatureStore:
         """Return a checksum of the recordings in the store."""
         return hashlib.sha256(repr(list(self.recordings.items())).encode()).hexdigest()[:16]
 
-    def write_shard(self, frames: Mapping[str, torch.Tensor], recordings: Mapping[str, str]) -> None:
-        """Add utterances `(T, D)` as one shard, named after a checksum of their ids: parallel writers never clash.
+    def write_shard(self, frames: Mapping[str, torch.Tensor], recordings: Mapping[str, str]) -> int:
+        """Add utterances as one shard, and return its bytes. Parallel writers never clash.
 
         Args:
-            frames: utterance -> frames.
+            frames: utterance -> frames `(L, T, D)`.
             recordings: utterance -> digest of its recording.
         """
-        name = hashlib.sha256("\n".join(sorted(frames)).encode()).hexdigest()[:16]
-        with atomic(self.path / f"shard-{name}.safetensors") as temporary:
-            tensors = {utt: tensor.contiguous() for utt, tensor in frames.items()}
-            temporary.write_bytes(save(tensors, {utt: recordings[utt] for utt in frames}))
+        tensors = {utt: tensor.squeeze(0).contiguous() for utt, tensor in frames.items()}
+        content = save(tensors, {utt: recordings[utt] for utt in frames})
+        with atomic(self.path / _shard_name(content)) as temporary:
+            temporary.write_bytes(content)
+        return len(content)
 
     def finish(self) -> None:
         """Write the index from what the shards hold; from now on the store can be opened."""
+        for left_by_killed in self.path.glob(".shard-*.tmp"):
+            left_by_killed.unlink(missing_ok=True)
         entries = _entries(self.path)
         rows = [(utt, entry.shard.name, entry.frames, entry.recording) for utt, entry in sorted(entries.items())]
         with atomic(self.path / INDEX) as temporary:
             lines = ["\t".join(map(str, row)) for row in (_Entry.COLUMNS, *rows)]
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def load(self, utterances: Sequence[str]) -> Frames:
+    def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> Frames:
         """Read utterances, in the order given, into one contiguous block.
 
+        Args:
+            utterances: ids.
+            layers: those wanted, in this order; all that the store has by default.
+
         Raises:
-            SoctkError: the store lacks some of them, or a shard is missing or damaged.
+            SoctkError: the store lacks some of the utterances or layers, or a shard is missing or damaged.
         """
         missing = [utt for utt in utterances if utt not in self._entries]
         if missing:
@@ -143,15 +152,57 @@ class FeatureStore:
                 remedy=_FINISH,
                 where=self.path,
             )
-        of_shard: dict[Path, list[str]] = {}
-        for utt in utterances:
-            of_shard.setdefault(self._entries[utt].shard, []).append(utt)
-        tensors: dict[str, torch.Tensor] = {}
-        for shard, its_utterances in of_shard.items():
+        positions = self._positions(self.layers if layers is None else layers)
+        lengths = [self._entries[utt].frames for utt in utterances]
+        dtype = getattr(torch, self.settings["dtype"])
+        block = torch.empty(sum(lengths), len(positions), self.settings["hidden_size"], dtype=dtype)
+        places: dict[Path, list[tuple[str, torch.Tensor]]] = {}
+        for utt, rows in zip(utterances, block.split(lengths), strict=True):
+            places.setdefault(self._entries[utt].shard, []).append((utt, rows))
+        for shard, its_places in places.items():
             with _opened(shard) as content:
-                tensors |= {utt: content.get_tensor(utt) for utt in its_utterances}
-        ordered = [tensors[utt] for utt in utterances]
-        return Frames(torch.cat(ordered), [len(tensor) for tensor in ordered])
+                for utt, rows in its_places:
+                    self._read(content, utt, positions, rows)
+        return Frames(block, lengths)
+
+    @property
+    def layers(self) -> list[int]:
+        """The numbers of the hidden states in the store."""
+        return self.settings["layers"]
+
+    def _positions(self, layers: Sequence[int]) -> list[int]:
+        unknown = [layer for layer in layers if layer not in self.layers]
+        if unknown:
+            raise SoctkError(
+                f"it has no layer {unknown[0]}, only {', '.join(map(str, self.layers))}",
+                remedy="Choose among these, or extract others into another store (--layer).",
+                where=self.path,
+            )
+        return [self.layers.index(layer) for layer in layers]
+
+    def _read(self, shard: safe_open, utt: str, positions: list[int], rows: torch.Tensor) -> None:
+        """Copy layers of an utterance into `rows` `(T, L, D)`; of the file only these are read."""
+        if len(self.layers) == 1:
+            rows[:, 0] = shard.get_tensor(utt)
+        else:
+            stored = shard.get_slice(utt)
+            for i, position in enumerate(positions):
+                rows[:, i] = stored[position]
+
+    def verify(self) -> list[str]:
+        """Read every shard whole; return what is wrong with the store, a line each."""
+        shards = {path.name: path for path in self.path.glob("shard-*.safetensors")}
+        problems = [f"{entry.shard.name}: missing" for entry in self._entries.values() if not entry.shard.exists()]
+        problems += [
+            f"{name}: damaged, its content has another checksum"
+            for name, path in tqdm(shards.items(), "verify", unit="shard", disable=None)
+            if _shard_name(path.read_bytes()) != name
+        ]
+        return sorted(set(problems))
+
+
+def _shard_name(content: bytes) -> str:
+    return f"shard-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -172,7 +223,7 @@ def _entries(path: Path) -> dict[str, _Entry]:
         with _opened(shard) as content:
             recordings = content.metadata()
             for utt in content.keys():  # noqa: SIM118 (no mapping)
-                entries[utt] = _Entry(shard, content.get_slice(utt).get_shape()[0], recordings[utt])
+                entries[utt] = _Entry(shard, content.get_slice(utt).get_shape()[-2], recordings[utt])
     return entries
 
 

@@ -131,3 +131,23 @@ def test_differences_name_the_nested_keys():
 def test_a_resolved_config_survives_yaml(conf):
     settings = config.load(conf, "soc").model_dump()
     assert yaml.safe_load(yaml.safe_dump(settings)) == settings
+
+
+def test_the_papers_upstreams_are_known_with_their_shapes(conf):
+    for name in ("wav2vec2_base", "hubert_base", "wavlm_base_plus"):
+        known = config.load_upstream(conf, name)
+        assert (known.layers, known.hidden_size, known.frame_shift_ms) == (12, 768, 20)
+        assert "/" in known.source
+    assert config.load_upstream(conf, "fbank") is None
+
+
+def test_a_recipes_upstream_inherits_and_a_malformed_one_is_told(conf, recipe):
+    (recipe / "upstream").mkdir()
+    (recipe / "upstream" / "hubert_base.yaml").write_text("source: my/own\n")
+    known = config.load_upstream([*conf, recipe], "hubert_base")
+    assert (known.source, known.layers) == ("my/own", 12)
+    (recipe / "upstream" / "mine.yaml").write_text("source: my/own\nlayers: many\n")
+    with pytest.raises(
+        SoctkError, match=r"mine.yaml: malformed\n  layers: Input should be a valid integer(?s:.*)Field required"
+    ):
+        config.load_upstream([*conf, recipe], "mine")

@@ -33,8 +33,8 @@ def settings(pooling: str = "soc", *overrides: str) -> config.Config:
     return config.load([ROOT / "conf"], pooling, overrides=[*QUICK, *overrides])
 
 
-def linear(pooling: str) -> config.Config:
-    return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[1, 10]"])
+def linear(pooling: str, *overrides: str) -> config.Config:
+    return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[1, 10]", *overrides])
 
 
 def predictions(path) -> dict[str, bytes]:
@@ -68,7 +68,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, p
     records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
 
-    model = EmotionClassifier(39, 3, settings(pooling))
+    model = EmotionClassifier(39, 1, 3, settings(pooling))
     model.load_state_dict(load_file(path / "model.safetensors"))
     index = [corpus.utterances.index(utt) for utt in split.test]
     again = predict(model, store.load(corpus.utterances), index).exp()
@@ -84,12 +84,55 @@ def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, st
     assert [record["C"] for record in records] == [1, 10]
     assert "train" not in {key for key, value in yaml.safe_load((path / "config.yaml").read_text()).items() if value}
 
-    model = EmotionClassifier(39, 3, linear(pooling))
+    model = EmotionClassifier(39, 1, 3, linear(pooling))
     model.load_state_dict(load_file(path / "model.safetensors"))
     index = [corpus.utterances.index(utt) for utt in table["utt"]]
     again = predict(model, store.load(corpus.utterances), index).exp()
     posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
     torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
+
+
+@pytest.fixture
+def layered(tmp_path, corpus) -> FeatureStore:
+    """A store of three hidden states: mfcc, its opposite, and twice the first."""
+    extract.extract(corpus, tmp_path / "one", extract.Extraction("mfcc"))
+    one = FeatureStore.open(tmp_path / "one")
+    frames = one.load(corpus.utterances)
+    store = FeatureStore.create(tmp_path / "three", {**one.settings, "layers": [1, 2, 5]})
+    states = {utt: state.transpose(0, 1) for utt, state in zip(corpus.utterances, frames._utterances, strict=True)}
+    store.write_shard({utt: torch.cat([x, -x, 2 * x]) for utt, x in states.items()}, one.recordings)
+    store.finish()
+    return FeatureStore.open(tmp_path / "three")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [settings("mean", "frames.combine=concat"), settings("soc"), linear("mean+soc_full", "frames.combine=concat")],
+    ids=["mlp-concat", "mlp-sum", "linear-concat"],
+)
+def test_a_run_on_several_layers_leaves_a_model_for_their_frames(tmp_path, corpus, layered, config):
+    config = config.model_copy(update={"frames": config.frames.model_copy(update={"layers": [5, 1]})})
+    assert Experiment(config, corpus, layered, tmp_path / "exp").run([2], [7]) == 1
+    path = tmp_path / "exp" / "fold2" / "seed7"
+    assert yaml.safe_load((path / "config.yaml").read_text())["frames"]["layers"] == [5, 1]
+    table = pd.read_csv(path / "predictions.tsv", sep="\t")
+    model = EmotionClassifier(39, 2, 3, config)
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    index = [corpus.utterances.index(utt) for utt in table["utt"]]
+    again = predict(model, layered.load(corpus.utterances, [5, 1]), index).exp()
+    posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
+    torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
+
+
+def test_one_layer_of_several_is_trained_on_as_if_it_were_alone(tmp_path, corpus, store, layered):
+    Experiment(settings(), corpus, store, tmp_path / "alone").run([1], [1])
+    Experiment(settings("soc", "frames.layers=[1]"), corpus, layered, tmp_path / "of several").run([1], [1])
+    assert predictions(tmp_path / "alone") == predictions(tmp_path / "of several")
+
+
+def test_a_layer_that_the_store_lacks_is_told(tmp_path, corpus, layered):
+    with pytest.raises(SoctkError, match="it has no layer 3, only 1, 2, 5"):
+        Experiment(settings("soc", "frames.layers=[3]"), corpus, layered, tmp_path / "exp").run([1], [1])
 
 
 def test_finished_runs_are_not_repeated(tmp_path, corpus, store):

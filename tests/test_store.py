@@ -4,17 +4,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from soctk.errors import SoctkError
 from soctk.store import FeatureStore, Frames
 
 RECORDINGS = {"utt0": "d0", "utt1": "d1", "utt2": "d2"}
-SETTINGS = {"upstream": "test", "layer": 3, "hidden_size": 4, "dtype": "float16", "versions": {"torch": "1"}}
+SETTINGS = {"upstream": "test", "layers": [3], "hidden_size": 4, "dtype": "float16", "versions": {"torch": "1"}}
 
 
-def frames_of(*lengths: int, dtype: torch.dtype = torch.float16) -> dict[str, torch.Tensor]:
+def frames_of(*lengths: int, layers: int = 1) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {f"utt{i}": torch.randn(t, 4, generator=generator).to(dtype) for i, t in enumerate(lengths)}
+    return {f"utt{i}": torch.randn(layers, t, 4, generator=generator).half() for i, t in enumerate(lengths)}
+
+
+def block_of(*tensors: torch.Tensor) -> torch.Tensor:
+    """Return utterances `(L, T, D)` as a block `(sum of T, L, D)`."""
+    return torch.cat(tensors, dim=1).transpose(0, 1)
 
 
 @pytest.fixture
@@ -32,9 +38,66 @@ def test_what_is_written_is_read_in_any_order(stored):
     path, frames = stored
     for order in (["utt0", "utt1", "utt2"], ["utt2", "utt0"], ["utt1"]):
         loaded = FeatureStore.open(path).load(order)
-        assert loaded.lengths == [len(frames[utt]) for utt in order]
-        assert loaded.block.dtype == torch.float16
-        torch.testing.assert_close(loaded.block, torch.cat([frames[utt] for utt in order]), rtol=0, atol=0)
+        assert loaded.lengths == [frames[utt].shape[1] for utt in order]
+        assert loaded.block.is_contiguous()
+        torch.testing.assert_close(loaded.block, block_of(*(frames[utt] for utt in order)), rtol=0, atol=0)
+
+
+def test_shards_of_one_layer_hold_frames_by_features_and_of_several_layers_by_frames_by_features(stored, tmp_path):
+    (shard,) = {path for path in stored[0].glob("shard-*") if "utt1" in load_file(path)}
+    assert load_file(shard)["utt1"].shape == (2, 4)
+    store = FeatureStore.create(tmp_path / "several", SETTINGS | {"layers": [1, 3, 4]})
+    store.write_shard(frames_of(5, layers=3), RECORDINGS)
+    (shard,) = (tmp_path / "several").glob("shard-*")
+    assert load_file(shard)["utt0"].shape == (3, 5, 4)
+
+
+@pytest.mark.parametrize("layers", [[1], [4], [3, 4], [4, 1], [1, 3, 4]])
+def test_of_several_layers_those_asked_for_are_read_in_that_order(tmp_path, layers):
+    frames = frames_of(5, 2, layers=3)
+    store = FeatureStore.create(tmp_path / "store", SETTINGS | {"layers": [1, 3, 4]})
+    store.write_shard(frames, RECORDINGS)
+    store.finish()
+    opened = FeatureStore.open(tmp_path / "store")
+    every = opened.load(["utt1", "utt0"]).block
+    torch.testing.assert_close(every, block_of(frames["utt1"], frames["utt0"]), rtol=0, atol=0)
+    some = opened.load(["utt1", "utt0"], layers).block
+    torch.testing.assert_close(some, every[:, [[1, 3, 4].index(layer) for layer in layers]], rtol=0, atol=0)
+    with pytest.raises(SoctkError, match=r"it has no layer 2, only 1, 3, 4\nChoose among these"):
+        opened.load(["utt0"], [1, 2])
+
+
+def test_the_shards_of_parts_made_apart_are_one_store_when_they_lie_together(tmp_path, stored):
+    path, frames = stored
+    parts = [FeatureStore.create(tmp_path / f"part{i}", SETTINGS) for i in range(2)]
+    parts[0].write_shard({"utt0": frames["utt0"]}, RECORDINGS)
+    parts[1].write_shard({utt: frames[utt] for utt in ("utt1", "utt2")}, RECORDINGS)
+    for shard in (tmp_path / "part1").glob("shard-*"):
+        shard.rename(tmp_path / "part0" / shard.name)
+    FeatureStore.create(tmp_path / "part0", SETTINGS).finish()
+    merged = FeatureStore.open(tmp_path / "part0").load(list(frames)).block
+    torch.testing.assert_close(merged, FeatureStore.open(path).load(list(frames)).block, rtol=0, atol=0)
+
+
+def test_verification_finds_a_flipped_bit_a_missing_shard_and_nothing_else(stored):
+    path, _ = stored
+    assert FeatureStore.open(path).verify() == []
+    one, other = sorted(path.glob("shard-*"))
+    content = bytearray(one.read_bytes())
+    content[-1] ^= 1
+    one.write_bytes(content)
+    assert FeatureStore.open(path).verify() == [f"{one.name}: damaged, its content has another checksum"]
+    other.unlink()
+    assert FeatureStore.open(path).verify() == sorted(
+        [f"{one.name}: damaged, its content has another checksum", f"{other.name}: missing"]
+    )
+
+
+def test_what_killed_runs_left_half_written_is_swept_away_when_the_store_is_finished(stored):
+    path, _ = stored
+    (path / ".shard-0123.safetensors.99.tmp").touch()
+    FeatureStore.create(path, SETTINGS).finish()
+    assert not list(path.glob(".*"))
 
 
 def test_the_index_is_a_table_that_a_person_can_read(stored):
@@ -56,7 +119,7 @@ def test_a_store_knows_the_recordings_that_its_features_are_of(stored):
     assert filled.recordings == opened.recordings == RECORDINGS
     checksum = opened.checksum()
     assert checksum == filled.checksum()
-    filled.write_shard(frames_of(3), {"utt0": "another"})
+    filled.write_shard({"utt3": torch.zeros(1, 3, 4).half()}, {"utt3": "d3"})
     filled.finish()
     assert FeatureStore.open(path).checksum() != checksum
 
@@ -64,9 +127,9 @@ def test_a_store_knows_the_recordings_that_its_features_are_of(stored):
 def test_other_settings_are_refused_and_the_difference_is_shown(stored):
     path, _ = stored
     with pytest.raises(SoctkError) as error:
-        FeatureStore.create(path, {**SETTINGS, "layer": 2, "dtype": "float32"})
+        FeatureStore.create(path, {**SETTINGS, "layers": [2], "dtype": "float32"})
     assert "made with other settings" in str(error.value)
-    assert "layer: 3 there, 2 asked for" in str(error.value)
+    assert "layers: [3] there, [2] asked for" in str(error.value)
     assert "dtype: float16 there, float32 asked for" in str(error.value)
 
 
@@ -109,7 +172,7 @@ def test_a_damaged_index_or_sidecar_is_told(stored, file, content):
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.data())
 def test_a_batch_is_each_utterance_followed_by_zeros(lengths, data):
-    tensors = list(frames_of(*lengths).values())
+    tensors = [tensor.transpose(0, 1) for tensor in frames_of(*lengths, layers=2).values()]
     frames = Frames(torch.cat(tensors), lengths)
     indices = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=5))
     batch, batch_lengths = frames.batch(indices)

@@ -25,13 +25,13 @@ def frames():
         x = torch.randn(length, 6, generator=generator)
         x[:, 1] = 0.95 * (-1) ** i * x[:, 0] + 0.3 * x[:, 1]
         utterances.append(x)
-    return Frames(torch.cat(utterances).half(), lengths), torch.tensor([0, 1] * 12)
+    return Frames(torch.cat(utterances).half()[:, None], lengths), torch.tensor([0, 1] * 12)
 
 
 def test_it_learns_what_only_the_covariance_tells(settings, frames):
     inputs, labels = frames
     torch.manual_seed(0)
-    model = EmotionClassifier(6, 2, settings)
+    model = EmotionClassifier(6, 1, 2, settings)
     records = list(train(model, inputs, labels, range(16), range(16, 20), settings.train, seed=0))
     assert predict(model, inputs, range(20, 24)).argmax(-1).tolist() == [0, 1, 0, 1]
     assert records[-1]["train_loss"] < records[0]["train_loss"] / 4
@@ -41,7 +41,7 @@ def test_it_learns_what_only_the_covariance_tells(settings, frames):
 def test_the_model_is_that_of_the_epoch_with_the_lowest_validation_loss(settings, frames):
     inputs, labels = frames
     torch.manual_seed(0)
-    model = EmotionClassifier(6, 2, settings)
+    model = EmotionClassifier(6, 1, 2, settings)
     states, losses = [], []
     # Validation labels are the opposite of the training labels, so the loss soon rises.
     labels = torch.cat([labels[:16], 1 - labels[16:]])
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(settings, f
     losses = {}
     for run, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(0)
-        model = EmotionClassifier(6, 2, settings)
+        model = EmotionClassifier(6, 1, 2, settings)
         records = train(model, inputs, labels, range(16), range(16, 20), settings.train, seed)
         losses[run] = [record["valid_loss"] for record in records]
     assert losses["a"] == losses["b"] != losses["c"]
@@ -85,7 +85,7 @@ def test_the_learning_rate_rises_and_falls_by_hand():
 
 def test_a_loss_that_is_no_longer_finite_is_told(settings, frames):
     inputs, labels = frames
-    descriptors = Descriptors([inputs.block[:24].float() * float("inf")])
+    descriptors = Descriptors([inputs.block[:24, 0].float() * float("inf")])
     model = nn.Linear(6, 2)
     with pytest.raises(SoctkError, match=r"the loss is no longer finite in epoch 1\nLower the learning rate"):
         list(train(model, descriptors, labels, range(16), range(16, 20), settings.train, seed=0))
@@ -94,7 +94,7 @@ def test_a_loss_that_is_no_longer_finite_is_told(settings, frames):
 def test_posteriors_do_not_depend_on_the_batch(settings, frames, monkeypatch):
     inputs, _ = frames
     torch.manual_seed(0)
-    model = EmotionClassifier(6, 2, settings)
+    model = EmotionClassifier(6, 1, 2, settings)
     together = predict(model, inputs, range(24))
     torch.testing.assert_close(together.exp().sum(-1), torch.ones(24))
     monkeypatch.setattr(training, "EVAL_BATCH", 1)

@@ -41,6 +41,21 @@ class Numbers(click.ParamType):
         return [int(word) for word in words]
 
 
+class Layers(Numbers):
+    """Hidden states: numbers from 0, or a word."""
+
+    name = "layers"
+
+    def __init__(self, *words: str):
+        self.words = words
+
+    def convert(self, value, param, ctx):
+        """Return a tuple of int, or the word."""
+        if value in self.words or isinstance(value, tuple):
+            return value
+        return tuple(super().convert(value, param, ctx)) or self.fail("no layer is named", param, ctx)
+
+
 class Directory(click.Path):
     """A directory, as pathlib.Path."""
 

@@ -1,43 +1,82 @@
 """soctk-extract: the features of a corpus from a frozen upstream."""
 
+import time
 from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, device_option, nj_option
+from soctk.cli.common import CONTEXT, Command, Directory, Layers, device_option, nj_option
 
-
-class LayerType(click.ParamType):
-    """A layer: a number from 0, or last."""
-
-    name = "layer"
-
-    def convert(self, value, param, ctx):
-        """Return an int, or the word last."""
-        if value == "last" or isinstance(value, int):
-            return value
-        if not value.isdecimal():
-            self.fail(f"'{value}' is neither a number from 0 nor 'last'", param, ctx)
-        return int(value)
+# Audio that a GPU encodes at a time, by default; a CPU is as fast with one utterance at a time.
+_GPU_BATCH_SECONDS = 160.0
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
-@click.option("--upstream", required=True, help="A name of s3prl, or a directory or hub id of Hugging Face.")
-@click.option("--layer", type=LayerType(), default="last", help="Hidden state: 0 is the input to the first layer.")
+@click.option("--upstream", required=True, help="NAME in conf/upstream or s3prl, s3prl:NAME, DIR or hub id.")
+@click.option("--conf", "conf", type=Directory(), multiple=True, help="conf/ directory with upstream/; later ones win.")
+@click.option(
+    "--layer",
+    "layers",
+    type=Layers("last", "all"),
+    default="last",
+    help='Hidden states: last, all, or numbers such as "3 4"; 0 is the input to the first layer.',
+)
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", help="Of the frames on disk.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    help="Of the encoder's arithmetic: below float32 by autocast.",
+)
+@click.option(
+    "--batch-seconds",
+    type=click.FloatRange(min=0),
+    help="Audio encoded at a time, where that changes nothing; 0: one by one.",
+    show_default=f"0 on a CPU, {_GPU_BATCH_SECONDS:g} on a GPU",
+)
 @nj_option
+@click.option("--job", type=click.IntRange(min=1), help="Do only this part, from 1, of --nj parts.")
 @device_option
-def main(data: Path, store: Path, upstream: str, layer: int | str, dtype: str, nj: int, device: str) -> None:
+def main(
+    data: Path,
+    store: Path,
+    upstream: str,
+    conf: tuple[Path, ...],
+    layers: str | tuple[int, ...],
+    dtype: str,
+    precision: str,
+    batch_seconds: float | None,
+    nj: int,
+    job: int | None,
+    device: str,
+) -> None:
     """Extract the frames of the data directory DATA into the feature store STORE.
 
-    Run again after an interruption, it does only what is missing.
+    Run again after an interruption, it does only what is missing. --nj is the number of processes on a CPU, of decoding
+    threads on a GPU; with --job K it is the number of parts that as many runs, each with its own K, share.
     """
-    from soctk import datadir
+    from soctk import config, datadir
     from soctk.device import resolve
-    from soctk.extract import Extraction, extract
+    from soctk.extract import Extraction, extract, in_bytes
 
+    if job and job > nj:
+        raise click.UsageError(f"--job {job} is beyond --nj {nj}")
     corpus = datadir.read(data)
-    done = extract(corpus, store, Extraction(upstream, layer, dtype, resolve(device)), nj)
-    click.echo(f"{store}: {len(corpus.wav)} utterances, {done} of them extracted now")
+    device = resolve(device)
+    if batch_seconds is None:
+        batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
+    known = config.load_upstream(conf, upstream)
+    extraction = Extraction(upstream, layers, dtype, precision, device, batch_seconds, known)
+    started = time.perf_counter()
+    summary = extract(corpus, store, extraction, nj, job)
+    click.echo(f"{store}: {len(corpus.wav)} utterances, {summary.utterances} of them extracted now")
+    if summary.utterances:
+        seconds = time.perf_counter() - started
+        click.echo(
+            f"{store}: {summary.seconds / 3600:.2f} h of audio in {seconds:.0f} s, real-time factor "
+            f"{seconds / summary.seconds:.4f}, {in_bytes(summary.bytes)} written"
+        )
+    if summary.left:
+        click.echo(f"{store}: {summary.left} utterances are left to other parts; it can be used when all are there")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, Numbers, device_option, nj_option
+from soctk.cli.common import CONTEXT, Command, Directory, Layers, Numbers, device_option, nj_option
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -17,6 +17,8 @@ from soctk.cli.common import CONTEXT, Command, Directory, Numbers, device_option
     "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
 )
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, such as train.lr=1e-3.")
+@click.option("--layer", "hidden_states", type=Layers("all"), help='Of those in STORE: all, or numbers such as "3 4".')
+@click.option("--combine", type=click.Choice(["sum", "concat"]), help="Several layers: learned sum, or side by side.")
 @click.option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
 @click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
 @click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
@@ -30,6 +32,8 @@ def main(
     head: str,
     layers: tuple[Path, ...],
     overrides: tuple[str, ...],
+    hidden_states: str | tuple[int, ...] | None,
+    combine: str | None,
     folds: list[int],
     seeds: list[int],
     protocol: str,
@@ -47,6 +51,11 @@ def main(
 
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")
+    options = {
+        "layers": hidden_states if isinstance(hidden_states, str | None) else list(hidden_states),
+        "combine": combine,
+    }
+    overrides = [f"frames.{key}={value}" for key, value in options.items() if value is not None] + list(overrides)
     settings = config.load(layers, pooling, head, protocol, overrides)
     corpus = datadir.read(data)
     folds = folds or corpus.folds

@@ -104,6 +104,13 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
     [
         ([], "feats=feats/fbank experiment=exp/fbank-mean in="),
         (["--layer", "4", "--tag", "try"], "feats=feats/fbank-layer4 experiment=exp/fbank-layer4-mean-try"),
+        (["--layer", "all"], "feats=feats/fbank-layerall experiment=exp/fbank-layerall-mean in="),
+        (
+            ["--layer", "3 4", "--combine", "concat"],
+            "feats=feats/fbank-layer3-4 experiment=exp/fbank-layer3-4-concat-mean ",
+        ),
+        (["--layer", "all", "--use-layer", "4"], "feats=feats/fbank-layerall experiment=exp/fbank-layer4-mean "),
+        (["--upstream", "s3prl:fbank"], "feats=feats/s3prl-fbank experiment=exp/s3prl-fbank-mean "),
         (["--upstream", "facebook/hubert-base-ls960"], "upstream=facebook/hubert-base-ls960 "),
         (
             ["--upstream", "facebook/hubert-base-ls960"],

@@ -1,10 +1,13 @@
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 from conftest import ROOT, run_python
 
@@ -34,7 +37,9 @@ def test_wrong_usage_exits_with_2(command):
     assert invoke(command).exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--layer", "first"], ["--layer", "-1"], ["--nj", "0"], ["--dtype", "int8"]])
+@pytest.mark.parametrize(
+    "arguments", [["--layer", "first"], ["--layer", "-1"], ["--nj", "0"], ["--dtype", "int8"], ["--job", "2"]]
+)
 def test_options_of_extract_are_checked(arguments):
     assert invoke("soctk-extract", "data", "feats", "--upstream", "fbank", *arguments).exit_code == 2
 
@@ -62,6 +67,7 @@ def test_options_of_train_are_checked(arguments):
         ("soctk-validate", ["nowhere"]),
         ("soctk-extract", ["nowhere", "feats", "--upstream", "fbank"]),
         ("soctk-train", ["nowhere", "feats", "exp", "--pooling", "mean", "--conf", CONF]),
+        ("soctk-verify", ["nowhere"]),
         ("soctk-score", ["nowhere"]),
     ],
 )
@@ -72,6 +78,39 @@ def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments
     assert result.output.startswith("Error: nowhere: ")
     assert "Traceback" not in result.output
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_store_is_filled_part_by_part_verified_and_told_when_damaged(tmp_path, corpus):
+    data, store = tmp_path / "data", tmp_path / "feats"
+    parts = [invoke("soctk-extract", data, store, "--upstream", "fbank", "--nj", 2, "--job", job) for job in (1, 2)]
+    assert parts[0].exit_code == 0, parts[0].output
+    assert f"{store}: 0.00 h at 240 numbers a frame, layers 0, float16: " in parts[0].output
+    assert "utterances are left to other parts; it can be used when all are there" in parts[0].output
+    assert "left" not in parts[1].output
+    assert "real-time factor" in parts[1].output
+    assert invoke("soctk-verify", store).output == f"{store}: whole, 36 utterances\n"
+    (shard, _) = sorted(store.glob("shard-*"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"!")
+    damaged = invoke("soctk-verify", store)
+    assert damaged.exit_code == 1
+    assert f"{shard.name}: damaged, its content has another checksum\nRemove the shards" in damaged.output
+    shard.unlink()
+    again = invoke("soctk-extract", data, store, "--upstream", "fbank").output
+    assert 0 < int(re.search(r"36 utterances, (\d+) of them extracted now", again)[1]) < 36
+    assert invoke("soctk-verify", store).exit_code == 0
+
+
+def test_the_doctor_exits_with_1_where_a_result_would_change_and_only_there(tmp_path, corpus):
+    samples, rate = soundfile.read(corpus.wav["spk0-sad-0"])
+    soundfile.write(corpus.wav["spk0-sad-0"], np.stack([samples, samples], 1), rate)
+    result = invoke("soctk-check", tmp_path / "data")
+    assert result.exit_code == 0
+    assert "several channels (the first is read)                                      1  no" in result.output
+    assert "\n  spk0-sad-0: 2\n" in result.output
+    corpus.wav["spk0-sad-0"].write_text("no sound")
+    result = invoke("soctk-check", tmp_path / "data")
+    assert result.exit_code == 1
+    assert "unreadable:\n  spk0-sad-0: cannot be decoded" in result.output
 
 
 def test_a_fault_of_the_system_is_one_message(tmp_path, corpus):
@@ -96,7 +135,7 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     result = invoke("soctk-validate", data)
     assert result.output.startswith(f"{data}: 36 utterances")
     result = invoke("soctk-extract", data, feats, "--upstream", "mfcc")
-    assert result.output.endswith(f"{feats}: 36 utterances, 36 of them extracted now\n")
+    assert f"{feats}: 36 utterances, 36 of them extracted now\n" in result.output
     train = [
         "soctk-train",
         data,

@@ -1,0 +1,25 @@
+"""soctk-verify: check a feature store against its checksums."""
+
+from pathlib import Path
+
+import click
+
+from soctk.cli.common import CONTEXT, Command, Directory
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("store", type=Directory())
+def main(store: Path) -> None:
+    """Read every shard of the feature store STORE, and compare it with its checksum."""
+    from soctk.errors import SoctkError, listing
+    from soctk.store import FeatureStore
+
+    opened = FeatureStore.open(store)
+    problems = opened.verify()
+    if problems:
+        raise SoctkError(
+            f"damaged\n{listing(problems)}",
+            remedy="Remove the shards named here and run soctk-extract again: it does only what is missing.",
+            where=store,
+        )
+    click.echo(f"{store}: whole, {len(opened.recordings)} utterances")
