@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from soctk.errors import SoctkError, listing, unknown_name
 
 # What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.datadir.read_folds).
-_FILES = ("frames.yaml", "train.yaml", "folds.yaml")
+_FILES = ("frames.yaml", "recentre.yaml", "train.yaml", "folds.yaml")
 
 Protocol = Literal["soctk", "emobox"]
 # The options of a pooling layer, by their names; the layer checks them (soctk.pooling.create).
@@ -34,6 +34,20 @@ class FramesConfig(_Section):
     layer_norm: bool
     layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     combine: Literal["sum", "concat"]
+
+
+class RecentreConfig(_Section):
+    """Speaker re-centring (soctk.recentre): what is taken away from descriptors before the head.
+
+    Attributes:
+        by: `speaker`, or `none`.
+        enrol: how many unlabelled utterances of a test speaker give the speaker's mean: all, or a number.
+        relevance: r of soctk.recentre.Recentring.
+    """
+
+    by: Literal["none", "speaker"]
+    enrol: Literal["all"] | Annotated[int, Field(ge=0)]
+    relevance: float = Field(ge=0)
 
 
 class MLPConfig(_Section):
@@ -72,7 +86,13 @@ class UpstreamConfig(_Section):
     frame_shift_ms: float = Field(gt=0)
 
 
-_SECTIONS = {"frames": FramesConfig, "mlp": MLPConfig, "linear": LinearConfig, "train": TrainConfig}
+_SECTIONS = {
+    "frames": FramesConfig,
+    "recentre": RecentreConfig,
+    "mlp": MLPConfig,
+    "linear": LinearConfig,
+    "train": TrainConfig,
+}
 
 
 class Config(_Section):
@@ -82,6 +102,7 @@ class Config(_Section):
         protocol: how validation utterances are chosen.
         frames: what is done to the frames first.
         pooling: the options of each pooling layer by its name; the descriptors of several are concatenated.
+        recentre: what is done to the descriptors then.
         head: the classifier.
         train: the training loop; None for a head that is not trained by it.
     """
@@ -89,6 +110,7 @@ class Config(_Section):
     protocol: Protocol
     frames: FramesConfig
     pooling: dict[str, Options]
+    recentre: RecentreConfig
     head: Annotated[MLPConfig | LinearConfig, Field(discriminator="name")]
     train: TrainConfig | None = None
 
@@ -102,8 +124,8 @@ def load(
 ) -> Config:
     """Merge the conf/ directories in `layers`, a later one over an earlier one, and then `overrides`.
 
-    Each layer may hold `frames.yaml`, `train.yaml`, `head/NAME.yaml` and `pooling/NAME.yaml`; what a layer leaves out
-    is inherited.
+    Each layer may hold `frames.yaml`, `recentre.yaml`, `train.yaml`, `head/NAME.yaml` and `pooling/NAME.yaml`; what a
+    layer leaves out is inherited.
 
     Args:
         layers: directories, the shared conf/ first.
@@ -126,6 +148,7 @@ def load(
     sections = {
         "frames": _merge_files(layers, "frames.yaml"),
         "pooling": {name: _merge_files(layers, f"pooling/{name}.yaml") for name in poolings},
+        "recentre": _merge_files(layers, "recentre.yaml"),
         "head": _merge_files(layers, f"head/{head}.yaml"),
     }
     if head == "mlp":

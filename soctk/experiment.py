@@ -1,8 +1,9 @@
 """An experiment: folds x seeds of one configuration, each run left as a directory that is there whole or not at all."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,34 @@ import torch
 import yaml
 from joblib import delayed
 from safetensors.torch import save
-from torch import nn
 from tqdm import tqdm
 
 from soctk import linear, parallel, protocol, provenance
 from soctk.config import Config, LinearConfig, differences, read_yaml
 from soctk.datadir import DataDir
+from soctk.descriptors import Corpus
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic_directory
+from soctk.linear import Block
 from soctk.model import EmotionClassifier
 from soctk.parallel import one_thread
 from soctk.protocol import Split
-from soctk.store import FeatureStore, Frames
-from soctk.train import Descriptors, Inputs, describe, predict, train
+from soctk.recentre import Recentring
+from soctk.store import Frames, StreamedFrames
+from soctk.train import Descriptors, predict, train
 
+# What logs a run as it goes on, and what then gives the log-posteriors of its test utterances.
+_Running = tuple[Iterable[dict[str, Any]], Callable[[], torch.Tensor]]
 # The parts of a run's config.yaml in which the runs of an experiment may differ.
 _OF_ONE_RUN = ("fold", "seed", "made_with")
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What all runs of an experiment start from: descriptors, or frames where descriptors are trained."""
+
+    blocks: list[Block]
+    frames: Frames | StreamedFrames | None
 
 
 @dataclass(frozen=True)
@@ -38,16 +51,18 @@ class Experiment:
     Attributes:
         config: everything but fold and seed.
         data: the corpus.
-        store: its features.
+        features: of its utterances.
         path: the experiment's directory.
         device: `cpu` or `cuda`.
+        tensorboard: whether runs leave a log for TensorBoard too.
     """
 
     config: Config
     data: DataDir
-    store: FeatureStore
+    features: Corpus
     path: Path
     device: str = "cpu"
+    tensorboard: bool = False
 
     def run(self, folds: Sequence[int], seeds: Sequence[int], nj: int = 1) -> int:
         """Train and test each fold with each seed, and return how many of these runs were done now.
@@ -57,7 +72,7 @@ class Experiment:
 
         Args:
             folds: folds to test, from 1.
-            seeds: of initialisation and order, and of the validation draw of `--protocol emobox`.
+            seeds: of initialisation and order, and of the draws of `--protocol emobox` and `--enrol`.
             nj: how many runs go on at a time, each a process with one thread; the results do not depend on it.
 
         Raises:
@@ -66,16 +81,25 @@ class Experiment:
         """
         self._check(folds)
         pending = [(fold, seed) for fold in folds for seed in seeds if not self._directory(fold, seed).exists()]
+        if not pending:
+            return 0
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        given = self._given() if pending else {}
-        jobs = [delayed(self._run_one)(fold, seed, made_with, **given) for fold, seed in pending]
+        given = self._given(nj)
+        run = replace(self, features=replace(self.features))  # without the descriptors kept: a process gets its own
+        jobs = [delayed(run._run_one)(fold, seed, made_with, given) for fold, seed in pending]
         for line in tqdm(parallel.run(jobs, nj), desc="train", total=len(pending), unit="run", disable=None):
             tqdm.write(line)
         return len(pending)
 
     def _check(self, folds: Sequence[int]) -> None:
         """Raise what is wrong with the settings before anything is trained."""
-        self._model()
+        model = self._model()
+        if model.is_trained and self.config.recentre.by != "none":
+            raise SoctkError(
+                "descriptors that are still being trained cannot be re-centred",
+                remedy="Choose poolings without trained parameters, and of several layers --combine concat.",
+                where="--recentre",
+            )
         for fold in folds:
             protocol.split(self.data, fold, self.config.protocol, seed=0)
         for finished in sorted(self.path.glob("fold*/seed*/config.yaml")):
@@ -88,92 +112,46 @@ class Experiment:
                     where=finished.parent,
                 )
 
-    @property
-    def _input_size(self) -> int:
-        return self.store.settings["hidden_size"]
-
     def _directory(self, fold: int, seed: int) -> Path:
         return self.path / f"fold{fold}" / f"seed{seed}"
 
     def _settings(self) -> dict[str, Any]:
         """Return all that determines the results, as config.yaml records it beside fold and seed."""
-        features = {key: value for key, value in self.store.settings.items() if key != "versions"}
+        store = self.features.store
+        features = {key: value for key, value in store.settings.items() if key != "versions"}
         return {
             "data": self.data.checksum(),
-            "features": {**features, "recordings": self.store.checksum()},
+            "features": {**features, "recordings": store.checksum()},
             **self.config.model_dump(),
         }
 
-    @property
-    def _layers(self) -> list[int]:
-        """The hidden states of the store that are trained on."""
-        return self.store.layers if self.config.frames.layers == "all" else self.config.frames.layers
-
     def _model(self) -> EmotionClassifier:
-        return self._model_of(self.config, len(self._layers))
+        layers = self.features.layers(self.config)
+        return EmotionClassifier(
+            self.features.store.settings["hidden_size"], len(layers), len(self.data.emotions), self.config
+        )
 
-    def _model_of(self, config: Config, num_layers: int) -> EmotionClassifier:
-        return EmotionClassifier(self._input_size, num_layers, len(self.data.emotions), config).to(self.device)
+    def _given(self, nj: int) -> "_Given":
+        """Return what all runs start from: descriptors, or the frames that they train on."""
+        if not self._model().is_trained:
+            return _Given(self.features.blocks(self.config, nj), None)
+        frames = self.features.frames(self.features.layers(self.config), self.config.frames.layer_norm)
+        return _Given([], frames)
 
-    def _frames(self, layers: Sequence[int]) -> Frames:
-        frames = self.store.load(self.data.utterances, layers)
-        if not frames.block.isfinite().all():
-            each = zip(self.data.utterances, frames.block.split(frames.lengths), strict=True)
-            wrong = [utt for utt, its_frames in each if not its_frames.isfinite().all()]
-            raise SoctkError(
-                f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
-                remedy="Remove the store and extract again (stage 1).",
-                where=self.store.path,
-            )
-        return frames.to(self.device)
-
-    def _given(self) -> dict[str, list]:
-        """Return what is the same in every run: where the pooling has no parameters, the descriptors, and for the
-        linear head their inner products.
-        """
-        if self._model().is_trained:
-            return {}
-        descriptors = self._descriptors()
-        if isinstance(self.config.head, LinearConfig):
-            return {"descriptors": descriptors, "products": [linear.gram(block) for block in descriptors]}
-        return {"descriptors": descriptors}
-
-    def _descriptors(self) -> list[np.ndarray]:
-        """Return the descriptors of all utterances, a block `(N, P)` for each hidden state and pooling layer."""
-        alone = [self.config.model_copy(update={"pooling": {name: o}}) for name, o in self.config.pooling.items()]
-        blocks = []
-        for layer in self._layers:
-            frames = self._frames([layer])
-            blocks += [describe(self._model_of(config, 1).describe, frames).numpy() for config in alone]
-        return blocks
-
-    def _run_one(
-        self,
-        fold: int,
-        seed: int,
-        made_with: dict[str, str],
-        descriptors: list[np.ndarray] | None = None,
-        products: list[np.ndarray | None] | None = None,
-    ) -> str:
+    def _run_one(self, fold: int, seed: int, made_with: dict[str, str], given: "_Given") -> str:
         """Train and test one fold with one seed; return a line that says how it went."""
         torch.manual_seed(seed)
-        model = self._model()
-        learner, inputs = (
-            (model, self._frames(self._layers)) if descriptors is None else (model.head, self._inputs(descriptors))
-        )
+        model = self._model().to(self.device)
         split = protocol.split(self.data, fold, self.config.protocol, seed)
+        run = self._fit if isinstance(self.config.head, LinearConfig) else self._train
         # One thread a run, so that its numbers do not depend on how many runs go on.
         with one_thread(), atomic_directory(self._directory(fold, seed)) as directory:
             settings = {"fold": fold, "seed": seed, **self._settings(), "made_with": made_with}
             (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-            if products is None:
-                records = self._train(learner, inputs, split, seed)
-            else:
-                records = self._fit(learner, descriptors, products, split)
-            records = _log(records, directory / "train.jsonl")
+            records, predict_test = run(model, given, split, seed)
+            records = _log(records, directory, self.tensorboard)
             (directory / "model.safetensors").write_bytes(save(model.state_dict()))
-            log_posteriors = predict(learner, inputs, self._indices(split.test))
-            predictions = _predictions(self.data, split.test, log_posteriors)
+            predictions = _predictions(self.data, split.test, predict_test())
             predictions.to_csv(directory / "predictions.tsv", sep="\t", index=False)
         best = min(records, key=lambda record: record["valid_loss"])
         chosen = f"epoch {best['epoch']}" if "epoch" in best else f"C {best['C']:g}"
@@ -182,21 +160,35 @@ class Experiment:
             f"WA {100 * best['valid_WA']:.1f} UA {100 * best['valid_UA']:.1f}"
         )
 
-    def _inputs(self, descriptors: list[np.ndarray]) -> Descriptors:
-        return Descriptors([torch.from_numpy(block).to(self.device) for block in descriptors])
+    def _train(self, model: EmotionClassifier, given: "_Given", split: Split, seed: int) -> "_Running":
+        """Return what trains the model, and what then predicts the test utterances."""
+        fitted = self._indices(split.train)
+        learner, inputs = (
+            (model.head, self._descriptors(given, fitted, seed)) if given.blocks else (model, given.frames)
+        )
+        inputs, labels = inputs.to(self.device), torch.tensor(self._labels, device=self.device)
+        records = train(learner, inputs, labels, fitted, self._indices(split.valid), self.config.train, seed)
+        return records, lambda: predict(learner, inputs, self._indices(split.test))
 
-    def _train(self, learner: nn.Module, inputs: Inputs, split: Split, seed: int) -> Iterable[dict[str, Any]]:
-        train_indices, valid_indices = self._indices(split.train), self._indices(split.valid)
-        labels = torch.tensor(self._labels, device=self.device)
-        return train(learner, inputs, labels, train_indices, valid_indices, self.config.train, seed)
-
-    def _fit(
-        self, head: nn.Linear, descriptors: list[np.ndarray], products: list[np.ndarray | None], split: Split
-    ) -> Iterable[dict[str, Any]]:
+    def _fit(self, model: EmotionClassifier, given: "_Given", split: Split, seed: int) -> "_Running":
+        """Fit the linear head; return how it was chosen, and what predicts the test utterances."""
+        fitted = self._indices(sorted(split.train + split.valid))
         pairs = protocol.inner_splits(self.data, split, self.config.protocol)
-        inner = [(self._indices(fitted), self._indices(scored)) for fitted, scored in pairs]
-        everything = self._indices(sorted(split.train + split.valid))
-        return linear.fit(head, descriptors, products, np.array(self._labels), everything, inner, self.config.head)
+        inner = [(self._indices(fit_on), self._indices(scored)) for fit_on, scored in pairs]
+        labels, recentring = np.array(self._labels), self._recentring(seed)
+        records = linear.fit(model.head, given.blocks, labels, fitted, inner, self.config.head, recentring)
+        inputs = self._descriptors(given, fitted, seed).to(self.device)
+        return records, lambda: predict(model.head, inputs, self._indices(split.test))
+
+    def _descriptors(self, given: "_Given", fitted: Sequence[int], seed: int) -> Descriptors:
+        return Descriptors.of([block.descriptors for block in given.blocks], self._recentring(seed), fitted)
+
+    def _recentring(self, seed: int) -> Recentring | None:
+        options = self.config.recentre
+        if options.by == "none":
+            return None
+        enrol = None if options.enrol == "all" else options.enrol
+        return Recentring.of(list(self.data.speaker.values()), enrol, options.relevance, seed)
 
     @property
     def _labels(self) -> list[int]:
@@ -210,14 +202,31 @@ class Experiment:
         return {utt: i for i, utt in enumerate(self.data.utterances)}
 
 
-def _log(epochs: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """Run through the epochs, writing each one's record as a line; return the records."""
-    records = []
-    with path.open("w", encoding="utf-8") as log:
-        for record in epochs:
-            records.append(record)
+def _log(records: Iterable[dict[str, Any]], directory: Path, tensorboard: bool) -> list[dict[str, Any]]:
+    """Run through the records, an epoch or a C each, writing each as a line; return them."""
+    kept = []
+    with (directory / "train.jsonl").open("w", encoding="utf-8") as log, _scalars(directory, tensorboard) as write:
+        for record in records:
+            kept.append(record)
             print(json.dumps(record), file=log, flush=True)
-    return records
+            write(record, len(kept))
+    return kept
+
+
+@contextmanager
+def _scalars(directory: Path, wanted: bool) -> Iterator[Callable[[dict[str, Any], int], None]]:
+    """Yield a function that writes a record for TensorBoard, if that is wanted."""
+    if not wanted:
+        yield lambda record, step: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise SoctkError(
+            "the package tensorboard is not there", remedy="pip install tensorboard", where="--tensorboard"
+        ) from error
+    with SummaryWriter(directory / "tensorboard") as writer:
+        yield lambda record, step: [writer.add_scalar(name, value, step) for name, value in record.items()]
 
 
 def _predictions(data: DataDir, utterances: list[str], log_posteriors: torch.Tensor) -> pd.DataFrame:

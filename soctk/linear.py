@@ -13,6 +13,7 @@ from torch import nn
 
 from soctk.config import LinearConfig
 from soctk.errors import SoctkError
+from soctk.recentre import Recentring
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -24,8 +25,9 @@ def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
     """
     if descriptors.shape[1] < len(descriptors):
         return None
-    rows = torch.from_numpy(descriptors - descriptors.mean(0))
-    products = torch.zeros(len(rows), len(rows))
+    mean = torch.from_numpy(descriptors.mean(0))
+    products = torch.zeros(len(descriptors), len(descriptors))
+    rows = torch.from_numpy(descriptors) - mean
     for start in range(0, len(rows), step):
         end = start + step
         products[start:end, :end] = rows[start:end] @ rows[:end].T
@@ -33,71 +35,115 @@ def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
 
 
 @dataclass(frozen=True)
-class Coordinates:
-    """Descriptors as a linear classifier needs them: in no more dimensions than there are training utterances.
+class Block:
+    """The descriptors of all N utterances that one pooling layer makes of one hidden state.
 
-    A linear classifier with L2 regularisation sees inner products alone. So for more dimensions P than utterances
-    nothing is lost in an orthonormal basis of the space that the training utterances span: this is the dual form.
-    Otherwise the descriptors themselves are taken.
+    Attributes:
+        descriptors: `(N, P)`.
+        products: what `gram` returns of them.
+    """
+
+    descriptors: np.ndarray
+    products: np.ndarray | None
+
+
+class Standardised:
+    """A block centred and scaled by what the utterances `fitted` have: a variance of 1 in sum over the dimensions.
+
+    The numbers of a descriptor with fewer numbers than utterances get the same variance each, as numbers of different
+    kinds should; those of a longer one, which are of one kind, keep the variances that they have. A number that does
+    not vary is left out.
+    """
+
+    def __init__(self, block: Block, fitted: Sequence[int], recentring: Recentring | None):
+        self._block, self._fitted, self._recentring = block, fitted, recentring
+        if block.products is None:
+            values = self._recentred(block.descriptors)
+            variance = values[fitted].var(0, dtype=np.float64)
+            varies = variance > 1e-12 * variance.max(initial=0)
+            self._scale = np.where(varies, np.sqrt(variance * max(1, varies.sum())), np.inf)
+            self.values = ((values - values[fitted].mean(0)) / self._scale).astype(np.float32)
+            return
+        products = self._recentred(self._recentred(block.products.astype(np.float64)).T)
+        to_mean = products[:, fitted].mean(1, keepdims=True)
+        centred = products - to_mean - to_mean.T + to_mean[fitted].mean()
+        self._scale = np.sqrt(np.trace(centred[np.ix_(fitted, fitted)]) / len(fitted)) or np.inf
+        self._products = centred / self._scale**2
+
+    def products(self) -> np.ndarray:
+        """Return the inner products `(N, N)` of the standardised descriptors."""
+        return self.values @ self.values.T if self._block.products is None else self._products
+
+    def weight(self, of_fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weight `(K, P)` on re-centred descriptors, and a bias `(K,)`, of a classifier of standardised ones.
+
+        Args:
+            of_fitted: `(K, fitted)`, the factors with which its weight is a sum of standardised descriptors.
+        """
+        if self._block.products is None:
+            return self.weight_of_values(of_fitted @ self.values[self._fitted])
+        factors = np.zeros((len(of_fitted), len(self._block.descriptors)))
+        factors[:, self._fitted] = of_fitted - of_fitted.mean(1, keepdims=True)
+        average = np.zeros((1, factors.shape[1]))
+        average[:, self._fitted] = 1 / len(self._fitted)
+        both = np.vstack([factors / self._scale**2, average])
+        if self._recentring:
+            both = self._recentring.transposed(both, self._fitted)
+        weight, mean = np.split(both.astype(np.float32) @ self._block.descriptors, [len(factors)])
+        return weight, -(weight @ mean[0])
+
+    def weight_of_values(self, of_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same for a classifier with the weight `of_values` `(K, P)` on `values`."""
+        weight = of_values / self._scale
+        return weight, -(weight @ self._recentred(self._block.descriptors)[self._fitted].mean(0))
+
+    def _recentred(self, values: np.ndarray) -> np.ndarray:
+        return self._recentring.without_means(values, self._fitted) if self._recentring else values
+
+
+class Coordinates:
+    """All blocks as a linear classifier needs them: in no more dimensions than there are utterances to fit on.
+
+    A linear classifier with L2 regularisation sees inner products alone. So where there are more numbers than
+    utterances nothing is lost in an orthonormal basis of the space that the fitted utterances span, the blocks' inner
+    products added: this is the dual form. Otherwise the numbers themselves are taken.
 
     Attributes:
         values: `(N, R)`.
-        basis: `(R, N)`, the basis vectors as sums of training descriptors less their mean; None for the descriptors.
     """
 
-    values: np.ndarray
-    basis: np.ndarray | None
-
-    @classmethod
-    def of(cls, descriptors: np.ndarray, products: np.ndarray | None, train: Sequence[int]) -> "Coordinates":
-        """Return the coordinates of descriptors `(N, P)` with their inner products `(N, N)`, of `gram`."""
-        if products is None:
-            return cls(descriptors, None)
-        to_train = products[:, train].astype(np.float64)
-        to_mean = to_train.mean(1, keepdims=True)
-        centred = to_train - to_mean - to_mean[train].T + to_mean[train].mean()
-        spectrum, vectors = np.linalg.eigh(centred[train])
+    def __init__(self, blocks: Sequence[Block], fitted: Sequence[int], recentring: Recentring | None = None):
+        self._blocks = [Standardised(block, fitted, recentring) for block in blocks]
+        self._basis = None
+        if sum(block.descriptors.shape[1] for block in blocks) < len(fitted):
+            self.values = np.concatenate([block.values for block in self._blocks], axis=1)
+            return
+        products = sum(block.products() for block in self._blocks)
+        spectrum, vectors = np.linalg.eigh(products[np.ix_(fitted, fitted)])
         kept = spectrum > max(spectrum[-1], 0) * 1e-6  # what is smaller is rounding of the products in float32
-        scaled = vectors[:, kept] / np.sqrt(spectrum[kept])
-        basis = np.zeros((scaled.shape[1], len(descriptors)), dtype=np.float32)
-        basis[:, train] = scaled.T
-        return cls((centred @ scaled).astype(np.float32), basis)
+        self._basis = vectors[:, kept] / np.sqrt(spectrum[kept])
+        self.values = (products[:, fitted] @ self._basis).astype(np.float32)
 
-    def scale(self, train: Sequence[int]) -> np.ndarray:
-        """Return what to divide the values by, `(R,)`, for a variance of 1 in sum over the utterances `train`.
-
-        Descriptors get the same variance in each dimension, as numbers of different kinds should; coordinates, of
-        descriptors whose numbers are of one kind, keep the variances that they have. A dimension that does not vary
-        is divided by infinity.
-        """
-        variance = self.values[train].var(0, dtype=np.float64)
-        if self.basis is not None:
-            return np.full(len(variance), np.sqrt(variance.sum()) or np.inf)
-        varies = variance > 1e-12 * variance.max(initial=0)
-        return np.where(varies, np.sqrt(variance * max(1, varies.sum())), np.inf)
-
-    def weight(
-        self, of_values: np.ndarray, descriptors: np.ndarray, train: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights `(K, P)` on the descriptors and a bias `(K,)` that do what `(K, R)` on the values do."""
-        if self.basis is None:
-            return of_values, np.zeros(len(of_values))
-        of_utterances = (of_values @ self.basis).astype(np.float32)
-        average = np.zeros((1, len(descriptors)), dtype=np.float32)
-        average[:, train] = 1 / len(train)
-        of_utterances -= of_utterances.sum(1, keepdims=True) * average
-        weight, mean = np.split(np.vstack([of_utterances, average]) @ descriptors, [len(of_utterances)])
-        return weight, -(weight @ mean[0])
+    def weight(self, of_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights `(K, sum of P)` on re-centred descriptors and a bias, that do what `(K, R)` on values do."""
+        if self._basis is None:
+            ends = np.cumsum([block.values.shape[1] for block in self._blocks])[:-1]
+            pairs = zip(self._blocks, np.split(of_values, ends, axis=1), strict=True)
+            parts = [block.weight_of_values(part) for block, part in pairs]
+        else:
+            parts = [block.weight(of_values @ self._basis.T) for block in self._blocks]
+        weights, biases = zip(*parts, strict=True)
+        return np.concatenate(weights, axis=1), np.sum(biases, axis=0)
 
 
 def fit(
     head: nn.Linear,
-    descriptors: Sequence[np.ndarray],
-    products: Sequence[np.ndarray | None],
+    blocks: Sequence[Block],
     labels: np.ndarray,
     train: Sequence[int],
     inner: Sequence[Pair],
     config: LinearConfig,
+    recentring: Recentring | None = None,
 ) -> list[dict[str, Any]]:
     """Set the weights of `head` to those of a multinomial logistic regression; return a record for each C tried.
 
@@ -105,42 +151,39 @@ def fit(
     log-loss over all of those utterances is fitted on `train`.
 
     Args:
-        head: `(P_1 + P_2 + ..., K)`, K classes.
-        descriptors: of all N utterances, a block `(N, P_i)` for each pooling layer.
-        products: of each block, what `gram` returns.
+        head: `(P_1 + P_2 + ..., K)`, K classes; of re-centred descriptors, if they are.
+        blocks: the descriptors of all N utterances.
         labels: classes `(N,)` from 0.
         train: utterances to learn from.
         inner: pairs of utterances to fit on and to score on, all from `train`.
         config: the C to choose from.
+        recentring: of the speakers, if there is to be one.
 
     Raises:
         SoctkError: the utterances to fit on are all of one class.
     """
     with threadpool_limits(1):
-        blocks = [Coordinates.of(*block, train) for block in zip(descriptors, products, strict=True)]
-        records = _choose(blocks, labels, inner, config.C, head.out_features)
+        records = _choose(blocks, labels, inner, config.C, head.out_features, recentring)
         best = min(records, key=lambda record: record["valid_loss"])["C"]
-        model = _classifier(best)
-        _fit(model, _standardised(blocks, train), labels, train)
-        _set_weights(head, model, blocks, descriptors, train)
+        model, coordinates = _classifier(best), Coordinates(blocks, train, recentring)
+        _fit(model, coordinates.values, labels, train)
+        _set_weights(head, model, coordinates)
     return records
 
 
-def _standardised(blocks: Sequence[Coordinates], train: Sequence[int]) -> np.ndarray:
-    """Return the values of all blocks side by side, centred and scaled as the utterances `train` need it."""
-    return np.concatenate(
-        [((b.values - b.values[train].mean(0)) / b.scale(train)).astype(np.float32) for b in blocks], axis=1
-    )
-
-
 def _choose(
-    blocks: Sequence[Coordinates], labels: np.ndarray, inner: Sequence[Pair], candidates: Sequence[float], classes: int
+    blocks: Sequence[Block],
+    labels: np.ndarray,
+    inner: Sequence[Pair],
+    candidates: Sequence[float],
+    classes: int,
+    recentring: Recentring | None,
 ) -> list[dict[str, Any]]:
     """Return a record for each C, from the strongest regularisation on: one fit starts where the last one ended."""
     ascending = sorted(candidates)
     posteriors = np.zeros((len(ascending), len(labels), classes))
     for fitted, scored in inner:
-        inputs = _standardised(blocks, fitted)
+        inputs = Coordinates(blocks, fitted, recentring).values
         model = _classifier(ascending[0], warm_start=True)
         for i, C in enumerate(ascending):
             _fit(model.set_params(C=C), inputs, labels, fitted)
@@ -172,29 +215,17 @@ def _fit(model: LogisticRegression, inputs: np.ndarray, labels: np.ndarray, trai
     model.fit(inputs[train], labels[train])
 
 
-def _set_weights(
-    head: nn.Linear,
-    model: LogisticRegression,
-    blocks: Sequence[Coordinates],
-    descriptors: Sequence[np.ndarray],
-    train: Sequence[int],
-) -> None:
-    """Write the classifier of the standardised values into `head` as one of the descriptors.
+def _set_weights(head: nn.Linear, model: LogisticRegression, coordinates: Coordinates) -> None:
+    """Write the classifier of the coordinates into `head` as one of the descriptors.
 
     A class without a training utterance, of which the classifier knows nothing, is never chosen.
     """
-    coefficients, bias = model.coef_, model.intercept_.copy()
+    coefficients, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn keeps the second class's logit alone; the first one's is 0
         coefficients, bias = np.vstack([0 * coefficients, coefficients]), np.append(0, bias)
-    weights, start = [], 0
-    for block, of_block in zip(blocks, descriptors, strict=True):
-        of_values = coefficients[:, start : start + block.values.shape[1]] / block.scale(train)
-        start += block.values.shape[1]
-        weight, offset = block.weight(of_values, of_block, train)
-        weights.append(weight)
-        bias += offset - of_values @ block.values[train].mean(0)
+    weight, offset = coordinates.weight(coefficients)
     with torch.no_grad():
         head.weight.zero_()
         head.bias.fill_(-torch.inf)
-        head.weight[model.classes_] = torch.from_numpy(np.concatenate(weights, axis=1)).to(head.weight)
-        head.bias[model.classes_] = torch.from_numpy(bias).to(head.bias)
+        head.weight[model.classes_] = torch.from_numpy(weight).to(head.weight)
+        head.bias[model.classes_] = torch.from_numpy(bias + offset).to(head.bias)

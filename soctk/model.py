@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from soctk import pooling
 from soctk.config import Config, LinearConfig, MLPConfig
@@ -19,7 +18,7 @@ class EmotionClassifier(nn.Module):
         input_size: D, the width of a frame.
         num_layers: L, how many hidden states.
         num_classes: how many emotions.
-        config: pooling, head, whether each frame is layer-normalised first, how several layers are combined.
+        config: pooling, head, and how several layers are combined; of layer norm the frames have had what they need.
 
     Raises:
         SoctkError: wrong options of the pooling, or something to be trained under a head that cannot train it.
@@ -27,7 +26,6 @@ class EmotionClassifier(nn.Module):
 
     def __init__(self, input_size: int, num_layers: int, num_classes: int, config: Config):
         super().__init__()
-        self.layer_norm = config.frames.layer_norm
         is_sum = num_layers > 1 and config.frames.combine == "sum"
         self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if is_sum else None
         name = "+".join(config.pooling)
@@ -49,16 +47,14 @@ class EmotionClassifier(nn.Module):
         return self.layer_weights is not None or any(layer.is_trained for layer in self.poolings)
 
     def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return descriptors `(B, P)` for frames `(B, T, L, D)` and lengths `(B,)` in frames."""
-        if self.layer_norm:
-            frames = functional.layer_norm(frames, frames.shape[-1:])
+        """Return descriptors `(B, P)` for frames `(sum of T, L, D)`, one utterance after the other, T in `lengths`."""
         if self.layer_weights is not None:
-            frames = torch.einsum("btld,l->btd", frames, self.layer_weights.softmax(0)).unsqueeze(2)
-        pooled = [pool(frames[:, :, i], lengths) for i, pool in enumerate(self.poolings)]
+            frames = torch.einsum("nld,l->nd", frames, self.layer_weights.softmax(0)).unsqueeze(1)
+        pooled = [layer.pool_concatenated(frames[:, i], lengths) for i, layer in enumerate(self.poolings)]
         return torch.cat(pooled, dim=1)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, num_classes)` for frames `(B, T, L, D)` and lengths `(B,)` in frames."""
+        """Return logits `(B, num_classes)` for frames and lengths as `describe` takes them."""
         return self.head(self.describe(frames, lengths))
 
 

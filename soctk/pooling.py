@@ -57,6 +57,10 @@ class Pooling(nn.Module):
         """Do the work of `forward`, for frames `(B, T, D)` in float32 or float64."""
         raise NotImplementedError
 
+    def pool_concatenated(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return what `forward` does, for frames `(sum of T, D)`: one utterance after the other, without padding."""
+        return self(pad(frames, lengths), lengths)
+
 
 class Mean(Pooling):
     """The mean over time: first-order pooling.
@@ -151,21 +155,24 @@ class SOC(Pooling):
         nn.init.orthogonal_(self.projection.weight)
 
     def pool(self, frames, lengths):  # noqa: D102
-        logarithm = spd.log_covariance(self._projected(frames, lengths), lengths, **self.regularisation)
-        return spd.upper_triangle(logarithm)
-
-    def _projected(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         # In the gradient of the projection padding is a factor of 0, which NaN would survive.
         if (lengths < frames.shape[1]).any():
             frames = frames.masked_fill(spd.padding(frames, lengths), 0)
-        return self.projection(frames)
+        return self.pool_projected(self.projection(frames), lengths)
+
+    def pool_concatenated(self, frames, lengths):  # noqa: D102
+        return self.pool_projected(pad(self.projection(frames), lengths), lengths)  # a d-th of D to pad
+
+    def pool_projected(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the descriptors of projected frames `(B, T, d)`."""
+        return spd.upper_triangle(spd.log_covariance(frames, lengths, **self.regularisation))
 
 
 class SOCNoLEM(SOC):
     """The ablation of SOC without the log-Euclidean map: the upper triangle of the regularised covariance itself."""
 
-    def pool(self, frames, lengths):  # noqa: D102
-        matrices = spd.regularised_covariance(self._projected(frames, lengths), lengths, **self.regularisation)
+    def pool_projected(self, frames, lengths):  # noqa: D102
+        matrices = spd.regularised_covariance(frames, lengths, **self.regularisation)
         result = spd.upper_triangle(matrices).to(frames.dtype)
         spd.require_finite(result)
         return result
@@ -222,6 +229,18 @@ class Concatenation(Pooling):
 
     def pool(self, frames, lengths):  # noqa: D102
         return torch.cat([layer(frames, lengths) for layer in self.layers], dim=1)
+
+    def pool_concatenated(self, frames, lengths):  # noqa: D102
+        return torch.cat([layer.pool_concatenated(frames, lengths) for layer in self.layers], dim=1)
+
+
+def pad(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return frames `(sum of T, D)`, one utterance after the other, as `(B, T, D)` with zeros beyond each one's end."""
+    longest = int(lengths.max())
+    starts = torch.arange(len(lengths), device=frames.device) * longest - (lengths.cumsum(0) - lengths)
+    places = starts.repeat_interleave(lengths) + torch.arange(len(frames), device=frames.device)
+    rows = frames.new_zeros(len(lengths) * longest, frames.shape[1]).index_copy(0, places, frames)
+    return rows.view(len(lengths), longest, -1)
 
 
 def _trace_after(normalisation: Normalisation, size: int) -> float | None:

@@ -4,15 +4,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import layer_norm
 from tqdm import tqdm
 
 from soctk.config import differences
@@ -21,6 +22,7 @@ from soctk.files import atomic
 
 SIDECAR = "store.json"
 INDEX = "index.tsv"
+_ROWS = 1 << 14  # normalised at a time
 _FINISH = "Run the recipe's stage 1 (soctk-extract) again; it does only what is missing."
 
 
@@ -36,18 +38,68 @@ class Frames:
     block: torch.Tensor
     lengths: list[int]
 
+    def __reduce__(self):
+        # As numpy, which joblib's processes share where they would copy a tensor.
+        return _frames_of, (self.block.numpy(), self.lengths)
+
     @cached_property
     def _utterances(self) -> tuple[torch.Tensor, ...]:
         return self.block.split(self.lengths)
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 frames `(B, T, L, D)`, zero beyond each utterance's end, and lengths `(B,)` in frames."""
-        frames = pad_sequence([self._utterances[i] for i in indices], batch_first=True)
+        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and lengths `(B,)` in frames."""
+        frames = torch.cat([self._utterances[i] for i in indices])
         return frames.float(), torch.tensor([self.lengths[i] for i in indices], device=frames.device)
 
     def to(self, device: str) -> "Frames":
         """Return the frames on another device."""
         return Frames(self.block.to(device), self.lengths)
+
+    def layer_normalised(self) -> "Frames":
+        """Return the frames in float32, each normalised over its D features."""
+        block = torch.empty(self.block.shape, device=self.block.device)
+        for rows, normalised in zip(self.block.split(_ROWS), block.split(_ROWS), strict=True):
+            normalised[:] = layer_norm(rows.float(), rows.shape[-1:])
+        return Frames(block, self.lengths)
+
+
+def _frames_of(block: np.ndarray, lengths: list[int]) -> Frames:
+    return Frames(torch.from_numpy(block), lengths)
+
+
+@dataclass(frozen=True)
+class StreamedFrames:
+    """The frames of many utterances, read from the store when they are asked for: for what memory does not hold.
+
+    Attributes:
+        store: where they are.
+        utterances: ids.
+        layers: the hidden states wanted.
+        layer_norm: whether each frame is normalised over its D features.
+        device: where batches go.
+    """
+
+    store: "FeatureStore"
+    utterances: Sequence[str]
+    layers: Sequence[int]
+    layer_norm: bool
+    device: str = "cpu"
+
+    @property
+    def lengths(self) -> list[int]:
+        """T of each utterance, in frames."""
+        return self.store.lengths(self.utterances)
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the same as `Frames.batch`."""
+        frames = self.store.load([self.utterances[i] for i in indices], self.layers).to(self.device)
+        if self.layer_norm:
+            frames = frames.layer_normalised()
+        return frames.batch(range(len(indices)))
+
+    def to(self, device: str) -> "StreamedFrames":
+        """Return the frames, as they come on another device."""
+        return replace(self, device=device)
 
 
 class FeatureStore:
@@ -145,15 +197,8 @@ class FeatureStore:
         Raises:
             SoctkError: the store lacks some of the utterances or layers, or a shard is missing or damaged.
         """
-        missing = [utt for utt in utterances if utt not in self._entries]
-        if missing:
-            raise SoctkError(
-                f"{len(missing)} of {len(utterances)} utterances have no features, such as {missing[0]}",
-                remedy=_FINISH,
-                where=self.path,
-            )
         positions = self._positions(self.layers if layers is None else layers)
-        lengths = [self._entries[utt].frames for utt in utterances]
+        lengths = self.lengths(utterances)
         dtype = getattr(torch, self.settings["dtype"])
         block = torch.empty(sum(lengths), len(positions), self.settings["hidden_size"], dtype=dtype)
         places: dict[Path, list[tuple[str, torch.Tensor]]] = {}
@@ -164,6 +209,21 @@ class FeatureStore:
                 for utt, rows in its_places:
                     self._read(content, utt, positions, rows)
         return Frames(block, lengths)
+
+    def lengths(self, utterances: Sequence[str]) -> list[int]:
+        """Return T of each utterance, in frames.
+
+        Raises:
+            SoctkError: the store lacks some of the utterances.
+        """
+        missing = [utt for utt in utterances if utt not in self._entries]
+        if missing:
+            raise SoctkError(
+                f"{len(missing)} of {len(utterances)} utterances have no features, such as {missing[0]}",
+                remedy=_FINISH,
+                where=self.path,
+            )
+        return [self._entries[utt].frames for utt in utterances]
 
     @property
     def layers(self) -> list[int]:

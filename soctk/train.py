@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, recall_score
 from torch import nn
@@ -14,13 +15,13 @@ from torch.nn.functional import cross_entropy, nll_loss
 
 from soctk.config import TrainConfig
 from soctk.errors import SoctkError
-from soctk.store import Frames
+from soctk.recentre import Recentring
 
 EVAL_BATCH = 32
 
 
 class Inputs(Protocol):
-    """What a model is trained on: `Frames`, or the `Descriptors` made of them."""
+    """What a model is trained on: soctk.store.Frames, or the `Descriptors` made of them."""
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, ...]:
         """Return the arguments of the model for the utterances at `indices`."""
@@ -28,26 +29,41 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Descriptors:
-    """The descriptors of N utterances, for a head to be trained on: a block `(N, P)` for each pooling layer."""
+    """The descriptors of N utterances, for a head to be trained on.
+
+    Attributes:
+        blocks: `(N, P)` for each pooling layer.
+        offsets: what is taken away from those of each speaker, `(speakers, P)` a block; None for nothing.
+        speakers: of each utterance, `(N,)`; None with offsets None.
+    """
 
     blocks: Sequence[torch.Tensor]
+    offsets: Sequence[torch.Tensor] | None = None
+    speakers: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, blocks: Sequence[np.ndarray], recentring: Recentring | None, fitted: Sequence[int]) -> "Descriptors":
+        """Return descriptors, re-centred if that is wanted, for a head that is fitted to the utterances `fitted`."""
+        tensors = [torch.from_numpy(block) for block in blocks]
+        if recentring is None:
+            return cls(tensors)
+        offsets = [torch.from_numpy(recentring.means(block, fitted)) for block in blocks]
+        return cls(tensors, offsets, torch.from_numpy(recentring.speakers))
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor]:
         """Return descriptors `(B, sum of P)`."""
-        return (torch.cat([block[indices] for block in self.blocks], dim=1),)
+        rows = [block[indices] for block in self.blocks]
+        if self.offsets is not None:
+            speakers = self.speakers[indices]
+            rows = [own - offset[speakers] for own, offset in zip(rows, self.offsets, strict=True)]
+        return (torch.cat(rows, dim=1),)
 
-
-@torch.inference_mode()
-def describe(model: Callable[..., torch.Tensor], frames: Frames) -> torch.Tensor:
-    """Return what `model` makes of all utterances, `(N, P)` on the CPU; those of like length share a batch."""
-    by_length = sorted(range(len(frames.lengths)), key=frames.lengths.__getitem__)
-    descriptors = None
-    for indices in _eval_batches(by_length):
-        rows = model(*frames.batch(indices)).cpu()
-        if descriptors is None:
-            descriptors = rows.new_empty(len(by_length), rows.shape[1])
-        descriptors[indices] = rows
-    return descriptors
+    def to(self, device: str) -> "Descriptors":
+        """Return the descriptors on another device."""
+        if self.offsets is None:
+            return Descriptors([block.to(device) for block in self.blocks])
+        moved = ([tensor.to(device) for tensor in tensors] for tensors in (self.blocks, self.offsets))
+        return Descriptors(*moved, self.speakers.to(device))
 
 
 def train(
@@ -73,7 +89,7 @@ def train(
     Raises:
         SoctkError: the loss becomes infinite or NaN.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     steps_per_epoch = math.ceil(len(train_indices) / config.batch_size)
     scheduler = _warmup_then_decay(optimizer, steps_per_epoch * config.epochs, config.warmup)
     shuffle = torch.Generator().manual_seed(seed)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from soctk.errors import SoctkError
-from soctk.store import FeatureStore, Frames
+from soctk.store import FeatureStore, Frames, StreamedFrames
 
 RECORDINGS = {"utt0": "d0", "utt1": "d1", "utt2": "d2"}
 SETTINGS = {"upstream": "test", "layers": [3], "hidden_size": 4, "dtype": "float16", "versions": {"torch": "1"}}
@@ -171,13 +171,33 @@ def test_a_damaged_index_or_sidecar_is_told(stored, file, content):
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.data())
-def test_a_batch_is_each_utterance_followed_by_zeros(lengths, data):
+def test_a_batch_is_utterances_one_after_the_other(lengths, data):
     tensors = [tensor.transpose(0, 1) for tensor in frames_of(*lengths, layers=2).values()]
     frames = Frames(torch.cat(tensors), lengths)
     indices = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=5))
     batch, batch_lengths = frames.batch(indices)
     assert batch.dtype == torch.float32
     assert batch_lengths.tolist() == [lengths[i] for i in indices]
-    for row, i in zip(batch, indices, strict=True):
-        torch.testing.assert_close(row[: lengths[i]], tensors[i].float(), rtol=0, atol=0)
-        assert not row[lengths[i] :].any()
+    torch.testing.assert_close(batch, torch.cat([tensors[i] for i in indices]).float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_frames_read_when_they_are_asked_for_are_those_held_in_memory(stored, layer_norm):
+    path, _ = stored
+    store = FeatureStore.open(path)
+    utterances = ["utt2", "utt0", "utt1"]
+    held = store.load(utterances)
+    held = held.layer_normalised() if layer_norm else held
+    streamed = StreamedFrames(store, utterances, [3], layer_norm)
+    assert streamed.lengths == held.lengths
+    for one, other in zip(streamed.batch([2, 0]), held.batch([2, 0]), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_layer_norm_takes_out_each_frames_mean_and_scale():
+    frames = torch.randn(7, 2, 6)
+    normalised = Frames(frames, [4, 3]).layer_normalised().block
+    torch.testing.assert_close(normalised.mean(-1), torch.zeros(7, 2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(normalised.var(-1, correction=0), torch.ones(7, 2), atol=1e-3, rtol=0)
+    scaled = frames * torch.rand(7, 2, 1).add(0.5) + torch.randn(7, 2, 1)
+    torch.testing.assert_close(Frames(scaled, [4, 3]).layer_normalised().block, normalised, atol=1e-3, rtol=1e-3)

@@ -19,9 +19,19 @@ from soctk.cli.common import CONTEXT, Command, Directory, Layers, Numbers, devic
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, such as train.lr=1e-3.")
 @click.option("--layer", "hidden_states", type=Layers("all"), help='Of those in STORE: all, or numbers such as "3 4".')
 @click.option("--combine", type=click.Choice(["sum", "concat"]), help="Several layers: learned sum, or side by side.")
+@click.option("--recentre", type=click.Choice(["none", "speaker"]), help="Take each speaker's mean descriptor away.")
+@click.option("--enrol", metavar="N", help="Unlabelled utterances that give a test speaker's mean: all, or a number.")
 @click.option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
 @click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
 @click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
+@click.option("--tensorboard", is_flag=True, help="Leave a log for TensorBoard beside each train.jsonl.")
+@click.option(
+    "--max-memory",
+    metavar="GB",
+    type=click.FloatRange(min=0),
+    help="Of frames in memory; a larger corpus is read from STORE batch by batch.",
+    show_default="half of the machine's",
+)
 @nj_option
 @device_option
 def main(
@@ -34,9 +44,13 @@ def main(
     overrides: tuple[str, ...],
     hidden_states: str | tuple[int, ...] | None,
     combine: str | None,
+    recentre: str | None,
+    enrol: str | None,
     folds: list[int],
     seeds: list[int],
     protocol: str,
+    tensorboard: bool,
+    max_memory: float | None,
     nj: int,
     device: str,
 ) -> None:
@@ -45,6 +59,7 @@ def main(
     Runs that are already there with the same settings are not repeated.
     """
     from soctk import config, datadir
+    from soctk.descriptors import Corpus
     from soctk.device import resolve
     from soctk.experiment import Experiment
     from soctk.store import FeatureStore
@@ -52,14 +67,20 @@ def main(
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")
     options = {
-        "layers": hidden_states if isinstance(hidden_states, str | None) else list(hidden_states),
-        "combine": combine,
+        "frames.layers": hidden_states if isinstance(hidden_states, str | None) else list(hidden_states),
+        "frames.combine": combine,
+        "recentre.by": recentre,
+        "recentre.enrol": enrol,
     }
-    overrides = [f"frames.{key}={value}" for key, value in options.items() if value is not None] + list(overrides)
+    overrides = (*(f"{key}={value}" for key, value in options.items() if value is not None), *overrides)
     settings = config.load(layers, pooling, head, protocol, overrides)
     corpus = datadir.read(data)
     folds = folds or corpus.folds
-    done = Experiment(settings, corpus, FeatureStore.open(store), experiment, resolve(device)).run(folds, seeds, nj)
+    device = resolve(device)
+    features = Corpus(FeatureStore.open(store), corpus.utterances, device)
+    if max_memory is not None:
+        features.max_bytes = 1e9 * max_memory
+    done = Experiment(settings, corpus, features, experiment, device, tensorboard).run(folds, seeds, nj)
     click.echo(
         f"{experiment}: {len(folds)} folds x {len(seeds)} seeds, {done} of {len(folds) * len(seeds)} trained now"
     )

@@ -1,0 +1,105 @@
+"""The features of a corpus as training takes them: frames, or descriptors that are made once."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from joblib import Parallel, delayed
+
+from soctk import pooling
+from soctk.config import Config
+from soctk.errors import SoctkError
+from soctk.linear import Block, gram
+from soctk.parallel import one_thread
+from soctk.store import FeatureStore, Frames, StreamedFrames
+
+_BATCH = 32
+
+
+@dataclass
+class Corpus:
+    """The features of a corpus; descriptors that were made once are kept.
+
+    Attributes:
+        store: the frames.
+        utterances: ids, in the order of all results.
+        device: where descriptors are computed.
+        max_bytes: of float32 frames that memory may hold; more are read from the store batch by batch.
+    """
+
+    store: FeatureStore
+    utterances: Sequence[str]
+    device: str = "cpu"
+    max_bytes: float = field(default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2)
+    _blocks: dict[str, Block] = field(default_factory=dict, init=False, repr=False)
+
+    def layers(self, config: Config) -> list[int]:
+        """Return the hidden states that are used."""
+        return self.store.layers if config.frames.layers == "all" else config.frames.layers
+
+    def frames(self, layers: Sequence[int], layer_norm: bool) -> Frames | StreamedFrames:
+        """Return the frames of some hidden states, layer-normalised or not.
+
+        Raises:
+            SoctkError: some are not finite, or not in the store.
+        """
+        numbers = sum(self.store.lengths(self.utterances)) * len(layers) * self.store.settings["hidden_size"]
+        if 4 * numbers > self.max_bytes:
+            return StreamedFrames(self.store, self.utterances, layers, layer_norm)
+        frames = self.store.load(self.utterances, layers)
+        self._require_finite(frames)
+        return frames.layer_normalised() if layer_norm else frames
+
+    def blocks(self, config: Config, nj: int = 1) -> list[Block]:
+        """Return the descriptors of all utterances: a block for each hidden state and pooling layer, in this order.
+
+        Args:
+            config: of pooling layers without trained parameters.
+            nj: how many threads share the work.
+        """
+        blocks = []
+        for layer in self.layers(config):
+            keys = {name: json.dumps([layer, name, o, config.frames.layer_norm]) for name, o in config.pooling.items()}
+            missing = [name for name, key in keys.items() if key not in self._blocks]
+            frames = self.frames([layer], config.frames.layer_norm).to(self.device) if missing else None
+            for name in missing:
+                pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
+                descriptors = describe(lambda x, lengths: pool.pool_concatenated(x[:, 0], lengths), frames, nj).numpy()  # noqa: B023
+                self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
+            blocks += [self._blocks[key] for key in keys.values()]
+        return blocks
+
+    def _require_finite(self, frames: Frames) -> None:
+        finite = torch.cat([rows.isfinite().flatten(1).all(1) for rows in frames.block.split(1 << 14)])
+        if not finite.all():
+            each = zip(self.utterances, finite.split(frames.lengths), strict=True)
+            wrong = [utt for utt, its_frames in each if not its_frames.all()]
+            raise SoctkError(
+                f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
+                remedy="Remove the store and extract again (stage 1).",
+                where=self.store.path,
+            )
+
+
+def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, nj: int = 1) -> torch.Tensor:
+    """Return what `model` makes of the frames of all utterances, `(N, P)` on the CPU; like lengths share a batch.
+
+    The result does not depend on `nj`, the number of threads, each with a batch of its own.
+    """
+
+    @torch.inference_mode()
+    def rows_of(indices: list[int]) -> tuple[list[int], torch.Tensor]:
+        return indices, model(*frames.batch(indices)).cpu()
+
+    by_length = sorted(range(len(frames.lengths)), key=frames.lengths.__getitem__)
+    batches = [by_length[start : start + _BATCH] for start in range(0, len(by_length), _BATCH)]
+    descriptors = None
+    with one_thread():
+        jobs = Parallel(nj, backend="threading", return_as="generator_unordered")(map(delayed(rows_of), batches))
+        for indices, rows in jobs:
+            if descriptors is None:
+                descriptors = rows.new_empty(len(by_length), rows.shape[1])
+            descriptors[indices] = rows
+    return descriptors
