@@ -1,0 +1,85 @@
+"""soctk-sweep: many settings, compared on validation utterances."""
+
+from pathlib import Path
+
+import click
+
+from soctk.cli.common import CONTEXT, Command, Directory, Numbers, device_option, nj_option
+
+
+class Axis(click.ParamType):
+    """An axis of the grid, KEY=[VALUE, ...] in YAML."""
+
+    name = "axis"
+
+    def convert(self, value, param, ctx):
+        """Return the key and the list of values."""
+        import yaml
+
+        if isinstance(value, tuple):
+            return value
+        key, _, values = value.partition("=")
+        try:
+            listed = yaml.safe_load(values)
+        except yaml.YAMLError:
+            listed = None
+        if not key or not isinstance(listed, list) or not listed:
+            self.fail(f"'{value}' is not of the form KEY=[VALUE, ...]", param, ctx)
+        return key, listed
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("data", type=Directory())
+@click.argument("store", type=Directory())
+@click.argument("sweep", type=Directory())
+@click.option(
+    "--grid",
+    type=Axis(),
+    multiple=True,
+    required=True,
+    help='An axis: "pooling=[mean, mean+soc_full]", "head=[mlp, linear]", or a setting, "frames.layers=[[3], [3, 4]]".',
+)
+@click.option(
+    "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
+)
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting of all points.")
+@click.option("--folds", type=Numbers(), default="", help='Folds, such as "1 2".', show_default="all")
+@click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
+@click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
+@nj_option
+@device_option
+def main(
+    data: Path,
+    store: Path,
+    sweep: Path,
+    grid: tuple[tuple[str, list], ...],
+    layers: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    folds: list[int],
+    seeds: list[int],
+    protocol: str,
+    nj: int,
+    device: str,
+) -> None:
+    """Train every combination of the --grid axes on the features in STORE, each in a directory of SWEEP.
+
+    The table, also SWEEP/sweep.tsv, has validation scores alone: choose by it, then look at the test scores of the one
+    chosen (soctk-score SWEEP/NAME).
+    """
+    from tabulate import tabulate
+
+    from soctk import datadir
+    from soctk.descriptors import Corpus
+    from soctk.device import resolve
+    from soctk.store import FeatureStore
+    from soctk.sweep import Sweep
+
+    if not seeds:
+        raise click.UsageError("--seeds needs at least one number")
+    corpus = datadir.read(data)
+    features = Corpus(FeatureStore.open(store), corpus.utterances, resolve(device))
+    points = Sweep(layers, dict(grid), protocol, overrides)
+    table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
+    shown = table.drop(columns="name")
+    click.echo(tabulate(shown, headers="keys", tablefmt="simple", floatfmt=(".2f",) * 8, showindex=False))
+    click.echo(f"\nBest on validation: {sweep / table['name'][0]}")

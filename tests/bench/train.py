@@ -1,0 +1,141 @@
+"""What training by the SOC paper's recipe costs: our preset `paper` against the authors' trainer, on the same features.
+
+    .venv/bin/python tests/bench/train.py DATA STORE --reference DIR --layer 6
+
+DATA is the data directory of RAVDESS, STORE a feature store with that layer, DIR a checkout of the authors' code (github
+secret-code-source/SOC). Both train all folds with the same frames (layer-normalised float32), width d, batch size,
+epochs, patience, and 20% of the utterances at random for validation; each is timed in a process of its own, from the
+features on the disk to the predictions, ours with a process a core. WA in %, mean over folds.
+"""
+
+import importlib
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from soctk import config, datadir, protocol
+from soctk.descriptors import Corpus
+from soctk.experiment import Experiment
+from soctk.score import score
+from soctk.store import FeatureStore
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def export(data: Path, store: Path, layer: int, out: Path) -> None:
+    """Write the frames as the authors' trainer reads them: an .npy an utterance, and JSON lines of each fold."""
+    corpus = datadir.read(data)
+    frames = FeatureStore.open(store).load(corpus.utterances, [layer]).layer_normalised()
+    (out / "features").mkdir()
+    for utt, rows in zip(corpus.utterances, frames.block[:, 0].split(frames.lengths), strict=True):
+        np.save(out / "features" / f"{utt}.npy", rows.numpy())
+    for fold in corpus.folds:
+        split = protocol.split(corpus, fold, "soctk", seed=0)
+        (out / f"fold_{fold}").mkdir()
+        for part, utterances in (("train", split.train + split.valid), ("test", split.test)):
+            lines = [json.dumps({"key": utt, "emo": corpus.emotion[utt]}) for utt in sorted(utterances)]
+            (out / f"fold_{fold}" / f"corpus_{part}_fold_{fold}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def theirs(reference: Path, data: Path, exported: Path, d: int, epochs: int, seed: int, device: str, report) -> None:
+    """Put the seconds and the WA of the authors' trainer into `report`."""
+    sys.path.insert(0, str(reference))
+    emotions = datadir.read(data).emotions
+    frames = np.load(next((exported / "features").glob("*.npy")), mmap_mode="r")
+    settings = {
+        "seed": seed,
+        "device": device,
+        "label_map": {emotion: i for i, emotion in enumerate(emotions)},
+        "base_dir": str(exported),
+        "feature_dir": str(exported / "features"),
+        "file_prefix": "corpus",
+        "output_dir": str(exported / "out"),
+        "num_folds": len(datadir.read(data).folds),
+        "input_dim": frames.shape[1],
+        "spd_dim": d,
+        "batch_size": 32,
+        "epochs": epochs,
+        "lr": 1e-4,
+    }
+    trainer = importlib.import_module("soc_ser.trainer")
+    started = time.perf_counter()
+    summary = trainer.train_from_config(settings)
+    report.put((time.perf_counter() - started, 100 * summary["average"]["WA"], _gigabytes()))
+
+
+def ours(data: Path, store: Path, layer: int, out: Path, d: int, epochs: int, seed: int, device: str, report) -> None:
+    """Put the seconds and the WA of our preset `paper` into `report`."""
+    overrides = [f"pooling.d={d}", f"train.epochs={epochs}", "train.batch_size=32", f"frames.layers=[{layer}]"]
+    settings = config.load([CONF, CONF / "preset" / "paper"], "soc", "mlp", "emobox", overrides)
+    started = time.perf_counter()
+    corpus = datadir.read(data)
+    features = Corpus(FeatureStore.open(store), corpus.utterances, device)
+    Experiment(settings, corpus, features, out / "exp", device).run(corpus.folds, [seed], multiprocessing.cpu_count())
+    seconds = time.perf_counter() - started
+    (scores,) = score(out)
+    report.put((seconds, scores.over_folds()["WA"].mean, _gigabytes()))
+
+
+def _gigabytes() -> float:
+    """Return the resident memory of the largest process at its peak, in GB."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(of).ru_maxrss for of in who) / 1e6
+
+
+def in_process_of_its_own(function, *arguments) -> tuple[float, float, float]:
+    context = multiprocessing.get_context("spawn")
+    report = context.Queue()
+    process = context.Process(target=function, args=(*arguments, report))
+    process.start()
+    result = report.get()
+    process.join()
+    return result
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--reference", type=click.Path(path_type=Path), help="A checkout of the authors' code.")
+@click.option("--layer", type=int, required=True, help="A hidden state in STORE.")
+@click.option("--d", default=8, show_default=True)
+@click.option("--epochs", default=100, show_default=True)
+@click.option("--seeds", default=1, show_default=True, help="How many seeds; both trainers take each in turn.")
+@click.option("--device", default="cpu", show_default=True)
+def main(data: Path, store: Path, reference: Path | None, layer: int, d: int, epochs: int, seeds: int, device: str):
+    """Print seconds, WA and memory of both trainers."""
+    results: dict[str, list[tuple[float, float, float]]] = {"authors'": [], "soctk": []}
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "exported"
+        exported.mkdir()
+        export(data, store, layer, exported)
+        for seed in range(1, seeds + 1):
+            if reference:
+                arguments = (reference.resolve(), data, exported, d, epochs, seed, device)
+                results["authors'"].append(in_process_of_its_own(theirs, *arguments))
+            out = Path(folder) / f"seed{seed}"
+            results["soctk"].append(in_process_of_its_own(ours, data, store, layer, out, d, epochs, seed, device))
+    rows = []
+    for name, runs in results.items():
+        if runs:
+            seconds, accuracies, gigabytes = np.array(runs).T
+            spread = f" ± {accuracies.std(ddof=1):.2f}" if len(runs) > 1 else ""
+            rows.append(
+                [name, f"{np.median(seconds):.1f}", f"{accuracies.mean():.2f}{spread}", f"{gigabytes.max():.1f}"]
+            )
+    click.echo(tabulate(rows, ["trainer", "s", "WA", "GB"], "github", disable_numparse=True))
+    if reference:
+        ratios = [theirs[0] / ours[0] for theirs, ours in zip(results["authors'"], results["soctk"], strict=True)]
+        click.echo(f"authors' / soctk: {np.median(ratios):.2f} (torch {torch.__version__})")
+
+
+if __name__ == "__main__":
+    main()
