@@ -19,6 +19,13 @@ usage() {
     done
 }
 
+# need_corpus WHERE: die, saying where the corpus comes from, unless --corpus was given.
+need_corpus() {
+    [[ -z $corpus ]] || return 0
+    echo "${0##*/}: stage 0 needs the recordings: --corpus DIR. $1" >&2
+    exit 1
+}
+
 # run_stage N WHAT: whether stage N was asked for; says so if it was.
 run_stage() {
     ((stage <= $1 && $1 <= stop_stage)) || return 1

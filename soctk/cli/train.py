@@ -19,7 +19,12 @@ from soctk.cli.common import CONTEXT, Command, Directory, Numbers, device_option
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, such as train.lr=1e-3.")
 @click.option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
 @click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
-@click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["soctk", "emobox", "cross-lingual"]),
+    default="soctk",
+    help="How to choose validation.",
+)
 @nj_option
 @device_option
 def main(
