@@ -22,12 +22,14 @@ MIN_SECONDS = 0.05
 class AudioInfo:
     """What is known of one recording once all of it has been decoded.
 
-    `digest` is of the decoded first channel, so two containers of the same recording agree in it.
+    `digest` is of the decoded first channel, so two containers of the same recording agree in it; `sample_rate` is in
+    Hz.
     """
 
     seconds: float
     channels: int
     digest: str
+    sample_rate: int
 
 
 def load(path: Path, sample_rate: int) -> np.ndarray:
@@ -85,6 +87,7 @@ def _inspect(path: Path) -> AudioInfo | ValueError:
         seconds=len(samples) / sample_rate,
         channels=channels,
         digest=hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(),
+        sample_rate=sample_rate,
     )
 
 

@@ -63,6 +63,7 @@ def test_options_of_train_are_checked(arguments):
         ("soctk-extract", ["nowhere", "feats", "--upstream", "fbank"]),
         ("soctk-train", ["nowhere", "feats", "exp", "--pooling", "mean", "--conf", CONF]),
         ("soctk-score", ["nowhere"]),
+        ("soctk-export", ["nowhere", "target", "--format", "kaldi"]),
     ],
 )
 def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments, tmp_path, monkeypatch):
@@ -123,6 +124,32 @@ def test_output_that_is_no_longer_read_is_no_error(tmp_path, corpus):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     result = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
     assert result.stderr == ""
+
+
+def test_recordings_are_imported_by_their_names_and_exported(tmp_path, corpus):
+    recordings = tmp_path / "recordings of the corpus"
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("calm: Neutral\nangry: Angry\nsad: null\n")
+    result = invoke(
+        "soctk-import", recordings, tmp_path / "new", "--pattern", "{speaker}-{emotion}-{n}.wav", "--labels", labels
+    )
+    assert result.output.splitlines() == [
+        f"dropped, as {labels} says: 'sad', 12 utterances",
+        f"{tmp_path / 'new'}: 24 utterances, 0.00 h, 6 speakers, 5 folds; Neutral 12, Angry 12",
+        f"folds: {tmp_path / 'new' / 'folds.yaml'}, written now",
+    ]
+    for form, file in (("emobox", "theirs.jsonl"), ("kaldi", "spk2utt")):
+        result = invoke("soctk-export", tmp_path / "new", tmp_path / form / "theirs", "--format", form)
+        assert result.exit_code == 0
+        assert (tmp_path / form / "theirs" / file).is_file()
+
+
+@pytest.mark.parametrize("column", ["emotion", "mood=x", "=x"])
+def test_columns_of_import_are_checked(tmp_path, column):
+    (tmp_path / "labels.csv").write_text("path\n")
+    result = invoke("soctk-import", tmp_path / "labels.csv", tmp_path / "data", "--column", column)
+    assert result.exit_code == 2
+    assert f"'{column}' is not WHAT=NAME, WHAT one of path, emotion, speaker, sex, fold" in result.output
 
 
 @pytest.mark.parametrize("command", ["soctk-score", "soctk-validate"])

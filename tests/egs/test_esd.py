@@ -17,8 +17,7 @@ import soundfile
 import yaml
 from conftest import ROOT
 
-from soctk import config, datadir
-from soctk.datadir import read_folds
+from soctk import config, datadir, folds
 
 RECIPE = ROOT / "egs" / "esd"
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
@@ -68,9 +67,9 @@ def find(corpus: Path, name: str) -> Path:
 
 
 def prepare(corpus: Path, data: Path, *arguments: str) -> subprocess.CompletedProcess:
-    folds = data.parent / "folds.yaml"
-    folds.write_text(FOLDS)
-    command = [sys.executable, RECIPE / "local" / "prepare.py", corpus, data, "--folds", folds, *arguments]
+    table = data.parent / "folds.yaml"
+    table.write_text(FOLDS)
+    command = [sys.executable, RECIPE / "local" / "prepare.py", corpus, data, "--folds", table, *arguments]
     return subprocess.run(command, cwd=RECIPE, capture_output=True, text=True)
 
 
@@ -186,14 +185,14 @@ def test_ids_emotions_folds_and_durations_are_emoboxs(shared):
     with gzip.open(shared / "emobox" / "esd_utterances.tsv.gz", "rt") as lines:
         rows = list(csv.reader(lines, delimiter="\t"))
     prepare = load_prepare()
-    folds = read_folds(RECIPE / "conf" / "folds" / "all.yaml")
+    fold = folds.read(RECIPE / "conf" / "folds" / "all.yaml")
     ours = {
-        (f"esd-{name.replace('_', '-')}", str(folds[speaker]), emotion)
-        for speaker in folds
+        (f"esd-{name.replace('_', '-')}", str(fold[speaker]), emotion)
+        for speaker in fold
         for emotion in prepare.EMOTIONS
         for name in prepare.names_of(speaker, emotion)
     }
-    assert ours == {(key, fold, emotion) for key, fold, emotion, *_ in rows}
+    assert ours == {(key, its_fold, emotion) for key, its_fold, emotion, *_ in rows}
     assert {prepare.emotion_of(key[4:].replace("-", "_")) for key, _, emotion, *_ in rows if emotion == "Sad"} == {
         "Sad"
     }
@@ -207,12 +206,12 @@ def test_ids_emotions_folds_and_durations_are_emoboxs(shared):
 
 
 def test_the_fold_tables_of_a_language_have_its_speakers_a_man_and_a_woman_a_fold():
-    tables = {name: read_folds(RECIPE / "conf" / "folds" / f"{name}.yaml") for name in ("en", "zh", "cross-lingual")}
+    tables = {name: folds.read(RECIPE / "conf" / "folds" / f"{name}.yaml") for name in ("en", "zh", "cross-lingual")}
     women = load_prepare().WOMEN
     for name, first in (("zh", 1), ("en", 11)):
         assert sorted(tables[name]) == [f"esd-{i:04}" for i in range(first, first + 10)]
-        sexes = Counter((fold, int(speaker[-4:]) in women) for speaker, fold in tables[name].items())
-        assert sexes == {(fold, woman): 1 for fold in range(1, 6) for woman in (True, False)}
+        sexes = Counter((k, int(speaker[-4:]) in women) for speaker, k in tables[name].items())
+        assert sexes == {(k, woman): 1 for k in range(1, 6) for woman in (True, False)}
     assert tables["cross-lingual"] == dict.fromkeys(sorted(tables["zh"]), 1) | dict.fromkeys(sorted(tables["en"]), 2)
 
 

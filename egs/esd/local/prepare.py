@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from soctk import audio, datadir, recordings
+from soctk import folds as fold_tables
 from soctk.cli.common import Command, Directory
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -140,7 +141,7 @@ def tell_durations(seconds: dict[str, float]) -> None:
 @click.option("--partial", is_flag=True, help="Take what an incomplete copy has.")
 def main(corpus: Path, data: Path, folds: Path, partial: bool) -> None:
     """Find ESD's recordings below CORPUS and write the data directory DATA."""
-    fold = datadir.read_folds(folds)
+    fold = fold_tables.read(folds)
     found = find_recordings(corpus, fold, partial)
     infos = audio.check(found)
     tell_durations({name: info.seconds for name, info in infos.items()})

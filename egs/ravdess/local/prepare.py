@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from soctk import audio, datadir, recordings
+from soctk import audio, datadir, folds, recordings
 from soctk.cli.common import Command, Directory
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -96,7 +96,7 @@ def main(corpus: Path, data: Path) -> None:
             emotion={utterances[name]: EMOTIONS[name.split("-")[2]] for name in found},
             seconds={utt: round(info.seconds, 4) for utt, info in infos.items()},
             gender={f"actor{actor}": "m" if int(actor) % 2 else "f" for actor in ACTORS},
-            fold=datadir.read_folds(Path("conf/folds.yaml")),
+            fold=folds.read(Path("conf/folds.yaml")),
             emotions=tuple(EMOTIONS.values()),
         ),
     )
