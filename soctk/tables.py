@@ -12,10 +12,10 @@ from pathlib import Path
 from string import Formatter
 
 from soctk import audio, emobox, folds
-from soctk import labels as label_maps
 from soctk.config import read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing, unknown_name
+from soctk.labels import in_order
 
 Row = dict[str, str]
 
@@ -116,6 +116,8 @@ def corpus(
     Raises:
         SoctkError: something is missing, contradictory, or cannot be read.
     """
+    if not rows:
+        raise SoctkError("there are no recordings", remedy="Check the folder, and how their names end.", where=root)
     for column in ("path", "emotion", "speaker"):
         _need(column, rows)
         _need_everywhere(column, rows)
@@ -136,7 +138,7 @@ def corpus(
         seconds={utt: round(value, 4) for utt, value in seconds.items()},
         gender=gender,
         fold=_folds(fold, table, speaker, emotion, gender, count),
-        emotions=label_maps.in_order(set(emotion.values()), labels),
+        emotions=in_order(set(emotion.values()), labels),
     )
 
 

@@ -49,16 +49,17 @@ def main(
     Folds that nothing says are made, by speaker, balanced by class and sex.
     """
     from soctk import datadir, tables
-    from soctk import labels as label_maps
+    from soctk.folds import read as read_folds
+    from soctk.labels import read as read_labels
 
     rows = tables.read(sources, pattern, dict(columns))
-    classes = label_maps.read(labels) if labels else {}
+    classes = read_labels(labels) if labels else {}
     if classes:
         rows, dropped = tables.relabel(rows, classes)
         for label, count in sorted(dropped.items()):
             click.echo(f"dropped, as {labels} says: '{label}', {count} utterances")
     table = folds or data / "folds.yaml"
-    is_made = not table.exists()
+    is_made = not (table.exists() and read_folds(table))
     corpus = tables.corpus(rows, audio or tables.audio_root(sources[0]), classes, table, num_folds)
     datadir.write(data, corpus)
     click.echo(f"{data}: {datadir.summary(corpus)}")
