@@ -75,7 +75,7 @@ def run_spd_learn() -> None:
     LogEig()(torch.eye(3)[None])
 
 
-COMMANDS = ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score", "soctk-import", "soctk-export")
+COMMANDS = [f"soctk-{name}" for name in ("validate", "extract", "train", "score", "import", "export", "cross")]
 CHECKS: dict[str, Callable[[], None]] = {
     "torch": run_torch,
     "espnet-s3prl": run_s3prl,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT, run_python
+from conftest import ROOT, run_python, write_corpus
 
 COMMANDS = {entry.name: entry for entry in entry_points(group="console_scripts") if entry.name.startswith("soctk-")}
 CONF = str(ROOT / "conf")
@@ -174,3 +174,24 @@ def test_a_wrong_option_is_answered_without_importing_the_heavy_packages():
     for command in COMMANDS.values():
         code = f"import sys, {command.module}; print(sys.modules.keys() & {{'torch', 'pandas', 'sklearn', 'pydantic'}})"
         assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
+def test_a_matrix_across_corpora(tmp_path):
+    (tmp_path / "labels.yaml").write_text("calm: Neutral\nangry: Angry\n")
+    options = []
+    for name in ("one", "two"):
+        write_corpus(tmp_path / name)
+        (tmp_path / name / "data").rename(tmp_path / name / name)
+        data, store = tmp_path / name / name, tmp_path / name / "feats"
+        assert invoke("soctk-extract", data, store, "--upstream", "mfcc").exit_code == 0
+        options += ["--corpus", data, store, tmp_path / "labels.yaml"]
+    command = ["soctk-cross", tmp_path / "exp", *options, "--pooling", "mean", "--conf", CONF]
+    result = invoke(*command, "--train", "one", "--test", "two")
+    assert result.exit_code == 0, result.output
+    assert "one: 24 utterances, dropped: sad 12\ntwo: 24 utterances, dropped: sad 12\n" in result.output
+    assert "trained on one, tested on two: UA " in result.output
+    assert (tmp_path / "exp" / "CROSS.md").is_file()
+    assert invoke("soctk-score", tmp_path / "exp").exit_code == 0
+    result = invoke(*command, "--train", "onne")
+    assert result.output.startswith("Error: --train, --test: unknown corpus 'onne'\nDid you mean 'one'?")
+    assert invoke(*command[:6], *command[-4:]).exit_code == 2
