@@ -73,28 +73,23 @@ def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str,
 
     Args:
         corpora: with their own labels.
-        labels: of each, what its labels are called across corpora; a label that is not there is dropped.
+        labels: of each, what its labels are called across corpora; a label that is not there is dropped, unless it is
+            called so already.
 
     Raises:
         SoctkError: fewer than two classes are common to all, or two corpora have the same name, or features that were
             made differently.
     """
     _check_are_of_one_kind(corpora)
-    names = [
-        {labels_of.get(label) for label in corpus.data.emotions}
-        for corpus, labels_of in zip(corpora, labels, strict=True)
-    ]
-    common = in_order(set.intersection(*names) - {None}, {})
+    classes = [_classes(corpus.data, labels_of) for corpus, labels_of in zip(corpora, labels, strict=True)]
+    common = in_order(set.intersection(*(set(class_of.values()) for class_of in classes)) - {None}, {})
     if len(common) < 2:
         raise SoctkError(
             f"the corpora have {len(common)} classes in common: {', '.join(common) or 'none'}",
             remedy="Give label maps that call the same emotions the same.",
             where="--corpus",
         )
-    return [
-        _restricted(corpus, {label: labels_of.get(label) for label in corpus.data.emotions}, common)
-        for corpus, labels_of in zip(corpora, labels, strict=True)
-    ]
+    return [_restricted(corpus, class_of, common) for corpus, class_of in zip(corpora, classes, strict=True)]
 
 
 def pair(train: Corpus, test: Corpus) -> tuple[DataDir, JoinedStore]:
@@ -199,10 +194,15 @@ def _check_are_of_one_kind(corpora: Sequence[Corpus]) -> None:
             )
 
 
-def _restricted(corpus: Corpus, labels: Mapping[str, str | None], classes: tuple[str, ...]) -> Corpus:
+def _classes(data: DataDir, labels: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return what each label of a corpus is called across corpora; one that is called so already stays."""
+    return {label: labels.get(label, label if label in labels.values() else None) for label in data.emotions}
+
+
+def _restricted(corpus: Corpus, class_of: Mapping[str, str | None], classes: tuple[str, ...]) -> Corpus:
     """Return the corpus with classes for labels, without utterances of others, and speakers without any."""
     data = corpus.data
-    kept = {utt for utt, label in data.emotion.items() if labels[label] in classes}
+    kept = {utt for utt, label in data.emotion.items() if class_of[label] in classes}
     columns = {
         column: {utt: value for utt, value in getattr(data, column).items() if utt in kept}
         for column in ("wav", "speaker", "seconds")
@@ -213,11 +213,11 @@ def _restricted(corpus: Corpus, labels: Mapping[str, str | None], classes: tuple
     restricted = replace(
         data,
         **columns,
-        emotion={utt: labels[label] for utt, label in data.emotion.items() if utt in kept},
+        emotion={utt: class_of[label] for utt, label in data.emotion.items() if utt in kept},
         gender={speaker: sex for speaker, sex in data.gender.items() if speaker in speakers},
         fold={speaker: number[k] for speaker, k in fold.items()},
         emotions=classes,
     )
     counts = Counter(data.emotion.values())
-    dropped = {label: counts[label] for label in data.emotions if labels[label] not in classes}
+    dropped = {label: counts[label] for label in data.emotions if class_of[label] not in classes}
     return replace(corpus, data=restricted, dropped=dropped)

@@ -16,8 +16,8 @@ DESCRIPTIONS: dict[Protocol, str] = {
     "so validation speakers also train",
     **{
         f"cross-{domain}": f"a fold is a {what}: fold k tests all its speakers with a model of the other {what} alone, "
-        f"whose speakers are divided into {PARTS} parts, balanced by class and sex; one of them, the seed says which, "
-        "validates"
+        f"whose speakers are divided into {PARTS} parts, balanced by class and sex; one of them validates, the seed "
+        "says which (with the head linear each in turn)"
         for domain, what in (("lingual", "language"), ("corpus", "corpus"))
     },
 }

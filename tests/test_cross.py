@@ -43,6 +43,13 @@ def test_classes_that_not_all_have_are_dropped_by_name(corpora):
         assert cross.describe(corpus) == "24 utterances, dropped: sad 12"
 
 
+def test_labels_that_soctk_import_has_mapped_already_stay(corpora):
+    one, _ = cross.with_common_classes(
+        corpora, [{"wütend": "angry", "ruhig": "calm"}, {"calm": "calm", "angry": "angry"}]
+    )
+    assert (one.data.emotions, one.dropped) == (("angry", "calm"), {"sad": 12})
+
+
 def test_labels_that_become_one_class_are_all_kept(corpora):
     together = {"calm": "Neutral", "angry": "Angry", "sad": "Angry"}
     one, _ = cross.with_common_classes(corpora, [together, LABELS[0] | {"sad": None}])
