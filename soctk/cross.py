@@ -14,6 +14,7 @@ import torch
 from sklearn.metrics import recall_score
 from tabulate import tabulate
 
+from soctk import provenance
 from soctk.config import Config, differences
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -149,6 +150,8 @@ def write_report(
     ]
     alignment = ["left", *["right"] * len(tested)]
     classes = corpora[0].data.emotions
+    versions = {**provenance.versions("soctk", "torch"), "commit": provenance.commit()}
+    made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [
         "# Across corpora",
         "",
@@ -160,6 +163,7 @@ def write_report(
         f"- Another corpus: protocol cross-corpus: {DESCRIPTIONS['cross-corpus']}. The value is the mean over seeds.",
         f"- The same corpus: protocol soctk: {DESCRIPTIONS['soctk']}. The value is the mean over folds and seeds.",
         f"- Pooling {'+'.join(config.pooling)}, head {config.head.name}, seeds {', '.join(map(str, seeds))}.",
+        f"- Features: {corpora[0].store.settings['upstream']}. Written with {made_with}.",
         "",
         tabulate(rows, ["trained on", *tested], "github", colalign=alignment, disable_numparse=True),
     ]
