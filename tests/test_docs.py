@@ -90,6 +90,12 @@ def test_the_results_were_written_at_a_clean_commit(results):
     assert all(re.search(r"commit [0-9a-f]{7,},", line) for line in trained_with)
 
 
+def test_the_matrix_across_corpora_is_that_which_soctk_cross_wrote():
+    text = (ROOT / "egs" / "CROSS.md").read_text()
+    assert table_rows(README, "| trained on |") == table_rows(text, "| trained on ")
+    assert re.search(r", commit [0-9a-f]{7,}\.$", text, flags=re.MULTILINE)
+
+
 def test_the_first_two_commands_are_there_and_ci_calls_them():
     commands = [line.split("#")[0].strip() for line in code_blocks("sh")[0].splitlines()]
     assert commands == ["egs/mini/run.sh", "bin/test"]
