@@ -52,7 +52,7 @@ def run_espeak() -> None:
 def run_commands() -> None:
     from soctk import experiment, extract, report  # noqa: F401
 
-    for command in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score"):
+    for command in COMMANDS:
         if not shutil.which(command, path=sysconfig.get_path("scripts")):
             raise FileNotFoundError(f"no {command} in {sysconfig.get_path('scripts')}")
 
@@ -75,6 +75,7 @@ def run_spd_learn() -> None:
     LogEig()(torch.eye(3)[None])
 
 
+COMMANDS = [f"soctk-{name}" for name in ("validate", "extract", "train", "score", "import", "export", "cross")]
 CHECKS: dict[str, Callable[[], None]] = {
     "torch": run_torch,
     "espnet-s3prl": run_s3prl,

@@ -19,6 +19,13 @@ usage() {
     done
 }
 
+# need_corpus WHERE: die, saying where the corpus comes from, unless --corpus was given.
+need_corpus() {
+    [[ -z $corpus ]] || return 0
+    echo "${0##*/}: stage 0 needs the recordings: --corpus DIR. $1" >&2
+    exit 1
+}
+
 # run_stage N WHAT: whether stage N was asked for; says so if it was.
 run_stage() {
     ((stage <= $1 && $1 <= stop_stage)) || return 1
@@ -28,16 +35,17 @@ run_stage() {
 extract_features() {
     local more
     read -ra more <<< "$extract_args"
-    "${extract_cmd[@]}" soctk-extract "$data" "$feats" \
-        --upstream "$upstream" --conf "$SOCTK_ROOT/conf" --conf conf --layer "$layer" --nj "$nj" --device "$device" "${more[@]}"
+    "${extract_cmd[@]}" soctk-extract "$data" "$feats" "${conf[@]}" \
+        --upstream "$upstream" --layer "$layer" --nj "$nj" --device "$device" "${more[@]}"
 }
 
 train_folds() {
     local more
     read -ra more <<< "$train_args"
-    "${train_cmd[@]}" soctk-train "$data" "$feats" "$experiment" \
-        --pooling "$pooling" --head "$head" --conf "$SOCTK_ROOT/conf" --conf conf \
-        --layer "$use_layer" --combine "$combine" --folds "$folds" --seeds "$seeds" --protocol "$protocol" --nj "$nj" --device "$device" "${more[@]}"
+    "${train_cmd[@]}" soctk-train "$data" "$feats" "$experiment" "${conf[@]}" \
+        --layer "$use_layer" --combine "$combine" --pooling "$pooling" --head "$head" \
+        --recentre "$recentre" --enrol "$enrol" --protocol "$protocol" \
+        --folds "$folds" --seeds "$seeds" --nj "$nj" --device "$device" "${more[@]}"
 }
 
 option_names=()
@@ -70,6 +78,17 @@ while (($#)); do
 done
 [[ $stage =~ ^[0-3]$ && $stop_stage =~ ^[0-3]$ ]] || die_of_usage "stages are 0, 1, 2 and 3"
 ((stage <= stop_stage)) || die_of_usage "the first stage, $stage, is after the last, $stop_stage"
+conf=(--conf "$SOCTK_ROOT/conf" --conf conf)
+case $preset in
+    default) : "${pooling:=mean+soc_full}" ;;
+    paper)
+        : "${pooling:=soc}" "${head:=mlp}"
+        conf=(--conf "$SOCTK_ROOT/conf" --conf "$SOCTK_ROOT/conf/preset/paper" --conf conf)
+        ;;
+    *) die_of_usage "the presets are default and paper" ;;
+esac
+[[ +$pooling+ =~ \+(asp|soc|soc_nolem)\+ ]] && : "${head:=mlp}" || : "${head:=linear}"
+[[ $head == linear ]] && : "${combine:=concat}" || : "${combine:=sum}"
 # Told now rather than after hours of extraction:
 is_in_conf() { [[ -f $SOCTK_ROOT/conf/$1.yaml || -f $recipe/conf/$1.yaml ]]; }
 IFS=+ read -ra poolings <<< "$pooling+end"  # what follows the last + counts, even if it is nothing
@@ -78,16 +97,17 @@ for name in "${poolings[@]::${#poolings[@]}-1}"; do
 done
 is_in_conf "head/$head" || die_of_usage "unknown head '$head': there is no conf/head/$head.yaml"
 
-# data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN][-concat]-POOLING[-HEAD][-TAG]; layers as 3-4, or all
+# data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN]-POOLING-HEAD[-...]; layers as 3-4, or all
 data=data/$(basename "$recipe")
 upstream_name=$(basename "${upstream//:/-}")
 layer_name() { [[ $1 == last ]] || echo "-layer${1//[ ,]/-}"; }
 feats=feats/$upstream_name$(layer_name "$layer")
 [[ $use_layer == all ]] && trained=$layer || trained=$use_layer
-experiment=$expdir/$upstream_name$(layer_name "$trained")
-[[ $combine == sum ]] || experiment+=-$combine
-experiment+=-$pooling
-[[ $head == mlp ]] || experiment+=-$head
+experiment=$expdir/$upstream_name$(layer_name "$trained")-$pooling-$head
+[[ $head-$combine == @(linear-concat|mlp-sum) ]] || experiment+=-$combine
+[[ $preset == default ]] || experiment+=-$preset
+[[ $recentre == none ]] || experiment+=-recentred
+[[ $enrol == all ]] || experiment+=-enrol$enrol
 experiment+=${tag:+-$tag}
 
 "$SOCTK_ROOT/bin/setup" "${extras[@]}"

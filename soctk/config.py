@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from soctk.errors import SoctkError, listing, unknown_name
 
-# What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.datadir.read_folds).
-_FILES = ("frames.yaml", "recentre.yaml", "train.yaml", "folds.yaml")
+# What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.folds), labels.yaml by
+# soctk-import and soctk-cross (soctk.labels).
+_FILES = ("frames.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml")
 
-Protocol = Literal["soctk", "emobox"]
+Protocol = Literal["soctk", "emobox", "cross-lingual", "cross-corpus"]
 # The options of a pooling layer, by their names; the layer checks them (soctk.pooling.create).
 Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
 

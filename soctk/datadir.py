@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from soctk.config import read_yaml
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
 
 # File names are bytes to the system: those that are no UTF-8 survive being read and written.
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+# The tables that a corpus may lack, all of it or not at all.
+_OPTIONAL = ("spk2gender",)
 
 # The columns of predictions.tsv before those of the emotions.
 PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
@@ -28,7 +30,7 @@ class DataDir:
         speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
         emotion: utterance -> emotion (`utt2emo`).
         seconds: utterance -> duration in seconds (`utt2dur`).
-        gender: speaker -> m or f (`spk2gender`).
+        gender: speaker -> m or f (`spk2gender`); empty, and without a file, where it is not known.
         fold: speaker -> the fold, from 1, in which the speaker is tested (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
     """
@@ -82,7 +84,10 @@ def write(path: Path, data: DataDir) -> None:
     _check_words(path, data)
     for file, (attribute, _) in _TABLES.items():
         rows = sorted(getattr(data, attribute).items())
-        _write_lines(path / file, [f"{key} {value}" for key, value in rows])
+        if rows or file not in _OPTIONAL:
+            _write_lines(path / file, [f"{key} {value}" for key, value in rows])
+        else:
+            (path / file).unlink(missing_ok=True)
     _write_lines(path / "emotions", data.emotions)
     read(path)
 
@@ -94,11 +99,15 @@ def read(path: Path) -> DataDir:
         SoctkError: one message with everything that is wrong: files missing, malformed, unsorted or of different
             utterances, unknown emotions, speakers without sex or fold, recordings that are not there.
     """
-    missing = [file for file in (*_TABLES, "emotions") if not (path / file).is_file()]
+    there = [file for file in (*_TABLES, "emotions") if (path / file).is_file()]
+    missing = [file for file in (*_TABLES, "emotions") if file not in (*there, *_OPTIONAL)]
     if missing:
         raise SoctkError(f"not a data directory, it lacks {', '.join(missing)}", remedy=REMEDY, where=path)
     problems: list[str] = []
-    columns = {attr: _read_table(path / file, parse, problems) for file, (attr, parse) in _TABLES.items()}
+    columns = {
+        attr: _read_table(path / file, parse, problems) if file in there else {}
+        for file, (attr, parse) in _TABLES.items()
+    }
     emotions = tuple((path / "emotions").read_text(**_ENCODING).split())
     data = DataDir(**columns, emotions=emotions)
     problems += _inconsistencies(data)
@@ -107,33 +116,35 @@ def read(path: Path) -> DataDir:
     return data
 
 
+def write_kaldi(path: Path, data: DataDir) -> None:
+    """Write a corpus as Kaldi's own scripts have it: without folds and classes, with spk2utt.
+
+    Raises:
+        SoctkError: the utterances, sorted, are not in the order of their speakers, which Kaldi's sorting needs.
+    """
+    if sorted(data.speaker) != sorted(data.speaker, key=lambda utt: (data.speaker[utt], utt)):
+        raise SoctkError(
+            "the utterances, sorted, are not in the order of their speakers, as Kaldi needs them",
+            remedy="Join speaker and the rest of an utterance id by '-', as soctk-import does.",
+            where=path,
+        )
+    for file, (attribute, _) in _TABLES.items():
+        if file != "spk2fold" and getattr(data, attribute):
+            _write_lines(path / file, [f"{key} {value}" for key, value in sorted(getattr(data, attribute).items())])
+    utterances: dict[str, list[str]] = {}
+    for utt in sorted(data.speaker):
+        utterances.setdefault(data.speaker[utt], []).append(utt)
+    _write_lines(path / "spk2utt", [" ".join([speaker, *utts]) for speaker, utts in utterances.items()])
+
+
 def summary(data: DataDir) -> str:
     """Return the corpus in one line: utterances, hours, speakers, folds and the count of each emotion."""
     counts = Counter(data.emotion.values())
     classes = ", ".join(f"{emotion} {counts[emotion]}" for emotion in data.emotions)
     return (
-        f"{len(data.wav)} utterances, {sum(data.seconds.values()) / 3600:.2f} h, {len(data.gender)} speakers, "
+        f"{len(data.wav)} utterances, {sum(data.seconds.values()) / 3600:.2f} h, {len(data.fold)} speakers, "
         f"{len(data.folds)} folds; {classes}"
     )
-
-
-def read_folds(path: Path) -> dict[str, int]:
-    """Read a recipe's fold table, `FOLD: [SPEAKER, ...]` in YAML, as speaker -> fold.
-
-    Raises:
-        SoctkError: the file is malformed, or has a speaker in two folds.
-    """
-    folds: dict[str, int] = {}
-    for fold, speakers in read_yaml(path).items():
-        if not isinstance(fold, int) or not isinstance(speakers, list):
-            raise SoctkError(f"'{fold}' is not a fold", remedy="Write 'FOLD: [SPEAKER, ...]' lines.", where=path)
-        for speaker in map(str, speakers):
-            if speaker in folds:
-                raise SoctkError(
-                    f"{speaker} stands in folds {folds[speaker]} and {fold}", remedy="Keep one.", where=path
-                )
-            folds[speaker] = fold
-    return folds
 
 
 def _check_words(path: Path, data: DataDir) -> None:
@@ -182,8 +193,9 @@ def _inconsistencies(data: DataDir) -> Iterable[str]:
     for attribute, file in (("speaker", "utt2spk"), ("emotion", "utt2emo"), ("seconds", "utt2dur")):
         yield from _key_mismatch("wav.scp", data.wav, file, getattr(data, attribute))
     speakers = dict.fromkeys(data.speaker.values())
-    for attribute, file in (("gender", "spk2gender"), ("fold", "spk2fold")):
-        yield from _key_mismatch("utt2spk", speakers, file, getattr(data, attribute))
+    yield from _key_mismatch("utt2spk", speakers, "spk2fold", data.fold)
+    if data.gender:
+        yield from _key_mismatch("utt2spk", speakers, "spk2gender", data.gender)
     for utt, path in data.wav.items():
         if str(path).endswith("|"):
             yield f"wav.scp: {utt} is a command; commands are not run, write the recordings to files"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from soctk import linear, parallel, protocol, provenance
 from soctk.config import Config, LinearConfig, differences, read_yaml
 from soctk.datadir import DataDir
-from soctk.descriptors import Corpus
+from soctk.features import Features
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic_directory
 from soctk.linear import Block
@@ -59,7 +59,7 @@ class Experiment:
 
     config: Config
     data: DataDir
-    features: Corpus
+    features: Features
     path: Path
     device: str = "cpu"
     tensorboard: bool = False

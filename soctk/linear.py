@@ -75,7 +75,7 @@ class Standardised:
         return self.values @ self.values.T if self._block.products is None else self._products
 
     def weight(self, of_fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weight `(K, P)` on re-centred descriptors, and a bias `(K,)`, of a classifier of standardised ones.
+        """Return the weight `(K, P)` on re-centred descriptors, and the bias, of a classifier of standardised ones.
 
         Args:
             of_fitted: `(K, fitted)`, the factors with which its weight is a sum of standardised descriptors.

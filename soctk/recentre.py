@@ -1,7 +1,7 @@
 """Speaker re-centring: every speaker's descriptors relative to that speaker's own mean, from unlabelled recordings.
 
-Descriptors of second order are logarithms, in a flat space, so that their mean is the log-Euclidean mean. The speaker is
-a large part of what descriptors differ in; taking the mean away takes out what all recordings of a speaker share.
+Descriptors of second order are logarithms, in a flat space, so that their mean is the log-Euclidean mean. The speaker
+is a large part of what descriptors differ in; taking the mean away takes out what all recordings of a speaker share.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ import pandas as pd
 from soctk import config
 from soctk.config import Protocol
 from soctk.datadir import DataDir
-from soctk.descriptors import Corpus
+from soctk.features import Features
 from soctk.experiment import Experiment
 from soctk.files import atomic
 
@@ -38,7 +38,7 @@ class Sweep:
     overrides: Sequence[str]
 
     def run(
-        self, data: DataDir, features: Corpus, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
+        self, data: DataDir, features: Features, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
     ) -> pd.DataFrame:
         """Train what is missing of every point of the grid in a directory of its own, and compare.
 

@@ -2,8 +2,6 @@ import dataclasses
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from soctk import datadir
 from soctk.errors import SoctkError
@@ -146,25 +144,22 @@ def test_the_checksum_is_of_labels_and_folds_and_not_of_places(corpus):
     assert len({corpus.checksum(), relabelled.checksum(), refolded.checksum()}) == 3
 
 
-@given(st.dictionaries(st.text("abc019", min_size=1), st.integers(1, 6), min_size=1))
-def test_a_fold_table_is_the_inverse_of_its_folds(tmp_path_factory, folds):
-    path = tmp_path_factory.mktemp("folds") / "folds.yaml"
-    numbers = sorted(set(folds.values()))
-    rows = {k: [f"'{speaker}'" for speaker, fold in folds.items() if fold == k] for k in numbers}
-    path.write_text("".join(f"{k}: [{', '.join(speakers)}]\n" for k, speakers in rows.items()))
-    assert datadir.read_folds(path) == folds
+def test_sex_may_be_unknown_of_all_speakers_and_then_has_no_file(tmp_path, corpus):
+    datadir.write(tmp_path / "data", dataclasses.replace(corpus, gender={}))  # over one that has it
+    assert not (tmp_path / "data" / "spk2gender").exists()
+    assert datadir.read(tmp_path / "data").gender == {}
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("1: [a, b]\n2: [b]\n", "b stands in folds 1 and 2"),
-        ("one: [a]\n", "'one' is not a fold"),
-        ("1: a\n", "'1' is not"),
-    ],
-)
-def test_a_wrong_fold_table_is_one_message(tmp_path, content, message):
-    (tmp_path / "folds.yaml").write_text(content)
-    with pytest.raises(SoctkError) as error:
-        datadir.read_folds(tmp_path / "folds.yaml")
-    assert message in str(error.value)
+def test_kaldis_directory_has_spk2utt_and_no_folds(tmp_path, corpus):
+    datadir.write_kaldi(tmp_path / "kaldi", corpus)
+    files = {path.name: path.read_text().splitlines() for path in (tmp_path / "kaldi").iterdir()}
+    assert files.keys() == {"wav.scp", "utt2spk", "spk2utt", "spk2gender", "utt2dur", "utt2emo"}
+    assert files["spk2utt"][0] == ("spk0 spk0-angry-0 spk0-angry-1 spk0-calm-0 spk0-calm-1 spk0-sad-0 spk0-sad-1")
+    assert [line.split(" ", 1)[0] for line in files["wav.scp"]] == corpus.utterances
+
+
+def test_kaldi_needs_utterances_in_the_order_of_their_speakers(tmp_path, corpus):
+    utterance = {utt: f"{speaker}.{i}" for i, (utt, speaker) in enumerate(corpus.speaker.items())}
+    speaker = {new: corpus.speaker[utt] for utt, new in utterance.items()} | {"spk0!": "spk0", "spk0": "spk"}
+    with pytest.raises(SoctkError, match="not in the order of their speakers, as Kaldi needs them"):
+        datadir.write_kaldi(tmp_path / "kaldi", dataclasses.replace(corpus, speaker=speaker | {"spk": "spk0"}))

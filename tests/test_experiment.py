@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from soctk import config, extract, protocol
 from soctk.datadir import DataDir
-from soctk.descriptors import Corpus
+from soctk.features import Features
 from soctk.errors import SoctkError
 from soctk.experiment import Experiment
 from soctk.files import atomic_directory
@@ -44,7 +44,9 @@ def predictions(path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("pooling", ["mean", "soc", "mean+soc_full"])
 def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, pooling):
-    assert Experiment(settings(pooling), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
+    assert (
+        Experiment(settings(pooling), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
+    )
     path = tmp_path / "exp" / "fold2" / "seed7"
     assert sorted(file.name for file in path.iterdir()) == [
         "config.yaml",
@@ -78,7 +80,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, p
 
 @pytest.mark.parametrize("pooling", ["mean", "mean+soc_full"])
 def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, store, pooling):
-    assert Experiment(linear(pooling), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
+    assert Experiment(linear(pooling), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
     table = pd.read_csv(path / "predictions.tsv", sep="\t")
     records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
@@ -113,7 +115,7 @@ def layered(tmp_path, corpus) -> FeatureStore:
 )
 def test_a_run_on_several_layers_leaves_a_model_for_their_frames(tmp_path, corpus, layered, config):
     config = config.model_copy(update={"frames": config.frames.model_copy(update={"layers": [5, 1]})})
-    assert Experiment(config, corpus, Corpus(layered, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
+    assert Experiment(config, corpus, Features(layered, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
     assert yaml.safe_load((path / "config.yaml").read_text())["frames"]["layers"] == [5, 1]
     table = pd.read_csv(path / "predictions.tsv", sep="\t")
@@ -126,9 +128,9 @@ def test_a_run_on_several_layers_leaves_a_model_for_their_frames(tmp_path, corpu
 
 
 def test_one_layer_of_several_is_trained_on_as_if_it_were_alone(tmp_path, corpus, store, layered):
-    Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "alone").run([1], [1])
+    Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "alone").run([1], [1])
     Experiment(
-        settings("soc", "frames.layers=[1]"), corpus, Corpus(layered, corpus.utterances), tmp_path / "of several"
+        settings("soc", "frames.layers=[1]"), corpus, Features(layered, corpus.utterances), tmp_path / "of several"
     ).run([1], [1])
     assert predictions(tmp_path / "alone") == predictions(tmp_path / "of several")
 
@@ -136,16 +138,16 @@ def test_one_layer_of_several_is_trained_on_as_if_it_were_alone(tmp_path, corpus
 def test_a_layer_that_the_store_lacks_is_told(tmp_path, corpus, layered):
     with pytest.raises(SoctkError, match="it has no layer 3, only 1, 2, 5"):
         Experiment(
-            settings("soc", "frames.layers=[3]"), corpus, Corpus(layered, corpus.utterances), tmp_path / "exp"
+            settings("soc", "frames.layers=[3]"), corpus, Features(layered, corpus.utterances), tmp_path / "exp"
         ).run([1], [1])
 
 
 def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
-    assert Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([1, 2], [1]) == 2
+    assert Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1, 2], [1]) == 2
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "exp").rglob("*.*")}
-    assert Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([1, 2], [1, 2]) == 2
+    assert Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1, 2], [1, 2]) == 2
     assert {file: file.stat().st_mtime_ns for file in times} == times
-    assert Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([1, 2], [1, 2]) == 0
+    assert Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1, 2], [1, 2]) == 0
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
 )
 def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(tmp_path, corpus, store, config):
     for nj in (1, 2):
-        Experiment(config, corpus, Corpus(store, corpus.utterances), tmp_path / f"exp{nj}").run(
+        Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / f"exp{nj}").run(
             [1, 2, 3], [1, 2], nj=nj
         )
     one, two = predictions(tmp_path / "exp1"), predictions(tmp_path / "exp2")
@@ -164,9 +166,9 @@ def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(t
 
 
 def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus, store):
-    Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([1], [1])
+    Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
     with pytest.raises(SoctkError) as error:
-        Experiment(settings("soc", "train.lr=0.01"), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run(
+        Experiment(settings("soc", "train.lr=0.01"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run(
             [1], [1]
         )
     assert f"{tmp_path / 'exp' / 'fold1' / 'seed1'}: this run was made with other settings" in str(error.value)
@@ -188,22 +190,22 @@ def test_an_error_in_a_worker_is_the_same_message(tmp_path, corpus, store):
         },
     )
     with pytest.raises(SoctkError, match="1 of 37 utterances have no features, such as spk0-new-0"):
-        Experiment(settings(), partial, Corpus(store, partial.utterances), tmp_path / "exp").run([1, 2], [1], nj=2)
+        Experiment(settings(), partial, Features(store, partial.utterances), tmp_path / "exp").run([1, 2], [1], nj=2)
 
 
 def test_other_folds_or_seeds_do_not_mix_in_other_settings(tmp_path, corpus, store):
-    Experiment(settings("mean"), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([1], [1])
+    Experiment(settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
     with pytest.raises(SoctkError, match=r"pooling\.mean: {} there, None asked for"):
-        Experiment(settings("soc"), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([2], [2])
+        Experiment(settings("soc"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [2])
     relabelled = dataclasses.replace(corpus, emotion={**corpus.emotion, "spk0-sad-0": "calm"})
     with pytest.raises(SoctkError, match="data: "):
-        Experiment(settings("mean"), relabelled, Corpus(store, corpus.utterances), tmp_path / "exp").run([2], [2])
+        Experiment(settings("mean"), relabelled, Features(store, corpus.utterances), tmp_path / "exp").run([2], [2])
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, corpus, store):
     with atomic_directory(tmp_path / "exp" / "fold1" / "seed1") as directory:
         with pytest.raises(SoctkError, match=r"seed1\.unfinished: another process is at work on it"):
-            Experiment(settings("mean"), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([1], [1])
+            Experiment(settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
         (directory / "mine").touch()
     assert [file.name for file in (tmp_path / "exp" / "fold1" / "seed1").iterdir()] == ["mine"]
 
@@ -213,13 +215,13 @@ def test_a_killed_run_is_done_anew_to_the_same_predictions(tmp_path, corpus, sto
         f"""
 from pathlib import Path
 from soctk import config, datadir
-from soctk.descriptors import Corpus
+from soctk.features import Features
 from soctk.experiment import Experiment
 from soctk.files import atomic_directory
 from soctk.store import FeatureStore
 settings = config.load([Path({str(ROOT / "conf")!r})], "soc", overrides={QUICK!r})
 data, store = datadir.read(Path({str(tmp_path / "data")!r})), FeatureStore.open(Path({str(tmp_path / "feats")!r}))
-Experiment(settings, data, Corpus(store, data.utterances), Path({str(tmp_path / "killed")!r})).run([1, 2, 3], [1, 2])
+Experiment(settings, data, Features(store, data.utterances), Path({str(tmp_path / "killed")!r})).run([1, 2, 3], [1, 2])
 """
     )
     log = tmp_path / "killed" / "fold2" / "seed1.unfinished" / "train.jsonl"
@@ -229,10 +231,10 @@ Experiment(settings, data, Corpus(store, data.utterances), Path({str(tmp_path / 
     assert process.wait() == -signal.SIGKILL, "the process ended before it could be killed"
     assert set(predictions(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
     assert (
-        Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "killed").run([1, 2, 3], [1, 2])
+        Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "killed").run([1, 2, 3], [1, 2])
         == 4
     )
-    Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "undisturbed").run([1, 2, 3], [1, 2])
+    Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "undisturbed").run([1, 2, 3], [1, 2])
     assert predictions(tmp_path / "killed") == predictions(tmp_path / "undisturbed")
     assert not list((tmp_path / "killed").rglob("*.unfinished"))
 
@@ -248,15 +250,15 @@ def test_features_that_are_not_finite_are_told_with_the_utterance(tmp_path, corp
             SoctkError, match="1 utterances have features that are NaN or infinite, such as spk3-calm-0"
         ):
             Experiment(
-                settings(pooling), corpus, Corpus(FeatureStore.open(store.path), corpus.utterances), tmp_path / "exp"
+                settings(pooling), corpus, Features(FeatureStore.open(store.path), corpus.utterances), tmp_path / "exp"
             ).run([1], [1])
 
 
 def test_nothing_is_trained_where_an_option_is_wrong(tmp_path, corpus, store):
     with pytest.raises(SoctkError, match="unknown option 'depth'"):
-        Experiment(settings("soc", "pooling.depth=4"), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run(
-            [1], [1]
-        )
+        Experiment(
+            settings("soc", "pooling.depth=4"), corpus, Features(store, corpus.utterances), tmp_path / "exp"
+        ).run([1], [1])
     with pytest.raises(SoctkError, match="no fold 9"):
-        Experiment(settings(), corpus, Corpus(store, corpus.utterances), tmp_path / "exp").run([1, 9], [1])
+        Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1, 9], [1])
     assert not (tmp_path / "exp").exists()

@@ -93,3 +93,45 @@ def test_inner_splits_of_emobox_are_the_one_that_was_drawn():
     data = labelled({"a": 1, "b": 2, "c": 3})
     parts = split(data, 1, "emobox", seed=3)
     assert inner_splits(data, parts, "emobox") == [(parts.train, parts.valid)]
+
+
+def two_domains(*counts: int) -> DataDir:
+    """A corpus of two folds with so many speakers, of either sex in turn, and two emotions."""
+    fold = {f"{name}{i:02}": k for k, name in ((1, "one"), (2, "two")) for i in range(counts[k - 1])}
+    data = labelled(fold)
+    emotion = {utt: ("calm", "sad")[int(utt[-1]) % 2] for utt in data.utterances}
+    gender = {speaker: "mf"[int(speaker[-1]) % 2] for speaker in fold}
+    return dataclasses.replace(data, emotion=emotion, gender=gender, emotions=("calm", "sad"))
+
+
+@pytest.mark.parametrize("protocol", ["cross-lingual", "cross-corpus"])
+@given(counts=st.tuples(st.integers(2, 12), st.integers(2, 12)), seed=st.integers(0, 9))
+def test_across_domains_one_fold_trains_and_validates_and_the_other_is_tested(protocol, counts, seed):
+    data = two_domains(*counts)
+    for fold, name in ((1, "one"), (2, "two")):
+        parts = split(data, fold, protocol, seed)
+        assert {utt[:3] for utt in parts.test} == {name}
+        assert sorted(parts.train + parts.valid + parts.test) == data.utterances
+        assert parts.train and parts.valid
+        assert not speakers(data, parts.train) & speakers(data, parts.valid)
+
+
+def test_across_domains_five_seeds_validate_on_every_speaker_once_a_man_and_a_woman_each():
+    data = two_domains(10, 10)
+    validated = [speakers(data, split(data, 1, "cross-lingual", seed).valid) for seed in range(5)]
+    assert sorted(speaker for group in validated for speaker in group) == [f"two{i:02}" for i in range(10)]
+    assert all({data.gender[speaker] for speaker in group} == {"m", "f"} for group in validated)
+
+
+def test_inner_splits_across_domains_are_within_the_one_that_trains():
+    data = two_domains(3, 10)
+    parts = split(data, 1, "cross-lingual", seed=1)
+    pairs = inner_splits(data, parts, "cross-lingual")
+    assert len(pairs) == 5
+    assert sorted(utt for _, scored in pairs for utt in scored) == sorted(parts.train + parts.valid)
+    assert all(not speakers(data, fitted) & speakers(data, scored) for fitted, scored in pairs)
+
+
+def test_across_domains_there_are_two_folds():
+    with pytest.raises(SoctkError, match="spk2fold: 3 folds, and --protocol cross-lingual is about two"):
+        split(labelled({"a": 1, "b": 2, "c": 3}), 1, "cross-lingual", 0)

@@ -63,6 +63,13 @@ class Directory(click.Path):
         super().__init__(file_okay=False, path_type=Path, **options)
 
 
+class File(click.Path):
+    """A file, as pathlib.Path."""
+
+    def __init__(self, **options):
+        super().__init__(dir_okay=False, path_type=Path, **options)
+
+
 nj_option = click.option("--nj", type=click.IntRange(min=1), default=1, help="How many processes share the work.")
 device_option = click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", help="auto: a GPU where there is one."

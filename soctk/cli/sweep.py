@@ -69,7 +69,7 @@ def main(
     from tabulate import tabulate
 
     from soctk import datadir
-    from soctk.descriptors import Corpus
+    from soctk.features import Features
     from soctk.device import resolve
     from soctk.store import FeatureStore
     from soctk.sweep import Sweep
@@ -77,7 +77,7 @@ def main(
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")
     corpus = datadir.read(data)
-    features = Corpus(FeatureStore.open(store), corpus.utterances, resolve(device))
+    features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
     points = Sweep(layers, dict(grid), protocol, overrides)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
     shown = table.drop(columns="name")

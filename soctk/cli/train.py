@@ -23,7 +23,12 @@ from soctk.cli.common import CONTEXT, Command, Directory, Layers, Numbers, devic
 @click.option("--enrol", metavar="N", help="Unlabelled utterances that give a test speaker's mean: all, or a number.")
 @click.option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
 @click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
-@click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["soctk", "emobox", "cross-lingual"]),
+    default="soctk",
+    help="How to choose validation.",
+)
 @click.option("--tensorboard", is_flag=True, help="Leave a log for TensorBoard beside each train.jsonl.")
 @click.option(
     "--max-memory",
@@ -59,7 +64,7 @@ def main(
     Runs that are already there with the same settings are not repeated.
     """
     from soctk import config, datadir
-    from soctk.descriptors import Corpus
+    from soctk.features import Features
     from soctk.device import resolve
     from soctk.experiment import Experiment
     from soctk.store import FeatureStore
@@ -77,7 +82,7 @@ def main(
     corpus = datadir.read(data)
     folds = folds or corpus.folds
     device = resolve(device)
-    features = Corpus(FeatureStore.open(store), corpus.utterances, device)
+    features = Features(FeatureStore.open(store), corpus.utterances, device)
     if max_memory is not None:
         features.max_bytes = 1e9 * max_memory
     done = Experiment(settings, corpus, features, experiment, device, tensorboard).run(folds, seeds, nj)

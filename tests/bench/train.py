@@ -2,9 +2,9 @@
 
     .venv/bin/python tests/bench/train.py DATA STORE --reference DIR --layer 6
 
-DATA is the data directory of RAVDESS, STORE a feature store with that layer, DIR a checkout of the authors' code (github
-secret-code-source/SOC). Both train all folds with the same frames (layer-normalised float32), width d, batch size,
-epochs, patience, and 20% of the utterances at random for validation; each is timed in a process of its own, from the
+DATA is the data directory of RAVDESS, STORE a feature store, DIR a checkout of the authors' code
+(github secret-code-source/SOC). Both train all folds with the same frames (layer-normalised float32), width d, batch
+size, epochs, patience, and 20% of the utterances at random for validation; each is timed in a process of its own, from the
 features on the disk to the predictions, ours with a process a core. WA in %, mean over folds.
 """
 
@@ -23,7 +23,7 @@ import torch
 from tabulate import tabulate
 
 from soctk import config, datadir, protocol
-from soctk.descriptors import Corpus
+from soctk.features import Features
 from soctk.experiment import Experiment
 from soctk.score import score
 from soctk.store import FeatureStore
@@ -78,7 +78,7 @@ def ours(data: Path, store: Path, layer: int, out: Path, d: int, epochs: int, se
     settings = config.load([CONF, CONF / "preset" / "paper"], "soc", "mlp", "emobox", overrides)
     started = time.perf_counter()
     corpus = datadir.read(data)
-    features = Corpus(FeatureStore.open(store), corpus.utterances, device)
+    features = Features(FeatureStore.open(store), corpus.utterances, device)
     Experiment(settings, corpus, features, out / "exp", device).run(corpus.folds, [seed], multiprocessing.cpu_count())
     seconds = time.perf_counter() - started
     (scores,) = score(out)

@@ -60,6 +60,7 @@ def test_stages(recipe, arguments, expected):
         (["mean"], "'mean' is not an option"),
         (["--pooling"], "--pooling needs a value"),
         (["--pooling", "maen"], "unknown pooling 'maen': there is no conf/pooling/maen.yaml"),
+        (["--preset", "papers"], "the presets are default and paper"),
         (["--stage", "4"], "stages are 0, 1, 2 and 3"),
         (["--stage", "one"], "stages are 0, 1, 2 and 3"),
         (["--stage", "3", "--stop-stage", "2"], "the first stage, 3, is after the last, 2"),
@@ -85,7 +86,7 @@ def test_help_shows_what_each_option_is_and_its_default(recipe):
 
 def test_a_value_may_hold_anything_and_is_not_evaluated(recipe, tmp_path):
     result = recipe("--tag", "a b; $(touch evil) `touch evil` = --x")
-    assert "experiment=exp/fbank-mean-a b; $(touch evil) `touch evil` = --x" in result.stdout
+    assert "experiment=exp/fbank-mean-linear-a b; $(touch evil) `touch evil` = --x" in result.stdout
     assert not (tmp_path / "evil").exists()
 
 
@@ -94,7 +95,7 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
     result = recipe("--corpus", "some/corpus", "--upstream", "my encoder", "--expdir=out")
     assert f"corpus={tmp_path}/some/corpus upstream={tmp_path}/my encoder expdir={tmp_path}/out" in result.stdout
     assert (
-        f"data=data/here feats=feats/my encoder experiment={tmp_path}/out/my encoder-mean in={tmp_path}/here\n"
+        f"data=data/here feats=feats/my encoder experiment={tmp_path}/out/my encoder-mean-linear in={tmp_path}/here\n"
         in result.stdout
     )
 
@@ -102,19 +103,23 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "feats=feats/fbank experiment=exp/fbank-mean in="),
-        (["--layer", "4", "--tag", "try"], "feats=feats/fbank-layer4 experiment=exp/fbank-layer4-mean-try"),
-        (["--layer", "all"], "feats=feats/fbank-layerall experiment=exp/fbank-layerall-mean in="),
+        ([], "feats=feats/fbank experiment=exp/fbank-mean-linear in="),
+        (["--layer", "4", "--tag", "try"], "feats=feats/fbank-layer4 experiment=exp/fbank-layer4-mean-linear-try"),
+        (["--pooling", "mean+asp"], "experiment=exp/fbank-mean+asp-mlp in="),
+        (["--pooling", "mean", "--head", "mlp", "--combine", "concat"], "experiment=exp/fbank-mean-mlp-concat in="),
+        (["--preset", "paper"], "experiment=exp/fbank-mean-mlp-paper in="),
+        (["--recentre", "speaker", "--enrol", "5"], "experiment=exp/fbank-mean-linear-recentred-enrol5 in="),
+        (["--layer", "all"], "feats=feats/fbank-layerall experiment=exp/fbank-layerall-mean-linear in="),
         (
             ["--layer", "3 4", "--combine", "concat"],
-            "feats=feats/fbank-layer3-4 experiment=exp/fbank-layer3-4-concat-mean ",
+            "feats=feats/fbank-layer3-4 experiment=exp/fbank-layer3-4-mean-linear ",
         ),
-        (["--layer", "all", "--use-layer", "4"], "feats=feats/fbank-layerall experiment=exp/fbank-layer4-mean "),
-        (["--upstream", "s3prl:fbank"], "feats=feats/s3prl-fbank experiment=exp/s3prl-fbank-mean "),
+        (["--layer", "all", "--use-layer", "4"], "feats=feats/fbank-layerall experiment=exp/fbank-layer4-mean-linear "),
+        (["--upstream", "s3prl:fbank"], "feats=feats/s3prl-fbank experiment=exp/s3prl-fbank-mean-linear "),
         (["--upstream", "facebook/hubert-base-ls960"], "upstream=facebook/hubert-base-ls960 "),
         (
             ["--upstream", "facebook/hubert-base-ls960"],
-            "feats=feats/hubert-base-ls960 experiment=exp/hubert-base-ls960-mean",
+            "feats=feats/hubert-base-ls960 experiment=exp/hubert-base-ls960-mean-linear",
         ),
     ],
 )

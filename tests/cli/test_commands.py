@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import ROOT, run_python
+from conftest import ROOT, run_python, write_corpus
 
 COMMANDS = {entry.name: entry for entry in entry_points(group="console_scripts") if entry.name.startswith("soctk-")}
 CONF = str(ROOT / "conf")
@@ -69,6 +69,7 @@ def test_options_of_train_are_checked(arguments):
         ("soctk-train", ["nowhere", "feats", "exp", "--pooling", "mean", "--conf", CONF]),
         ("soctk-verify", ["nowhere"]),
         ("soctk-score", ["nowhere"]),
+        ("soctk-export", ["nowhere", "target", "--format", "kaldi"]),
     ],
 )
 def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments, tmp_path, monkeypatch):
@@ -164,6 +165,32 @@ def test_output_that_is_no_longer_read_is_no_error(tmp_path, corpus):
     assert result.stderr == ""
 
 
+def test_recordings_are_imported_by_their_names_and_exported(tmp_path, corpus):
+    recordings = tmp_path / "recordings of the corpus"
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("calm: Neutral\nangry: Angry\nsad: null\n")
+    result = invoke(
+        "soctk-import", recordings, tmp_path / "new", "--pattern", "{speaker}-{emotion}-{n}.wav", "--labels", labels
+    )
+    assert result.output.splitlines() == [
+        f"dropped, as {labels} says: 'sad', 12 utterances",
+        f"{tmp_path / 'new'}: 24 utterances, 0.00 h, 6 speakers, 5 folds; Neutral 12, Angry 12",
+        f"folds: {tmp_path / 'new' / 'folds.yaml'}, written now",
+    ]
+    for form, file in (("emobox", "theirs.jsonl"), ("kaldi", "spk2utt")):
+        result = invoke("soctk-export", tmp_path / "new", tmp_path / form / "theirs", "--format", form)
+        assert result.exit_code == 0
+        assert (tmp_path / form / "theirs" / file).is_file()
+
+
+@pytest.mark.parametrize("column", ["emotion", "mood=x", "=x"])
+def test_columns_of_import_are_checked(tmp_path, column):
+    (tmp_path / "labels.csv").write_text("path\n")
+    result = invoke("soctk-import", tmp_path / "labels.csv", tmp_path / "data", "--column", column)
+    assert result.exit_code == 2
+    assert f"'{column}' is not WHAT=NAME, WHAT one of path, emotion, speaker, sex, fold" in result.output
+
+
 @pytest.mark.parametrize("command", ["soctk-score", "soctk-validate"])
 def test_light_commands_never_import_the_heavy_packages(command, tmp_path, corpus):
     """A whole run of the command, in a process of its own."""
@@ -186,3 +213,24 @@ def test_a_wrong_option_is_answered_without_importing_the_heavy_packages():
     for command in COMMANDS.values():
         code = f"import sys, {command.module}; print(sys.modules.keys() & {{'torch', 'pandas', 'sklearn', 'pydantic'}})"
         assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
+def test_a_matrix_across_corpora(tmp_path):
+    (tmp_path / "labels.yaml").write_text("calm: Neutral\nangry: Angry\n")
+    options = []
+    for name in ("one", "two"):
+        write_corpus(tmp_path / name)
+        (tmp_path / name / "data").rename(tmp_path / name / name)
+        data, store = tmp_path / name / name, tmp_path / name / "feats"
+        assert invoke("soctk-extract", data, store, "--upstream", "mfcc").exit_code == 0
+        options += ["--corpus", data, store, tmp_path / "labels.yaml"]
+    command = ["soctk-cross", tmp_path / "exp", *options, "--pooling", "mean", "--conf", CONF]
+    result = invoke(*command, "--train", "one", "--test", "two")
+    assert result.exit_code == 0, result.output
+    assert "one: 24 utterances, dropped: sad 12\ntwo: 24 utterances, dropped: sad 12\n" in result.output
+    assert "trained on one, tested on two: UA " in result.output
+    assert (tmp_path / "exp" / "CROSS.md").is_file()
+    assert invoke("soctk-score", tmp_path / "exp").exit_code == 0
+    result = invoke(*command, "--train", "onne")
+    assert result.output.startswith("Error: --train, --test: unknown corpus 'onne'\nDid you mean 'one'?")
+    assert invoke(*command[:6], *command[-4:]).exit_code == 2

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from soctk import audio, datadir
+from soctk import audio, datadir, folds
 from soctk.cli.common import Command, Directory
 from soctk.datadir import DataDir
 from soctk.files import atomic
@@ -137,7 +137,7 @@ def main(corpus: Path, data: Path) -> None:
             emotion=emotion,
             seconds={utt: round(info.seconds, 4) for utt, info in audio.check(wav).items()},
             gender={voice.lower(): gender for voice, gender in VOICES.items()},
-            fold=datadir.read_folds(Path("conf/folds.yaml")),
+            fold=folds.read(Path("conf/folds.yaml")),
             emotions=tuple(EMOTIONS),
         ),
     )

@@ -4,13 +4,11 @@ File names are modality-channel-emotion-intensity-statement-repetition-actor; sp
 """
 
 from collections import defaultdict
-from filecmp import cmp
-from glob import escape, glob
 from pathlib import Path
 
 import click
 
-from soctk import audio, datadir
+from soctk import audio, datadir, folds, recordings
 from soctk.cli.common import Command, Directory
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -48,16 +46,10 @@ def expected_names() -> list[str]:
 def find_recordings(corpus: Path) -> dict[str, Path]:
     """Return name -> recording for the whole corpus.
 
-    Copies of the corpus are about that hold each file twice, in folders within folders; the first of two files of the
-    same name and content is taken.
-
     Raises:
         SoctkError: recordings are missing, or two of the same name differ in content.
     """
-    copies: dict[str, list[Path]] = defaultdict(list)
-    # glob, as rglob does not follow links to folders
-    for path in map(Path, sorted(glob(f"{escape(str(corpus))}/**/03-01-*.wav", recursive=True))):  # noqa: PTH207
-        copies[path.stem].append(path.resolve())
+    copies = recordings.find(corpus, "03-01-*.wav")
     expected = expected_names()
     missing = [name for name in expected if name not in copies]
     if missing:
@@ -66,24 +58,20 @@ def find_recordings(corpus: Path) -> dict[str, Path]:
             remedy=REMEDY,
             where=corpus,
         )
-    different = [name for name in expected for other in copies[name][1:] if not cmp(copies[name][0], other, False)]
-    if different:
-        raise SoctkError(
-            f"there are files of the same name and different content\n{listing(different)}", remedy=REMEDY, where=corpus
-        )
+    paths = recordings.first_of_each(copies, expected, corpus, REMEDY)
     repeated = sum(len(copies[name]) > 1 for name in expected)
     if repeated:
         click.echo(f"{corpus} holds {repeated} files more than once; the first of each is taken")
-    return {name: copies[name][0] for name in expected}
+    return dict(zip(expected, paths, strict=True))
 
 
-def tell_peculiarities(recordings: dict[str, audio.AudioInfo]) -> None:
+def tell_peculiarities(infos: dict[str, audio.AudioInfo]) -> None:
     """Say which recordings are stereo, and which are the same recording under two names."""
-    stereo = sorted(utt for utt, info in recordings.items() if info.channels > 1)
+    stereo = sorted(utt for utt, info in infos.items() if info.channels > 1)
     if stereo:
         click.echo(f"{len(stereo)} files are stereo; their first channel is taken, as EmoBox does\n{listing(stereo)}")
     names = defaultdict(list)
-    for utt, info in recordings.items():
+    for utt, info in infos.items():
         names[info.digest].append(utt)
     for same in names.values():
         if len(same) > 1:
@@ -95,9 +83,9 @@ def tell_peculiarities(recordings: dict[str, audio.AudioInfo]) -> None:
 @click.argument("data", type=Directory())
 def main(corpus: Path, data: Path) -> None:
     """Find RAVDESS's recordings below CORPUS and write the data directory DATA."""
-    recordings = find_recordings(corpus)
-    utterances = {name: f"actor{name[-2:]}-{name}" for name in recordings}
-    wav = {utterances[name]: path for name, path in recordings.items()}
+    found = find_recordings(corpus)
+    utterances = {name: f"actor{name[-2:]}-{name}" for name in found}
+    wav = {utterances[name]: path for name, path in found.items()}
     infos = audio.check(wav)
     tell_peculiarities(infos)
     datadir.write(
@@ -105,10 +93,10 @@ def main(corpus: Path, data: Path) -> None:
         DataDir(
             wav=wav,
             speaker={utt: utt.partition("-")[0] for utt in wav},
-            emotion={utterances[name]: EMOTIONS[name.split("-")[2]] for name in recordings},
+            emotion={utterances[name]: EMOTIONS[name.split("-")[2]] for name in found},
             seconds={utt: round(info.seconds, 4) for utt, info in infos.items()},
             gender={f"actor{actor}": "m" if int(actor) % 2 else "f" for actor in ACTORS},
-            fold=datadir.read_folds(Path("conf/folds.yaml")),
+            fold=folds.read(Path("conf/folds.yaml")),
             emotions=tuple(EMOTIONS.values()),
         ),
     )

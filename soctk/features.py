@@ -19,7 +19,7 @@ _BATCH = 32
 
 
 @dataclass
-class Corpus:
+class Features:
     """The features of a corpus; descriptors that were made once are kept.
 
     Attributes:

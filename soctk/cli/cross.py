@@ -1,0 +1,77 @@
+"""soctk-cross: train on one corpus, test on another."""
+
+from pathlib import Path
+
+import click
+
+from soctk.cli.common import CONTEXT, Command, Directory, File, Numbers, device_option, nj_option
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("exp", type=Directory())
+@click.option(
+    "--corpus",
+    "sources",
+    type=(Directory(), Directory(), File()),
+    metavar="DATA STORE LABELS",
+    multiple=True,
+    required=True,
+    help="Two or more: a data directory, its feature store, and a label map.",
+)
+@click.option("--train", "trained", metavar="NAME", multiple=True, help="Train on it.", show_default="each corpus")
+@click.option("--test", "tested", metavar="NAME", multiple=True, help="Test on it.", show_default="each corpus")
+@click.option("--pooling", required=True, help="A name that has a conf/pooling/NAME.yaml, or several joined by +.")
+@click.option("--head", default="linear", help="mlp, or linear: logistic regression on poolings without parameters.")
+@click.option(
+    "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
+)
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, such as train.lr=1e-3.")
+@click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
+@nj_option
+@device_option
+def main(
+    exp: Path,
+    sources: tuple[tuple[Path, Path, Path], ...],
+    trained: tuple[str, ...],
+    tested: tuple[str, ...],
+    pooling: str,
+    head: str,
+    layers: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    seeds: list[int],
+    nj: int,
+    device: str,
+) -> None:
+    """Train on each corpus, test on each, and write the matrix of UA to EXP/CROSS.md.
+
+    A corpus is called as its data directory is. The label maps (YAML, LABEL: CLASS) say what labels are called across
+    corpora; classes that not all corpora have are dropped, and named. An experiment TRAIN-to-TEST, or NAME for a corpus
+    with itself, is left under EXP for soctk-score; what is there is not repeated.
+    """
+    from soctk import config, cross, datadir
+    from soctk.device import resolve
+    from soctk.errors import unknown_name
+    from soctk.labels import read as read_labels
+    from soctk.store import FeatureStore
+
+    if len(sources) < 2 or not seeds:
+        raise click.UsageError("--corpus is needed twice or more, and --seeds at least one number")
+    settings = config.load(layers, pooling, head, overrides=overrides)
+    corpora = [
+        cross.Corpus(data.resolve().name, datadir.read(data), FeatureStore.open(store), {})
+        for data, store, _ in sources
+    ]
+    corpora = cross.with_common_classes(corpora, [read_labels(labels) for *_, labels in sources])
+    named = {corpus.name: corpus for corpus in corpora}
+    for name in (*trained, *tested):
+        if name not in named:
+            raise unknown_name("corpus", name, named, where="--train, --test")
+    for corpus in corpora:
+        click.echo(f"{corpus.name}: {cross.describe(corpus)}")
+    matrix = {}
+    for train in trained or named:
+        for test in tested or named:
+            path = cross.run(named[train], named[test], settings, exp, seeds, nj, resolve(device))
+            matrix[train, test] = cross.mean_ua(path, seeds)
+            click.echo(f"trained on {train}, tested on {test}: UA {matrix[train, test]:.2f}")
+    click.echo(cross.write_report(exp / "CROSS.md", corpora, matrix, settings, seeds))

@@ -1,0 +1,403 @@
+"""A corpus from what others write down about it: tables of labels, EmoBox's or audformat's metadata, file names.
+
+A table is a list of rows, column -> text. Its columns may have any of the names in COLUMNS; an empty text is nothing.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from string import Formatter
+
+from soctk import audio, emobox, folds
+from soctk.config import read_yaml
+from soctk.datadir import DataDir
+from soctk.errors import SoctkError, listing, unknown_name
+from soctk.labels import in_order
+
+Row = dict[str, str]
+
+# What a column is -> the names that it goes by, in any case.
+COLUMNS = {
+    "path": ("path", "file", "filename", "wav", "audio"),
+    "emotion": ("emotion", "emo", "label"),
+    "speaker": ("speaker", "speaker_id", "spk"),
+    "sex": ("sex", "gender"),
+    "fold": ("fold",),
+    "start": ("start", "start_time"),
+    "end": ("end", "end_time"),
+}
+_SEXES = {"m": "m", "male": "m", "man": "m", "f": "f", "female": "f", "woman": "f"}
+# How much shorter than its recording a segment may be for the two to be the same: rounding in the table.
+_ROUNDING = 0.05
+
+
+def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[str, str] | None = None) -> list[Row]:
+    """Return the rows of the first source, completed by those of the others of the same path, or else speaker.
+
+    Args:
+        sources: each a table (.csv, .tsv, .jsonl), a folder of EmoBox's metadata, the header of an audformat database
+            (.yaml; what it says of speakers), or, with a `pattern`, a folder of recordings.
+        pattern: what file names tell, such as `{speaker}_{emotion}_{n}.wav`; of a table's paths, it fills in what the
+            table lacks. `{name:2}` takes two characters, `{name:*}` any but `/`; with a `/` in it, it is matched
+            against as many folders.
+        columns: what a column is -> its name in the sources; "" for none. The names in COLUMNS are known.
+
+    Returns:
+        Rows whose columns are those of COLUMNS; paths as the source has them.
+
+    Raises:
+        SoctkError: a source is no such thing, or has file names that do not match; a column named is nowhere; the first
+            source has no paths, or another has neither paths nor speakers.
+    """
+    columns = columns or {}
+    tables = [_read_source(source, pattern) for source in sources]
+    present = {name for table in tables for name in table[0]}
+    for name in columns.values():
+        if name and name not in present:
+            raise unknown_name("column", name, present, where="--column")
+    rows, *others = [
+        [_with_known_columns(row, columns, source) for row in table]
+        for source, table in zip(sources, tables, strict=True)
+    ]
+    _need("path", rows)
+    for other in others:
+        key = "path" if "path" in other[0] else "speaker"
+        _need(key, other)
+        more = {row[key]: row for row in other}
+        rows = [{**more.get(row.get(key, ""), {}), **row} for row in rows]
+    return _with_names(rows, pattern, sources[0]) if pattern else rows
+
+
+def audio_root(source: Path) -> Path:
+    """Return the folder that a source's relative paths are relative to, where nothing else is said.
+
+    It is the folder of a table, a folder of recordings itself, and of EmoBox's data/NAME the one that holds data.
+    """
+    if source.is_dir():
+        return source.absolute().parents[1] if emobox.is_one(source) else source
+    return source.parent
+
+
+def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list[Row], Counter]:
+    """Return the rows with classes for labels, and how many rows of each label were dropped.
+
+    Raises:
+        SoctkError: there are labels that the map has not.
+    """
+    rows = list(rows)
+    _need("emotion", rows)
+    counts = Counter(row["emotion"] for row in rows)
+    unknown = sorted(label for label in counts if label not in labels)
+    if unknown:
+        raise SoctkError(
+            f"the label map has no class for\n{listing(f'{label!r}, {counts[label]} utterances' for label in unknown)}",
+            remedy="Add 'LABEL: CLASS' to it, or 'LABEL: null' to leave these utterances out.",
+            where="--labels",
+        )
+    kept = [{**row, "emotion": labels[row["emotion"]]} for row in rows if labels[row["emotion"]] is not None]
+    return kept, Counter({label: count for label, count in counts.items() if labels[label] is None})
+
+
+def corpus(
+    rows: Sequence[Row], root: Path, labels: Mapping[str, str | None], table: Path, count: int | None = None
+) -> DataDir:
+    """Return the corpus that complete rows describe. All recordings are read.
+
+    Args:
+        rows: with path, emotion and speaker, and perhaps sex and fold.
+        root: the folder that their paths are relative to.
+        labels: the label map, for the order of the classes; may be empty.
+        table: a fold table, which is used where there is one and written where there is none (soctk.folds).
+        count: how many folds to make where nothing says them.
+
+    Raises:
+        SoctkError: something is missing, contradictory, or cannot be read.
+    """
+    if not rows:
+        raise SoctkError("there are no recordings", remedy="Check the folder, and how their names end.", where=root)
+    for column in ("path", "emotion", "speaker"):
+        _need(column, rows)
+        _need_everywhere(column, rows)
+    _check_paths_differ(rows)
+    utterances = _utterances(rows)
+    speaker = {utt: _word(row["speaker"]) for utt, row in utterances.items()}
+    emotion = {utt: _word(row["emotion"]) for utt, row in utterances.items()}
+    gender = _of_speakers("sex", utterances, speaker)
+    gender = {name: _sex(sex, name) for name, sex in gender.items()}
+    fold = _of_speakers("fold", utterances, speaker)
+    wav = {utt: (root / row["path"]).absolute() for utt, row in utterances.items()}
+    seconds = {utt: info.seconds for utt, info in audio.check(wav).items()}
+    _check_are_whole(utterances, seconds)
+    return DataDir(
+        wav=wav,
+        speaker=speaker,
+        emotion=emotion,
+        seconds={utt: round(value, 4) for utt, value in seconds.items()},
+        gender=gender,
+        fold=_folds(fold, table, speaker, emotion, gender, count),
+        emotions=in_order(set(emotion.values()), labels),
+    )
+
+
+def _read_source(source: Path, pattern: str | None) -> list[Row]:
+    rows = _read_folder(source, pattern) if source.is_dir() and not emobox.is_one(source) else _read_table(source)
+    if not rows:
+        raise SoctkError("there is nothing in it", remedy="Check the path.", where=source)
+    return rows
+
+
+def _read_folder(folder: Path, pattern: str | None) -> list[Row]:
+    if pattern is None:
+        raise SoctkError(
+            "a folder, which says nothing about its recordings",
+            remedy="Give a table, or say what the file names tell: --pattern '{speaker}_{emotion}_{n}.wav'.",
+            where=folder,
+        )
+    suffix = Path(pattern).suffix.lower()
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.name[0] != ".")
+    return [{"path": str(path.relative_to(folder))} for path in files]
+
+
+def _read_table(path: Path) -> list[Row]:
+    if path.is_dir():
+        return [_as_text(row) for row in emobox.read(path)]
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": emobox.read_jsonl, ".yaml": _read_speakers}
+    if path.suffix.lower() not in readers:
+        raise SoctkError(
+            "no table that is known here",
+            remedy="Give a .csv, .tsv or .jsonl file, a folder of EmoBox's, or a folder of recordings.",
+            where=path,
+        )
+    try:
+        return [_as_text(row) for row in readers[path.suffix.lower()](path)]
+    except UnicodeDecodeError as error:
+        raise SoctkError(f"not UTF-8 ({error})", remedy="Save it as UTF-8.", where=path) from error
+
+
+def _read_csv(path: Path) -> list[dict]:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", restkey="")
+        rows = list(reader)
+    crooked = [str(i) for i, row in enumerate(rows, start=2) if "" in row or None in row.values()]
+    if crooked:
+        raise SoctkError(
+            f"rows that have not as many fields as the header: {', '.join(crooked[:10])}",
+            remedy="Mend them; quote a field that has the separator in it.",
+            where=path,
+        )
+    return rows
+
+
+def _read_speakers(path: Path) -> list[dict]:
+    """Return what the header of an audformat database says of its speakers: schemes, speaker, labels."""
+    speakers = read_yaml(path).get("schemes", {}).get("speaker", {}).get("labels")
+    if not isinstance(speakers, dict):
+        raise SoctkError(
+            "no header of an audformat database that describes speakers",
+            remedy="Leave it out; give speakers and their sex in a table.",
+            where=path,
+        )
+    return [{"speaker": name, **(known or {})} for name, known in speakers.items()]
+
+
+def _as_text(row: Mapping[str, object]) -> Row:
+    return {str(name): "" if value is None else str(value).strip() for name, value in row.items()}
+
+
+def _with_known_columns(row: Row, columns: Mapping[str, str], source: Path) -> Row:
+    known = {}
+    for column, names in COLUMNS.items():
+        if column in columns:
+            present = [name for name in row if name == columns[column]]
+        else:
+            present = [name for name in row if name.lower() in names]
+        if len(present) > 1:
+            raise SoctkError(
+                f"which column is the {column}: {' or '.join(present)}?",
+                remedy=f"Say so: --column {column}={present[0]}.",
+                where=source,
+            )
+        if present:
+            known[column] = row[present[0]]
+    return known
+
+
+def _with_names(rows: Iterable[Row], pattern: str, source: Path) -> list[Row]:
+    """Return the rows with what the names of their files tell, where they do not say it themselves."""
+    expression = _expression(pattern)
+    depth = pattern.count("/") + 1
+    rows = list(rows)
+    matches = [expression.fullmatch("/".join(Path(row["path"]).parts[-depth:])) for row in rows]
+    unlike = [row["path"] for row, match in zip(rows, matches, strict=True) if not match]
+    if unlike:
+        raise SoctkError(
+            f"{len(unlike)} of {len(rows)} file names are not of the form {pattern}\n{listing(unlike)}",
+            remedy="Correct --pattern, or take these files out of the folder.",
+            where=source,
+        )
+    return [{**match.groupdict(), **row} for row, match in zip(rows, matches, strict=True)]
+
+
+def _expression(pattern: str) -> re.Pattern:
+    """Return the regular expression of a pattern; a field holds none of the characters that end one in it."""
+    try:
+        parts = [(literal, field, width) for literal, field, width, _ in Formatter().parse(pattern)]
+        if not all(
+            field is None or (field.isidentifier() and re.fullmatch(r"\d*|\*", width)) for _, field, width in parts
+        ):
+            raise ValueError("a field is a name, or a name with a width")
+    except ValueError as error:
+        raise SoctkError(
+            f"{pattern} is no pattern ({error})", remedy="Write it as {speaker}_{emotion}_{n}.wav.", where="--pattern"
+        ) from error
+    ends = re.escape("".join(literal[:1] for literal, _, _ in parts[1:]))
+    characters = {"": f"[^/{ends}]+", "*": "[^/]+"}
+    text, seen = "", set()
+    for literal, field, width in parts:
+        text += re.escape(literal)
+        if field in seen:
+            text += f"(?P={field})"
+        elif field is not None:
+            text += f"(?P<{field}>{characters.get(width, f'.{{{width}}}')})"
+            seen.add(field)
+    return re.compile(text, flags=re.IGNORECASE)
+
+
+def _need(column: str, rows: Sequence[Row]) -> None:
+    if not any(column in row for row in rows):
+        present = ", ".join(sorted({name for row in rows[:1] for name in row})) or "none that is known"
+        raise SoctkError(
+            f"nothing says the {column} (there are: {present})",
+            remedy=f"Name its column, --column {column}=NAME, or say where file names have it, --pattern.",
+        )
+
+
+def _need_everywhere(column: str, rows: Sequence[Row]) -> None:
+    without = [row["path"] for row in rows if not row.get(column)]
+    if without:
+        remedy = "Fill it in, or take these rows out"
+        if column == "emotion":
+            remedy += "; \"'': null\" in a label map (--labels) does"
+        raise SoctkError(f"{len(without)} rows have no {column}\n{listing(without)}", remedy=f"{remedy}.")
+
+
+def _check_paths_differ(rows: Sequence[Row]) -> None:
+    twice = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
+    if twice:
+        raise SoctkError(
+            f"{len(twice)} recordings stand in more than one row\n{listing(twice)}",
+            remedy="An utterance is a recording of its own: keep one row of each, or cut segments into files.",
+        )
+
+
+def _check_are_whole(utterances: Mapping[str, Row], seconds: Mapping[str, float]) -> None:
+    parts = [
+        f"{row['path']}: {row.get('start') or 0} to {row.get('end')} of {seconds[utt]:.3f} s"
+        for utt, row in utterances.items()
+        if _seconds(row.get("start", "")) > _ROUNDING
+        or _seconds(row.get("end", ""), seconds[utt]) < seconds[utt] - _ROUNDING
+    ]
+    if parts:
+        raise SoctkError(
+            f"{len(parts)} rows are about parts of recordings\n{listing(parts)}", remedy="Cut these into files."
+        )
+
+
+def _seconds(time: str, otherwise: float = 0.0) -> float:
+    """Return seconds of a number, or of audformat's `0 days 00:00:01.5`; NaT is no time."""
+    match = re.fullmatch(r"(?:(\d+) days?)?\s*(?:(\d+):(\d+):(\d+(?:\.\d+)?))?", time)
+    if time in ("", "NaT"):
+        return otherwise
+    if match:
+        days, hours, minutes, rest = (float(part or 0) for part in match.groups())
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=rest).total_seconds()
+    try:
+        return float(time)
+    except ValueError as error:
+        raise SoctkError(f"'{time}' is no time", remedy="Write seconds, or 0 days 00:00:01.5.") from error
+
+
+def _utterances(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return utterance id -> row: speaker and file name, or path where two files of a speaker have the same name."""
+    rows = list(rows)
+    ids = [_id(row, Path(row["path"]).stem) for row in rows]
+    if len(set(ids)) < len(ids):
+        ids = [_id(row, "-".join(Path(row["path"]).with_suffix("").parts).strip("/-")) for row in rows]
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise SoctkError(f"different recordings have the same id\n{listing(repeated)}", remedy="Rename the files.")
+    return dict(sorted(zip(ids, rows, strict=True)))
+
+
+def _id(row: Row, name: str) -> str:
+    speaker = _word(row["speaker"])
+    rest = re.sub(rf"^{re.escape(speaker)}[-_. ]+", "", _word(name))
+    return f"{speaker}-{rest}"
+
+
+def _word(text: str) -> str:
+    """Return a text without white space, which separates the columns of a data directory."""
+    return "_".join(text.split())
+
+
+def _of_speakers(column: str, utterances: Mapping[str, Row], speaker: Mapping[str, str]) -> dict[str, str]:
+    """Return speaker -> value of a column that is a speaker's; nothing where no row has one.
+
+    Raises:
+        SoctkError: some speakers have none, or one has two.
+    """
+    values: dict[str, set[str]] = {}
+    for utt, row in utterances.items():
+        values.setdefault(speaker[utt], set()).add(row.get(column, ""))
+    if set.union(*values.values()) == {""}:
+        return {}
+    wrong = [
+        f"{name}: {' and '.join(sorted(v or 'none' for v in its))}" for name, its in values.items() if len(its) > 1
+    ]
+    wrong += [f"{name}: none" for name, its in values.items() if its == {""}]
+    if wrong:
+        raise SoctkError(
+            f"a speaker has one {column}, and these have not\n{listing(wrong)}",
+            remedy=f"Mend the column, or ignore it: --column {column}=.",
+        )
+    return {name: its.pop() for name, its in sorted(values.items())}
+
+
+def _sex(text: str, speaker: str) -> str:
+    if text.lower() not in _SEXES:
+        raise SoctkError(
+            f"the sex of {speaker} is '{text}'",
+            remedy="Write m or f, male or female, for all speakers; or ignore the column: --column sex=.",
+        )
+    return _SEXES[text.lower()]
+
+
+def _folds(
+    given: Mapping[str, str],
+    table: Path,
+    speaker: Mapping[str, str],
+    emotion: Mapping[str, str],
+    gender: Mapping[str, str],
+    count: int | None,
+) -> dict[str, int]:
+    if not given:
+        return folds.read_or_assign(table, speaker, emotion, gender, count)
+    words = {name: fold for name, fold in given.items() if not re.fullmatch(r"[1-9]\d*", fold)}
+    if words:
+        raise SoctkError(
+            f"folds that are no numbers from 1: {', '.join(sorted(set(words.values())))}",
+            remedy="Number them, or have folds made: --column fold=.",
+        )
+    numbers = {name: int(fold) for name, fold in given.items()}
+    if not table.exists() or not folds.read(table):
+        folds.write(table, numbers, "They stand so beside the labels.")
+    elif folds.read_or_assign(table, speaker, emotion, gender) != numbers:
+        raise SoctkError(
+            "it has other folds than the labels say",
+            remedy="Remove it to use theirs, or ignore theirs: --column fold=.",
+            where=table,
+        )
+    return numbers

@@ -1,0 +1,123 @@
+"""What a corpus of ESD's size costs beside its sound: ids and folds, validation, the store's index, scoring.
+
+    .venv/bin/python tests/bench/scale.py            # 35,000 utterances
+    .venv/bin/python tests/bench/scale.py 3500       # so many
+
+Recordings are hard links to a few of a twentieth of a second, laid out as ESD is; features are 3 frames of 8 numbers;
+predictions are drawn at random.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from tabulate import tabulate
+
+from soctk import datadir, emobox, folds, protocol, report, score, tables
+from soctk.store import FeatureStore
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "egs" / "esd"
+EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
+PER_SHARD = 200
+
+
+def make_corpus(root: Path, takes: int) -> None:
+    """Lay out 20 speakers x 5 emotions x `takes` recordings."""
+    generator = np.random.default_rng(0)
+    sounds = [root / f"sound{i}.wav" for i in range(10)]
+    for path in sounds:
+        soundfile.write(path, generator.normal(0, 0.1, 800), 16000)
+    for speaker in range(1, 21):
+        for index, emotion in enumerate(EMOTIONS):
+            folder = root / "ESD" / f"{speaker:04}" / emotion
+            folder.mkdir(parents=True)
+            for number in range(350 * index + 1, 350 * index + takes + 1):
+                (folder / f"{speaker:04}_{number:06}.wav").hardlink_to(sounds[number % 10])
+
+
+def fill_store(path: Path, data: datadir.DataDir) -> None:
+    """Write the shards of a store with three frames of each utterance."""
+    store = FeatureStore.create(path, {"hidden_size": 8, "layers": [0], "dtype": "float16"})
+    utterances = data.utterances
+    for start in range(0, len(utterances), PER_SHARD):
+        frames = {utt: torch.zeros(1, 3, 8, dtype=torch.float16) for utt in utterances[start : start + PER_SHARD]}
+        store.write_shard(frames, dict.fromkeys(frames, "digest"))
+
+
+def predict_at_random(exp: Path, data: datadir.DataDir) -> None:
+    """Write the predictions of five folds with three seeds."""
+    generator = np.random.default_rng(0)
+    for fold in data.folds:
+        test = data.utterances_of([fold])
+        for seed in (1, 2, 3):
+            posteriors = generator.dirichlet(np.ones(len(EMOTIONS)), len(test))
+            columns = {
+                "utt": test,
+                "spk": [data.speaker[utt] for utt in test],
+                "ref": [data.emotion[utt] for utt in test],
+                "hyp": [EMOTIONS[i] for i in posteriors.argmax(1)],
+            }
+            path = exp / "random" / f"fold{fold}" / f"seed{seed}" / "predictions.tsv"
+            path.parent.mkdir(parents=True)
+            table = pd.DataFrame(columns | dict(zip(EMOTIONS, posteriors.T.round(6), strict=True)))
+            table.to_csv(path, sep="\t", index=False)
+
+
+@click.command()
+@click.argument("utterances", type=int, default=35000)
+def main(utterances: int) -> None:
+    """Print the seconds of each step."""
+    rows = []
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        rows.append([step, f"{time.perf_counter() - started:.2f}"])
+
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_corpus(root, utterances // 100)
+        with timed("stage 0 of egs/esd: ids, folds, every recording decoded, data directory"):
+            options = ["--folds", "conf/folds/all.yaml", *(["--partial"] if utterances < 35000 else [])]
+            command = [sys.executable, "local/prepare.py", root / "ESD", root / "data", *options]
+            subprocess.run(command, cwd=RECIPE, check=True, stdout=subprocess.DEVNULL)
+        with timed("the data directory read and validated"):
+            data = datadir.read(root / "data")
+        with timed("folds made anew, balanced by class and sex"):
+            folds.assign(data.speaker, data.emotion, data.gender, 5)
+        with timed("the split of one fold, soctk"):
+            protocol.split(data, 1, "soctk", 1)
+        shutil.rmtree(root / "data")
+        with timed("soctk-import by file names, every recording decoded"):
+            rows_of_table = tables.read([root / "ESD"], "{speaker}/{emotion}/{speaker}_{n}.wav")
+            datadir.write(root / "imported", tables.corpus(rows_of_table, root / "ESD", {}, root / "folds.yaml"))
+        with timed("soctk-export to EmoBox's layout, every recording decoded"):
+            emobox.write(root / "emobox", "esd", data)
+        fill_store(root / "feats", data)
+        with timed("the store's index made of its shards' headers"):
+            FeatureStore.create(root / "feats", {"hidden_size": 8}).finish()
+        with timed("the store opened by its index"):
+            store = FeatureStore.open(root / "feats")
+        with timed("all frames loaded (tiny ones)"):
+            store.load(data.utterances)
+        predict_at_random(root / "exp", data)
+        with timed("5 folds x 3 seeds scored, and the tables written"):
+            report.write(root / "exp", score.score(root / "exp"))
+    click.echo(f"{utterances:,} utterances\n")
+    click.echo(tabulate(rows, ["step", "s"], "github", colalign=("left", "right"), disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soctk import datadir, folds, tables
+from soctk.errors import SoctkError
+
+SPEAKERS = {"ann": "f", "bob": "m", "cleo": "f"}
+EMOTIONS = ("calm", "angry", "sad")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    """Three speakers x 3 emotions x 2 takes, named ann/ann_calm_1.wav, in a folder with a space in its name."""
+    root = tmp_path_factory.mktemp("my corpus")
+    for speaker in SPEAKERS:
+        (root / speaker).mkdir()
+        for emotion in EMOTIONS:
+            for take in (1, 2):
+                soundfile.write(root / speaker / f"{speaker}_{emotion}_{take}.wav", np.ones(1600) / 2, 16000)
+    return root
+
+
+def rows() -> list[dict]:
+    return [
+        {"path": f"{speaker}/{speaker}_{emotion}_{take}.wav", "emotion": emotion, "speaker": speaker, "sex": sex}
+        for speaker, sex in SPEAKERS.items()
+        for emotion in EMOTIONS
+        for take in (1, 2)
+    ]
+
+
+def write_csv(path: Path, table: list[dict], separator: str = ",") -> Path:
+    lines = [table[0].keys(), *(row.values() for row in table)]
+    path.write_text("".join(separator.join(line) + "\n" for line in lines))
+    return path
+
+
+def check_is_the_corpus(data: datadir.DataDir, recordings: Path) -> None:
+    assert len(data.wav) == 18
+    assert data.wav["ann-calm_1"] == recordings / "ann" / "ann_calm_1.wav"
+    assert (data.speaker["ann-calm_1"], data.emotion["ann-calm_1"], data.seconds["ann-calm_1"]) == ("ann", "calm", 0.1)
+    assert len(data.folds) == 3
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_a_table_is_a_corpus(recordings, tmp_path, form):
+    path = tmp_path / f"labels.{form}"
+    if form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    else:
+        write_csv(path, rows(), {"csv": ",", "tsv": "\t"}[form])
+    data = tables.corpus(tables.read([path]), recordings, {}, tmp_path / "folds.yaml")
+    check_is_the_corpus(data, recordings)
+    assert data.gender == SPEAKERS
+    assert data.emotions == ("angry", "calm", "sad")
+
+
+def test_file_names_are_a_corpus(recordings, tmp_path):
+    read = tables.read([recordings], "{speaker}_{emotion}_{n}.wav")
+    data = tables.corpus(read, tables.audio_root(recordings), {}, tmp_path / "folds.yaml")
+    check_is_the_corpus(data, recordings)
+    assert data.gender == {}
+    datadir.write(tmp_path / "data", data)
+    assert not (tmp_path / "data" / "spk2gender").exists()
+    assert datadir.read(tmp_path / "data").gender == {}
+
+
+def test_other_tables_complete_the_first_by_path_or_by_speaker(recordings, tmp_path):
+    """As audformat 1.4.3 writes them: labels, what is known of files, and speakers in its header."""
+    labels = write_csv(tmp_path / "db.emotion.csv", [{"file": r["path"], "emotion": r["emotion"]} for r in rows()])
+    files = write_csv(tmp_path / "db.files.csv", [{"file": r["path"], "speaker": r["speaker"]} for r in rows()])
+    header = tmp_path / "db.yaml"
+    header.write_text(
+        "name: mydb\nschemes:\n  speaker:\n    dtype: str\n    labels:\n"
+        "      ann: {gender: female, age: 31}\n      bob: {gender: male}\n      cleo: {gender: female}\n"
+    )
+    data = tables.corpus(tables.read([labels, files, header]), recordings, {}, tmp_path / "folds.yaml")
+    check_is_the_corpus(data, recordings)
+    assert data.gender == SPEAKERS
+
+
+def test_columns_may_have_names_of_their_own(recordings, tmp_path):
+    renamed = [{"Take": r["path"], "affect": r["emotion"], "who": r["speaker"], "label": "x"} for r in rows()]
+    columns = {"path": "Take", "emotion": "affect", "speaker": "who"}
+    read = tables.read([write_csv(tmp_path / "labels.csv", renamed)], columns=columns)
+    check_is_the_corpus(tables.corpus(read, recordings, {}, tmp_path / "folds.yaml"), recordings)
+
+
+def test_what_a_table_lacks_file_names_may_tell(recordings, tmp_path):
+    table = write_csv(tmp_path / "labels.csv", [{"path": r["path"], "emotion": r["emotion"]} for r in rows()])
+    read = tables.read([table], "{speaker}/{rest}.wav")
+    check_is_the_corpus(tables.corpus(read, recordings, {}, tmp_path / "folds.yaml"), recordings)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fields"),
+    [
+        ("{speaker}_{emotion}_{n}.wav", "ann_calm_1.wav", {"speaker": "ann", "emotion": "calm", "n": "1"}),
+        ("{speaker:2}{text:3}{emotion:1}{v}.wav", "03a01Fa.wav", {"speaker": "03", "emotion": "F", "v": "a"}),
+        ("{speaker}/{emotion}/{speaker}_{n}.wav", "far/0011/Sad/0011_0001.wav", {"speaker": "0011", "emotion": "Sad"}),
+        ("{speaker}.{emotion}+{n}.WAV", "ann.calm+1.wav", {"emotion": "calm"}),
+        ("{speaker}_{emotion}_{n}.wav", "ann_lee_calm_1.wav", None),
+        ("{speaker}_{emotion}_{rest:*}.wav", "ann_calm_1_b.c.wav", {"emotion": "calm", "rest": "1_b.c"}),
+        ("{speaker}/{emotion}/{speaker}_{n}.wav", "0011/Sad/0012_0001.wav", None),
+    ],
+)
+def test_patterns(pattern, name, fields):
+    (row,) = [{"path": name}]
+    if fields is None:
+        with pytest.raises(SoctkError, match=r"1 of 1 file names are not of the form"):
+            tables._with_names([row], pattern, Path("x"))
+    else:
+        assert tables._with_names([row], pattern, Path("x"))[0].items() >= fields.items()
+
+
+@given(st.text("ab.+*[(\\", min_size=1), st.text("cd^$", min_size=1))
+def test_what_a_pattern_is_made_of_is_found_again(speaker, emotion):
+    (row,) = tables._with_names([{"path": f"{speaker}_{emotion}-x.wav"}], "{speaker}_{emotion}-x.wav", Path("x"))
+    assert (row["speaker"], row["emotion"]) == (speaker, emotion)
+
+
+def test_labels_become_classes_in_the_order_of_the_map_or_are_dropped(recordings, tmp_path):
+    labels = {"sad": "Sad", "calm": "Neutral", "angry": None}
+    relabelled, dropped = tables.relabel(rows(), labels)
+    data = tables.corpus(relabelled, recordings, labels, tmp_path / "folds.yaml")
+    assert dropped == Counter(angry=6)
+    assert Counter(data.emotion.values()) == {"Sad": 6, "Neutral": 6}
+    assert data.emotions == ("Sad", "Neutral")
+
+
+def test_without_a_map_the_classes_are_in_emoboxs_order(recordings, tmp_path):
+    capital = [{**row, "emotion": {"calm": "Calm", "angry": "Angry", "sad": "bored"}[row["emotion"]]} for row in rows()]
+    assert tables.corpus(capital, recordings, {}, tmp_path / "f.yaml").emotions == ("Angry", "Calm", "bored")
+
+
+def test_labels_without_a_class_are_told():
+    with pytest.raises(SoctkError, match=r"no class for\n  'angry', 6 utterances\n  'sad', 6 utterances\nAdd 'LABEL"):
+        tables.relabel(rows(), {"calm": "Neutral"})
+
+
+def test_folds_are_written_once_and_used_from_then_on(recordings, tmp_path):
+    table = tmp_path / "folds.yaml"
+    first = tables.corpus(rows(), recordings, {}, table)
+    assert folds.read(table) == first.fold
+    edited = {"ann": 2, "bob": 1, "cleo": 3}
+    folds.write(table, edited, "By hand.")
+    assert tables.corpus(rows(), recordings, {}, table).fold == edited
+
+
+def test_folds_beside_the_labels_are_kept_and_written_down(recordings, tmp_path):
+    table = tmp_path / "folds.yaml"
+    given = [{**row, "fold": str(list(SPEAKERS).index(row["speaker"]) + 1)} for row in rows()]
+    assert tables.corpus(given, recordings, {}, table).fold == {"ann": 1, "bob": 2, "cleo": 3} == folds.read(table)
+    folds.write(table, {"ann": 2, "bob": 1, "cleo": 3}, "By hand.")
+    with pytest.raises(SoctkError, match=r"folds\.yaml: it has other folds than the labels say\nRemove it to use"):
+        tables.corpus(given, recordings, {}, table)
+
+
+def test_two_files_of_a_name_have_different_ids(recordings, tmp_path):
+    other = tmp_path / "other"
+    for folder in ("one", "two"):
+        for speaker in ("ann", "bob"):
+            (other / folder).mkdir(parents=True, exist_ok=True)
+            soundfile.write(other / folder / f"{speaker}.wav", np.ones(1600), 16000)
+    table = [
+        {"path": f"{folder}/{speaker}.wav", "emotion": folder, "speaker": speaker}
+        for folder in ("one", "two")
+        for speaker in ("ann", "bob")
+    ]
+    data = tables.corpus(table, other, {}, tmp_path / "folds.yaml", count=2)
+    assert data.utterances == ["ann-one-ann", "ann-two-ann", "bob-one-bob", "bob-two-bob"]
+
+
+def changed(position: int, **columns: str) -> list[dict]:
+    table = rows()
+    table[position] = {**table[position], **columns}
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (changed(0, emotion=""), r"1 rows have no emotion\n  ann/ann_calm_1.wav\nFill it in.*\"'': null\" in a label"),
+        (changed(0, speaker=""), r"1 rows have no speaker"),
+        (changed(0, path="ann/ann_calm_2.wav"), r"1 recordings stand in more than one row\n  ann/ann_calm_2.wav"),
+        (changed(0, path="ann/gone.wav"), r"1 of 18 recordings cannot be used\n  ann-gone .*gone.wav: no such file"),
+        (changed(0, sex="m"), r"a speaker has one sex, and these have not\n  ann: f and m\nMend the column, or ignore"),
+        (changed(0, sex=""), r"  ann: f and none"),
+        ([{**row, "sex": "x"} for row in rows()], r"the sex of ann is 'x'\nWrite m or f, male or female"),
+        (
+            changed(0, start="0.06"),
+            r"1 rows are about parts of recordings\n  ann/ann_calm_1.wav: 0.06 to None of 0.100",
+        ),
+        (changed(0, start="0 days", end="0 days 00:00:00.010"), r"0 days to 0 days 00:00:00.010 of 0.100 s\nCut these"),
+        (
+            [{**row, "fold": "train"} for row in rows()],
+            r"folds that are no numbers from 1: train\nNumber them, or have",
+        ),
+        (changed(0, fold="1"), r"a speaker has one fold, and these have not\n  ann: 1 and none"),
+        ([{"path": "x.wav", "emotion": "sad"}], r"nothing says the speaker \(there are: emotion, path\)\nName its"),
+    ],
+)
+def test_a_fault_in_a_table_is_one_message(recordings, tmp_path, table, message):
+    with pytest.raises(SoctkError, match=f"(?s){message}"):
+        tables.corpus(table, recordings, {}, tmp_path / "folds.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", ["0.1", "NaT", "", "0 days 00:00:00.100000"])
+def test_a_segment_that_is_the_whole_recording_is_one(recordings, tmp_path, end):
+    table = changed(0, start="0 days", end=end)
+    check_is_the_corpus(tables.corpus(table, recordings, {}, tmp_path / "folds.yaml"), recordings)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.csv", "path,emotion\nx.wav,sad,more\n", "rows that have not as many fields as the header: 2"),
+        ("labels.csv", "path,emotion\nx.wav\n", "rows that have not as many fields as the header: 2"),
+        ("labels.csv", "path,emotion\n", "there is nothing in it"),
+        ("labels.csv", "path,file,emotion\na,b,c\n", "which column is the path: path or file?"),
+        ("labels.xlsx", "", "no table that is known here"),
+        ("labels.jsonl", '{"path": "x"}\n[]\n', "line 2 is not a JSON object"),
+        ("db.yaml", "name: x\n", "no header of an audformat database that describes speakers"),
+    ],
+)
+def test_what_is_no_table_is_told(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SoctkError) as error:
+        tables.read([tmp_path / name])
+    assert message in str(error.value)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_table_in_another_encoding_is_told(tmp_path):
+    (tmp_path / "labels.csv").write_bytes("path,emotion\nä.wav,sad\n".encode("latin-1"))
+    with pytest.raises(SoctkError, match=r"not UTF-8 .*\nSave it as UTF-8"):
+        tables.read([tmp_path / "labels.csv"])
+
+
+def test_a_column_that_is_nowhere_is_told_with_the_nearest(tmp_path):
+    table = write_csv(tmp_path / "labels.csv", rows())
+    with pytest.raises(SoctkError, match=r"--column: unknown column 'emotoin'\nDid you mean 'emotion'\?"):
+        tables.read([table], columns={"emotion": "emotoin"})
+
+
+def test_a_folder_needs_a_pattern(recordings):
+    with pytest.raises(SoctkError, match=r"a folder, which says nothing about its recordings\nGive a table, or say"):
+        tables.read([recordings])
+
+
+@pytest.mark.parametrize("pattern", ["{speaker.wav", "{}.wav", "{speaker:x}.wav", "{a-b}.wav"])
+def test_a_pattern_that_is_none_is_told(recordings, pattern):
+    with pytest.raises(SoctkError, match=r"--pattern: .* is no pattern \(.*\)\nWrite it as \{speaker\}_"):
+        tables.read([recordings], pattern)
