@@ -12,6 +12,9 @@ from soctk.errors import SoctkError, listing, unknown_name
 # What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.datadir.read_folds).
 _FILES = ("frames.yaml", "train.yaml", "folds.yaml")
 
+# The parts of a run's config.yaml in which the runs of an experiment may differ.
+OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
+
 Protocol = Literal["soctk", "emobox"]
 # The options of a pooling layer, by their names; the layer checks them (soctk.pooling.create).
 Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]

@@ -1,6 +1,7 @@
 """An experiment: folds x seeds of one configuration, each run left as a directory that is there whole or not at all."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from soctk import linear, parallel, protocol, provenance
-from soctk.config import Config, LinearConfig, differences, read_yaml
+from soctk.config import OF_ONE_RUN, Config, LinearConfig, differences, read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic_directory
@@ -26,9 +27,6 @@ from soctk.parallel import one_thread
 from soctk.protocol import Split
 from soctk.store import FeatureStore, Frames
 from soctk.train import Descriptors, Inputs, describe, predict, train
-
-# The parts of a run's config.yaml in which the runs of an experiment may differ.
-_OF_ONE_RUN = ("fold", "seed", "made_with")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Experiment:
         for fold in folds:
             protocol.split(self.data, fold, self.config.protocol, seed=0)
         for finished in sorted(self.path.glob("fold*/seed*/config.yaml")):
-            there = {key: value for key, value in read_yaml(finished).items() if key not in _OF_ONE_RUN}
+            there = {key: value for key, value in read_yaml(finished).items() if key not in OF_ONE_RUN}
             lines = differences(there, self._settings())
             if lines and not finished.parent.name.endswith(".unfinished"):
                 raise SoctkError(
@@ -103,6 +101,11 @@ class Experiment:
             "features": {**features, "recordings": self.store.checksum()},
             **self.config.model_dump(),
         }
+
+    def _sources(self, directory: Path) -> dict[str, str]:
+        """Return where corpus and features lie, relative to a run's directory: for reports, which look there."""
+        sources = {"data": self.data.path, "features": self.store.path}
+        return {name: os.path.relpath(path.resolve(), directory.resolve()) for name, path in sources.items() if path}
 
     def _model(self) -> EmotionClassifier:
         return EmotionClassifier(self._input_size, len(self.data.emotions), self.config).to(self.device)
@@ -153,6 +156,7 @@ class Experiment:
         # One thread a run, so that its numbers do not depend on how many runs go on.
         with one_thread(), atomic_directory(self._directory(fold, seed)) as directory:
             settings = {"fold": fold, "seed": seed, **self._settings(), "made_with": made_with}
+            settings["made_from"] = self._sources(self._directory(fold, seed))
             (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
             if products is None:
                 records = self._train(learner, inputs, split, seed)
