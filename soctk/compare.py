@@ -1,6 +1,6 @@
 """Experiments compared in pairs, on the same utterances."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from soctk.errors import SoctkError
 from soctk.metrics import METRICS
 from soctk.predictions import Predictions
-from soctk.resampling import STATISTICS, count, holm, permutation_test
+from soctk.resampling import STATISTICS, Counts, count, holm, permutation_test
 from soctk.score import ExperimentScores
 
 
@@ -35,19 +35,17 @@ def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
         )
     for other in experiments[1:]:
         _check_same_utterances(experiments[0], other)
-    pairs = list(combinations(experiments, 2))
-    mcnemar = [_mcnemar(first.predictions, second.predictions) for first, second in pairs]
-    return pd.concat([_of_metric(metric, pairs, mcnemar) for metric in METRICS], ignore_index=True)
+    mcnemar = _mcnemar([experiment.predictions for experiment in experiments])
+    counts = {experiment.name: count(experiment.predictions)[0] for experiment in experiments}
+    return pd.concat([_of_metric(metric, counts, mcnemar) for metric in METRICS], ignore_index=True)
 
 
-def _of_metric(
-    metric: str, pairs: Sequence[tuple[ExperimentScores, ExperimentScores]], mcnemar: Sequence[float]
-) -> pd.DataFrame:
+def _of_metric(metric: str, counts: Mapping[str, Counts], mcnemar: Sequence[float]) -> pd.DataFrame:
     rows = []
-    for first, second in pairs:
-        one, other = (STATISTICS[metric](count(each.predictions)[0]) for each in (first, second))
+    ratios = {name: STATISTICS[metric](its_counts) for name, its_counts in counts.items()}
+    for (first, one), (second, other) in combinations(ratios.items(), 2):
         difference = other.minus(one).interval()
-        names = {"metric": metric, "first": first.name, "second": second.name}
+        names = {"metric": metric, "first": first, "second": second}
         bounds = {"difference": difference.value, "low": difference.low, "high": difference.high}
         rows.append(names | bounds | {"p": permutation_test(one, other)})
     table = pd.DataFrame(rows)
@@ -71,17 +69,24 @@ def _check_same_utterances(first: ExperimentScores, second: ExperimentScores) ->
     )
 
 
-def _mcnemar(first: Predictions, second: Predictions) -> float:
-    """Return the two-sided p of McNemar's exact test of the first seed that both have, NaN without one."""
-    shared = sorted(set(first.seeds).intersection(second.seeds))
-    if not shared:
-        return np.nan
-    one, other = (_right(predictions, shared[0]) for predictions in (first, second))
+def _mcnemar(predictions: Sequence[Predictions]) -> list[float]:
+    """Return for each pair the two-sided p of McNemar's exact test of the first seed that both have, else NaN."""
+    right = [_right(its) for its in predictions]
+    p_values = []
+    for one, other in combinations(right, 2):
+        shared = sorted(one.keys() & other.keys())
+        p_values.append(mcnemar(one[shared[0]], other[shared[0]]) if shared else np.nan)
+    return p_values
+
+
+def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the two-sided p of McNemar's exact test for whether two systems are right about each utterance."""
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     return binomtest(only_one, only_one + only_other).pvalue if only_one + only_other else 1.0
 
 
-def _right(predictions: Predictions, seed: int) -> np.ndarray:
-    """Return whether each utterance is classified rightly, ordered by utterance."""
-    table = predictions.table[predictions.table["seed"] == seed].sort_values("utt")
-    return (table["ref"] == table["hyp"]).to_numpy()
+def _right(predictions: Predictions) -> dict[int, np.ndarray]:
+    """Return by seed whether each utterance is classified rightly, ordered by utterance."""
+    ordered = predictions.table.sort_values("utt")
+    right = ordered["ref"] == ordered["hyp"]
+    return {seed: right[ordered["seed"] == seed].to_numpy() for seed in predictions.seeds}

@@ -16,10 +16,15 @@ CALIBRATION_BINS = 15
 
 def accuracies(reference: np.ndarray, hypothesis: np.ndarray) -> dict[str, float]:
     """Return WA, UA and macro-F1 (`F1`), in %, of class indices `(N,)`."""
+    # Each pair of classes once, with how often it occurs, which scikit-learn goes through a hundred times faster.
+    classes = 1 + max(reference.max(), hypothesis.max())
+    counts = np.bincount(classes * reference + hypothesis, minlength=classes**2)
+    pairs = np.divmod(np.arange(classes**2), classes)
     _, recall, f1, _ = metrics.precision_recall_fscore_support(
-        reference, hypothesis, labels=np.unique(reference), average="macro", zero_division=0
+        *pairs, labels=np.unique(reference), average="macro", zero_division=0, sample_weight=counts
     )
-    return {"WA": 100 * metrics.accuracy_score(reference, hypothesis), "UA": 100 * recall, "F1": 100 * f1}
+    accuracy = metrics.accuracy_score(*pairs, sample_weight=counts)
+    return {"WA": 100 * accuracy, "UA": 100 * recall, "F1": 100 * f1}
 
 
 def log_losses(reference: np.ndarray, posteriors: np.ndarray) -> np.ndarray:

@@ -157,8 +157,7 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
         SoctkError: it has other labels, speakers or folds than the one trained on; a fold lacks utterances of its
             speakers, or tests a speaker who trains for it.
     """
-    expected = predictions.settings.get("data", data.checksum())
-    if expected != data.checksum():
+    if "data" in predictions.settings and predictions.settings["data"] != data.checksum():
         raise SoctkError(
             f"{data.path} has other labels, speakers or folds than the data directory it was trained on",
             remedy="Give the one that it was trained on (--data), or train again.",
@@ -176,7 +175,8 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
             where=predictions.path,
         )
     there = set(data.utterances_of(predictions.folds))
-    missing, unknown = sorted(there.difference(tested["utt"])), sorted(set(tested["utt"]).difference(there))
+    here = set(tested["utt"].tolist())
+    missing, unknown = sorted(there - here), sorted(here - there)
     for what, utterances in (("are missing", missing), ("are not in the data directory", unknown)):
         if utterances:
             raise SoctkError(
@@ -256,9 +256,9 @@ def _check_folds_are_disjoint(path: Path, tables: Mapping[int, pd.DataFrame]) ->
 def _check_seeds_agree(path: Path, tables: Mapping[tuple[int, int], pd.DataFrame]) -> None:
     first: dict[int, tuple[int, pd.DataFrame]] = {}
     for (fold, seed), table in tables.items():
-        key = table[list(_KEY)].sort_values("utt", ignore_index=True)
+        key = table[list(_KEY)]
         other_seed, other = first.setdefault(fold, (seed, key))
-        if key.equals(other):
+        if key.equals(other) or _ordered(key).equals(_ordered(other)):
             continue
         missing = sorted(set(key["utt"]) ^ set(other["utt"]))
         what = f"{len(missing)} utterances are missing from one of them, such as {missing[0]}" if missing else "labels"
@@ -267,6 +267,10 @@ def _check_seeds_agree(path: Path, tables: Mapping[tuple[int, int], pd.DataFrame
             remedy="Remove the incomplete run's directory and train it again.",
             where=path,
         )
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("utt", ignore_index=True)
 
 
 def _configurations(

@@ -36,9 +36,10 @@ class Slice:
 def slices(predictions: Predictions, data: DataDir | None) -> list[Slice]:
     """Return the scores by fold and speaker, and by what the corpus knows of its speakers and utterances."""
     found = []
-    for attribute, column in _attributes(predictions.table, data).items():
+    utterance = pd.Index(predictions.utterances["utt"]).get_indexer(predictions.table["utt"])
+    for attribute, column in _attributes(predictions.utterances, data).items():
         codes, values = pd.factorize(column, sort=True)
-        for value, counts in zip(values, count(predictions, codes, len(values)), strict=True):
+        for value, counts in zip(values, count(predictions, codes[utterance], len(values)), strict=True):
             there = counts.confusion.sum((1, 2)) > 0
             counts = counts.of_speakers(there)
             scores = {metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()}
@@ -47,14 +48,14 @@ def slices(predictions: Predictions, data: DataDir | None) -> list[Slice]:
     return found
 
 
-def _attributes(table: pd.DataFrame, data: DataDir | None) -> dict[str, pd.Series]:
-    """Return attribute -> its value in each row of the table."""
-    columns = {"fold": table["fold"], "speaker": table["spk"]}
+def _attributes(utterances: pd.DataFrame, data: DataDir | None) -> dict[str, pd.Series]:
+    """Return attribute -> its value for each utterance."""
+    columns = {"fold": utterances["fold"], "speaker": utterances["spk"]}
     if data is None:
         return columns
-    columns["sex"] = table["spk"].map(data.gender).map(SEXES)
-    columns["duration"] = table["utt"].map(_duration_parts(data))
-    return columns | {name: table["utt"].map(values) for name, values in data.extra.items()}
+    columns["sex"] = utterances["spk"].map(data.gender).map(SEXES)
+    columns["duration"] = utterances["utt"].map(_duration_parts(data))
+    return columns | {name: utterances["utt"].map(values) for name, values in data.extra.items()}
 
 
 def _duration_parts(data: DataDir) -> dict[str, str]:

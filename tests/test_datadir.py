@@ -15,12 +15,12 @@ def test_what_is_written_is_read(tmp_path, corpus):
 
 
 def test_what_else_is_known_of_the_utterances_is_kept(tmp_path, corpus):
-    extra = {"take": {utt: utt[-1] for utt in corpus.wav}, "text": {utt: "two words" for utt in corpus.wav}}
+    extra = {"take": {utt: utt[-1] for utt in corpus.wav}, "text": dict.fromkeys(corpus.wav, "two words")}
     datadir.write(tmp_path / "again", dataclasses.replace(corpus, extra=extra))
     assert datadir.read(tmp_path / "again").extra == extra
     assert datadir.read(tmp_path / "again").checksum() == corpus.checksum()
     edit("utt2take", r"^spk0-angry-0.*\n", "")(tmp_path / "again")
-    with pytest.raises(SoctkError, match="utt2take: lacks 1 ids that wav.scp has, such as spk0-angry-0"):
+    with pytest.raises(SoctkError, match=r"utt2take: lacks 1 ids that wav.scp has, such as spk0-angry-0"):
         datadir.read(tmp_path / "again")
 
 

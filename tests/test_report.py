@@ -68,8 +68,9 @@ def test_seeds_that_are_left_out_are_named(tmp_path):
 def test_the_terminal_shows_the_same_figures_in_80_columns(tmp_path):
     text = report.as_text(made(tmp_path, is_compared=True))
     assert "Names begin with fbank-\n" in text
-    assert "soc              2 x 2  62.50 ± 17.68  62.50 ± 17.68  50.00 ± 23.57        5.44" in text
-    assert "mean          WA               -37.50  0.500   0.500      1.000   1.000" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "soc 2 x 2 62.50 ± 17.68 62.50 ± 17.68 50.00 ± 23.57 5.44" in lines
+    assert lines[lines.index("mean WA -37.50 0.500 0.500 1.000 1.000") + 1] == "soc"
     assert max(map(len, text.splitlines())) <= 80
 
 
