@@ -12,11 +12,12 @@ import pandas as pd
 from tabulate import MIN_PADDING, tabulate
 
 from soctk import provenance, published
+from soctk.compare import compare
 from soctk.files import atomic
 from soctk.metrics import METRICS
 from soctk.protocol import DESCRIPTIONS
 from soctk.resampling import FEWEST_SPEAKERS, Interval
-from soctk.score import ExperimentScores, Spread
+from soctk.score import ExperimentScores, Spread, score
 from soctk.slices import Slice
 
 TITLES = {"WA": "WA", "UA": "UA", "F1": "macro-F1", "log_loss": "log-loss", "ECE": "ECE"}
@@ -32,6 +33,12 @@ MEANING = (
     "95% intervals are bootstrap-t intervals over speakers, of the value over all utterances, folds together and seeds "
     "averaged: how the scores would vary with other speakers, not with other training.",
     "Log-loss (nats) and expected calibration error (ECE, in %, 15 bins) are of the posteriors.",
+)
+COMPARISON_HEADERS = ("experiments", "metric", "difference", "p", "Holm", "McNemar", "Holm")
+COMPARISON_MEANING = (
+    "How much better the second experiment is, all folds together and seeds averaged, with the 95% interval over "
+    "speakers; p by exchanging the two experiments' answers for whole speakers; Holm: p corrected for the number of "
+    "pairs. McNemar's exact test is of the first seed, and takes utterances of a speaker for independent."
 )
 WIDTH = 80
 # Of an attribute with more values than twice as many, RESULTS.md has those with the lowest and the highest WA.
@@ -109,12 +116,90 @@ class Report:
         return list(dict.fromkeys(lines))
 
 
+def make(
+    exps: Sequence[Path], command: str, data: Path | None = None, is_compared: bool = False, figures: Path | None = None
+) -> Report:
+    """Score every experiment below the directories `exps`, and report on them.
+
+    Args:
+        exps: the directories.
+        command: the command that asks for it.
+        data: the data directory of all of them; by default each experiment's own, where it still is.
+        is_compared: whether to test the difference of every two experiments.
+        figures: the table of published figures; by default the checkout's.
+
+    Raises:
+        SoctkError: as soctk.score, soctk.compare and soctk.published say.
+    """
+    experiments = score(exps, data)
+    if figures is None and published.DEFAULT.exists():
+        figures = published.DEFAULT
+    return Report(
+        title=" ".join(map(str, exps)),
+        experiments=experiments,
+        comparison=compare(experiments) if is_compared else None,
+        figures=published.read(figures) if figures else None,
+        command=command,
+    )
+
+
 def write(directory: Path, report: Report) -> None:
     """Write RESULTS.md and scores.json into a directory."""
     with atomic(directory / "RESULTS.md") as temporary:
         temporary.write_text(as_markdown(report), encoding="utf-8")
     with atomic(directory / "scores.json") as temporary:
         temporary.write_text(as_json(report), encoding="utf-8")
+
+
+def summary(report: Report, style: str) -> list[str]:
+    """Return the tables over all experiments, and what they mean; `style` is a table format of tabulate."""
+    spreads = [(e, e.over_folds()) for e in report.experiments]
+    rows = [
+        (e.name, len(e.folds), len(e.seeds), *(_plus_minus(over[metric]) for metric in METRICS)) for e, over in spreads
+    ]
+    parts = [_table(rows, ("experiment", "folds", "seeds", *map(TITLES.get, METRICS)), style)]
+    rows = [
+        (
+            e.name,
+            *(f"{e.pooled[metric].value:.2f} {_bounds(e.pooled[metric])}" for metric in METRICS),
+            f"{over['log_loss'].mean:.3f} {_bounds(e.pooled['log_loss'])}",
+            f"{over['ECE'].mean:.2f}",
+        )
+        for e, over in spreads
+    ]
+    headers = (*(f"{TITLES[metric]} [95%]" for metric in METRICS), "log-loss [95%]", "ECE")
+    parts.append(_table(rows, ("all utterances", *headers), style))
+    if report.comparison is not None:
+        for metric, rows in report.comparison.groupby("metric", sort=False):
+            parts.append(_table(_comparison_rows(rows), (TITLES[metric], "and", *COMPARISON_HEADERS[2:]), style))
+        parts.insert(-len(METRICS), COMPARISON_MEANING)
+    rows = report.published_rows()
+    if rows:
+        parts.append(_table(rows, ("published", "source", *map(TITLES.get, METRICS), "differences"), style))
+    return parts
+
+
+def details(experiment: ExperimentScores, style: str) -> list[str]:
+    """Return how one experiment was made, and its tables; `style` is a table format of tabulate."""
+    protocol = f"Protocol {experiment.protocol}, head {experiment.head}, seeds {_listed(experiment.seeds)}."
+    if experiment.predictions.left_out:
+        protocol += f" Left out, because folds are missing: seeds {_listed(experiment.predictions.left_out)}."
+    parts = [protocol]
+    parts.append(_table(_fold_rows(experiment, TITLES), ("fold", "utterances", *TITLES.values()), style))
+    classes = experiment.per_class.join(experiment.confusion)
+    rows = [
+        (name, *(f"{row[c]:.2f}" for c in ("precision", "recall", "F1")), *_counts(row, experiment))
+        for name, row in classes.iterrows()
+    ]
+    headers = ("class", "precision", "recall", "F1", "utterances", *(f"as {name}" for name in experiment.confusion))
+    parts.append(_table(rows, headers, style))
+    rows = [
+        (part.attribute, part.value, part.utterances, part.speakers, *_slice_cells(part))
+        for part in _shown(experiment.slices)
+        if part.attribute != "fold"  # the folds have a table of their own
+    ]
+    parts.append(_table(rows, ("slice", "", "utterances", "speakers", "WA [95%]", "UA", "macro-F1"), style))
+    return parts
 
 
 def as_text(report: Report) -> str:
@@ -143,17 +228,17 @@ def as_markdown(report: Report) -> str:
     """Return RESULTS.md."""
     parts = ["# Results", f"Written by `{report.command}` on {date.today()}.", *MEANING]
     parts.append("\n".join(f"- {line}" for line in report.heading()))
-    parts += _summary(report, "github")
+    parts += summary(report, "github")
     notes = report.notes()
     parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
     for experiment in report.experiments:
-        parts += _details(experiment)
+        parts += [f"## {experiment.name}", *details(experiment, "github")]
     return "\n\n".join(parts) + "\n"
 
 
 def as_latex(report: Report) -> str:
     """Return the summary as LaTeX tables, for the package booktabs."""
-    text = "\n\n".join(part for part in _summary(report, "latex_booktabs") if "tabular" in part)
+    text = "\n\n".join(part for part in summary(report, "latex_booktabs") if "tabular" in part)
     return text.replace("±", r"$\pm$").replace("−", "$-$")
 
 
@@ -184,63 +269,13 @@ def as_json(report: Report) -> str:
 
 FORMATS = {"text": as_text, "md": as_markdown, "tsv": as_tsv, "json": as_json, "latex": as_latex}
 
-COMPARISON_HEADERS = ("experiments", "metric", "difference", "p", "Holm", "McNemar", "Holm")
-COMPARISON_MEANING = (
-    "How much better the second experiment is, all folds together and seeds averaged, with the 95% interval over "
-    "speakers; p by exchanging the two experiments' answers for whole speakers; Holm: p corrected for the number of "
-    "pairs. McNemar's exact test is of the first seed, and takes utterances of a speaker for independent."
-)
 
-
-def _summary(report: Report, style: str) -> list[str]:
-    """Return the tables over all experiments, and what they mean."""
-    spreads = [(e, e.over_folds()) for e in report.experiments]
-    rows = [
-        (e.name, len(e.folds), len(e.seeds), *(_plus_minus(over[metric]) for metric in METRICS)) for e, over in spreads
-    ]
-    parts = [_table(rows, ("experiment", "folds", "seeds", *map(TITLES.get, METRICS)), style)]
-    rows = [
-        (
-            e.name,
-            *(f"{e.pooled[metric].value:.2f} {_bounds(e.pooled[metric])}" for metric in METRICS),
-            f"{over['log_loss'].mean:.3f} {_bounds(e.pooled['log_loss'])}",
-            f"{over['ECE'].mean:.2f}",
-        )
-        for e, over in spreads
-    ]
-    headers = (*(f"{TITLES[metric]} [95%]" for metric in METRICS), "log-loss [95%]", "ECE")
-    parts.append(_table(rows, ("all utterances", *headers), style))
-    if report.comparison is not None:
-        for metric, rows in report.comparison.groupby("metric", sort=False):
-            parts.append(_table(_comparison_rows(rows), (TITLES[metric], "and", *COMPARISON_HEADERS[2:]), style))
-        parts.insert(-len(METRICS), COMPARISON_MEANING)
-    rows = report.published_rows()
-    if rows:
-        parts.append(_table(rows, ("published", "source", *map(TITLES.get, METRICS), "differences"), style))
-    return parts
-
-
-def _details(experiment: ExperimentScores) -> list[str]:
-    """Return the tables of one experiment in Markdown."""
-    protocol = f"Protocol {experiment.protocol}, head {experiment.head}, seeds {_listed(experiment.seeds)}."
-    if experiment.predictions.left_out:
-        protocol += f" Left out, because folds are missing: seeds {_listed(experiment.predictions.left_out)}."
-    parts = [f"## {experiment.name}", protocol]
-    parts.append(_table(_fold_rows(experiment, TITLES), ("fold", "utterances", *TITLES.values()), "github"))
-    classes = experiment.per_class.join(experiment.confusion)
-    rows = [
-        (name, *(f"{row[c]:.2f}" for c in ("precision", "recall", "F1")), *_counts(row, experiment))
-        for name, row in classes.iterrows()
-    ]
-    headers = ("class", "precision", "recall", "F1", "utterances", *(f"as {name}" for name in experiment.confusion))
-    parts.append(_table(rows, headers, "github"))
-    rows = [
-        (part.attribute, part.value, part.utterances, part.speakers, *_slice_cells(part))
-        for part in _shown(experiment.slices)
-        if part.attribute != "fold"  # the folds have a table of their own
-    ]
-    parts.append(_table(rows, ("slice", "", "utterances", "speakers", "WA [95%]", "UA", "macro-F1"), "github"))
-    return parts
+def common_start(names: Sequence[str]) -> str:
+    """Return the letters that several names begin with; "" of a single one."""
+    if len(names) < 2:
+        return ""
+    pairs = zip(min(names), max(names), strict=False)  # what these two share, those between them do
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _fold_rows(experiment: ExperimentScores, metrics: Iterable[str]) -> list[tuple]:
@@ -331,11 +366,8 @@ def _filled(part: str) -> str:
 
 
 def _common_prefix(names: Sequence[str]) -> str:
-    """Return what several names have in common up to a hyphen or slash, if all go on behind it."""
-    if len(names) < 2:
-        return ""
-    pairs = zip(min(names), max(names), strict=False)  # what these two share, those between them do
-    common = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    """Return what several names have in common up to a hyphen or slash."""
+    common = common_start(names)
     return common[: max(common.rfind("-"), common.rfind("/")) + 1]
 
 
