@@ -50,9 +50,9 @@ def run_espeak() -> None:
 
 
 def run_commands() -> None:
-    from soctk import experiment, extract, report  # noqa: F401
+    from soctk import experiment, extract, page  # noqa: F401
 
-    for command in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score"):
+    for command in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score", "soctk-plot", "soctk-report"):
         if not shutil.which(command, path=sysconfig.get_path("scripts")):
             raise FileNotFoundError(f"no {command} in {sysconfig.get_path('scripts')}")
 

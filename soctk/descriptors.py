@@ -17,7 +17,7 @@ from soctk.store import FeatureStore
 from soctk.train import describe
 
 # Enough to see by; t-SNE of more takes minutes, and their descriptors much memory.
-MOST_UTTERANCES = 1500
+MOST_UTTERANCES = 800
 
 
 @dataclass(frozen=True)
