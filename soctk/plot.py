@@ -220,7 +220,8 @@ def _of_experiment(experiment: ExperimentScores, store: Path | None, has_descrip
 
 
 def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None) -> Iterator[Picture]:
-    from soctk import descriptors  # with torch, which nothing else here needs
+    # With torch, which nothing else here needs:
+    from soctk import descriptors
 
     described = descriptors.of_run(experiment.predictions, store)
     if described is None:

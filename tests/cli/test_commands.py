@@ -24,6 +24,8 @@ def test_help_shows_every_option_and_its_default(command):
         name = parameter.human_readable_name if parameter.param_type_name == "argument" else parameter.opts[0]
         assert name in result.output
         default = parameter.default
+        if default is True:
+            default = parameter.opts[0].lstrip("-")
         if isinstance(default, (str, int)) and default != "":
             assert f"[default: {default}" in " ".join(result.output.split())
 
@@ -63,6 +65,8 @@ def test_options_of_train_are_checked(arguments):
         ("soctk-extract", ["nowhere", "feats", "--upstream", "fbank"]),
         ("soctk-train", ["nowhere", "feats", "exp", "--pooling", "mean", "--conf", CONF]),
         ("soctk-score", ["nowhere"]),
+        ("soctk-plot", ["nowhere"]),
+        ("soctk-report", ["nowhere"]),
     ],
 )
 def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments, tmp_path, monkeypatch):
@@ -117,6 +121,12 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     assert "mean ± sd over folds" in result.output
     assert "no data directory" not in result.output
     assert "| sex " in (exp / "RESULTS.md").read_text()
+    result = invoke("soctk-plot", exp)
+    names = ["WA", *(f"mfcc-mean-{kind}" for kind in ("confusion", "curves", "t-sne"))]
+    assert result.output.splitlines() == [str(exp / "figures" / f"{name}.png") for name in names]
+    result = invoke("soctk-report", exp, "-o", tmp_path / "report.html", "--no-descriptors")
+    assert result.output == f"Written to {tmp_path / 'report.html'}\n"
+    assert (tmp_path / "report.html").read_text().count("<img") == 3
 
 
 def test_output_that_is_no_longer_read_is_no_error(tmp_path, corpus):
@@ -135,7 +145,7 @@ def write_experiments(tmp_path) -> None:
     ("style", "start"),
     [
         ("text", "experiment      runs"),
-        ("md", "# Results\n\nWritten by `soctk-score"),
+        ("md", "# Results\n\nWritten by `"),
         ("tsv", "experiment\tprotocol\thead\tfolds"),
         ("json", '{\n  "a": {\n    "protocol": "unknown"'),
         ("latex", "\\begin{tabular}{lrrrrr}\n\\toprule"),
