@@ -1,5 +1,6 @@
 """Score predictions of the size of ESD's, in processes of their own as a user does; prints the seconds."""
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -71,19 +72,21 @@ def main(utterances: int, seeds: int, experiments: int, rounds: int) -> None:
         for number in range(experiments):
             write_experiment(root / "exp" / f"m{number}", data, seeds, np.random.default_rng(number))
         print(f"{utterances} utterances x {seeds} seeds x {experiments} experiments, {SPEAKERS} speakers\n")
-        print("| command | seconds, median | least to most |\n| --- | --- | --- |")
+        print("| command | seconds, median | least to most | of a processor, median |\n| --- | --- | --- | --- |")
         for options in ([], ["--compare"]):
-            seconds = [timed(root, options) for _ in range(rounds)]
+            seconds, processor = zip(*(timed(root, options) for _ in range(rounds)), strict=True)
             name = " ".join(["soctk-score exp --data data", *options])
-            print(f"| `{name}` | {statistics.median(seconds):.1f} | {min(seconds):.1f} to {max(seconds):.1f} |")
+            spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
+            print(f"| `{name}` | {statistics.median(seconds):.1f} | {spread} | {statistics.median(processor):.1f} |")
 
 
-def timed(root: Path, options: list[str]) -> float:
-    """Return the seconds that one run of the command takes."""
+def timed(root: Path, options: list[str]) -> tuple[float, float]:
+    """Return the seconds that one run of the command takes, by the clock and of a processor."""
     command = [str(Path(sys.executable).with_name("soctk-score")), "exp", "--data", "data", *options]
-    started = time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, cwd=root, check=True, capture_output=True)
-    return time.perf_counter() - started
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":
