@@ -86,7 +86,8 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _right(predictions: Predictions) -> dict[int, np.ndarray]:
-    """Return by seed whether each utterance is classified rightly, ordered by utterance."""
-    ordered = predictions.table.sort_values("utt")
-    right = ordered["ref"] == ordered["hyp"]
-    return {seed: right[ordered["seed"] == seed].to_numpy() for seed in predictions.seeds}
+    """Return by seed whether each utterance is classified rightly, in the order of `predictions.utterances`."""
+    table = predictions.table
+    utterance = pd.Index(predictions.utterances["utt"]).get_indexer(table["utt"])
+    right, seeds = (table["ref"] == table["hyp"]).to_numpy(), table["seed"].to_numpy()
+    return {seed: right[seeds == seed][utterance[seeds == seed].argsort()] for seed in predictions.seeds}
