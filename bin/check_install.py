@@ -50,7 +50,7 @@ def run_espeak() -> None:
 
 
 def run_commands() -> None:
-    from soctk import experiment, extract, report  # noqa: F401
+    from soctk import experiment, extract, page  # noqa: F401
 
     for command in COMMANDS:
         if not shutil.which(command, path=sysconfig.get_path("scripts")):

@@ -13,6 +13,9 @@ from soctk.errors import SoctkError, listing, unknown_name
 # soctk-import and soctk-cross (soctk.labels).
 _FILES = ("frames.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml")
 
+# The parts of a run's config.yaml in which the runs of an experiment may differ.
+OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
+
 Protocol = Literal["soctk", "emobox", "cross-lingual", "cross-corpus"]
 # The options of a pooling layer, by their names; the layer checks them (soctk.pooling.create).
 Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]

@@ -17,9 +17,9 @@ from tabulate import tabulate
 from soctk import provenance
 from soctk.config import Config, differences
 from soctk.datadir import DataDir
-from soctk.features import Features
 from soctk.errors import SoctkError, listing
 from soctk.experiment import Experiment
+from soctk.features import Features
 from soctk.files import atomic
 from soctk.labels import in_order
 from soctk.protocol import DESCRIPTIONS
@@ -236,6 +236,7 @@ def _restricted(corpus: Corpus, class_of: Mapping[str, str | None], classes: tup
         gender={speaker: sex for speaker, sex in data.gender.items() if speaker in speakers},
         fold={speaker: number[k] for speaker, k in fold.items()},
         emotions=classes,
+        extra={name: {utt: values[utt] for utt in kept} for name, values in data.extra.items()},
     )
     counts = Counter(data.emotion.values())
     dropped = {label: counts[label] for label in data.emotions if class_of[label] not in classes}

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from soctk.errors import SoctkError, listing
@@ -33,6 +33,8 @@ class DataDir:
         gender: speaker -> m or f (`spk2gender`); empty, and without a file, where it is not known.
         fold: speaker -> the fold, from 1, in which the speaker is tested (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
+        extra: what else is known of the utterances: X -> utterance -> value (a file `utt2X` each).
+        path: the directory that it was read from.
     """
 
     wav: Mapping[str, Path]
@@ -42,6 +44,8 @@ class DataDir:
     gender: Mapping[str, str]
     fold: Mapping[str, int]
     emotions: tuple[str, ...]
+    extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    path: Path | None = field(default=None, compare=False)
 
     @property
     def utterances(self) -> list[str]:
@@ -88,12 +92,18 @@ def write(path: Path, data: DataDir) -> None:
             _write_lines(path / file, [f"{key} {value}" for key, value in rows])
         else:
             (path / file).unlink(missing_ok=True)
+    for name, values in data.extra.items():
+        _write_lines(path / f"utt2{name}", [f"{key} {value}" for key, value in sorted(values.items())])
     _write_lines(path / "emotions", data.emotions)
     read(path)
 
 
-def read(path: Path) -> DataDir:
+def read(path: Path, recordings: bool = True) -> DataDir:
     """Read and validate a data directory.
+
+    Args:
+        path: the directory.
+        recordings: whether the recordings have to be there; scoring does without.
 
     Raises:
         SoctkError: one message with everything that is wrong: files missing, malformed, unsorted or of different
@@ -109,8 +119,12 @@ def read(path: Path) -> DataDir:
         for file, (attr, parse) in _TABLES.items()
     }
     emotions = tuple((path / "emotions").read_text(**_ENCODING).split())
-    data = DataDir(**columns, emotions=emotions)
+    others = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES)
+    extra = {file.name.removeprefix("utt2"): _read_table(file, str, problems) for file in others}
+    data = DataDir(**columns, emotions=emotions, extra=extra, path=path)
     problems += _inconsistencies(data)
+    if recordings:
+        problems += _absent(data)
     if problems:
         raise SoctkError(f"not a valid data directory\n{listing(problems)}", remedy=REMEDY, where=path)
     return data
@@ -192,15 +206,12 @@ def _a_value(parse: type) -> str:
 def _inconsistencies(data: DataDir) -> Iterable[str]:
     for attribute, file in (("speaker", "utt2spk"), ("emotion", "utt2emo"), ("seconds", "utt2dur")):
         yield from _key_mismatch("wav.scp", data.wav, file, getattr(data, attribute))
+    for name, values in data.extra.items():
+        yield from _key_mismatch("wav.scp", data.wav, f"utt2{name}", values)
     speakers = dict.fromkeys(data.speaker.values())
     yield from _key_mismatch("utt2spk", speakers, "spk2fold", data.fold)
     if data.gender:
         yield from _key_mismatch("utt2spk", speakers, "spk2gender", data.gender)
-    for utt, path in data.wav.items():
-        if str(path).endswith("|"):
-            yield f"wav.scp: {utt} is a command; commands are not run, write the recordings to files"
-        elif not path.is_file():
-            yield f"wav.scp: {utt} is not there: {path}"
     for utt, speaker in data.speaker.items():
         if not utt.startswith(speaker):
             yield f"utt2spk: {utt} does not begin with its speaker {speaker}"
@@ -220,6 +231,14 @@ def _inconsistencies(data: DataDir) -> Iterable[str]:
     for emotion, count in Counter(data.emotions).items():
         if count > 1:
             yield f"emotions: {emotion} stands there {count} times"
+
+
+def _absent(data: DataDir) -> Iterable[str]:
+    for utt, path in data.wav.items():
+        if str(path).endswith("|"):
+            yield f"wav.scp: {utt} is a command; commands are not run, write the recordings to files"
+        elif not path.is_file():
+            yield f"wav.scp: {utt} is not there: {path}"
 
 
 def _key_mismatch(file: str, keys: Mapping, other_file: str, other_keys: Mapping) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """An experiment: folds x seeds of one configuration, each run left as a directory that is there whole or not at all."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,10 +18,10 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from soctk import linear, parallel, protocol, provenance
-from soctk.config import Config, LinearConfig, differences, read_yaml
+from soctk.config import OF_ONE_RUN, Config, LinearConfig, differences, read_yaml
 from soctk.datadir import DataDir
-from soctk.features import Features
 from soctk.errors import SoctkError, listing
+from soctk.features import Features
 from soctk.files import atomic_directory
 from soctk.linear import Block
 from soctk.model import EmotionClassifier
@@ -32,8 +33,6 @@ from soctk.train import Descriptors, predict, train
 
 # What logs a run as it goes on, and what then gives the log-posteriors of its test utterances.
 _Running = tuple[Iterable[dict[str, Any]], Callable[[], torch.Tensor]]
-# The parts of a run's config.yaml in which the runs of an experiment may differ.
-_OF_ONE_RUN = ("fold", "seed", "made_with")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Experiment:
         for fold in folds:
             protocol.split(self.data, fold, self.config.protocol, seed=0)
         for finished in sorted(self.path.glob("fold*/seed*/config.yaml")):
-            there = {key: value for key, value in read_yaml(finished).items() if key not in _OF_ONE_RUN}
+            there = {key: value for key, value in read_yaml(finished).items() if key not in OF_ONE_RUN}
             lines = differences(there, self._settings())
             if lines and not finished.parent.name.endswith(".unfinished"):
                 raise SoctkError(
@@ -123,6 +122,15 @@ class Experiment:
             "data": self.data.checksum(),
             "features": {**features, "recordings": store.checksum()},
             **self.config.model_dump(),
+        }
+
+    def _sources(self, directory: Path) -> dict[str, str]:
+        """Return where corpus and features lie, relative to a run's directory: for reports, which look there."""
+        sources = {"data": self.data.path, "features": self.features.store.path}
+        return {
+            name: os.path.relpath(path.resolve(), directory.resolve())
+            for name, path in sources.items()
+            if isinstance(path, Path)
         }
 
     def _model(self) -> EmotionClassifier:
@@ -147,6 +155,7 @@ class Experiment:
         # One thread a run, so that its numbers do not depend on how many runs go on.
         with one_thread(), atomic_directory(self._directory(fold, seed)) as directory:
             settings = {"fold": fold, "seed": seed, **self._settings(), "made_with": made_with}
+            settings["made_from"] = self._sources(self._directory(fold, seed))
             (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
             records, predict_test = run(model, given, split, seed)
             records = _log(records, directory, self.tensorboard)

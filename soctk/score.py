@@ -1,19 +1,22 @@
-"""Metrics from predictions alone: WA, UA and macro-F1, a fold, a seed, and over them."""
+"""The scores of experiments, from their predictions alone."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from soctk.config import read_yaml
-from soctk.datadir import PREDICTION_COLUMNS
+from soctk import datadir, metrics, predictions
+from soctk.datadir import DataDir
 from soctk.errors import SoctkError
+from soctk.metrics import METRICS
+from soctk.predictions import Predictions
+from soctk.resampling import STATISTICS, Interval, count
+from soctk.slices import Slice, slices
 
-METRICS = ("WA", "UA", "F1")
-_RUN = re.compile(r"fold(\d+)/seed(\d+)/predictions\.tsv")
+# What a run is scored by; the first three in %.
+COLUMNS = (*METRICS, "log_loss", "ECE")
 
 
 @dataclass(frozen=True)
@@ -30,29 +33,43 @@ class ExperimentScores:
 
     Attributes:
         name: its directory, relative to the one that was scored.
-        protocol: how validation utterances were chosen, from its config.yaml; "unknown" without one.
-        head: the classifier's name, likewise.
-        made_with: versions, commit and device of its runs, from their config.yaml, each combination once.
-        runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %).
-        left_out: seeds that lack folds which other seeds have, so that their means would not compare.
+        predictions: what was scored.
+        data: the corpus, where its data directory is at hand.
+        runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %), log_loss (nats), ECE (in %).
+        pooled: by metric, the value over all utterances, averaged over seeds, and its interval over speakers.
+        per_class: precision, recall, F1 (in %) and utterances of each class, all folds and seeds together.
+        confusion: utterances of each class (rows) taken for each (columns), averaged over seeds.
+        slices: the scores of parts of the utterances.
     """
 
     name: str
-    protocol: str
-    head: str
-    made_with: list[str]
+    predictions: Predictions
+    data: DataDir | None
     runs: pd.DataFrame
-    left_out: list[int]
+    pooled: Mapping[str, Interval]
+    per_class: pd.DataFrame
+    confusion: pd.DataFrame
+    slices: list[Slice]
 
     @property
     def folds(self) -> pd.DataFrame:
         """A row a fold, indexed by it: utterances, and each metric averaged over seeds."""
-        return self.runs.groupby("fold")[["utterances", *METRICS]].mean().astype({"utterances": int})
+        return self.runs.groupby("fold")[["utterances", *COLUMNS]].mean().astype({"utterances": int})
 
     @property
     def seeds(self) -> list[int]:
         """The seeds, sorted."""
-        return sorted(self.runs["seed"].unique().tolist())
+        return self.predictions.seeds
+
+    @property
+    def protocol(self) -> str:
+        """How validation utterances were chosen; "unknown" without a config.yaml."""
+        return self.predictions.settings.get("protocol", "unknown")
+
+    @property
+    def head(self) -> str:
+        """The classifier's name; "unknown" without a config.yaml."""
+        return self.predictions.settings.get("head", {}).get("name", "unknown")
 
     def over_folds(self) -> dict[str, Spread]:
         """Return each metric's spread over folds, a fold's value being its mean over seeds."""
@@ -60,130 +77,119 @@ class ExperimentScores:
 
     def over_seeds(self) -> dict[str, Spread]:
         """Return each metric's spread over seeds, a seed's value being its mean over folds."""
-        return _spread(self.runs.groupby("seed")[list(METRICS)].mean())
+        return _spread(self.runs.groupby("seed")[list(COLUMNS)].mean())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it, NaN as None."""
+        settings = self.predictions.settings
+        return _without_nan(
+            {
+                "protocol": self.protocol,
+                "head": self.head,
+                "features": settings.get("features"),
+                "pooling": settings.get("pooling"),
+                "made_with": self.predictions.made_with,
+                "seeds_left_out": self.predictions.left_out,
+                "runs": self.runs.to_dict("records"),
+                "over_folds": {metric: vars(spread) for metric, spread in self.over_folds().items()},
+                "over_seeds": {metric: vars(spread) for metric, spread in self.over_seeds().items()},
+                "pooled": {metric: interval._asdict() for metric, interval in self.pooled.items()},
+                "per_class": self.per_class.to_dict("index"),
+                "confusion": self.confusion.to_dict("index"),
+                "slices": [
+                    {**vars(part), "scores": {metric: i._asdict() for metric, i in part.scores.items()}}
+                    for part in self.slices
+                ],
+            }
+        )
 
 
-def metrics(predictions: pd.DataFrame) -> dict[str, float]:
-    """Return the metrics, in %, of a table with the columns ref and hyp.
+def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScores]:
+    """Score every `EXPERIMENT/foldK/seedS/predictions.tsv` below the directories `exps`, at any depth.
 
-    WA is accuracy over utterances; UA the mean of the recalls of the classes that occur in ref; F1 the mean of the
-    F1 scores of those classes. They are EmoBox's definitions (arXiv 2406.07162).
-    """
-    reference, hypothesis = predictions["ref"], predictions["hyp"]
-    classes = {"labels": sorted(reference.unique()), "average": "macro", "zero_division": 0}
-    return {
-        "WA": 100 * accuracy_score(reference, hypothesis),
-        "UA": 100 * recall_score(reference, hypothesis, **classes),
-        "F1": 100 * f1_score(reference, hypothesis, **classes),
-    }
-
-
-def score(exp: Path) -> list[ExperimentScores]:
-    """Score every `EXPERIMENT/foldK/seedS/predictions.tsv` below `exp`, at any depth.
+    Args:
+        exps: the directories; an experiment below two of them is scored once.
+        data: the data directory of all of them; by default each experiment's own, where it still is.
 
     Raises:
-        SoctkError: there is none, one is malformed, no seed of an experiment has all its folds, its runs are of
-            different protocols, or an utterance is tested in two folds.
+        SoctkError: there is none below one of them, two experiments have the same name, or the predictions of one are
+            malformed, incomplete, inconsistent or leaking (soctk.predictions).
     """
-    runs: dict[Path, dict[tuple[int, int], Path]] = {}
-    for path in sorted(exp.rglob("predictions.tsv")):
-        match = _RUN.fullmatch("/".join(path.parts[-3:]))
-        if match:
-            runs.setdefault(path.parents[2], {})[int(match[1]), int(match[2])] = path
-    if not runs:
-        raise SoctkError(
-            "no EXPERIMENT/foldK/seedS/predictions.tsv below it",
-            remedy="Train first (stage 2, soctk-train).",
-            where=exp,
-        )
-    return [_score_experiment(path, exp, files) for path, files in runs.items()]
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read a predictions.tsv: utt, spk, ref, hyp, and a posterior column for each emotion.
-
-    Raises:
-        SoctkError: it is no such table, an utterance stands there twice, or a class has no posterior column.
-    """
-    remedy = "Remove the run's directory and train it again."
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(PREDICTION_COLUMNS, str), keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise SoctkError(f"not a table ({error})", remedy=remedy, where=path) from error
-    if tuple(table.columns[:4]) != PREDICTION_COLUMNS or table.empty:
-        raise SoctkError(
-            f"the columns are not {', '.join(PREDICTION_COLUMNS)} and the emotions", remedy=remedy, where=path
-        )
-    unknown = (set(table["ref"]) | set(table["hyp"])) - set(table.columns[4:])
-    if unknown:
-        raise SoctkError(f"no posterior column for {', '.join(sorted(unknown))}", remedy=remedy, where=path)
-    twice = table["utt"][table["utt"].duplicated()]
-    if len(twice):
-        raise SoctkError(
-            f"{len(twice)} utterances stand there twice, such as {twice.iloc[0]}", remedy=remedy, where=path
-        )
-    return table
-
-
-def _score_experiment(path: Path, exp: Path, files: Mapping[tuple[int, int], Path]) -> ExperimentScores:
-    left_out = _incomplete_seeds(path, files)
-    tables = {run: read_predictions(file) for run, file in files.items() if run[1] not in left_out}
-    for seed in {seed for _, seed in tables}:
-        _check_folds_are_disjoint(path, {fold: table for (fold, its), table in tables.items() if its == seed})
-    runs = [
-        {"fold": fold, "seed": seed, "utterances": len(table), **metrics(table)}
-        for (fold, seed), table in tables.items()
+    found: dict[Path, tuple[str, Mapping]] = {}
+    for exp in exps:
+        for path, runs in predictions.find(exp).items():
+            found.setdefault(path, (_name(path, exp), runs))
+    _check_names_differ(found)
+    corpora: dict[Path, DataDir] = {}
+    return [
+        _score_experiment(name, predictions.read(path, runs), data, corpora) for path, (name, runs) in found.items()
     ]
-    configs = [files[run].with_name("config.yaml") for run in tables]
-    settings = [read_yaml(config) for config in configs if config.exists()]
-    protocol = _the_one(path, "protocols", {config.get("protocol", "unknown") for config in settings})
-    head = _the_one(path, "heads", {config.get("head", {}).get("name", "unknown") for config in settings})
-    made_with = {", ".join(f"{k} {v}" for k, v in c["made_with"].items()) for c in settings if "made_with" in c}
+
+
+def _name(path: Path, exp: Path) -> str:
+    exp = exp.resolve()
     is_below = path != exp and path.is_relative_to(exp)
-    name = path.relative_to(exp).as_posix() if is_below else path.resolve().name
-    table = pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True)
-    return ExperimentScores(name, protocol, head, sorted(made_with), table, left_out)
+    return path.relative_to(exp).as_posix() if is_below else path.name
 
 
-def _the_one(path: Path, what: str, values: set[str]) -> str:
-    """Return the value that all runs of an experiment have; "unknown" where none has a config.yaml."""
-    if len(values) > 1:
-        raise SoctkError(
-            f"its runs are of different {what}: {', '.join(sorted(values))}",
-            remedy="Keep them in experiments of their own (--tag).",
-            where=path,
-        )
-    return values.pop() if values else "unknown"
+def _check_names_differ(found: Mapping[Path, tuple[str, Mapping]]) -> None:
+    first: dict[str, Path] = {}
+    for path, (name, _) in found.items():
+        if first.setdefault(name, path) != path:
+            raise SoctkError(
+                f"two experiments are called {name}, the other is {first[name]}",
+                remedy="Rename one, or give a directory that both are below.",
+                where=path,
+            )
 
 
-def _incomplete_seeds(path: Path, runs: Iterable[tuple[int, int]]) -> list[int]:
-    folds_of: dict[int, set[int]] = {}
-    for fold, seed in runs:
-        folds_of.setdefault(seed, set()).add(fold)
-    folds = set.union(*folds_of.values())
-    incomplete = sorted(seed for seed in folds_of if folds_of[seed] != folds)
-    if len(incomplete) == len(folds_of):
-        described = "; ".join(f"seed {seed} has folds {sorted(folds_of[seed])}" for seed in incomplete)
-        raise SoctkError(
-            f"no seed has all the folds: {described}",
-            remedy="Train the missing ones (stage 2 with the same --folds and --seeds), or remove the others.",
-            where=path,
-        )
-    return incomplete
+def _checked_corpus(found: Predictions, given: Path | None, corpora: dict[Path, DataDir]) -> DataDir | None:
+    """Return the corpus that the predictions are of and agree with, each read once; None if it is not at hand."""
+    path = predictions.data_directory(found, given)
+    if path is None:
+        return None
+    if path not in corpora:
+        corpora[path] = datadir.read(path, recordings=False)
+    predictions.check_against(found, corpora[path])
+    return corpora[path]
 
 
-def _check_folds_are_disjoint(path: Path, tables: Mapping[int, pd.DataFrame]) -> None:
-    fold_of: dict[str, int] = {}
-    for fold, table in tables.items():
-        for utt in table["utt"]:
-            if utt in fold_of:
-                raise SoctkError(
-                    f"{utt} is tested in folds {fold_of[utt]} and {fold}",
-                    remedy="Folds must be disjoint: remove the experiment and train it again.",
-                    where=path,
-                )
-            fold_of[utt] = fold
+def _score_experiment(
+    name: str, found: Predictions, given: Path | None, corpora: dict[Path, DataDir]
+) -> ExperimentScores:
+    data = _checked_corpus(found, given, corpora)
+    table, posteriors = found.table, found.posteriors
+    reference, hypothesis = table["ref"].to_numpy(), table["hyp"].to_numpy()
+    runs = [
+        {"fold": fold, "seed": seed, "utterances": len(rows)}
+        | metrics.accuracies(reference[rows], hypothesis[rows])
+        | metrics.probabilistic(reference[rows], posteriors[rows])
+        for (fold, seed), rows in table.groupby(["fold", "seed"]).indices.items()
+    ]
+    (counts,) = count(found)
+    return ExperimentScores(
+        name=name,
+        predictions=found,
+        data=data,
+        runs=pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True),
+        pooled={metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()},
+        per_class=metrics.per_class(reference, hypothesis, found.emotions).assign(
+            utterances=lambda table: table["utterances"] // len(found.seeds)
+        ),
+        confusion=metrics.confusion(reference, hypothesis, found.emotions) / len(found.seeds),
+        slices=slices(found, data),
+    )
 
 
 def _spread(table: pd.DataFrame) -> dict[str, Spread]:
-    return {metric: Spread(table[metric].mean(), table[metric].std(ddof=1)) for metric in METRICS}
+    return {metric: Spread(table[metric].mean(), table[metric].std(ddof=1)) for metric in COLUMNS}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    return None if value != value else value

@@ -13,8 +13,8 @@ import pandas as pd
 from soctk import config
 from soctk.config import Protocol
 from soctk.datadir import DataDir
-from soctk.features import Features
 from soctk.experiment import Experiment
+from soctk.features import Features
 from soctk.files import atomic
 
 # The axes that soctk.config.load takes by name; any other is a setting such as train.lr.

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from hypothesis import settings
@@ -67,6 +68,24 @@ def corpus(tmp_path) -> DataDir:
 @pytest.fixture(scope="session")
 def conf() -> list[Path]:
     return [ROOT / "conf"]
+
+
+def write_run(
+    path: Path, pairs: str, utterances: list[str] | None = None, emotions: str = "abc", config: str = ""
+) -> None:
+    """Write predictions.tsv with the reference and hypothesis of each utterance as pairs of letters: "aa ab bb".
+
+    An utterance's speaker is what stands before the hyphen in its id; config.yaml is written if it is given.
+    """
+    words = pairs.split()
+    utterances = utterances or [f"{path.parent.name}-{i}" for i in range(len(words))]
+    table = {"utt": utterances, "spk": [utt.partition("-")[0] for utt in utterances]}
+    table |= {"ref": [word[0] for word in words], "hyp": [word[1] for word in words]}
+    table |= {emotion: [float(word[1] == emotion) for word in words] for emotion in emotions}
+    path.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(table).to_csv(path / "predictions.tsv", sep="\t", index=False)
+    if config:
+        (path / "config.yaml").write_text(config)
 
 
 def run_python(code: str, **options) -> subprocess.Popen:

@@ -12,6 +12,23 @@ def test_what_is_written_is_read(tmp_path, corpus):
     assert datadir.read(tmp_path / "again") == corpus
 
 
+def test_what_else_is_known_of_the_utterances_is_kept(tmp_path, corpus):
+    extra = {"take": {utt: utt[-1] for utt in corpus.wav}, "text": dict.fromkeys(corpus.wav, "two words")}
+    datadir.write(tmp_path / "again", dataclasses.replace(corpus, extra=extra))
+    assert datadir.read(tmp_path / "again").extra == extra
+    assert datadir.read(tmp_path / "again").checksum() == corpus.checksum()
+    edit("utt2take", r"^spk0-angry-0.*\n", "")(tmp_path / "again")
+    with pytest.raises(SoctkError, match=r"utt2take: lacks 1 ids that wav.scp has, such as spk0-angry-0"):
+        datadir.read(tmp_path / "again")
+
+
+def test_the_recordings_need_not_be_there_where_they_are_not_needed(tmp_path, corpus):
+    corpus.wav[corpus.utterances[0]].unlink()
+    assert datadir.read(tmp_path / "data", recordings=False) == corpus
+    with pytest.raises(SoctkError, match="is not there"):
+        datadir.read(tmp_path / "data")
+
+
 def test_every_file_is_sorted_whatever_the_order_it_is_given_in(tmp_path, corpus):
     backwards = {name: dict(reversed(list(getattr(corpus, name).items()))) for name in ("wav", "speaker", "fold")}
     datadir.write(tmp_path / "again", dataclasses.replace(corpus, **backwards))

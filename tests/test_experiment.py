@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from soctk import config, extract, protocol
 from soctk.datadir import DataDir
-from soctk.features import Features
 from soctk.errors import SoctkError
 from soctk.experiment import Experiment
+from soctk.features import Features
 from soctk.files import atomic_directory
 from soctk.model import EmotionClassifier
 from soctk.store import FeatureStore

@@ -1,5 +1,7 @@
 """What the commands share: errors as one message, and options that several of them take."""
 
+import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -24,6 +26,11 @@ class Command(click.Command):
             place = f"{error.filename}: " if error.filename else ""
             remedy = "Check the path, its permissions, and the space left on the disk."
             raise click.ClickException(f"{place}{error.strerror or error}\n{remedy}") from error
+
+
+def command_line() -> str:
+    """Return the command with its arguments, as one would type it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 class Numbers(click.ParamType):
@@ -73,4 +80,26 @@ class File(click.Path):
 nj_option = click.option("--nj", type=click.IntRange(min=1), default=1, help="How many processes share the work.")
 device_option = click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", help="auto: a GPU where there is one."
+)
+
+compare_option = click.option("--compare", is_flag=True, help="Test the difference of every two experiments.")
+published_option = click.option(
+    "--published",
+    "figures",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Table of published figures.",
+    show_default="the checkout's conf/published.csv",
+)
+exp_argument = click.argument("exp", type=Directory(), nargs=-1, required=True)
+data_option = click.option(
+    "--data", type=Directory(), help="Data directory.", show_default="the one that the runs name"
+)
+feats_option = click.option(
+    "--feats", type=Directory(), help="Feature store.", show_default="the one that the runs name"
+)
+descriptors_option = click.option(
+    "--descriptors/--no-descriptors",
+    "has_descriptors",
+    default=True,
+    help="Draw the pictures that need features and models.",
 )

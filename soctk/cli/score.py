@@ -4,16 +4,52 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    command_line,
+    compare_option,
+    data_option,
+    exp_argument,
+    published_option,
+)
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
-@click.argument("exp", type=Directory())
-def main(exp: Path) -> None:
-    """Score every predictions.tsv below EXP; print the tables, and write them to EXP/RESULTS.md and EXP/scores.json."""
-    from soctk import report, score
+@exp_argument
+@data_option
+@compare_option
+@published_option
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "md", "tsv", "json", "latex"]),
+    default="text",
+    help="Of what is printed.",
+)
+@click.option(
+    "--output", type=Directory(), help="Where RESULTS.md and scores.json go.", show_default="EXP, if it is only one"
+)
+def main(
+    exp: tuple[Path, ...],
+    data: Path | None,
+    compare: bool,
+    figures: Path | None,
+    style: str,
+    output: Path | None,
+) -> None:
+    """Score every predictions.tsv below EXP; print the tables, and write them to RESULTS.md and scores.json.
 
-    experiments = score.score(exp)
-    report.write(exp, experiments)
-    click.echo(report.tables(experiments))
-    click.echo(f"\nWritten to {exp / 'RESULTS.md'} and {exp / 'scores.json'}")
+    Predictions that are incomplete, inconsistent, or of speakers who also trained, are refused.
+    """
+    from soctk import report
+
+    made = report.make(exp, command_line(), data, compare, figures)
+    output = output or (exp[0] if len(exp) == 1 else None)
+    if output:
+        report.write(output, made)
+    click.echo(report.FORMATS[style](made).rstrip("\n"))
+    if style == "text":
+        written = f"Written to {output / 'RESULTS.md'} and {output / 'scores.json'}" if output else ""
+        click.echo("\n" + (written or "Of several EXP no RESULTS.md is written without --output DIR."))

@@ -69,8 +69,8 @@ def main(
     from tabulate import tabulate
 
     from soctk import datadir
-    from soctk.features import Features
     from soctk.device import resolve
+    from soctk.features import Features
     from soctk.store import FeatureStore
     from soctk.sweep import Sweep
 

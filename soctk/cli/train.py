@@ -64,9 +64,9 @@ def main(
     Runs that are already there with the same settings are not repeated.
     """
     from soctk import config, datadir
-    from soctk.features import Features
     from soctk.device import resolve
     from soctk.experiment import Experiment
+    from soctk.features import Features
     from soctk.store import FeatureStore
 
     if not seeds:

@@ -2,10 +2,10 @@
 
     .venv/bin/python tests/bench/train.py DATA STORE --reference DIR --layer 6
 
-DATA is the data directory of RAVDESS, STORE a feature store, DIR a checkout of the authors' code
-(github secret-code-source/SOC). Both train all folds with the same frames (layer-normalised float32), width d, batch
-size, epochs, patience, and 20% of the utterances at random for validation; each is timed in a process of its own, from the
-features on the disk to the predictions, ours with a process a core. WA in %, mean over folds.
+DATA is the data directory of RAVDESS, STORE a feature store, DIR a checkout of the authors' code (github
+secret-code-source/SOC). Both train all folds with the same frames (layer-normalised float32), width d, batch size,
+epochs, patience, and 20% of the utterances at random for validation; each is timed in a process of its own, from the
+features on the disk to the predictions, ours with a process a core. WA in %, mean over folds; GB are resident memory.
 """
 
 import importlib
@@ -23,8 +23,8 @@ import torch
 from tabulate import tabulate
 
 from soctk import config, datadir, protocol
-from soctk.features import Features
 from soctk.experiment import Experiment
+from soctk.features import Features
 from soctk.score import score
 from soctk.store import FeatureStore
 

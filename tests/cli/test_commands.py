@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from conftest import ROOT, run_python, write_corpus
+from conftest import ROOT, run_python, write_corpus, write_run
 
 COMMANDS = {entry.name: entry for entry in entry_points(group="console_scripts") if entry.name.startswith("soctk-")}
 CONF = str(ROOT / "conf")
@@ -27,6 +27,8 @@ def test_help_shows_every_option_and_its_default(command):
         name = parameter.human_readable_name if parameter.param_type_name == "argument" else parameter.opts[0]
         assert name in result.output
         default = parameter.default
+        if default is True:
+            default = parameter.opts[0].lstrip("-")
         if isinstance(default, (str, int)) and default != "":
             assert f"[default: {default}" in " ".join(result.output.split())
 
@@ -70,6 +72,8 @@ def test_options_of_train_are_checked(arguments):
         ("soctk-verify", ["nowhere"]),
         ("soctk-score", ["nowhere"]),
         ("soctk-export", ["nowhere", "target", "--format", "kaldi"]),
+        ("soctk-plot", ["nowhere"]),
+        ("soctk-report", ["nowhere"]),
     ],
 )
 def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments, tmp_path, monkeypatch):
@@ -155,7 +159,14 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     result = invoke("soctk-score", exp)
     assert result.exit_code == 0
     assert "mean ± sd over folds" in result.output
-    assert (exp / "RESULTS.md").is_file()
+    assert "no data directory" not in result.output
+    assert "| sex " in (exp / "RESULTS.md").read_text()
+    result = invoke("soctk-plot", exp)
+    names = ["WA", *(f"mfcc-mean-{kind}" for kind in ("confusion", "curves", "t-sne"))]
+    assert result.output.splitlines() == [str(exp / "figures" / f"{name}.png") for name in names]
+    result = invoke("soctk-report", exp, "-o", tmp_path / "report.html", "--no-descriptors")
+    assert result.output == f"Written to {tmp_path / 'report.html'}\n"
+    assert (tmp_path / "report.html").read_text().count("<img") == 3
 
 
 def test_output_that_is_no_longer_read_is_no_error(tmp_path, corpus):
@@ -189,6 +200,46 @@ def test_columns_of_import_are_checked(tmp_path, column):
     result = invoke("soctk-import", tmp_path / "labels.csv", tmp_path / "data", "--column", column)
     assert result.exit_code == 2
     assert f"'{column}' is not WHAT=NAME, WHAT one of path, emotion, speaker, sex, fold" in result.output
+
+
+def write_experiments(tmp_path) -> None:
+    for name, pairs in (("a", "aa bb"), ("b", "aa ba")):
+        write_run(tmp_path / "exp" / name / "fold1" / "seed1", pairs)
+
+
+@pytest.mark.parametrize(
+    ("style", "start"),
+    [
+        ("text", "experiment      runs"),
+        ("md", "# Results\n\nWritten by `"),
+        ("tsv", "experiment\tprotocol\thead\tfolds"),
+        ("json", '{\n  "a": {\n    "protocol": "unknown"'),
+        ("latex", "\\begin{tabular}{lrrrrr}\n\\toprule"),
+    ],
+)
+def test_score_prints_in_any_format_and_writes_the_same_report(style, start, tmp_path):
+    write_experiments(tmp_path)
+    result = invoke("soctk-score", tmp_path / "exp", "--compare", "--format", style)
+    assert result.output.startswith(start)
+    assert {path.name for path in (tmp_path / "exp").iterdir()} == {"a", "b", "RESULTS.md", "scores.json"}
+
+
+def test_of_several_directories_a_report_is_written_only_where_asked(tmp_path):
+    write_experiments(tmp_path)
+    exps = [tmp_path / "exp" / "a", tmp_path / "exp" / "b"]
+    assert "no RESULTS.md is written without --output DIR" in invoke("soctk-score", *exps).output
+    assert not list(tmp_path.rglob("RESULTS.md"))
+    invoke("soctk-score", *exps, "--output", tmp_path / "report")
+    assert (tmp_path / "report" / "RESULTS.md").is_file()
+
+
+def test_what_is_refused_is_not_written(tmp_path):
+    write_run(tmp_path / "exp" / "a" / "fold1" / "seed1", "aa bb", ["s1-u1", "s1-u2"])
+    write_run(tmp_path / "exp" / "a" / "fold2" / "seed1", "aa bb", ["s1-u3", "s2-u1"])
+    result = invoke("soctk-score", tmp_path / "exp")
+    assert result.exit_code == 1
+    assert "s1 is tested in folds 1 and 2" in result.output
+    assert not list(tmp_path.rglob("RESULTS.md"))
 
 
 @pytest.mark.parametrize("command", ["soctk-score", "soctk-validate"])

@@ -139,6 +139,7 @@ def main(corpus: Path, data: Path) -> None:
             gender={voice.lower(): gender for voice, gender in VOICES.items()},
             fold=folds.read(Path("conf/folds.yaml")),
             emotions=tuple(EMOTIONS),
+            extra={"sentence": {utt: utt[-1] for utt in wav}},
         ),
     )
 

@@ -23,6 +23,8 @@ EMOTIONS = {
     "07": "Disgust",
     "08": "Surprised",
 }
+INTENSITIES = {"01": "normal", "02": "strong"}
+STATEMENTS = {"01": "kids", "02": "dogs"}  # Kids, or dogs, are talking, or sitting, by the door
 ACTORS = [f"{actor:02}" for actor in range(1, 25)]
 REMEDY = (
     "Unpack Audio_Speech_Actors_01-24.zip anew and give its folder: --corpus DIR; "
@@ -98,6 +100,10 @@ def main(corpus: Path, data: Path) -> None:
             gender={f"actor{actor}": "m" if int(actor) % 2 else "f" for actor in ACTORS},
             fold=folds.read(Path("conf/folds.yaml")),
             emotions=tuple(EMOTIONS.values()),
+            extra={
+                "intensity": {utterances[name]: INTENSITIES[name.split("-")[3]] for name in recordings},
+                "statement": {utterances[name]: STATEMENTS[name.split("-")[4]] for name in recordings},
+            },
         ),
     )
 

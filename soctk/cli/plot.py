@@ -1,0 +1,35 @@
+"""soctk-plot: pictures of results."""
+
+from pathlib import Path
+
+import click
+
+from soctk.cli.common import CONTEXT, Command, Directory, data_option, descriptors_option, exp_argument, feats_option
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@exp_argument
+@data_option
+@feats_option
+@descriptors_option
+@click.option("--format", "style", type=click.Choice(["png", "svg", "pdf"]), default="png", help="Of the files.")
+@click.option("--output", type=Directory(), help="Where they go.", show_default="EXP/figures of the first EXP")
+def main(
+    exp: tuple[Path, ...],
+    data: Path | None,
+    feats: Path | None,
+    has_descriptors: bool,
+    style: str,
+    output: Path | None,
+) -> None:
+    """Draw the results of every experiment below EXP.
+
+    WA with intervals; for each experiment confusions and learning curves, and where its feature store is at hand,
+    t-SNE (and UMAP, if umap-learn is installed) of its descriptors, and the mean log-covariance of each emotion.
+    """
+    from soctk import plot
+    from soctk.score import score
+
+    experiments = score(exp, data)
+    for path in plot.save(plot.pictures(experiments, feats, has_descriptors), output or exp[0] / "figures", style):
+        click.echo(path)

@@ -1,0 +1,51 @@
+import csv
+
+import pytest
+from conftest import ROOT
+
+from soctk import published
+from soctk.errors import SoctkError
+
+FIGURES = published.read(ROOT / "conf" / "published.csv")
+FEATURES = {"upstream": "hubert_base", "layer": 12, "num_layers": 13}
+SETTINGS = {"protocol": "emobox", "pooling": {"mean": {}}, "features": FEATURES}
+
+
+def test_figures_for_the_same_corpus_upstream_and_pooling_are_found():
+    found = published.matching(FIGURES, "ravdess", SETTINGS)
+    assert found["source"].str.partition(" ")[0].tolist() == ["EmoBox", "SOC"]
+    assert found["WA"].tolist() == [66.21, 65.24]
+    assert found["differs"].tolist() == ["", ""]
+    assert len(published.matching(FIGURES, "mini", SETTINGS)) == 0
+    assert len(published.matching(FIGURES, "ravdess", SETTINGS | {"pooling": {"mean": {}, "soc": {}}})) == 0
+
+
+@pytest.mark.parametrize("name", ["hubert-base-ls960", "facebook/hubert-base-ls960", "HuBERT-base"])
+def test_an_upstream_is_known_by_its_name_on_the_hub(name):
+    settings = SETTINGS | {"features": FEATURES | {"upstream": name}}
+    assert len(published.matching(FIGURES, "ravdess", settings)) == 2
+
+
+def test_a_protocol_and_a_layer_that_differ_are_told():
+    settings = SETTINGS | {"protocol": "soctk", "features": FEATURES | {"layer": 4}}
+    found = published.matching(FIGURES, "ravdess", settings)
+    assert set(found["differs"]) == {"protocol emobox, not soctk; layer last, not 4"}
+
+
+def test_the_figures_are_those_that_were_collected(shared):
+    with (shared / "emobox" / "published.csv").open() as file:
+        collected = list(csv.DictReader(file))
+    for row, (_, ours) in zip(collected, FIGURES.iterrows(), strict=True):
+        assert ours["source"].startswith(row["source"])
+        assert [ours[key] for key in ("corpus", "upstream", "pooling")] == [
+            row[key] for key in ("corpus", "upstream", "pooling")
+        ]
+        assert ["" if value != value else f"{value:.2f}" for value in ours[["UA", "WA", "F1"]]] == [
+            row[key] for key in ("UA", "WA", "F1")
+        ]
+
+
+def test_a_table_of_other_columns_is_refused(tmp_path):
+    (tmp_path / "p.csv").write_text("source,WA\nme,99\n")
+    with pytest.raises(SoctkError, match=r"p.csv: the columns are not source, corpus,"):
+        published.read(tmp_path / "p.csv")
