@@ -61,7 +61,7 @@ def bad_files(tmp_path):
     (tmp_path / "cut header.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:20])
     (tmp_path / "cut.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:10044])
     soundfile.write(tmp_path / "whole.flac", samples, RATE)
-    (tmp_path / "cut.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:9000])
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:-2000])
     return {
         "text.wav": "cannot be decoded",
         "zero bytes.wav": "cannot be decoded",

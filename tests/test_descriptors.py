@@ -10,6 +10,7 @@ from soctk import config, datadir, descriptors, predictions, spd
 from soctk.errors import SoctkError
 from soctk.experiment import Experiment
 from soctk.extract import Extraction, extract
+from soctk.features import Features
 from soctk.store import FeatureStore
 
 
@@ -26,7 +27,9 @@ def trained(tmp_path_factory):
         overrides = (*overrides, "train.epochs=2") if head == "mlp" else overrides
         settings = config.load([ROOT / "conf"], pooling, head, overrides=overrides)
         path = root / "exp" / f"{pooling}-{head}"
-        Experiment(settings, data, FeatureStore.open(root / "feats"), path).run(data.folds, [1])
+        Experiment(settings, data, Features(FeatureStore.open(root / "feats"), data.utterances), path).run(
+            data.folds, [1]
+        )
         ((found, runs),) = predictions.find(path).items()
         return predictions.read(found, runs)
 
@@ -40,7 +43,7 @@ def test_of_an_untrained_pooling_all_test_utterances_are_described(trained):
     store = FeatureStore.open(found.made_from["features"])
     utt = described.utterances["utt"][0]
     frames, lengths = store.load([utt]).batch([0])
-    frames = torch.nn.functional.layer_norm(frames, frames.shape[-1:])
+    frames = torch.nn.functional.layer_norm(frames, frames.shape[-1:])[:, 0].unsqueeze(0)
     assert described.values[0] == pytest.approx(described.pooling(frames, lengths)[0].numpy(), abs=1e-5)
     logarithms = described.log_covariances()
     projection = described.pooling.layers[1].projection
