@@ -254,9 +254,9 @@ def test_a_small_copy_goes_from_recordings_to_a_table(recipe):
         result.stdout
     )
     assert "h, 20 speakers, 5 folds; Neutral 60, Angry 60, Happy 60, Sad 60, Surprise 60" in result.stdout
-    runs = scores(recipe, "fbank-mean-linear")["runs"]
+    runs = scores(recipe, "fbank-mean-linear-paper")["runs"]
     assert [run["utterances"] for run in runs] == [60] * 5
-    assert scores(recipe, "fbank-mean-linear")["over_folds"]["UA"]["mean"] > 90
+    assert scores(recipe, "fbank-mean-linear-paper")["over_folds"]["UA"]["mean"] > 90
 
 
 def test_one_language_has_its_own_data_features_and_experiment(recipe, tmp_path):
@@ -268,7 +268,7 @@ def test_one_language_has_its_own_data_features_and_experiment(recipe, tmp_path)
     assert "data/esd-en: 150 utterances, 0.01 h, 10 speakers, 5 folds" in result.stdout
     assert {int(speaker[-4:]) for speaker in datadir.read(dry / "data" / "esd-en").gender} == set(range(11, 21))
     assert "soctk-extract data/esd-en feats/fbank-en " in result.stdout
-    assert "soctk-train data/esd-en feats/fbank-en exp/fbank-mean-linear-en " in result.stdout
+    assert "soctk-train data/esd-en feats/fbank-en exp/fbank-mean-linear-paper-en " in result.stdout
 
 
 def test_each_language_is_tested_by_a_model_of_the_other(recipe):
@@ -282,7 +282,7 @@ def test_each_language_is_tested_by_a_model_of_the_other(recipe):
         in (results)
     )
     for fold, language in ((1, range(1, 11)), (2, range(11, 21))):
-        experiment = recipe / "exp" / "fbank-mean-linear-cross-lingual"
+        experiment = recipe / "exp" / "fbank-mean-linear-paper-cross-lingual"
         rows = (experiment / f"fold{fold}" / "seed1" / "predictions.tsv").read_text().splitlines()[1:]
         assert {row.split("\t")[1] for row in rows} == {f"esd-{i:04}" for i in language}
         assert len(rows) == 150

@@ -33,7 +33,7 @@ def test_it_goes_from_nothing_to_a_table(mini):
     assert re.findall(r"Stage \d: .*", output) == [
         "Stage 0: data: synthesiser -> corpus -> data/mini",
         "Stage 1: features: data/mini -> feats/fbank",
-        "Stage 2: train: feats/fbank -> exp/fbank-soc",
+        "Stage 2: train: feats/fbank -> exp/fbank-mean+soc_full-linear",
         "Stage 3: score: exp -> exp/RESULTS.md",
     ]
     assert (
@@ -41,7 +41,7 @@ def test_it_goes_from_nothing_to_a_table(mini):
         in output
     )
     scores = json.loads((recipe / "exp" / "scores.json").read_text())
-    assert 30 < scores["fbank-soc"]["over_folds"]["WA"]["mean"] < 90
+    assert 30 < scores["fbank-mean+soc_full-linear"]["over_folds"]["WA"]["mean"] < 90
 
 
 def test_the_published_table_is_about_what_comes_out(mini):
@@ -64,4 +64,4 @@ def test_run_again_it_repeats_nothing(mini):
     recipe, _ = mini
     output = run(recipe, "--stage", "1")
     assert "feats/fbank: 500 utterances, 0 of them extracted now" in output
-    assert "exp/fbank-soc: 5 folds x 1 seeds, 0 of 5 trained now" in output
+    assert "exp/fbank-mean+soc_full-linear: 5 folds x 1 seeds, 0 of 5 trained now" in output

@@ -101,8 +101,8 @@ def main(corpus: Path, data: Path) -> None:
             fold=folds.read(Path("conf/folds.yaml")),
             emotions=tuple(EMOTIONS.values()),
             extra={
-                "intensity": {utterances[name]: INTENSITIES[name.split("-")[3]] for name in recordings},
-                "statement": {utterances[name]: STATEMENTS[name.split("-")[4]] for name in recordings},
+                "intensity": {utterances[name]: INTENSITIES[name.split("-")[3]] for name in found},
+                "statement": {utterances[name]: STATEMENTS[name.split("-")[4]] for name in found},
             },
         ),
     )
