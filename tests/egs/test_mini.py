@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-WA_ROW = re.compile(r"\| fbank-soc +\| +5 \| +1 \| (\d+\.\d+) ±")
+WA_ROW = re.compile(r"\| fbank-mean\+soc_full-linear +\| +5 \| +1 \| (\d+\.\d+) ±")
 
 
 def run(recipe: Path, *arguments: str) -> str:
