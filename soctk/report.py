@@ -17,7 +17,7 @@ from soctk.files import atomic
 from soctk.metrics import METRICS
 from soctk.protocol import DESCRIPTIONS
 from soctk.resampling import FEWEST_SPEAKERS, Interval
-from soctk.score import ExperimentScores, Spread, score
+from soctk.score import RECENTRED, ExperimentScores, Spread, score
 from soctk.slices import Slice
 
 TITLES = {"WA": "WA", "UA": "UA", "F1": "macro-F1", "log_loss": "log-loss", "ECE": "ECE"}
@@ -33,6 +33,10 @@ MEANING = (
     "95% intervals are bootstrap-t intervals over speakers, of the value over all utterances, folds together and seeds "
     "averaged: how the scores would vary with other speakers, not with other training.",
     "Log-loss (nats) and expected calibration error (ECE, in %, 15 bins) are of the posteriors.",
+)
+RECENTRING = (
+    f"{RECENTRED} Re-centred: the mean descriptor of each test speaker, from unlabelled recordings of that speaker, is "
+    "taken away. It is another task than one without such recordings: do not compare across."
 )
 COMPARISON_HEADERS = ("experiments", "metric", "difference", "p", "Holm", "McNemar", "Holm")
 COMPARISON_MEANING = (
@@ -73,6 +77,7 @@ class Report:
         return [
             *(f"Protocol {name}: {description}." for name, description in protocols.items()),
             *(f"Head {name}: {HEADS.get(name, 'its config.yaml is missing')}." for name in heads),
+            *([RECENTRING] if any(e.name.endswith(RECENTRED) for e in self.experiments) else []),
             *(f"Trained with {line}." for line in made_with),
             f"Scored with {versions}, commit {provenance.commit()}.",
         ]

@@ -27,6 +27,10 @@ class Spread:
     sd: float
 
 
+# Stands behind the name of an experiment whose predictions take unlabelled recordings of the test speakers.
+RECENTRED = "†"
+
+
 @dataclass(frozen=True)
 class ExperimentScores:
     """The scores of one experiment.
@@ -168,7 +172,7 @@ def _score_experiment(
     ]
     (counts,) = count(found)
     return ExperimentScores(
-        name=name,
+        name=name if found.settings.get("recentre", {}).get("by", "none") == "none" else f"{name} {RECENTRED}",
         predictions=found,
         data=data,
         runs=pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True),

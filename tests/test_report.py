@@ -164,3 +164,17 @@ def test_of_very_many_speakers_the_lowest_and_the_highest_are_shown(tmp_path):
     text = report.as_markdown(Report("exp", score.score([tmp_path]), None, None, "soctk-score exp"))
     assert text.count("| speaker ") == 24
     assert len(score.score([tmp_path])[0].as_dict()["slices"]) == 31
+
+
+def test_what_took_unlabelled_recordings_of_test_speakers_is_marked_wherever_it_stands(tmp_path):
+    for name, by in (("plain", "none"), ("with", "speaker")):
+        config = f"protocol: soctk\nhead: {{name: linear}}\nrecentre: {{by: {by}, enrol: all, relevance: 0}}\n"
+        write_run(tmp_path / name / "fold1" / "seed1", "aa bb ab", config=config)
+    experiments = score.score([tmp_path])
+    assert [experiment.name for experiment in experiments] == ["plain", "with †"]
+    text = report.as_markdown(Report("Results", experiments, None, None, "soctk-score exp"))
+    assert "- † Re-centred: the mean descriptor of each test speaker, from unlabelled recordings" in text
+    assert "| with † " in text
+    assert "\n## with †\n" in text
+    alone = report.as_markdown(Report("Results", experiments[:1], None, None, "soctk-score exp"))
+    assert "†" not in alone

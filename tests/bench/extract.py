@@ -95,6 +95,7 @@ def in_process_of_its_own(function: Callable, *arguments) -> float:
     process = context.Process(target=function, args=(*arguments, report))
     process.start()
     result = report.get()
+    process.kill()  # it would wait for its own idle worker processes
     process.join()
     return result
 

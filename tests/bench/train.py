@@ -97,6 +97,7 @@ def in_process_of_its_own(function, *arguments) -> tuple[float, float, float]:
     process = context.Process(target=function, args=(*arguments, report))
     process.start()
     result = report.get()
+    process.kill()  # it would wait for its own idle worker processes
     process.join()
     return result
 
