@@ -81,7 +81,7 @@ def ours(data: Path, store: Path, layer: int, out: Path, d: int, epochs: int, se
     features = Features(FeatureStore.open(store), corpus.utterances, device)
     Experiment(settings, corpus, features, out / "exp", device).run(corpus.folds, [seed], multiprocessing.cpu_count())
     seconds = time.perf_counter() - started
-    (scores,) = score(out)
+    (scores,) = score([out])
     report.put((seconds, scores.over_folds()["WA"].mean, _gigabytes()))
 
 
