@@ -87,6 +87,7 @@ case $preset in
         ;;
     *) die_of_usage "the presets are default and paper" ;;
 esac
+[[ $enrol == all || $recentre == speaker ]] || die_of_usage "--enrol is for --recentre speaker"
 [[ +$pooling+ =~ \+(asp|soc|soc_nolem)\+ ]] && : "${head:=mlp}" || : "${head:=linear}"
 [[ $head == linear ]] && : "${combine:=concat}" || : "${combine:=sum}"
 # Told now rather than after hours of extraction:

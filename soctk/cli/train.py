@@ -71,6 +71,8 @@ def main(
 
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")
+    if enrol not in (None, "all") and recentre != "speaker":
+        raise click.UsageError("--enrol is for --recentre speaker")
     options = {
         "frames.layers": hidden_states if isinstance(hidden_states, str | None) else list(hidden_states),
         "frames.combine": combine,

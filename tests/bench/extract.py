@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 import torch
 from tabulate import tabulate
+from timing import in_process_of_its_own
 from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from soctk import audio, datadir
@@ -86,18 +87,6 @@ def timed(way: str, data: DataDir, encoder: str, out: Path, device: str, report:
     started = time.perf_counter()
     WAYS[way](data, encoder, out, device)
     report.put(time.perf_counter() - started)
-
-
-def in_process_of_its_own(function: Callable, *arguments) -> float:
-    """Return what `function` puts into the queue that is its last argument."""
-    context = multiprocessing.get_context("spawn")
-    report = context.Queue()
-    process = context.Process(target=function, args=(*arguments, report))
-    process.start()
-    result = report.get()
-    process.kill()  # it would wait for its own idle worker processes
-    process.join()
-    return result
 
 
 def frames_in(out: Path, utt: str) -> np.ndarray:

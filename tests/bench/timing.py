@@ -1,5 +1,6 @@
 """Functions timed against each other in one run: each in turn, many times over, so that noise falls on all alike."""
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -28,3 +29,15 @@ def median(times: list[float]) -> str:
 def ratio(times: list[float], reference: list[float]) -> str:
     """Return the median, over rounds, of the ratio of two functions' times."""
     return f"{statistics.median(a / b for a, b in zip(times, reference, strict=True)):.2f}"
+
+
+def in_process_of_its_own(function: Callable, *arguments):
+    """Return what `function` puts into the queue that is its last argument."""
+    context = multiprocessing.get_context("spawn")
+    report = context.Queue()
+    process = context.Process(target=function, args=(*arguments, report))
+    process.start()
+    result = report.get()
+    process.kill()  # it would wait for its own idle worker processes
+    process.join()
+    return result

@@ -21,6 +21,7 @@ import click
 import numpy as np
 import torch
 from tabulate import tabulate
+from timing import in_process_of_its_own
 
 from soctk import config, datadir, protocol
 from soctk.experiment import Experiment
@@ -89,17 +90,6 @@ def _gigabytes() -> float:
     """Return the resident memory of the largest process at its peak, in GB."""
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(of).ru_maxrss for of in who) / 1e6
-
-
-def in_process_of_its_own(function, *arguments) -> tuple[float, float, float]:
-    context = multiprocessing.get_context("spawn")
-    report = context.Queue()
-    process = context.Process(target=function, args=(*arguments, report))
-    process.start()
-    result = report.get()
-    process.kill()  # it would wait for its own idle worker processes
-    process.join()
-    return result
 
 
 @click.command()

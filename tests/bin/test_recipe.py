@@ -60,6 +60,7 @@ def test_stages(recipe, arguments, expected):
         (["mean"], "'mean' is not an option"),
         (["--pooling"], "--pooling needs a value"),
         (["--pooling", "maen"], "unknown pooling 'maen': there is no conf/pooling/maen.yaml"),
+        (["--enrol", "5"], "--enrol is for --recentre speaker"),
         (["--preset", "papers"], "the presets are default and paper"),
         (["--stage", "4"], "stages are 0, 1, 2 and 3"),
         (["--stage", "one"], "stages are 0, 1, 2 and 3"),

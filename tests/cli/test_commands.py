@@ -57,6 +57,7 @@ def test_options_of_extract_are_checked(arguments):
         ["--seeds", ""],
         ["--seeds", "4294967296"],
         ["--protocol", "none"],
+        ["--enrol", "5"],
     ],
 )
 def test_options_of_train_are_checked(arguments):
