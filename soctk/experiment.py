@@ -4,8 +4,8 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from joblib import delayed
 from safetensors.torch import save
 from tqdm import tqdm
 
@@ -84,8 +83,7 @@ class Experiment:
             return 0
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
         given = self._given(nj)
-        run = replace(self, features=replace(self.features))  # without the descriptors kept: a process gets its own
-        jobs = [delayed(run._run_one)(fold, seed, made_with, given) for fold, seed in pending]
+        jobs = [partial(self._run_one, fold, seed, made_with, given) for fold, seed in pending]
         for line in tqdm(parallel.run(jobs, nj), desc="train", total=len(pending), unit="run", disable=None):
             tqdm.write(line)
         return len(pending)

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,7 +92,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     shards = _shards({utt: info.seconds for utt, info in recordings.items()}, nj)
     its_shards = shards if job is None else shards[job - 1 :: nj]
     missing = [[(utt, data.wav[utt], recordings[utt]) for utt in shard if utt not in done] for shard in its_shards]
-    jobs = [delayed(_extract_shard)(store, extraction, shard, nj) for shard in missing if shard]
+    jobs = [partial(_extract_shard, store, extraction, shard, nj) for shard in missing if shard]
     _announce(path, settings, sum(info.seconds for shard in missing for _, _, info in shard))
     on_cpu = extraction.device == "cpu"
     utterances, seconds, size = _run(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
@@ -176,7 +176,7 @@ def in_bytes(size: float) -> str:
     return f"{tqdm.format_sizeof(size, divisor=1000)}B"
 
 
-def _run(jobs: Sequence[tuple], nj: int, total: int) -> np.ndarray:
+def _run(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
     """Run the jobs and return the sum of what they did: utterances, seconds of audio, bytes."""
     did = np.zeros(3)
     with tqdm(total=total, desc="extract", unit="utt", disable=None) as progress:

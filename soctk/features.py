@@ -15,7 +15,7 @@ from soctk.linear import Block, gram
 from soctk.parallel import one_thread
 from soctk.store import FeatureStore, Frames, StreamedFrames
 
-_BATCH = 32
+_BATCH = 8  # what soc_full makes of more is memory that malloc gives back and asks for again each time
 
 
 @dataclass

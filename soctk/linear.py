@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpstrf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, recall_score
 from threadpoolctl import threadpool_limits
@@ -101,6 +103,31 @@ class Standardised:
         return self._recentring.without_means(values, self._fitted) if self._recentring else values
 
 
+class Basis:
+    """An orthonormal basis of the space that N vectors span, by Gram and Schmidt: R of them, each less what is before.
+
+    That is their inner products' pivoted Cholesky decomposition, K = L L' in the order in which most was left of them,
+    at a fifth of the cost of eigenvectors; it ends where no more is left than rounding of products in float32.
+
+    Args:
+        products: K `(N, N)`.
+    """
+
+    def __init__(self, products: np.ndarray):
+        factor, order, rank, _ = dpstrf(products, lower=1, tol=1e-5 * products.diagonal().max())
+        self._factor, self._kept, self._count = factor[:rank, :rank], order[:rank] - 1, len(products)
+
+    def coordinates(self, products: np.ndarray) -> np.ndarray:
+        """Return the coordinates `(M, R)` of vectors with inner products `(M, N)` with those N."""
+        return solve_triangular(self._factor, products[:, self._kept].T, lower=True, check_finite=False).T
+
+    def factors(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return factors `(K, N)` with which vectors with these coordinates `(K, R)` are sums of those N."""
+        factors = np.zeros((len(coordinates), self._count))
+        factors[:, self._kept] = solve_triangular(self._factor, coordinates.T, lower=True, trans="T").T
+        return factors
+
+
 class Coordinates:
     """All blocks as a linear classifier needs them: in no more dimensions than there are utterances to fit on.
 
@@ -119,10 +146,8 @@ class Coordinates:
             self.values = np.concatenate([block.values for block in self._blocks], axis=1)
             return
         products = sum(block.products() for block in self._blocks)
-        spectrum, vectors = np.linalg.eigh(products[np.ix_(fitted, fitted)])
-        kept = spectrum > max(spectrum[-1], 0) * 1e-6  # what is smaller is rounding of the products in float32
-        self._basis = vectors[:, kept] / np.sqrt(spectrum[kept])
-        self.values = (products[:, fitted] @ self._basis).astype(np.float32)
+        self._basis = Basis(products[np.ix_(fitted, fitted)])
+        self.values = self._basis.coordinates(products[:, fitted]).astype(np.float32)
 
     def weight(self, of_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weights `(K, sum of P)` on re-centred descriptors and a bias, that do what `(K, R)` on values do."""
@@ -131,7 +156,7 @@ class Coordinates:
             pairs = zip(self._blocks, np.split(of_values, ends, axis=1), strict=True)
             parts = [block.weight_of_values(part) for block, part in pairs]
         else:
-            parts = [block.weight(of_values @ self._basis.T) for block in self._blocks]
+            parts = [block.weight(self._basis.factors(of_values)) for block in self._blocks]
         weights, biases = zip(*parts, strict=True)
         return np.concatenate(weights, axis=1), np.sum(biases, axis=0)
 

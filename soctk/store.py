@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -38,10 +37,6 @@ class Frames:
     block: torch.Tensor
     lengths: list[int]
 
-    def __reduce__(self):
-        # As numpy, which joblib's processes share where they would copy a tensor.
-        return _frames_of, (self.block.numpy(), self.lengths)
-
     @cached_property
     def _utterances(self) -> tuple[torch.Tensor, ...]:
         return self.block.split(self.lengths)
@@ -61,10 +56,6 @@ class Frames:
         for rows, normalised in zip(self.block.split(_ROWS), block.split(_ROWS), strict=True):
             normalised[:] = layer_norm(rows.float(), rows.shape[-1:])
         return Frames(block, self.lengths)
-
-
-def _frames_of(block: np.ndarray, lengths: list[int]) -> Frames:
-    return Frames(torch.from_numpy(block), lengths)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import run_python
-from joblib import delayed
 
 from soctk import parallel
+from soctk.errors import SoctkError
 
 
 def square(number: int) -> tuple[int, int]:
@@ -17,11 +18,39 @@ def square(number: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("count", "nj", "processes"), [(0, 2, 0), (1, 2, 1), (6, 1, 1), (6, 2, 2)])
 def test_every_job_is_done_once(count, nj, processes):
-    results = list(parallel.run([delayed(square)(i) for i in range(count)], nj))
+    results = list(parallel.run([partial(square, i) for i in range(count)], nj))
     assert sorted(number for number, _ in results) == [i * i for i in range(count)]
     pids = {pid for _, pid in results}
     assert len(pids) <= processes
     assert (os.getpid() in pids) == (processes == 1)
+
+
+def killed(number: int) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30 if number > 1 else 0)
+    return number
+
+
+def test_a_killed_worker_ends_the_others_and_is_told():
+    started = time.monotonic()
+    with pytest.raises(SoctkError, match="--nj 3: a worker process was killed, perhaps for want of memory"):
+        list(parallel.run([partial(killed, i) for i in range(3)], 3))
+    assert time.monotonic() - started < 20, "the others were waited for"
+
+
+def wrong(number: int) -> int:
+    if number == 0:
+        raise SoctkError("it is wrong", remedy="Mend it.", where="job 0")
+    time.sleep(30)
+    return number
+
+
+def test_an_error_of_one_job_ends_the_others_and_comes_back_as_it_is():
+    started = time.monotonic()
+    with pytest.raises(SoctkError, match="job 0: it is wrong"):
+        list(parallel.run([partial(wrong, i) for i in range(2)], 2))
+    assert time.monotonic() - started < 20, "the other was waited for"
 
 
 def is_running(pid: int) -> bool:
@@ -35,14 +64,14 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         f"""
 import os, time
 from pathlib import Path
-from joblib import delayed
+from functools import partial
 from soctk import parallel
 
 def work(i):
     Path({str(tmp_path)!r}, str(os.getpid())).touch()
     time.sleep(60)
 
-list(parallel.run([delayed(work)(i) for i in range(2)], 2))
+list(parallel.run([partial(work, i) for i in range(2)], 2))
 """,
         stderr=subprocess.DEVNULL,
     )
