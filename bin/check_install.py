@@ -6,7 +6,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 
 logging.disable(logging.WARNING)
 
@@ -52,7 +52,7 @@ def run_espeak() -> None:
 def run_commands() -> None:
     from soctk import experiment, extract, page  # noqa: F401
 
-    for command in COMMANDS:
+    for command in distribution("soctk").entry_points.select(group="console_scripts").names:
         if not shutil.which(command, path=sysconfig.get_path("scripts")):
             raise FileNotFoundError(f"no {command} in {sysconfig.get_path('scripts')}")
 
@@ -75,7 +75,10 @@ def run_spd_learn() -> None:
     LogEig()(torch.eye(3)[None])
 
 
-COMMANDS = [f"soctk-{name}" for name in ("validate", "extract", "train", "score", "import", "export", "cross")]
+def run_tensorboard() -> None:
+    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+
+
 CHECKS: dict[str, Callable[[], None]] = {
     "torch": run_torch,
     "espnet-s3prl": run_s3prl,
@@ -87,6 +90,7 @@ CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
     "mini": {"espeakng-loader": run_espeak},
     "test": {"pytest": run_test_tools},
     "bench": {"spd-learn": run_spd_learn},
+    "tensorboard": {"tensorboard": run_tensorboard},
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from soctk.errors import SoctkError, listing, unknown_name
 
@@ -38,6 +38,13 @@ class FramesConfig(_Section):
     layer_norm: bool
     layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     combine: Literal["sum", "concat"]
+
+    @field_validator("layers")
+    @classmethod
+    def _are_named_once(cls, layers):
+        if len(set(layers)) < len(layers) and layers != "all":
+            raise ValueError("each layer can stand there once")
+        return layers
 
 
 class RecentreConfig(_Section):

@@ -237,6 +237,7 @@ def _restricted(corpus: Corpus, class_of: Mapping[str, str | None], classes: tup
         fold={speaker: number[k] for speaker, k in fold.items()},
         emotions=classes,
         extra={name: {utt: values[utt] for utt in kept} for name, values in data.extra.items()},
+        path=None,  # what lies there is the whole corpus, under its own labels
     )
     counts = Counter(data.emotion.values())
     dropped = {label: counts[label] for label in data.emotions if class_of[label] not in classes}

@@ -13,7 +13,7 @@ from soctk.errors import SoctkError
 from soctk.features import describe
 from soctk.model import EmotionClassifier
 from soctk.pooling import SOC, Concatenation, Pooling, SOCFull, SOCNoLEM
-from soctk.predictions import Predictions
+from soctk.predictions import Predictions, used_layers
 from soctk.store import FeatureStore
 
 # Enough to see by; t-SNE of more takes minutes, and their descriptors much memory.
@@ -80,22 +80,17 @@ def of_run(predictions: Predictions, store: Path | None = None) -> Described | N
     if model.is_trained:
         utterances = utterances[utterances["fold"] == fold]
     utterances = utterances.sample(min(len(utterances), MOST_UTTERANCES), random_state=0).sort_values("utt")
-    frames = features.load(utterances["utt"].tolist(), _layers(predictions, features))
+    frames = features.load(utterances["utt"].tolist(), used_layers(predictions.settings))
     if predictions.settings["frames"]["layer_norm"]:
         frames = frames.layer_normalised()
     values = describe(model.describe, frames).numpy()
     return Described(fold, seed, utterances[["utt", "spk", "ref"]].reset_index(drop=True), values, model.poolings[0])
 
 
-def _layers(predictions: Predictions, features: FeatureStore) -> list[int]:
-    layers = predictions.settings["frames"]["layers"]
-    return features.layers if layers == "all" else layers
-
-
 def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> EmotionClassifier:
     settings = {key: predictions.settings[key] for key in Config.model_fields if key in predictions.settings}
     config = Config.model_validate(settings)
-    layers = _layers(predictions, features)
+    layers = used_layers(predictions.settings)
     model = EmotionClassifier(features.settings["hidden_size"], len(layers), len(predictions.emotions), config)
     try:
         model.load_state_dict(load_file(weights))

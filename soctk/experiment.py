@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,21 @@ class Experiment:
             SoctkError: an unknown fold or pooling option, features missing from the store, finished runs with other
                 settings, a loss that is no longer finite.
         """
-        self._check(folds)
+        self.check(folds)
         pending = [(fold, seed) for fold in folds for seed in seeds if not self._directory(fold, seed).exists()]
         if not pending:
             return 0
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
         given = self._given(nj)
-        jobs = [partial(self._run_one, fold, seed, made_with, given) for fold, seed in pending]
-        for line in tqdm(parallel.run(jobs, nj), desc="train", total=len(pending), unit="run", disable=None):
+        run = replace(self, features=replace(self.features))  # without the descriptors kept: `given` has those needed
+        jobs = [partial(run._run_one, fold, seed, made_with, given) for fold, seed in pending]
+        lines = parallel.run(jobs, nj, self.device)
+        for line in tqdm(lines, desc="train", total=len(pending), unit="run", disable=None):
             tqdm.write(line)
         return len(pending)
 
-    def _check(self, folds: Sequence[int]) -> None:
-        """Raise what is wrong with the settings before anything is trained."""
+    def check(self, folds: Sequence[int]) -> None:
+        """Raise what `run` would, as far as the settings and what is there already tell it."""
         model = self._model()
         if model.is_trained and self.config.recentre.by != "none":
             raise SoctkError(
@@ -100,9 +102,11 @@ class Experiment:
         for fold in folds:
             protocol.split(self.data, fold, self.config.protocol, seed=0)
         for finished in sorted(self.path.glob("fold*/seed*/config.yaml")):
+            if finished.parent.suffix == ".unfinished":
+                continue
             there = {key: value for key, value in read_yaml(finished).items() if key not in OF_ONE_RUN}
             lines = differences(there, self._settings())
-            if lines and not finished.parent.name.endswith(".unfinished"):
+            if lines:
                 raise SoctkError(
                     f"this run was made with other settings\n{listing(lines)}",
                     remedy="Give the new settings a name of their own (--tag), or remove the experiment.",

@@ -21,11 +21,16 @@ Job = Callable[[], Any]
 _jobs: Sequence[Job] = ()  # in a worker, those that it is asked for by number
 
 
-def run(jobs: Sequence[Job], nj: int) -> Iterator[Any]:
+def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
     """Yield the results of jobs as they come, `nj` jobs at a time, each in a process with one thread.
 
-    A single job, or `nj` = 1, runs in this process. Where it can, a worker is forked: it has at once what this process
-    has imported and loaded, in the same memory.
+    A single job, or `nj` = 1, runs in this process. On a CPU a worker is forked: it has at once what this process has
+    imported and loaded, in the same memory. CUDA does not live through a fork.
+
+    Args:
+        jobs: functions without arguments.
+        nj: how many at a time.
+        device: where they compute.
 
     Raises:
         SoctkError: a worker was killed.
@@ -34,8 +39,7 @@ def run(jobs: Sequence[Job], nj: int) -> Iterator[Any]:
         for job in jobs:
             yield job()
         return
-    can_fork = sys.platform == "linux" and not torch.cuda.is_initialized()
-    context = multiprocessing.get_context("fork" if can_fork else "spawn")
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" and device == "cpu" else "spawn")
     with ProcessPoolExecutor(min(nj, len(jobs)), context, _begin, (jobs, os.getpid())) as workers:
         try:
             for future in as_completed([workers.submit(_do, number) for number in range(len(jobs))]):

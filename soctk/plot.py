@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from soctk.errors import SoctkError
 from soctk.files import atomic
+from soctk.predictions import used_layers
 from soctk.report import common_start
 from soctk.score import ExperimentScores
 
@@ -297,8 +298,8 @@ def _style(index: int) -> dict[str, str]:
 
 
 def _upstream(experiment: ExperimentScores) -> str:
-    features = experiment.predictions.settings.get("features", {})
-    return f"{features.get('upstream', '')} {features.get('layer', '')}"
+    settings = experiment.predictions.settings
+    return f"{settings.get('features', {}).get('upstream', '')} {used_layers(settings)}"
 
 
 def _pooling(experiment: ExperimentScores) -> str:

@@ -298,3 +298,9 @@ def _configurations(
 def _indexed(table: pd.DataFrame, emotions: tuple[str, ...]) -> pd.DataFrame:
     index = pd.Index(emotions)
     return table.assign(ref=index.get_indexer(table["ref"]), hyp=index.get_indexer(table["hyp"]))
+
+
+def used_layers(settings: Mapping[str, Any]) -> list[int]:
+    """Return the hidden states that an experiment with these settings used; none if they do not tell."""
+    layers = settings.get("frames", {}).get("layers", "all")
+    return settings.get("features", {}).get("layers", []) if layers == "all" else layers

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from soctk.errors import SoctkError
+from soctk.predictions import used_layers
 
 COLUMNS = ("source", "corpus", "upstream", "hub_id", "layer", "pooling", "protocol", "WA", "UA", "F1")
 # In a checkout, beside the package.
@@ -43,8 +44,11 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
     upstream, pooling = _plain(features.get("upstream", "")), "+".join(settings.get("pooling", {}))
     is_upstream = (table["upstream"].map(_plain) == upstream) | (table["hub_id"].map(_plain) == upstream)
     same = table[(table["corpus"] == corpus) & is_upstream & (table["pooling"] == pooling)]
-    layer, last = features.get("layer"), features.get("num_layers", 0) - 1
-    ours = {"protocol": settings.get("protocol", "unknown"), "layer": "last" if layer == last else str(layer)}
+    layers, last = used_layers(settings), features.get("num_layers", 0) - 1
+    ours = {
+        "protocol": settings.get("protocol", "unknown"),
+        "layer": "last" if layers == [last] else ", ".join(map(str, layers)),
+    }
     differs = [
         "; ".join(f"{key} {row[key]}, not {value}" for key, value in ours.items() if row[key] != value)
         for _, row in same.iterrows()

@@ -53,7 +53,8 @@ def _attributes(utterances: pd.DataFrame, data: DataDir | None) -> dict[str, pd.
     columns = {"fold": utterances["fold"], "speaker": utterances["spk"]}
     if data is None:
         return columns
-    columns["sex"] = utterances["spk"].map(data.gender).map(SEXES)
+    if data.gender:
+        columns["sex"] = utterances["spk"].map(data.gender).map(SEXES)
     columns["duration"] = utterances["utt"].map(_duration_parts(data))
     return columns | {name: utterances["utt"].map(values) for name, values in data.extra.items()}
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -164,7 +164,8 @@ class FeatureStore:
         """
         tensors = {utt: tensor.squeeze(0).contiguous() for utt, tensor in frames.items()}
         content = save(tensors, {utt: recordings[utt] for utt in frames})
-        with atomic(self.path / _shard_name(content)) as temporary:
+        # Where another process has done the same and finished the store, it has taken this for left by a killed one.
+        with suppress(FileNotFoundError), atomic(self.path / _shard_name(content)) as temporary:
             temporary.write_bytes(content)
         return len(content)
 

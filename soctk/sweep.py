@@ -50,15 +50,18 @@ class Sweep:
         Raises:
             SoctkError: as soctk.config.load and soctk.experiment.Experiment.run do.
         """
-        points = [(point, self._config(point)) for point in self._points()]
+        points = [
+            (point, Experiment(self._config(point), data, features, path / _name(point), features.device))
+            for point in self._points()
+        ]
+        for _, experiment in points:
+            experiment.check(folds)
         rows = []
-        for point, settings in points:
-            experiment = path / _name(point)
-            Experiment(settings, data, features, experiment, features.device).run(folds, seeds, nj)
-            runs = [experiment / f"fold{fold}" / f"seed{seed}" for fold in folds for seed in seeds]
-            rows.append(
-                {**{key: str(value) for key, value in point.items()}, **_validation(runs), "name": experiment.name}
-            )
+        for point, experiment in points:
+            experiment.run(folds, seeds, nj)
+            runs = [experiment.path / f"fold{fold}" / f"seed{seed}" for fold in folds for seed in seeds]
+            values = {key: str(value) for key, value in point.items()}
+            rows.append({**values, **_validation(runs), "name": experiment.path.name})
         table = pd.DataFrame(rows).sort_values(["valid_WA", "valid_loss"], ascending=[False, True], ignore_index=True)
         with atomic(path / "sweep.tsv") as temporary:
             table.to_csv(temporary, sep="\t", index=False)

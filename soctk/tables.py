@@ -67,7 +67,7 @@ def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[s
         key = "path" if "path" in other[0] else "speaker"
         _need(key, other)
         more = {row[key]: row for row in other}
-        rows = [{**more.get(row.get(key, ""), {}), **row} for row in rows]
+        rows = [{**more.get(row.get(key, ""), {}), **_told(row)} for row in rows]
     return _with_names(rows, pattern, sources[0]) if pattern else rows
 
 
@@ -238,7 +238,11 @@ def _with_names(rows: Iterable[Row], pattern: str, source: Path) -> list[Row]:
             remedy="Correct --pattern, or take these files out of the folder.",
             where=source,
         )
-    return [{**match.groupdict(), **row} for row, match in zip(rows, matches, strict=True)]
+    return [{**match.groupdict(), **_told(row)} for row, match in zip(rows, matches, strict=True)]
+
+
+def _told(row: Row) -> Row:
+    return {column: text for column, text in row.items() if text}
 
 
 def _expression(pattern: str) -> re.Pattern:

@@ -83,6 +83,7 @@ def test_all_wrong_settings_are_told_at_once(conf, recipe):
         ("head.name=linear", "head: unknown key 'hidden'. Known: C, name."),
         ("pooling.d=1", "which pooling is meant?\nWrite pooling.NAME.d, NAME one of mean, soc."),
         ("pooling.sok.d=1", "Did you mean 'soc'?"),
+        ("frames.layers=[3, 4, 3]", "frames.layers: Value error, each layer can stand there once"),
     ],
 )
 def test_a_wrong_override_is_one_message(conf, override, message):

@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,12 @@ from conftest import run_python
 
 from soctk import parallel
 from soctk.errors import SoctkError
+
+STATE = "of a new one"
+
+
+def state() -> str:
+    return STATE
 
 
 def square(number: int) -> tuple[int, int]:
@@ -23,6 +30,12 @@ def test_every_job_is_done_once(count, nj, processes):
     pids = {pid for _, pid in results}
     assert len(pids) <= processes
     assert (os.getpid() in pids) == (processes == 1)
+
+
+@pytest.mark.parametrize(("device", "inherited"), [("cpu", "this process's"), ("cuda", "of a new one")])
+def test_workers_for_a_gpu_are_new_processes_as_it_does_not_live_through_a_fork(device, inherited, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "STATE", "this process's")
+    assert set(parallel.run([state, state], 2, device)) == {inherited}
 
 
 def killed(number: int) -> int:

@@ -7,8 +7,8 @@ from soctk import published
 from soctk.errors import SoctkError
 
 FIGURES = published.read(ROOT / "conf" / "published.csv")
-FEATURES = {"upstream": "hubert_base", "layer": 12, "num_layers": 13}
-SETTINGS = {"protocol": "emobox", "pooling": {"mean": {}}, "features": FEATURES}
+FEATURES = {"upstream": "hubert_base", "layers": [12], "num_layers": 13}
+SETTINGS = {"protocol": "emobox", "pooling": {"mean": {}}, "frames": {"layers": "all"}, "features": FEATURES}
 
 
 def test_figures_for_the_same_corpus_upstream_and_pooling_are_found():
@@ -27,9 +27,12 @@ def test_an_upstream_is_known_by_its_name_on_the_hub(name):
 
 
 def test_a_protocol_and_a_layer_that_differ_are_told():
-    settings = SETTINGS | {"protocol": "soctk", "features": FEATURES | {"layer": 4}}
+    features = FEATURES | {"layers": list(range(13))}
+    settings = SETTINGS | {"protocol": "soctk", "features": features, "frames": {"layers": [4, 5]}}
     found = published.matching(FIGURES, "ravdess", settings)
-    assert set(found["differs"]) == {"protocol emobox, not soctk; layer last, not 4"}
+    assert set(found["differs"]) == {"protocol emobox, not soctk; layer last, not 4, 5"}
+    last = settings | {"frames": {"layers": [12]}}
+    assert set(published.matching(FIGURES, "ravdess", last)["differs"]) == {"protocol emobox, not soctk"}
 
 
 def test_the_figures_are_those_that_were_collected(shared):

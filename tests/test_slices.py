@@ -55,6 +55,11 @@ def test_without_a_data_directory_there_are_folds_and_speakers(found):
     assert {part.attribute for part in slices.slices(found, None)} == {"fold", "speaker"}
 
 
+def test_a_corpus_that_does_not_tell_the_sex_of_its_speakers_has_no_scores_by_it(found):
+    attributes = {part.attribute for part in slices.slices(found, dataclasses.replace(DATA, gender={}))}
+    assert attributes == {"fold", "speaker", "duration", "text"}
+
+
 def test_durations_that_are_all_alike_are_one_slice(found):
     alike = dataclasses.replace(DATA, seconds=dict.fromkeys(UTTERANCES, 2.0))
     parts = [part for part in slices.slices(found, alike) if part.attribute == "duration"]

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,6 +99,15 @@ def test_what_killed_runs_left_half_written_is_swept_away_when_the_store_is_fini
     (path / ".shard-0123.safetensors.99.tmp").touch()
     FeatureStore.create(path, SETTINGS).finish()
     assert not list(path.glob(".*"))
+
+
+def test_a_shard_that_another_process_has_done_meanwhile_is_not_missed(stored, monkeypatch):
+    path, _ = stored
+    write, store = Path.write_bytes, FeatureStore.create(path, SETTINGS)
+    monkeypatch.setattr(Path, "write_bytes", lambda file, content: (write(file, content), store.finish()))
+    before = sorted(path.iterdir())
+    assert store.write_shard({"utt0": frames_of(5)["utt0"]}, {"utt0": "d0"}) > 0
+    assert sorted(path.iterdir()) == before
 
 
 def test_the_index_is_a_table_that_a_person_can_read(stored):

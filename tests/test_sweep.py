@@ -52,8 +52,16 @@ def test_the_names_of_points_are_fit_for_directories(tmp_path, corpus, features)
     assert table["name"].tolist() == ["head=linear,head.C=1.0-10.0,pooling=mean"]
 
 
-def test_a_wrong_setting_anywhere_in_the_grid_is_told_before_anything_is_trained(tmp_path, corpus, features):
-    with pytest.raises(SoctkError, match=r"train\.lr: Input should be greater than 0"):
-        grid = {"pooling": ["mean"], "train.lr": [1e-3, -1]}
-        Sweep(CONF, grid, "soctk", QUICK).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"pooling": ["mean"], "train.lr": [1e-3, -1]}, r"train\.lr: Input should be greater than 0"),
+        ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear is fitted to descriptors"),
+    ],
+)
+def test_a_wrong_setting_anywhere_in_the_grid_is_told_before_anything_is_trained(
+    grid, message, tmp_path, corpus, features
+):
+    with pytest.raises(SoctkError, match=message):
+        Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
     assert not (tmp_path / "sweep").exists()

@@ -93,8 +93,10 @@ def test_columns_may_have_names_of_their_own(recordings, tmp_path):
     check_is_the_corpus(tables.corpus(read, recordings, {}, tmp_path / "folds.yaml"), recordings)
 
 
-def test_what_a_table_lacks_file_names_may_tell(recordings, tmp_path):
-    table = write_csv(tmp_path / "labels.csv", [{"path": r["path"], "emotion": r["emotion"]} for r in rows()])
+@pytest.mark.parametrize("first_speaker", [{}, {"speaker": ""}])
+def test_what_a_table_lacks_file_names_may_tell(recordings, tmp_path, first_speaker):
+    lines = [{"path": r["path"], "emotion": r["emotion"], **first_speaker} for r in rows()]
+    table = write_csv(tmp_path / "labels.csv", lines)
     read = tables.read([table], "{speaker}/{rest}.wav")
     check_is_the_corpus(tables.corpus(read, recordings, {}, tmp_path / "folds.yaml"), recordings)
 

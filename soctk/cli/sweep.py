@@ -76,10 +76,12 @@ def main(
 
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")
+    if len(dict(grid)) < len(grid):
+        raise click.UsageError("--grid gives an axis twice; write its values as one list")
     corpus = datadir.read(data)
     features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
     points = Sweep(layers, dict(grid), protocol, overrides)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
-    shown = table.drop(columns="name")
-    click.echo(tabulate(shown, headers="keys", tablefmt="simple", floatfmt=(".2f",) * 8, showindex=False))
+    shown = table.drop(columns="name").map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
+    click.echo(tabulate(shown, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True))
     click.echo(f"\nBest on validation: {sweep / table['name'][0]}")

@@ -18,10 +18,11 @@ import time
 import click
 import numpy as np
 from tabulate import tabulate
+from timing import in_process_of_its_own
 from torch import nn
 
 from soctk.config import LinearConfig
-from soctk.linear import fit, gram
+from soctk.linear import Block, fit, gram
 
 CLASSES = 8
 FULL, PROJECTED = 512 * 513 // 2, 128 * 129 // 2
@@ -40,8 +41,8 @@ def measure(form: str, utterances: int, dimensions: int, report: multiprocessing
     inner = [(train[::2], train[1::2]), (train[1::2], train[::2])]
     head = nn.Linear(dimensions, CLASSES)
     started = time.perf_counter()
-    products = None if form == "all numbers" else gram(descriptors)
-    fit(head, [descriptors], [products], labels, train, inner, LinearConfig(name="linear", C=[1.0, 3.0, 10.0]))
+    block = Block(descriptors, None if form == "all numbers" else gram(descriptors))
+    fit(head, [block], labels, train, inner, LinearConfig(name="linear", C=[1.0, 3.0, 10.0]))
     seconds = time.perf_counter() - started
     report.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
 
@@ -64,12 +65,7 @@ def main(counts: tuple[int, ...]) -> None:
             if needed > LIMIT:
                 rows.append([utterances, form, "", f"{needed / 1e9:.0f} needed"])
                 continue
-            context = multiprocessing.get_context("spawn")
-            report = context.Queue()
-            process = context.Process(target=measure, args=(form, utterances, dimensions, report))
-            process.start()
-            seconds, gigabytes = report.get()
-            process.join()
+            seconds, gigabytes = in_process_of_its_own(measure, form, utterances, dimensions)
             rows.append([utterances, form, f"{seconds:.1f}", f"{gigabytes:.1f}"])
     headers = ["utterances", "form", "s", "GB at its peak"]
     click.echo(tabulate(rows, headers, "github", disable_numparse=True))

@@ -23,13 +23,14 @@ import soundfile
 import torch
 from tabulate import tabulate
 
-from soctk import datadir, emobox, folds, protocol, report, score, tables
+from soctk import datadir, emobox, folds, protocol, tables
 from soctk.store import FeatureStore
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs" / "esd"
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
 PER_SHARD = 200
+SETTINGS = {"hidden_size": 8, "layers": [0], "dtype": "float16"}
 
 
 def make_corpus(root: Path, takes: int) -> None:
@@ -48,7 +49,7 @@ def make_corpus(root: Path, takes: int) -> None:
 
 def fill_store(path: Path, data: datadir.DataDir) -> None:
     """Write the shards of a store with three frames of each utterance."""
-    store = FeatureStore.create(path, {"hidden_size": 8, "layers": [0], "dtype": "float16"})
+    store = FeatureStore.create(path, SETTINGS)
     utterances = data.utterances
     for start in range(0, len(utterances), PER_SHARD):
         frames = {utt: torch.zeros(1, 3, 8, dtype=torch.float16) for utt in utterances[start : start + PER_SHARD]}
@@ -107,14 +108,15 @@ def main(utterances: int) -> None:
             emobox.write(root / "emobox", "esd", data)
         fill_store(root / "feats", data)
         with timed("the store's index made of its shards' headers"):
-            FeatureStore.create(root / "feats", {"hidden_size": 8}).finish()
+            FeatureStore.create(root / "feats", SETTINGS).finish()
         with timed("the store opened by its index"):
             store = FeatureStore.open(root / "feats")
         with timed("all frames loaded (tiny ones)"):
             store.load(data.utterances)
         predict_at_random(root / "exp", data)
-        with timed("5 folds x 3 seeds scored, and the tables written"):
-            report.write(root / "exp", score.score(root / "exp"))
+        with timed("5 folds x 3 seeds scored, and the tables written: soctk-score"):
+            command = [Path(sys.executable).with_name("soctk-score"), root / "exp"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     click.echo(f"{utterances:,} utterances\n")
     click.echo(tabulate(rows, ["step", "s"], "github", colalign=("left", "right"), disable_numparse=True))
 

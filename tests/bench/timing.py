@@ -1,6 +1,8 @@
 """Functions timed against each other in one run: each in turn, many times over, so that noise falls on all alike."""
 
+import contextlib
 import multiprocessing
+import queue
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -32,12 +34,19 @@ def ratio(times: list[float], reference: list[float]) -> str:
 
 
 def in_process_of_its_own(function: Callable, *arguments):
-    """Return what `function` puts into the queue that is its last argument."""
+    """Return what `function` puts into the queue that is its last argument.
+
+    Raises:
+        RuntimeError: the process ends without that.
+    """
     context = multiprocessing.get_context("spawn")
     report = context.Queue()
     process = context.Process(target=function, args=(*arguments, report))
     process.start()
-    result = report.get()
-    process.kill()  # it would wait for its own idle worker processes
-    process.join()
-    return result
+    try:
+        while process.is_alive() or not report.empty():
+            with contextlib.suppress(queue.Empty):
+                return report.get(timeout=1)
+    finally:
+        process.join()
+    raise RuntimeError(f"{function.__name__} failed")

@@ -73,13 +73,15 @@ def theirs(reference: Path, data: Path, exported: Path, d: int, epochs: int, see
     report.put((time.perf_counter() - started, 100 * summary["average"]["WA"], _gigabytes()))
 
 
-def ours(data: Path, store: Path, layer: int, out: Path, d: int, epochs: int, seed: int, device: str, report) -> None:
+def ours(
+    data: Path, store: Path, layer: int, out: Path, d: int, epochs: int, seed: int, device: str, stream: bool, report
+) -> None:
     """Put the seconds and the WA of our preset `paper` into `report`."""
     overrides = [f"pooling.d={d}", f"train.epochs={epochs}", "train.batch_size=32", f"frames.layers=[{layer}]"]
     settings = config.load([CONF, CONF / "preset" / "paper"], "soc", "mlp", "emobox", overrides)
     started = time.perf_counter()
     corpus = datadir.read(data)
-    features = Features(FeatureStore.open(store), corpus.utterances, device)
+    features = Features(FeatureStore.open(store), corpus.utterances, device, **({"max_bytes": 0} if stream else {}))
     Experiment(settings, corpus, features, out / "exp", device).run(corpus.folds, [seed], multiprocessing.cpu_count())
     seconds = time.perf_counter() - started
     (scores,) = score([out])
@@ -101,7 +103,18 @@ def _gigabytes() -> float:
 @click.option("--epochs", default=100, show_default=True)
 @click.option("--seeds", default=1, show_default=True, help="How many seeds; both trainers take each in turn.")
 @click.option("--device", default="cpu", show_default=True)
-def main(data: Path, store: Path, reference: Path | None, layer: int, d: int, epochs: int, seeds: int, device: str):
+@click.option("--stream", is_flag=True, help="Let ours read the frames from the store batch by batch.")
+def main(
+    data: Path,
+    store: Path,
+    reference: Path | None,
+    layer: int,
+    d: int,
+    epochs: int,
+    seeds: int,
+    device: str,
+    stream: bool,
+) -> None:
     """Print seconds, WA and memory of both trainers."""
     results: dict[str, list[tuple[float, float, float]]] = {"authors'": [], "soctk": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +126,8 @@ def main(data: Path, store: Path, reference: Path | None, layer: int, d: int, ep
                 arguments = (reference.resolve(), data, exported, d, epochs, seed, device)
                 results["authors'"].append(in_process_of_its_own(theirs, *arguments))
             out = Path(folder) / f"seed{seed}"
-            results["soctk"].append(in_process_of_its_own(ours, data, store, layer, out, d, epochs, seed, device))
+            arguments = (data, store, layer, out, d, epochs, seed, device, stream)
+            results["soctk"].append(in_process_of_its_own(ours, *arguments))
     rows = []
     for name, runs in results.items():
         if runs:

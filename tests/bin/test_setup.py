@@ -1,5 +1,7 @@
+import runpy
 import subprocess
 import sys
+from importlib import metadata
 
 from conftest import ROOT
 
@@ -17,10 +19,15 @@ def check_install(*extras: str, **options) -> subprocess.CompletedProcess:
 
 def test_the_check_runs_every_package_and_says_so():
     result = check_install("mini")
-    assert result.returncode == 0
+    assert result.returncode == 0, result.stderr
     names = [line.split()[1] for line in result.stdout.splitlines()]
     assert names == ["torch", "espnet-s3prl", "transformers", "soundfile", "soctk", "espeakng-loader"]
     assert all(line.endswith(" runs") for line in result.stdout.splitlines())
+
+
+def test_the_check_knows_every_extra():
+    extras = set(metadata.metadata("soctk").get_all("Provides-Extra"))
+    assert set(runpy.run_path(ROOT / "bin" / "check_install.py")["CHECKS_OF_EXTRAS"]) == extras
 
 
 def test_the_check_names_what_does_not_run(tmp_path):

@@ -283,6 +283,9 @@ def test_a_matrix_across_corpora(tmp_path):
     assert "trained on one, tested on two: UA " in result.output
     assert (tmp_path / "exp" / "CROSS.md").is_file()
     assert invoke("soctk-score", tmp_path / "exp").exit_code == 0
+    assert invoke(*command, "--train", "one", "--test", "one").exit_code == 0
+    result = invoke("soctk-score", tmp_path / "exp")
+    assert result.exit_code == 0, result.output
     result = invoke(*command, "--train", "onne")
     assert result.output.startswith("Error: --train, --test: unknown corpus 'onne'\nDid you mean 'one'?")
     assert invoke(*command[:6], *command[-4:]).exit_code == 2
