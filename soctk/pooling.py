@@ -118,8 +118,10 @@ class ASP(Pooling):
         beyond = spd.padding(frames, lengths)
         frames = frames.masked_fill(beyond, 0)
         weights = self.attention(frames).masked_fill(beyond, -torch.inf).softmax(1)
-        mean = (weights * frames).sum(1)
-        variance = (weights * (frames - mean.unsqueeze(1)).square()).sum(1)
+        mean = weights.mT @ frames
+        # The variance does not change with the mean to first order, so no gradient need go through it.
+        variance = weights.mT @ (frames - mean.detach()).square()
+        mean, variance = mean.squeeze(1), variance.squeeze(1)
         result = torch.cat([mean, variance.clamp(min=self.eps).sqrt()], dim=1)
         spd.require_finite(result)
         return result
