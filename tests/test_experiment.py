@@ -78,6 +78,14 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, p
     torch.testing.assert_close(again, torch.tensor(posteriors.to_numpy(), dtype=torch.float32), atol=1e-4, rtol=0)
 
 
+def test_what_an_interrupted_run_left_half_written_is_not_read(tmp_path, corpus, store):
+    left = tmp_path / "exp" / "fold2" / "seed7.unfinished" / "config.yaml"
+    left.parent.mkdir(parents=True)
+    left.write_text("train: {epochs")
+    assert Experiment(linear("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
+    assert [path.name for path in (tmp_path / "exp" / "fold2").iterdir()] == ["seed7"]
+
+
 @pytest.mark.parametrize("pooling", ["mean", "mean+soc_full"])
 def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, store, pooling):
     assert Experiment(linear(pooling), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
