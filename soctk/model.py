@@ -49,7 +49,8 @@ class EmotionClassifier(nn.Module):
     def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return descriptors `(B, P)` for frames `(sum of T, L, D)`, one utterance after the other, T in `lengths`."""
         if self.layer_weights is not None:
-            frames = torch.einsum("nld,l->nd", frames, self.layer_weights.softmax(0)).unsqueeze(1)
+            weights = self.layer_weights.softmax(0)
+            frames = sum(weight * frames[:, i] for i, weight in enumerate(weights)).unsqueeze(1)
         pooled = [layer.pool_concatenated(frames[:, i], lengths) for i, layer in enumerate(self.poolings)]
         return torch.cat(pooled, dim=1)
 
