@@ -22,7 +22,7 @@ CONFIG = """
 protocol: soctk
 head: {name: linear}
 pooling: {mean: {}}
-features: {upstream: hubert_base, layer: 12, num_layers: 13}
+features: {upstream: hubert_base, layers: [12], num_layers: 13}
 made_with: {torch: '2.0', commit: abc}
 """
 
