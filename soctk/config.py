@@ -42,7 +42,7 @@ class FramesConfig(_Section):
     @field_validator("layers")
     @classmethod
     def _are_named_once(cls, layers):
-        if len(set(layers)) < len(layers) and layers != "all":
+        if layers != "all" and len(set(layers)) < len(layers):
             raise ValueError("each layer can stand there once")
         return layers
 

@@ -38,32 +38,27 @@ def test_workers_for_a_gpu_are_new_processes_as_it_does_not_live_through_a_fork(
     assert set(parallel.run([state, state], 2, device)) == {inherited}
 
 
-def killed(number: int) -> int:
-    if number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(30 if number > 1 else 0)
-    return number
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_killed_worker_ends_the_others_and_is_told():
-    started = time.monotonic()
-    with pytest.raises(SoctkError, match="--nj 3: a worker process was killed, perhaps for want of memory"):
-        list(parallel.run([partial(killed, i) for i in range(3)], 3))
-    assert time.monotonic() - started < 20, "the others were waited for"
+def wrong() -> None:
+    raise SoctkError("it is wrong", remedy="Mend it.", where="job 0")
 
 
-def wrong(number: int) -> int:
-    if number == 0:
-        raise SoctkError("it is wrong", remedy="Mend it.", where="job 0")
-    time.sleep(30)
-    return number
+def long(done: Path) -> None:
+    time.sleep(20)
+    done.touch()
 
 
-def test_an_error_of_one_job_ends_the_others_and_comes_back_as_it_is():
-    started = time.monotonic()
-    with pytest.raises(SoctkError, match="job 0: it is wrong"):
-        list(parallel.run([partial(wrong, i) for i in range(2)], 2))
-    assert time.monotonic() - started < 20, "the other was waited for"
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [(killed, "--nj 2: a worker process was killed, perhaps for want of memory"), (wrong, "job 0: it is wrong")],
+)
+def test_what_goes_wrong_in_one_job_is_told_and_the_others_are_not_waited_for(job, message, tmp_path):
+    with pytest.raises(SoctkError, match=message):
+        list(parallel.run([job, partial(long, tmp_path / "done")], 2))
+    assert not (tmp_path / "done").exists()
 
 
 def is_running(pid: int) -> bool:
