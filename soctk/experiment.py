@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -30,16 +30,26 @@ from soctk.recentre import Recentring
 from soctk.store import Frames, StreamedFrames
 from soctk.train import Descriptors, predict, train
 
+# An inner fit: its seed, and the utterances that it is fitted on.
+_InnerFit = tuple[int, tuple[int, ...]]
+
 # What logs a run as it goes on, and what then gives the log-posteriors of its test utterances.
 _Running = tuple[Iterable[dict[str, Any]], Callable[[], torch.Tensor]]
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What all runs of an experiment start from: descriptors, or frames where descriptors are trained."""
+    """What all runs of an experiment start from.
+
+    Attributes:
+        blocks: descriptors; none where they are trained.
+        frames: where descriptors are trained.
+        inner: what `linear.posteriors` returns of each inner fit; of the head linear.
+    """
 
     blocks: list[Block]
     frames: Frames | StreamedFrames | None
+    inner: Mapping[_InnerFit, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -82,8 +92,10 @@ class Experiment:
         if not pending:
             return 0
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        given = self._given(nj)
         run = replace(self, features=replace(self.features))  # without the descriptors kept: `given` has those needed
+        given = self._given(nj)
+        if isinstance(self.config.head, LinearConfig):
+            given = replace(given, inner=run._fit_inner(pending, given, nj))
         jobs = [partial(run._run_one, fold, seed, made_with, given) for fold, seed in pending]
         lines = parallel.run(jobs, nj, self.device)
         for line in tqdm(lines, desc="train", total=len(pending), unit="run", disable=None):
@@ -144,9 +156,22 @@ class Experiment:
     def _given(self, nj: int) -> "_Given":
         """Return what all runs start from: descriptors, or the frames that they train on."""
         if not self._model().is_trained:
-            return _Given(self.features.blocks(self.config, nj), None)
+            return _Given(self.features.blocks(self.config, nj), None, {})
         frames = self.features.frames(self.features.layers(self.config), self.config.frames.layer_norm)
-        return _Given([], frames)
+        return _Given([], frames, {})
+
+    def _fit_inner(self, pending: Sequence[tuple[int, int]], given: "_Given", nj: int) -> dict[_InnerFit, np.ndarray]:
+        """Return posteriors to choose C by: fold k's by a fit without k and l, to score on l, are l's to score on k."""
+        wanted = {}
+        for fold, seed in pending:
+            split = protocol.split(self.data, fold, self.config.protocol, seed)
+            wanted |= {(seed, tuple(fitted)): None for fitted, _ in self._inner_splits(split)}
+        jobs = [partial(self._fit_one_inner, seed, fitted, given) for seed, fitted in wanted]
+        return dict(tqdm(parallel.run(jobs, nj, self.device), "choose C", len(jobs), unit="fit", disable=None))
+
+    def _fit_one_inner(self, seed: int, fitted: tuple[int, ...], given: "_Given") -> tuple[_InnerFit, np.ndarray]:
+        arguments = (given.blocks, np.array(self._labels), list(fitted), self.config.head, len(self.data.emotions))
+        return (seed, fitted), linear.posteriors(*arguments, self._recentring(seed))
 
     def _run_one(self, fold: int, seed: int, made_with: dict[str, str], given: "_Given") -> str:
         """Train and test one fold with one seed; return a line that says how it went."""
@@ -184,12 +209,17 @@ class Experiment:
     def _fit(self, model: EmotionClassifier, given: "_Given", split: Split, seed: int) -> "_Running":
         """Fit the linear head; return how it was chosen, and what predicts the test utterances."""
         fitted = self._indices(sorted(split.train + split.valid))
-        pairs = protocol.inner_splits(self.data, split, self.config.protocol)
-        inner = [(self._indices(fit_on), self._indices(scored)) for fit_on, scored in pairs]
-        labels, recentring = np.array(self._labels), self._recentring(seed)
-        records = linear.fit(model.head, given.blocks, labels, fitted, inner, self.config.head, recentring)
+        labels = np.array(self._labels)
+        inner = [(scored, given.inner[seed, tuple(others)]) for others, scored in self._inner_splits(split)]
+        records = linear.scores(labels, inner, self.config.head)
+        best = min(records, key=lambda record: record["valid_loss"])["C"]
+        linear.fit(model.head, given.blocks, labels, fitted, best, self._recentring(seed))
         inputs = self._descriptors(given, fitted, seed).to(self.device)
         return records, lambda: predict(model.head, inputs, self._indices(split.test))
+
+    def _inner_splits(self, split: Split) -> list[tuple[list[int], list[int]]]:
+        pairs = protocol.inner_splits(self.data, split, self.config.protocol)
+        return [(self._indices(fitted), self._indices(scored)) for fitted, scored in pairs]
 
     def _descriptors(self, given: "_Given", fitted: Sequence[int], seed: int) -> Descriptors:
         return Descriptors.of([block.descriptors for block in given.blocks], self._recentring(seed), fitted)

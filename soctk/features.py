@@ -72,10 +72,11 @@ class Features:
         return blocks
 
     def _require_finite(self, frames: Frames) -> None:
-        finite = torch.cat([rows.isfinite().flatten(1).all(1) for rows in frames.block.split(1 << 14)])
-        if not finite.all():
-            each = zip(self.utterances, finite.split(frames.lengths), strict=True)
-            wrong = [utt for utt, its_frames in each if not its_frames.all()]
+        sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(1 << 12)])
+        each = zip(self.utterances, sums.split(frames.lengths), frames.block.split(frames.lengths), strict=True)
+        # A sum is finite where all of its terms are, unless it overflows.
+        wrong = [utt for utt, own, terms in each if not own.isfinite().all() and not terms.isfinite().all()]
+        if wrong:
             raise SoctkError(
                 f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
                 remedy="Remove the store and extract again (stage 1).",

@@ -161,60 +161,80 @@ class Coordinates:
         return np.concatenate(weights, axis=1), np.sum(biases, axis=0)
 
 
+def posteriors(
+    blocks: Sequence[Block],
+    labels: np.ndarray,
+    fitted: Sequence[int],
+    config: LinearConfig,
+    num_classes: int,
+    recentring: Recentring | None = None,
+) -> np.ndarray:
+    """Return the posteriors `(C, N, num_classes)` of all N utterances, by a logistic regression for each C.
+
+    From the strongest regularisation on, one fit starts where the last one ended.
+
+    Args:
+        blocks: the descriptors of all N utterances.
+        labels: classes `(N,)` from 0.
+        fitted: utterances to learn from.
+        config: the C.
+        num_classes: how many there are; a class that none of `fitted` is of has the posterior 0.
+        recentring: of the speakers, if there is to be one.
+
+    Raises:
+        SoctkError: the utterances to fit on are all of one class.
+    """
+    result = np.zeros((len(config.C), len(labels), num_classes))
+    with threadpool_limits(1):
+        inputs = Coordinates(blocks, fitted, recentring).values
+        model = _classifier(min(config.C), warm_start=True)
+        for i in np.argsort(config.C):
+            _fit(model.set_params(C=config.C[i]), inputs, labels, fitted)
+            result[i][:, model.classes_] = model.predict_proba(inputs)
+    return result
+
+
+def scores(
+    labels: np.ndarray, inner: Sequence[tuple[Sequence[int], np.ndarray]], config: LinearConfig
+) -> list[dict[str, Any]]:
+    """Return a record of validation scores for each C, ascending.
+
+    Args:
+        labels: classes `(N,)` from 0.
+        inner: utterances, and the `posteriors` by a fit on others; each utterance once.
+        config: the C.
+    """
+    scored = labels[np.concatenate([utterances for utterances, _ in inner])]
+    found = np.concatenate([by_C[:, utterances] for utterances, by_C in inner], axis=1)
+    records = [{"C": C, **_scores(scored, of_C)} for C, of_C in zip(config.C, found, strict=True)]
+    return sorted(records, key=lambda record: record["C"])
+
+
 def fit(
     head: nn.Linear,
     blocks: Sequence[Block],
     labels: np.ndarray,
     train: Sequence[int],
-    inner: Sequence[Pair],
-    config: LinearConfig,
+    C: float,
     recentring: Recentring | None = None,
-) -> list[dict[str, Any]]:
-    """Set the weights of `head` to those of a multinomial logistic regression; return a record for each C tried.
-
-    Each C is fitted on the first half of every pair in `inner` and scored on the second; that with the lowest
-    log-loss over all of those utterances is fitted on `train`.
+) -> None:
+    """Set the weights of `head` to those of a multinomial logistic regression.
 
     Args:
         head: `(P_1 + P_2 + ..., K)`, K classes; of re-centred descriptors, if they are.
         blocks: the descriptors of all N utterances.
         labels: classes `(N,)` from 0.
         train: utterances to learn from.
-        inner: pairs of utterances to fit on and to score on, all from `train`.
-        config: the C to choose from.
+        C: the inverse of the strength of the regularisation.
         recentring: of the speakers, if there is to be one.
 
     Raises:
         SoctkError: the utterances to fit on are all of one class.
     """
     with threadpool_limits(1):
-        records = _choose(blocks, labels, inner, config.C, head.out_features, recentring)
-        best = min(records, key=lambda record: record["valid_loss"])["C"]
-        model, coordinates = _classifier(best), Coordinates(blocks, train, recentring)
+        model, coordinates = _classifier(C), Coordinates(blocks, train, recentring)
         _fit(model, coordinates.values, labels, train)
         _set_weights(head, model, coordinates)
-    return records
-
-
-def _choose(
-    blocks: Sequence[Block],
-    labels: np.ndarray,
-    inner: Sequence[Pair],
-    candidates: Sequence[float],
-    classes: int,
-    recentring: Recentring | None,
-) -> list[dict[str, Any]]:
-    """Return a record for each C, from the strongest regularisation on: one fit starts where the last one ended."""
-    ascending = sorted(candidates)
-    posteriors = np.zeros((len(ascending), len(labels), classes))
-    for fitted, scored in inner:
-        inputs = Coordinates(blocks, fitted, recentring).values
-        model = _classifier(ascending[0], warm_start=True)
-        for i, C in enumerate(ascending):
-            _fit(model.set_params(C=C), inputs, labels, fitted)
-            posteriors[i][np.ix_(scored, model.classes_)] = model.predict_proba(inputs[scored])
-    scored = np.concatenate([scored for _, scored in inner])
-    return [{"C": C, **_scores(labels[scored], posteriors[i, scored])} for i, C in enumerate(ascending)]
 
 
 def _scores(reference: np.ndarray, posteriors: np.ndarray) -> dict[str, float]:

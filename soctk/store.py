@@ -21,7 +21,7 @@ from soctk.files import atomic
 
 SIDECAR = "store.json"
 INDEX = "index.tsv"
-_ROWS = 1 << 14  # normalised at a time
+_ROWS = 1 << 10  # normalised at a time: what caches hold
 _FINISH = "Run the recipe's stage 1 (soctk-extract) again; it does only what is missing."
 
 

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from soctk import config, extract, protocol
+from soctk import linear as head
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.experiment import Experiment
@@ -38,8 +39,8 @@ def linear(pooling: str, *overrides: str) -> config.Config:
     return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[1, 10]", *overrides])
 
 
-def predictions(path) -> dict[str, bytes]:
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in sorted(path.rglob("predictions.tsv"))}
+def of_runs(path, name: str = "predictions.tsv") -> dict[str, bytes]:
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in sorted(path.rglob(name))}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "soc", "mean+soc_full"])
@@ -140,7 +141,7 @@ def test_one_layer_of_several_is_trained_on_as_if_it_were_alone(tmp_path, corpus
     Experiment(
         settings("soc", "frames.layers=[1]"), corpus, Features(layered, corpus.utterances), tmp_path / "of several"
     ).run([1], [1])
-    assert predictions(tmp_path / "alone") == predictions(tmp_path / "of several")
+    assert of_runs(tmp_path / "alone") == of_runs(tmp_path / "of several")
 
 
 def test_a_layer_that_the_store_lacks_is_told(tmp_path, corpus, layered):
@@ -166,11 +167,29 @@ def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(t
         Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / f"exp{nj}").run(
             [1, 2, 3], [1, 2], nj=nj
         )
-    one, two = predictions(tmp_path / "exp1"), predictions(tmp_path / "exp2")
+    one, two = of_runs(tmp_path / "exp1"), of_runs(tmp_path / "exp2")
     assert len(one) == 6
     assert one == two
     # Nothing about the linear head is random.
     assert (one["fold1/seed1/predictions.tsv"] == one["fold1/seed2/predictions.tsv"]) == (config.head.name == "linear")
+
+
+def test_folds_of_the_linear_head_share_the_fits_that_choose_C(tmp_path, corpus, store, monkeypatch):
+    experiment = Experiment(linear("mean+soc_full"), corpus, Features(store, corpus.utterances), tmp_path / "together")
+    fitted, posteriors = [], head.posteriors
+
+    def counted(*arguments):
+        fitted.append(tuple(arguments[2]))
+        return posteriors(*arguments)
+
+    monkeypatch.setattr(head, "posteriors", counted)
+    experiment.run([1, 2, 3], [1])
+    assert len(fitted) == len(set(fitted)) == 3  # of three folds, each inner fit is on one
+    for fold in (1, 2, 3):
+        dataclasses.replace(experiment, path=tmp_path / "alone").run([fold], [1])
+    assert len(fitted) == 3 + 6
+    for name in ("predictions.tsv", "train.jsonl"):
+        assert of_runs(tmp_path / "alone", name) == of_runs(tmp_path / "together", name)
 
 
 def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus, store):
@@ -237,13 +256,13 @@ Experiment(settings, data, Features(store, data.utterances), Path({str(tmp_path 
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the process ended before it could be killed"
-    assert set(predictions(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
+    assert set(of_runs(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
     assert (
         Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "killed").run([1, 2, 3], [1, 2])
         == 4
     )
     Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "undisturbed").run([1, 2, 3], [1, 2])
-    assert predictions(tmp_path / "killed") == predictions(tmp_path / "undisturbed")
+    assert of_runs(tmp_path / "killed") == of_runs(tmp_path / "undisturbed")
     assert not list((tmp_path / "killed").rglob("*.unfinished"))
 
 

@@ -4,9 +4,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from soctk import linear
 from soctk.config import LinearConfig
 from soctk.errors import SoctkError
-from soctk.linear import Block, Coordinates, fit, gram
+from soctk.linear import Block, Coordinates, fit, gram, scores
 
 TRAIN = list(range(40))
 TEST = list(range(40, 60))
@@ -22,10 +23,14 @@ def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return (5 + means[labels] + 2 * generator.normal(size=(60, dimensions))).astype(np.float32), labels
 
 
-def fitted(blocks: list[np.ndarray], labels: np.ndarray, C: list[float]) -> tuple[nn.Linear, list[dict]]:
-    head = nn.Linear(sum(block.shape[1] for block in blocks), labels.max() + 1)
+def fitted(descriptors: list[np.ndarray], labels: np.ndarray, C: list[float]) -> tuple[nn.Linear, list[dict]]:
+    blocks, classes = [Block(block, gram(block)) for block in descriptors], labels.max() + 1
     config = LinearConfig(name="linear", C=C)
-    return head, fit(head, [Block(block, gram(block)) for block in blocks], labels, TRAIN, INNER, config)
+    inner = [(scored, linear.posteriors(blocks, labels, fit_on, config, classes)) for fit_on, scored in INNER]
+    records = scores(labels, inner, config)
+    head = nn.Linear(sum(block.shape[1] for block in descriptors), classes)
+    fit(head, blocks, labels, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"])
+    return head, records
 
 
 def posteriors(head: nn.Linear, blocks: list[np.ndarray]) -> np.ndarray:

@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.config import LinearConfig
 from soctk.linear import Block, fit, gram
 from soctk.recentre import Recentring
 
@@ -55,12 +54,11 @@ def test_the_linear_head_on_recentred_descriptors_is_the_one_fitted_to_them(dime
     labels = np.tile(np.arange(2), 30)
     descriptors = generator.normal(size=(60, dimensions)) + 3 * generator.normal(size=(6, dimensions))[speakers]
     descriptors = (descriptors + labels[:, None]).astype(np.float32)
-    train, inner = list(range(40)), [(list(range(20)), list(range(20, 40)))]
+    train = list(range(40))
     recentring = Recentring.of([f"s{i}" for i in speakers], 3, 1.0, seed=0)
     by_hand = recentring.without_means(descriptors, train).astype(np.float32)
     heads = [torch.nn.Linear(dimensions, 2) for _ in range(2)]
-    config = LinearConfig(name="linear", C=[1.0])
-    fit(heads[0], [Block(descriptors, gram(descriptors))], labels, train, inner, config, recentring)
-    fit(heads[1], [Block(by_hand, gram(by_hand))], labels, train, inner, config)
+    fit(heads[0], [Block(descriptors, gram(descriptors))], labels, train, 1.0, recentring)
+    fit(heads[1], [Block(by_hand, gram(by_hand))], labels, train, 1.0)
     posteriors = [head(torch.from_numpy(by_hand)).softmax(1).detach().numpy() for head in heads]
     np.testing.assert_allclose(*posteriors, atol=5e-3)

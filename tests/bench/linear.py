@@ -22,7 +22,7 @@ from timing import in_process_of_its_own
 from torch import nn
 
 from soctk.config import LinearConfig
-from soctk.linear import Block, fit, gram
+from soctk.linear import Block, fit, gram, posteriors, scores
 
 CLASSES = 8
 FULL, PROJECTED = 512 * 513 // 2, 128 * 129 // 2
@@ -41,8 +41,11 @@ def measure(form: str, utterances: int, dimensions: int, report: multiprocessing
     inner = [(train[::2], train[1::2]), (train[1::2], train[::2])]
     head = nn.Linear(dimensions, CLASSES)
     started = time.perf_counter()
-    block = Block(descriptors, None if form == "all numbers" else gram(descriptors))
-    fit(head, [block], labels, train, inner, LinearConfig(name="linear", C=[1.0, 3.0, 10.0]))
+    blocks = [Block(descriptors, None if form == "all numbers" else gram(descriptors))]
+    candidates = LinearConfig(name="linear", C=[1.0, 3.0, 10.0])
+    found = [(scored, posteriors(blocks, labels, fitted, candidates, CLASSES)) for fitted, scored in inner]
+    best = min(scores(labels, found, candidates), key=lambda record: record["valid_loss"])["C"]
+    fit(head, blocks, labels, train, best)
     seconds = time.perf_counter() - started
     report.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
 
