@@ -70,10 +70,16 @@ class MLPConfig(_Section):
 
 
 class LinearConfig(_Section):
-    """The head that is a logistic regression (soctk.linear)."""
+    """The head that is a logistic regression (soctk.linear).
+
+    Attributes:
+        C: inverses of the strength of its regularisation, one of which is chosen.
+        within_class_shrinkage: of soctk.linear.WithinClass.
+    """
 
     name: Literal["linear"]
     C: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    within_class_shrinkage: float = Field(ge=0.01, le=1)
 
 
 class TrainConfig(_Section):

@@ -213,7 +213,7 @@ class Experiment:
         inner = [(scored, given.inner[seed, tuple(others)]) for others, scored in self._inner_splits(split)]
         records = linear.scores(labels, inner, self.config.head)
         best = min(records, key=lambda record: record["valid_loss"])["C"]
-        linear.fit(model.head, given.blocks, labels, fitted, best, self._recentring(seed))
+        linear.fit(model.head, given.blocks, labels, fitted, best, self.config.head, self._recentring(seed))
         inputs = self._descriptors(given, fitted, seed).to(self.device)
         return records, lambda: predict(model.head, inputs, self._indices(split.test))
 

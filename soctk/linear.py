@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dpstrf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, recall_score
@@ -161,6 +161,37 @@ class Coordinates:
         return np.concatenate(weights, axis=1), np.sum(biases, axis=0)
 
 
+class WithinClass:
+    """Within-class covariance normalisation (WCCN; Hatch, Kajarekar & Stolcke 2006), as for speaker recognition.
+
+    What utterances of one class differ in, such as their speakers, is what a classifier should rely on least. With S
+    the covariance of values around the means of their classes, S = LL' after (1-alpha) S + alpha (tr S / R) I, values
+    v become L^-1 v, scaled to a mean squared length of 1. With alpha = 1 they are only scaled.
+
+    Args:
+        values: `(N, R)`, of mean 0.
+        labels: their classes `(N,)`.
+        shrinkage: alpha.
+    """
+
+    def __init__(self, values: np.ndarray, labels: np.ndarray, shrinkage: float):
+        residuals = values.copy()
+        for label in np.unique(labels):
+            residuals[labels == label] -= values[labels == label].mean(0)
+        covariance = (1 - shrinkage) / len(values) * (residuals.T @ residuals)
+        covariance[np.diag_indices(len(covariance))] += shrinkage * (residuals.var(0).mean() or 1)
+        self._factor = cholesky(covariance, lower=True)
+        self._factor *= np.sqrt(np.square(self.normalise(values)).sum(1).mean()) or 1
+
+    def normalise(self, values: np.ndarray) -> np.ndarray:
+        """Return what values `(N, R)` become."""
+        return solve_triangular(self._factor, values.T, lower=True, check_finite=False).T
+
+    def weight(self, of_normalised: np.ndarray) -> np.ndarray:
+        """Return weights `(K, R)` that do on values what these do on normalised ones."""
+        return solve_triangular(self._factor, of_normalised.T, lower=True, trans="T").T
+
+
 def posteriors(
     blocks: Sequence[Block],
     labels: np.ndarray,
@@ -177,7 +208,7 @@ def posteriors(
         blocks: the descriptors of all N utterances.
         labels: classes `(N,)` from 0.
         fitted: utterances to learn from.
-        config: the C.
+        config: the C, and the shrinkage of `WithinClass`.
         num_classes: how many there are; a class that none of `fitted` is of has the posterior 0.
         recentring: of the speakers, if there is to be one.
 
@@ -186,7 +217,8 @@ def posteriors(
     """
     result = np.zeros((len(config.C), len(labels), num_classes))
     with threadpool_limits(1):
-        inputs = Coordinates(blocks, fitted, recentring).values
+        values = Coordinates(blocks, fitted, recentring).values
+        inputs = WithinClass(values[fitted], labels[fitted], config.within_class_shrinkage).normalise(values)
         model = _classifier(min(config.C), warm_start=True)
         for i in np.argsort(config.C):
             _fit(model.set_params(C=config.C[i]), inputs, labels, fitted)
@@ -216,6 +248,7 @@ def fit(
     labels: np.ndarray,
     train: Sequence[int],
     C: float,
+    config: LinearConfig,
     recentring: Recentring | None = None,
 ) -> None:
     """Set the weights of `head` to those of a multinomial logistic regression.
@@ -226,15 +259,19 @@ def fit(
         labels: classes `(N,)` from 0.
         train: utterances to learn from.
         C: the inverse of the strength of the regularisation.
+        config: the shrinkage of `WithinClass`.
         recentring: of the speakers, if there is to be one.
 
     Raises:
         SoctkError: the utterances to fit on are all of one class.
     """
     with threadpool_limits(1):
-        model, coordinates = _classifier(C), Coordinates(blocks, train, recentring)
-        _fit(model, coordinates.values, labels, train)
-        _set_weights(head, model, coordinates)
+        coordinates = Coordinates(blocks, train, recentring)
+        within = WithinClass(coordinates.values[train], labels[train], config.within_class_shrinkage)
+        model = _classifier(C)
+        _fit(model, within.normalise(coordinates.values), labels, train)
+        weight, bias = coordinates.weight(within.weight(model.coef_))
+        _set_weights(head, model.classes_, weight, model.intercept_ + bias)
 
 
 def _scores(reference: np.ndarray, posteriors: np.ndarray) -> dict[str, float]:
@@ -260,17 +297,15 @@ def _fit(model: LogisticRegression, inputs: np.ndarray, labels: np.ndarray, trai
     model.fit(inputs[train], labels[train])
 
 
-def _set_weights(head: nn.Linear, model: LogisticRegression, coordinates: Coordinates) -> None:
-    """Write the classifier of the coordinates into `head` as one of the descriptors.
+def _set_weights(head: nn.Linear, classes: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Write a classifier of descriptors into `head`.
 
     A class without a training utterance, of which the classifier knows nothing, is never chosen.
     """
-    coefficients, bias = model.coef_, model.intercept_
-    if len(model.classes_) == 2:  # scikit-learn keeps the second class's logit alone; the first one's is 0
-        coefficients, bias = np.vstack([0 * coefficients, coefficients]), np.append(0, bias)
-    weight, offset = coordinates.weight(coefficients)
+    if len(classes) == 2:  # scikit-learn keeps the second class's logit alone; the first one's is 0
+        weight, bias = np.vstack([0 * weight, weight]), np.append(0, bias)
     with torch.no_grad():
         head.weight.zero_()
         head.bias.fill_(-torch.inf)
-        head.weight[model.classes_] = torch.from_numpy(weight).to(head.weight)
-        head.bias[model.classes_] = torch.from_numpy(bias + offset).to(head.bias)
+        head.weight[classes] = torch.from_numpy(weight).to(head.weight)
+        head.bias[classes] = torch.from_numpy(bias).to(head.bias)

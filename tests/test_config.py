@@ -80,7 +80,7 @@ def test_all_wrong_settings_are_told_at_once(conf, recipe):
         ("trian.lr=1", "Did you mean 'train'?"),
         ("train.lrr=1", "Did you mean 'lr'?"),
         ("head.hiden=1", "head: unknown key 'hiden'. Did you mean 'hidden'?"),
-        ("head.name=linear", "head: unknown key 'hidden'. Known: C, name."),
+        ("head.name=linear", "head: unknown key 'hidden'. Known: C, name, within_class_shrinkage."),
         ("pooling.d=1", "which pooling is meant?\nWrite pooling.NAME.d, NAME one of mean, soc."),
         ("pooling.sok.d=1", "Did you mean 'soc'?"),
         ("frames.layers=[3, 4, 3]", "frames.layers: Value error, each layer can stand there once"),

@@ -7,7 +7,7 @@ from torch import nn
 from soctk import linear
 from soctk.config import LinearConfig
 from soctk.errors import SoctkError
-from soctk.linear import Block, Coordinates, fit, gram, scores
+from soctk.linear import Block, Coordinates, WithinClass, fit, gram, scores
 
 TRAIN = list(range(40))
 TEST = list(range(40, 60))
@@ -23,13 +23,15 @@ def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return (5 + means[labels] + 2 * generator.normal(size=(60, dimensions))).astype(np.float32), labels
 
 
-def fitted(descriptors: list[np.ndarray], labels: np.ndarray, C: list[float]) -> tuple[nn.Linear, list[dict]]:
+def fitted(
+    descriptors: list[np.ndarray], labels: np.ndarray, C: list[float], shrinkage: float = 1.0
+) -> tuple[nn.Linear, list[dict]]:
     blocks, classes = [Block(block, gram(block)) for block in descriptors], labels.max() + 1
-    config = LinearConfig(name="linear", C=C)
+    config = LinearConfig(name="linear", C=C, within_class_shrinkage=shrinkage)
     inner = [(scored, linear.posteriors(blocks, labels, fit_on, config, classes)) for fit_on, scored in INNER]
     records = scores(labels, inner, config)
     head = nn.Linear(sum(block.shape[1] for block in descriptors), classes)
-    fit(head, blocks, labels, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"])
+    fit(head, blocks, labels, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"], config)
     return head, records
 
 
@@ -84,6 +86,34 @@ def test_it_is_scikit_learns_logistic_regression_on_all_dimensions(dimensions, c
     np.testing.assert_allclose(
         posteriors(head, [descriptors[TEST]]), oracle.predict_proba((centred / scale)[TEST]), atol=5e-3
     )
+
+
+@pytest.mark.parametrize("dimensions", [5, 300], ids=["primal", "dual"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_within_class_normalisation_is_logistic_regression_on_whitened_descriptors(dimensions, classes):
+    descriptors, labels = corpus(dimensions, classes)
+    head, _ = fitted([descriptors], labels, C=[3.0], shrinkage=0.3)
+    centred = descriptors - descriptors[TRAIN].mean(0)
+    if dimensions < 60:
+        values = centred / descriptors[TRAIN].std(0)
+    else:  # in principal components, as there are no more dimensions than utterances
+        components = np.linalg.svd(centred[TRAIN].astype(np.float64))[2][: len(TRAIN) - 1]
+        values = centred @ components.T
+    within = sum(
+        np.cov(values[TRAIN][labels[TRAIN] == c].T, ddof=0) * (labels[TRAIN] == c).mean() for c in range(classes)
+    )
+    within = 0.7 * within + 0.3 * np.trace(within) / len(within) * np.eye(len(within))
+    spectrum, vectors = np.linalg.eigh(within)
+    white = values @ vectors / np.sqrt(spectrum)
+    white /= np.sqrt((white[TRAIN] ** 2).sum(1).mean())
+    oracle = LogisticRegression(C=3.0, tol=1e-8, max_iter=10000).fit(white[TRAIN], labels[TRAIN])
+    np.testing.assert_allclose(posteriors(head, [descriptors[TEST]]), oracle.predict_proba(white[TEST]), atol=5e-3)
+
+
+def test_an_utterance_of_each_class_leaves_nothing_within_classes():
+    values = np.array([[-1, 0], [1, 0], [0, 2], [0, -2]], dtype=np.float32)
+    within = WithinClass(values, np.arange(4), 0.5)
+    np.testing.assert_allclose(within.normalise(values), values / np.sqrt(2.5), rtol=1e-6)
 
 
 def test_two_blocks_weigh_the_same_whatever_their_scale():

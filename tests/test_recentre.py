@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soctk.config import LinearConfig
 from soctk.linear import Block, fit, gram
 from soctk.recentre import Recentring
 
@@ -58,7 +59,8 @@ def test_the_linear_head_on_recentred_descriptors_is_the_one_fitted_to_them(dime
     recentring = Recentring.of([f"s{i}" for i in speakers], 3, 1.0, seed=0)
     by_hand = recentring.without_means(descriptors, train).astype(np.float32)
     heads = [torch.nn.Linear(dimensions, 2) for _ in range(2)]
-    fit(heads[0], [Block(descriptors, gram(descriptors))], labels, train, 1.0, recentring)
-    fit(heads[1], [Block(by_hand, gram(by_hand))], labels, train, 1.0)
+    config = LinearConfig(name="linear", C=[1.0], within_class_shrinkage=0.5)
+    fit(heads[0], [Block(descriptors, gram(descriptors))], labels, train, 1.0, config, recentring)
+    fit(heads[1], [Block(by_hand, gram(by_hand))], labels, train, 1.0, config)
     posteriors = [head(torch.from_numpy(by_hand)).softmax(1).detach().numpy() for head in heads]
     np.testing.assert_allclose(*posteriors, atol=5e-3)

@@ -42,10 +42,10 @@ def measure(form: str, utterances: int, dimensions: int, report: multiprocessing
     head = nn.Linear(dimensions, CLASSES)
     started = time.perf_counter()
     blocks = [Block(descriptors, None if form == "all numbers" else gram(descriptors))]
-    candidates = LinearConfig(name="linear", C=[1.0, 3.0, 10.0])
+    candidates = LinearConfig(name="linear", C=[1.0, 3.0, 10.0], within_class_shrinkage=0.5)
     found = [(scored, posteriors(blocks, labels, fitted, candidates, CLASSES)) for fitted, scored in inner]
     best = min(scores(labels, found, candidates), key=lambda record: record["valid_loss"])["C"]
-    fit(head, blocks, labels, train, best)
+    fit(head, blocks, labels, train, best, candidates)
     seconds = time.perf_counter() - started
     report.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
 
