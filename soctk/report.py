@@ -23,9 +23,10 @@ from soctk.slices import Slice
 TITLES = {"WA": "WA", "UA": "UA", "F1": "macro-F1", "log_loss": "log-loss", "ECE": "ECE"}
 HEADS = {
     "mlp": "two layers, trained on the training utterances; the best epoch is that with the lowest validation loss",
-    "linear": "logistic regression; its regularisation is the one with the lowest loss on the other folds' speakers, "
-    "each fold scored by a fit on the rest (protocol emobox: on the validation utterances), and it is then fitted on "
-    "training and validation utterances together; the fit itself has no seed",
+    "linear": "logistic regression, after within-class covariance normalisation unless its shrinkage is 1; its "
+    "regularisation is the one with the lowest loss on the other folds' speakers, each fold scored by a fit on the "
+    "rest (protocol emobox: on the validation utterances), and it is then fitted on training and validation utterances "
+    "together; the fit itself has no seed",
 }
 MEANING = (
     "WA is accuracy over utterances, UA the mean of the class recalls, macro-F1 the mean of the class F1 scores, all "

@@ -45,7 +45,7 @@ def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
     assert text.startswith("# Results\n\nWritten by `soctk-score exp` on 20")
     assert "- Protocol soctk: speaker-disjoint: fold k tests its own speakers and validates" in text
     assert "- Protocol unknown: its config.yaml is missing." in text
-    assert "- Head linear: logistic regression; its regularisation is the one with the lowest loss" in text
+    assert "- Head linear: logistic regression, after within-class covariance normalisation" in text
     assert "- Head unknown: its config.yaml is missing." in text
     assert "- Trained with torch 2.0, commit abc.\n" in text
     assert "- Scored with soctk 0.1.0, numpy " in text
