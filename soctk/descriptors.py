@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -89,7 +90,15 @@ def of_run(predictions: Predictions, store: Path | None = None) -> Described | N
 
 def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> EmotionClassifier:
     settings = {key: predictions.settings[key] for key in Config.model_fields if key in predictions.settings}
-    config = Config.model_validate(settings)
+    try:
+        config = Config.model_validate(settings)
+    except ValidationError as error:
+        missing = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise SoctkError(
+            f"its settings are those of another version of soctk ({missing})",
+            remedy="Train it again, or leave its descriptors out (--no-descriptors).",
+            where=predictions.path,
+        ) from error
     layers = used_layers(predictions.settings)
     model = EmotionClassifier(features.settings["hidden_size"], len(layers), len(predictions.emotions), config)
     try:

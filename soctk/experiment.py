@@ -30,7 +30,7 @@ from soctk.recentre import Recentring
 from soctk.store import Frames, StreamedFrames
 from soctk.train import Descriptors, predict, train
 
-# An inner fit: its seed, and the utterances that it is fitted on.
+# An inner fit: the seed, and the utterances that it is fitted on.
 _InnerFit = tuple[int, tuple[int, ...]]
 
 # What logs a run as it goes on, and what then gives the log-posteriors of its test utterances.
@@ -76,7 +76,8 @@ class Experiment:
         """Train and test each fold with each seed, and return how many of these runs were done now.
 
         A run that is already there is not repeated. One that is interrupted leaves
-        `seedS.unfinished`, and is started afresh.
+        `seedS.unfinished`, and is started afresh; so is the choice of C, which comes before all runs of the head
+        linear.
 
         Args:
             folds: folds to test, from 1.
@@ -161,7 +162,10 @@ class Experiment:
         return _Given([], frames, {})
 
     def _fit_inner(self, pending: Sequence[tuple[int, int]], given: "_Given", nj: int) -> dict[_InnerFit, np.ndarray]:
-        """Return posteriors to choose C by: fold k's by a fit without k and l, to score on l, are l's to score on k."""
+        """Return the posteriors by every distinct inner fit.
+
+        Under protocol soctk the fit without folds k and l serves both: k scores l by it, and l scores k.
+        """
         wanted = {}
         for fold, seed in pending:
             split = protocol.split(self.data, fold, self.config.protocol, seed)

@@ -17,8 +17,6 @@ from soctk.config import LinearConfig
 from soctk.errors import SoctkError
 from soctk.recentre import Recentring
 
-Pair = tuple[Sequence[int], Sequence[int]]
-
 
 def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
     """Return the inner products `(N, N)` of centred descriptors `(N, P)`; None where P < N, which do not need them.
@@ -165,11 +163,11 @@ class WithinClass:
     """Within-class covariance normalisation (WCCN; Hatch, Kajarekar & Stolcke 2006), as for speaker recognition.
 
     What utterances of one class differ in, such as their speakers, is what a classifier should rely on least. With S
-    the covariance of values around the means of their classes, S = LL' after (1-alpha) S + alpha (tr S / R) I, values
-    v become L^-1 v, scaled to a mean squared length of 1. With alpha = 1 they are only scaled.
+    the covariance of values around the means of their classes, and LL' = (1-alpha) S + alpha (tr S / R) I, values v
+    become L^-1 v. With alpha = 1 they are only scaled, to a variance of 1 within classes.
 
     Args:
-        values: `(N, R)`, of mean 0.
+        values: `(N, R)`; a column of zeros does not count in R.
         labels: their classes `(N,)`.
         shrinkage: alpha.
     """
@@ -179,9 +177,9 @@ class WithinClass:
         for label in np.unique(labels):
             residuals[labels == label] -= values[labels == label].mean(0)
         covariance = (1 - shrinkage) / len(values) * (residuals.T @ residuals)
-        covariance[np.diag_indices(len(covariance))] += shrinkage * (residuals.var(0).mean() or 1)
+        average = residuals.var(0).sum() / max(1, values.any(0).sum())
+        covariance[np.diag_indices(len(covariance))] += shrinkage * (average or 1)
         self._factor = cholesky(covariance, lower=True)
-        self._factor *= np.sqrt(np.square(self.normalise(values)).sum(1).mean()) or 1
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
         """Return what values `(N, R)` become."""
@@ -215,13 +213,13 @@ def posteriors(
     Raises:
         SoctkError: the utterances to fit on are all of one class.
     """
-    result = np.zeros((len(config.C), len(labels), num_classes))
+    result = np.zeros((len(config.C), len(labels), num_classes), dtype=np.float32)
     with threadpool_limits(1):
         values = Coordinates(blocks, fitted, recentring).values
         inputs = WithinClass(values[fitted], labels[fitted], config.within_class_shrinkage).normalise(values)
         model = _classifier(min(config.C), warm_start=True)
         for i in np.argsort(config.C):
-            _fit(model.set_params(C=config.C[i]), inputs, labels, fitted)
+            _fit(model.set_params(C=config.C[i]), inputs[fitted], labels[fitted])
             result[i][:, model.classes_] = model.predict_proba(inputs)
     return result
 
@@ -267,9 +265,9 @@ def fit(
     """
     with threadpool_limits(1):
         coordinates = Coordinates(blocks, train, recentring)
-        within = WithinClass(coordinates.values[train], labels[train], config.within_class_shrinkage)
-        model = _classifier(C)
-        _fit(model, within.normalise(coordinates.values), labels, train)
+        values, model = coordinates.values[train], _classifier(C)
+        within = WithinClass(values, labels[train], config.within_class_shrinkage)
+        _fit(model, within.normalise(values), labels[train])
         weight, bias = coordinates.weight(within.weight(model.coef_))
         _set_weights(head, model.classes_, weight, model.intercept_ + bias)
 
@@ -284,17 +282,18 @@ def _scores(reference: np.ndarray, posteriors: np.ndarray) -> dict[str, float]:
 
 
 def _classifier(C: float, warm_start: bool = False) -> LogisticRegression:
-    return LogisticRegression(C=C, max_iter=1000, warm_start=warm_start)
+    # With its default tolerance a fit that starts where another C's ended may be over before it begins.
+    return LogisticRegression(C=C, tol=1e-5, max_iter=1000, warm_start=warm_start)
 
 
-def _fit(model: LogisticRegression, inputs: np.ndarray, labels: np.ndarray, train: Sequence[int]) -> None:
-    if len(np.unique(labels[train])) < 2:
+def _fit(model: LogisticRegression, inputs: np.ndarray, labels: np.ndarray) -> None:
+    if len(np.unique(labels)) < 2:
         raise SoctkError(
             "the utterances to fit the linear head on are all of one class",
             remedy="Give the folds more speakers or emotions, or choose the head mlp.",
             where="--head linear",
         )
-    model.fit(inputs[train], labels[train])
+    model.fit(inputs, labels)
 
 
 def _set_weights(head: nn.Linear, classes: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> None:

@@ -23,10 +23,9 @@ from soctk.slices import Slice
 TITLES = {"WA": "WA", "UA": "UA", "F1": "macro-F1", "log_loss": "log-loss", "ECE": "ECE"}
 HEADS = {
     "mlp": "two layers, trained on the training utterances; the best epoch is that with the lowest validation loss",
-    "linear": "logistic regression, after within-class covariance normalisation unless its shrinkage is 1; its "
-    "regularisation is the one with the lowest loss on the other folds' speakers, each fold scored by a fit on the "
-    "rest (protocol emobox: on the validation utterances), and it is then fitted on training and validation utterances "
-    "together; the fit itself has no seed",
+    "linear": "logistic regression; its regularisation is the one with the lowest loss on the other folds' speakers, "
+    "each fold scored by a fit on the rest (protocol emobox: on the validation utterances), and it is then fitted on "
+    "training and validation utterances together; the fit itself has no seed",
 }
 MEANING = (
     "WA is accuracy over utterances, UA the mean of the class recalls, macro-F1 the mean of the class F1 scores, all "
@@ -78,10 +77,24 @@ class Report:
         return [
             *(f"Protocol {name}: {description}." for name, description in protocols.items()),
             *(f"Head {name}: {HEADS.get(name, 'its config.yaml is missing')}." for name in heads),
+            *self._within_class(),
             *([RECENTRING] if any(e.name.endswith(RECENTRED) for e in self.experiments) else []),
             *(f"Trained with {line}." for line in made_with),
             f"Scored with {versions}, commit {provenance.commit()}.",
         ]
+
+    def _within_class(self) -> list[str]:
+        """Return a line that says which descriptors are normalised within classes (soctk.linear.WithinClass)."""
+        shrinkage = {
+            e.name: e.predictions.settings["head"].get("within_class_shrinkage", 1)
+            for e in self.experiments
+            if e.head == "linear"
+        }
+        without = [name for name, value in shrinkage.items() if value == 1]
+        if len(without) == len(shrinkage):
+            return []
+        line = "Before the head linear, within-class covariance normalisation of the descriptors"
+        return [f"{line}, but not in {', '.join(without)}." if without else f"{line}."]
 
     def published_rows(self) -> list[tuple[str, ...]]:
         """Return a row for each experiment that has published figures beside it, and one for each of these."""

@@ -21,7 +21,7 @@ from soctk.files import atomic
 
 SIDECAR = "store.json"
 INDEX = "index.tsv"
-_ROWS = 1 << 10  # normalised at a time: what caches hold
+_ROWS = 1 << 10  # normalised at a time, few enough for the cache
 _FINISH = "Run the recipe's stage 1 (soctk-extract) again; it does only what is missing."
 
 

@@ -91,3 +91,10 @@ def test_a_model_of_other_settings_is_told(trained):
     with pytest.raises(SoctkError, match=r"model.safetensors: not a model of these settings"):
         descriptors.of_run(found)
     weights.write_bytes(kept)
+
+
+def test_an_experiment_that_lacks_a_setting_is_told(trained):
+    found = trained("mean", "linear")
+    older = {**found.settings, "head": {"name": "linear", "C": [1.0]}}
+    with pytest.raises(SoctkError, match=r"another version of soctk \(head.linear.within_class_shrinkage\)"):
+        descriptors.of_run(dataclasses.replace(found, settings=older))

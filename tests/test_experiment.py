@@ -36,7 +36,7 @@ def settings(pooling: str = "soc", *overrides: str) -> config.Config:
 
 
 def linear(pooling: str, *overrides: str) -> config.Config:
-    return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[1, 10]", *overrides])
+    return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[0.01, 0.1]", *overrides])
 
 
 def of_runs(path, name: str = "predictions.tsv") -> dict[str, bytes]:
@@ -93,7 +93,7 @@ def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, st
     path = tmp_path / "exp" / "fold2" / "seed7"
     table = pd.read_csv(path / "predictions.tsv", sep="\t")
     records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
-    assert [record["C"] for record in records] == [1, 10]
+    assert [record["C"] for record in records] == [0.01, 0.1]
     assert "train" not in {key for key, value in yaml.safe_load((path / "config.yaml").read_text()).items() if value}
 
     model = EmotionClassifier(39, 1, 3, linear(pooling))

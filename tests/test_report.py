@@ -45,7 +45,7 @@ def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
     assert text.startswith("# Results\n\nWritten by `soctk-score exp` on 20")
     assert "- Protocol soctk: speaker-disjoint: fold k tests its own speakers and validates" in text
     assert "- Protocol unknown: its config.yaml is missing." in text
-    assert "- Head linear: logistic regression, after within-class covariance normalisation" in text
+    assert "- Head linear: logistic regression; its regularisation is the one with the lowest loss" in text
     assert "- Head unknown: its config.yaml is missing." in text
     assert "- Trained with torch 2.0, commit abc.\n" in text
     assert "- Scored with soctk 0.1.0, numpy " in text
@@ -54,6 +54,20 @@ def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
     assert f"## fbank-soc\n\nProtocol unknown, head unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
     assert "- fbank-soc: no data directory is at hand (--data): not checked against it" in text
     assert "- fbank-soc: fewer than 5 speakers, so no interval." in text
+
+
+def test_it_is_said_which_descriptors_are_normalised_within_classes(tmp_path):
+    assert not any("within-class" in line for line in made(tmp_path / "none").heading())
+    normalised = CONFIG.replace("{name: linear}", "{name: linear, within_class_shrinkage: 0.5}")
+    for name, config in (("fbank-mean", CONFIG), ("fbank-stats", normalised)):
+        for fold in (1, 2):
+            write_run(tmp_path / "one" / name / f"fold{fold}" / "seed1", "aa bb", config=config)
+    (line,) = [
+        line
+        for line in Report("exp", score.score([tmp_path / "one"]), None, None, "soctk-score exp").heading()
+        if "within-class" in line
+    ]
+    assert line.endswith("within-class covariance normalisation of the descriptors, but not in fbank-mean.")
 
 
 def test_seeds_that_are_left_out_are_named(tmp_path):
