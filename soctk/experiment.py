@@ -30,7 +30,7 @@ from soctk.recentre import Recentring
 from soctk.store import Frames, StreamedFrames
 from soctk.train import Descriptors, predict, train
 
-# An inner fit: the seed, and the utterances that it is fitted on.
+# An inner fit: the seed of what is drawn for it, and the utterances that it is fitted on.
 _InnerFit = tuple[int, tuple[int, ...]]
 
 # What logs a run as it goes on, and what then gives the log-posteriors of its test utterances.
@@ -164,18 +164,23 @@ class Experiment:
     def _fit_inner(self, pending: Sequence[tuple[int, int]], given: "_Given", nj: int) -> dict[_InnerFit, np.ndarray]:
         """Return the posteriors by every distinct inner fit.
 
-        Under protocol soctk the fit without folds k and l serves both: k scores l by it, and l scores k.
+        Under protocol soctk the fit without folds k and l serves both: k scores l by it, and l scores k. Seeds share
+        fits too, unless they draw the utterances that speakers are re-centred by.
         """
         wanted = {}
         for fold, seed in pending:
             split = protocol.split(self.data, fold, self.config.protocol, seed)
-            wanted |= {(seed, tuple(fitted)): None for fitted, _ in self._inner_splits(split)}
+            wanted |= {self._inner_fit(fitted, seed): None for fitted, _ in self._inner_splits(split)}
         jobs = [partial(self._fit_one_inner, seed, fitted, given) for seed, fitted in wanted]
         return dict(tqdm(parallel.run(jobs, nj, self.device), "choose C", len(jobs), unit="fit", disable=None))
 
     def _fit_one_inner(self, seed: int, fitted: tuple[int, ...], given: "_Given") -> tuple[_InnerFit, np.ndarray]:
         arguments = (given.blocks, np.array(self._labels), list(fitted), self.config.head, len(self.data.emotions))
         return (seed, fitted), linear.posteriors(*arguments, self._recentring(seed))
+
+    def _inner_fit(self, fitted: Sequence[int], seed: int) -> _InnerFit:
+        is_drawn = self.config.recentre.by != "none" and self.config.recentre.enrol != "all"
+        return seed if is_drawn else 0, tuple(fitted)
 
     def _run_one(self, fold: int, seed: int, made_with: dict[str, str], given: "_Given") -> str:
         """Train and test one fold with one seed; return a line that says how it went."""
@@ -214,7 +219,7 @@ class Experiment:
         """Fit the linear head; return how it was chosen, and what predicts the test utterances."""
         fitted = self._indices(sorted(split.train + split.valid))
         labels = np.array(self._labels)
-        inner = [(scored, given.inner[seed, tuple(others)]) for others, scored in self._inner_splits(split)]
+        inner = [(scored, given.inner[self._inner_fit(others, seed)]) for others, scored in self._inner_splits(split)]
         records = linear.scores(labels, inner, self.config.head)
         best = min(records, key=lambda record: record["valid_loss"])["C"]
         linear.fit(model.head, given.blocks, labels, fitted, best, self.config.head, self._recentring(seed))

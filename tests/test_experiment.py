@@ -183,10 +183,10 @@ def test_folds_of_the_linear_head_share_the_fits_that_choose_C(tmp_path, corpus,
         return posteriors(*arguments)
 
     monkeypatch.setattr(head, "posteriors", counted)
-    experiment.run([1, 2, 3], [1])
+    experiment.run([1, 2, 3], [1, 2])
     assert len(fitted) == len(set(fitted)) == 3  # of three folds, each inner fit is on one
     for fold in (1, 2, 3):
-        dataclasses.replace(experiment, path=tmp_path / "alone").run([fold], [1])
+        dataclasses.replace(experiment, path=tmp_path / "alone").run([fold], [1, 2])
     assert len(fitted) == 3 + 6
     for name in ("predictions.tsv", "train.jsonl"):
         assert of_runs(tmp_path / "alone", name) == of_runs(tmp_path / "together", name)
