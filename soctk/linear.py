@@ -176,18 +176,26 @@ class WithinClass:
         residuals = values.copy()
         for label in np.unique(labels):
             residuals[labels == label] -= values[labels == label].mean(0)
-        covariance = (1 - shrinkage) / len(values) * (residuals.T @ residuals)
         average = residuals.var(0).sum() / max(1, values.any(0).sum())
-        covariance[np.diag_indices(len(covariance))] += shrinkage * (average or 1)
-        self._factor = cholesky(covariance, lower=True)
+        self._scale, self._factor = np.sqrt(average) or 1, None
+        if shrinkage < 1:
+            residuals /= self._scale
+            covariance = (1 - shrinkage) / len(values) * (residuals.T @ residuals)
+            covariance[np.diag_indices(len(covariance))] += shrinkage
+            self._factor = cholesky(covariance, lower=True)
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
         """Return what values `(N, R)` become."""
-        return solve_triangular(self._factor, values.T, lower=True, check_finite=False).T
+        scaled = values / self._scale
+        if self._factor is None:
+            return scaled
+        return solve_triangular(self._factor, scaled.T, lower=True, check_finite=False).T
 
     def weight(self, of_normalised: np.ndarray) -> np.ndarray:
         """Return weights `(K, R)` that do on values what these do on normalised ones."""
-        return solve_triangular(self._factor, of_normalised.T, lower=True, trans="T").T
+        if self._factor is not None:
+            of_normalised = solve_triangular(self._factor, of_normalised.T, lower=True, trans="T").T
+        return of_normalised / self._scale
 
 
 def posteriors(
