@@ -69,7 +69,7 @@ def trace_normalise(matrices: torch.Tensor, eps: float, trace: float = 1.0) -> t
     return _affine(matrices, 1 / (_trace(matrices) / trace + eps), eps)
 
 
-def matrix_log(matrices: torch.Tensor, floor: float = 1e-7, dtype: torch.dtype | None = None) -> torch.Tensor:
+def matrix_log(matrices: torch.Tensor, floor: float = 1e-7) -> torch.Tensor:
     """Return the logarithm of SPD matrices `(B, D, D)`: U diag(log s) U' for C = U diag(s) U'.
 
     The gradient is the closed form of Daleckii and Krein (1965), as in Ionescu et al. (2015, arXiv 1509.07838):
@@ -79,9 +79,8 @@ def matrix_log(matrices: torch.Tensor, floor: float = 1e-7, dtype: torch.dtype |
     Args:
         matrices: symmetric; only the part of the gradient that is symmetric comes back.
         floor: eigenvalues below it, which rounding can bring about, count as `floor`, a constant.
-        dtype: of the result, and of the products in the gradient; that of the matrices where it is None.
     """
-    return _MatrixLog.apply(matrices, floor, dtype or matrices.dtype)
+    return _MatrixLog.apply(matrices, floor)
 
 
 def upper_triangle(matrices: torch.Tensor) -> torch.Tensor:
@@ -138,11 +137,11 @@ def factored_log(
     with torch.no_grad():
         centred = deviations(_widened(frames, shrinkage), lengths)
         gram = centred @ centred.mT
-        scale, ridge = _regularisation(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
+        terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
-        weighted = vectors * _weight(spectrum, scale, ridge).sqrt().unsqueeze(1)
+        weighted = vectors * _weight(spectrum, terms.scale, terms.ridge).sqrt().unsqueeze(1)
         factor = weighted.to(frames.dtype).mT @ centred.to(frames.dtype)
-        return FactoredLog(ridge.log().to(frames.dtype), factor)
+        return FactoredLog(terms.ridge.log().to(frames.dtype), factor)
 
 
 def log_covariance(
@@ -171,16 +170,12 @@ def log_covariance(
     Raises:
         ValueError: frames that count are NaN, infinite, or too large to square; or the shapes do not fit.
     """
-    _check_shapes(frames, lengths)
     few_frames = frames.shape[1] < frames.shape[2]
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
         return factored_log(frames, lengths, shrinkage, eps, trace).project(projection)
-    if few_frames:
-        centred = deviations(_widened(frames, shrinkage), lengths)
-        logarithm = _GramLog.apply(centred, lengths, shrinkage, eps, trace, frames.dtype)
-    else:
-        regularised = regularised_covariance(frames, lengths, shrinkage, eps, trace)
-        logarithm = matrix_log(regularised, floor=eps / 2, dtype=frames.dtype)
+    _check_shapes(frames, lengths)
+    function = _GramLog if few_frames else _CovarianceLog
+    logarithm = function.apply(frames, lengths, shrinkage, eps, trace)
     return logarithm if projection is None else projection @ logarithm @ projection.T
 
 
@@ -232,15 +227,38 @@ def _add_to_diagonal(matrices: torch.Tensor, values: torch.Tensor) -> torch.Tens
     return matrices
 
 
-def _regularisation(
-    squares: torch.Tensor, lengths: torch.Tensor, size: int, shrinkage: float, eps: float, trace: float | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a and r `(B,)`: C' of `log_covariance` is a X'X + r I for deviations X `(B, T, size)`, tr X'X given."""
-    require_finite(squares)
-    degrees = (lengths - 1).clamp(min=1)
-    own = squares / degrees
-    divisor = torch.ones_like(own) if trace is None else own / trace + eps
-    return (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor + eps
+class _Regularisation(NamedTuple):
+    """C' of `log_covariance` as a X'X + r I for deviations X `(B, T, D)`; all `(B,)`.
+
+    Attributes:
+        scale: a.
+        ridge: r.
+        scale_slope: the derivative of a by tr X'X.
+        ridge_slope: that of r.
+    """
+
+    scale: torch.Tensor
+    ridge: torch.Tensor
+    scale_slope: torch.Tensor
+    ridge_slope: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, squares: torch.Tensor, lengths: torch.Tensor, size: int, shrinkage: float, eps: float, trace: float | None
+    ) -> "_Regularisation":
+        """Return that of deviations `(B, T, size)` with tr X'X `squares` `(B,)`."""
+        require_finite(squares)
+        degrees = (lengths - 1).clamp(min=1)
+        own = squares / degrees
+        divisor = torch.ones_like(own) if trace is None else own / trace + eps
+        divisor_slope = 0 if trace is None else 1 / trace / degrees
+        scale, share = (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor
+        ridge_slope = shrinkage / size / divisor / degrees - share / divisor * divisor_slope
+        return cls(scale, share + eps, -scale / divisor * divisor_slope, ridge_slope)
+
+    def of_squares(self, of_scale: torch.Tensor, of_ridge: torch.Tensor) -> torch.Tensor:
+        """Return the gradient `(B,)` of tr X'X for those of a and r."""
+        return self.scale_slope * of_scale + self.ridge_slope * of_ridge
 
 
 def _widened(frames: torch.Tensor, shrinkage: float) -> torch.Tensor:
@@ -283,6 +301,10 @@ def _clear_padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return frames
 
 
+def _deviations(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return _subtract_mean(frames - frames[:, :1], lengths)
+
+
 def _subtract_mean(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Subtract the mean over time in place, clear the padding, and return the frames."""
     _clear_padding(frames, lengths)
@@ -294,7 +316,7 @@ class _Deviations(torch.autograd.Function):
     @staticmethod
     def forward(ctx, frames, lengths):
         ctx.save_for_backward(lengths)
-        return _subtract_mean(frames - frames[:, :1], lengths)
+        return _deviations(frames, lengths)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -324,24 +346,58 @@ class _Covariance(torch.autograd.Function):
 
 class _MatrixLog(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matrices, floor, dtype):
+    def forward(ctx, matrices, floor):
         spectrum, vectors = _eigh(matrices)
-        narrow = vectors.to(dtype)
-        ctx.save_for_backward(spectrum, narrow)
+        ctx.save_for_backward(spectrum, vectors)
         ctx.floor = floor
-        return (vectors * spectrum.clamp(min=floor).log().unsqueeze(-2)).to(dtype) @ narrow.mT
+        return (vectors * spectrum.clamp(min=floor).log().unsqueeze(-2)) @ vectors.mT
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         spectrum, vectors = ctx.saved_tensors
         inner = vectors.mT @ (gradient + gradient.mT) @ vectors
-        slopes = _divided_differences_of_log(spectrum, ctx.floor, vectors.dtype)
-        return (vectors @ inner.mul_(slopes).div_(2) @ vectors.mT).to(spectrum.dtype), None, None
+        slopes = _divided_differences_of_log(spectrum, ctx.floor)
+        return vectors @ inner.mul_(slopes).div_(2) @ vectors.mT, None
+
+
+class _CovarianceLog(torch.autograd.Function):
+    """log(a P + r I) for P = X'X, deviations X `(B, T, D)` of the frames, a and r as in `_Regularisation`.
+
+    With P = U diag(s) U', G half of the incoming gradient plus its transpose and M = L * (U' G U), L the divided
+    differences of log at a s + r, the gradients are U M U' for the logarithm's argument; sum_i M_ii s_i for a; tr M for
+    r; and for X twice X U (a M + c I) U', c what reaches tr P through a and r. That has no mean over time, so it is the
+    frames' own.
+    """
+
+    @staticmethod
+    def forward(ctx, frames, lengths, shrinkage, eps, trace):
+        centred = _deviations(frames, lengths)
+        wide = centred.double()
+        products = wide.mT @ wide
+        terms = _Regularisation.of(_trace(products), lengths, products.shape[-1], shrinkage, eps, trace)
+        spectrum, vectors = _eigh(products)
+        spectrum.clamp_(min=0)
+        regularised = torch.addcmul(terms.ridge.unsqueeze(-1), terms.scale.unsqueeze(-1), spectrum)
+        vectors = vectors.to(frames.dtype)
+        ctx.save_for_backward(centred, spectrum, regularised, vectors, *terms)
+        return (vectors * regularised.log().to(frames.dtype).unsqueeze(-2)) @ vectors.mT
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        centred, spectrum, regularised, vectors, *terms = ctx.saved_tensors
+        terms = _Regularisation(*terms)
+        inner = vectors.mT @ (gradient + gradient.mT) @ vectors  # the 2 of the gradient for X is in it
+        inner.mul_(_log_slope(spectrum * terms.scale.unsqueeze(-1), regularised, inner.dtype))
+        diagonal = inner.diagonal(dim1=1, dim2=2).double()
+        of_squares = terms.of_squares((diagonal * spectrum).sum(-1), diagonal.sum(-1))
+        inner = _add_to_diagonal(inner.mul_(terms.scale.to(inner.dtype)[:, None, None]), of_squares)
+        return centred @ (vectors @ inner @ vectors.mT), None, None, None, None
 
 
 class _GramLog(torch.autograd.Function):
-    """log(a X'X + r I) = log(r) I + X' w(K) X for deviations X `(B, T, D)`, K = XX', with the w of `_weight`.
+    """The same through K = XX': log(a X'X + r I) = log(r) I + X' w(K) X, with the w of `_weight`.
 
     With K = Q diag(s) Q', R = Q'X, G the incoming gradient plus its transpose and M = R G R', the gradients are
     Q (diag(w) R G + (W * M) R) for X, W_ij the divided differences of w; sum_i M_ii / (r + a s_i) / 2 for a; and
@@ -349,48 +405,47 @@ class _GramLog(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, centred, lengths, shrinkage, eps, trace, dtype):
+    def forward(ctx, frames, lengths, shrinkage, eps, trace):
+        centred = _deviations(_widened(frames, shrinkage), lengths)
         gram = centred @ centred.mT
-        ctx.regularisation = (lengths, centred.shape[-1], shrinkage, eps, trace)
-        squares = _trace(gram)
-        scale, ridge = _regularisation(squares, *ctx.regularisation)
+        terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
-        weight = _weight(spectrum, scale, ridge)
-        vectors = vectors.to(dtype)
-        rotated = vectors.mT @ centred.to(dtype)
-        ctx.save_for_backward(squares, spectrum.clamp(min=0), vectors, rotated)
-        factor = rotated * weight.sqrt().unsqueeze(2).to(dtype)
-        return _add_to_diagonal(factor.mT @ factor, ridge.log())
+        weight = _weight(spectrum, terms.scale, terms.ridge)
+        vectors = vectors.to(frames.dtype)
+        rotated = vectors.mT @ centred.to(frames.dtype)
+        ctx.save_for_backward(spectrum.clamp(min=0), vectors, rotated, weight, *terms)
+        factor = rotated * weight.sqrt().unsqueeze(2).to(frames.dtype)
+        return _add_to_diagonal(factor.mT @ factor, terms.ridge.log())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        squares, spectrum, vectors, rotated = ctx.saved_tensors
-        (scale, ridge), pull_back = torch.func.vjp(lambda x: _regularisation(x, *ctx.regularisation), squares)
+        spectrum, vectors, rotated, weight, *terms = ctx.saved_tensors
+        terms = _Regularisation(*terms)
+        scale, ridge = terms.scale.unsqueeze(-1), terms.ridge.unsqueeze(-1)
         both = gradient + gradient.mT
         outer = rotated @ both
         inner = outer @ rotated.mT
-        of_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge.unsqueeze(-1) + scale.unsqueeze(-1) * spectrum)).sum(-1) / 2
-        of_ridge = (_trace(both) / 2 - scale * of_scale) / ridge
-        (of_squares,) = pull_back((of_scale, of_ridge))
-        slopes = _divided_differences_of_weight(spectrum, scale, ridge, inner.dtype)
+        of_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge + scale * spectrum)).sum(-1) / 2
+        of_ridge = (_trace(both) / 2 - terms.scale * of_scale) / terms.ridge
+        of_squares = terms.of_squares(of_scale, of_ridge)
+        slopes = _divided_differences_of_weight(spectrum, terms.scale, terms.ridge, inner.dtype)
         of_gram = _add_to_diagonal(inner.mul_(slopes), 2 * of_squares)
-        weight = _weight(spectrum, scale, ridge).unsqueeze(-1).to(outer.dtype)
-        of_rotated = torch.baddbmm(outer.mul_(weight), of_gram, rotated)
-        return (vectors @ of_rotated).to(spectrum.dtype), None, None, None, None, None
+        of_rotated = torch.baddbmm(outer.mul_(weight.unsqueeze(-1).to(outer.dtype)), of_gram, rotated)
+        return vectors @ of_rotated, None, None, None, None
 
 
-def _divided_differences_of_log(s: torch.Tensor, floor: float, dtype: torch.dtype) -> torch.Tensor:
+def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:
     """Return `(B, D, D)`: (f(a) - f(b))/(a - b), f = log max(., floor), for each pair of eigenvalues `(B, D)`."""
     f = s.clamp(min=floor)
-    slope = _log_slope(f, f, dtype)
+    slope = _log_slope(f, f, s.dtype)
     below = s < floor
     if not below.any():
         return slope
     # With one of the two below the floor, a - b is larger than between their clamped values; with both, f(a) = f(b).
     difference = s.unsqueeze(-1) - s.unsqueeze(-2)
     chord = (f.unsqueeze(-1) - f.unsqueeze(-2)) / torch.where(difference == 0, 1, difference)
-    return torch.where(below.unsqueeze(-1) | below.unsqueeze(-2), slope * chord.to(dtype), slope)
+    return torch.where(below.unsqueeze(-1) | below.unsqueeze(-2), slope * chord, slope)
 
 
 def _divided_differences_of_weight(
@@ -415,15 +470,13 @@ def _divided_differences_of_weight(
 def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return `(B, D, D)`: (log a - log b)/(a - b) for pairs of values a, b > 0, `shifted` `(B, D)`; 1/a where a = b.
 
-    The difference of logarithms of near values cancels; 2 artanh((a - b)/(a + b)), which is the same, does not. The
+    The difference of logarithms of near values cancels; log(1 + |a - b| / min(a, b)), which is the same, does not. The
     differences a - b are taken from `s` `(B, D)`, the values less a constant.
     """
-    difference = s.unsqueeze(-1) - s.unsqueeze(-2)
-    r = (difference / (shifted.unsqueeze(-1) + shifted.unsqueeze(-2))).to(dtype)
-    difference = difference.to(dtype)
-    logarithm = shifted.log().to(dtype)
-    numerator = torch.where(r.abs() < 0.5, 2 * r.atanh(), logarithm.unsqueeze(-1) - logarithm.unsqueeze(-2))
-    return torch.where(difference == 0, shifted.reciprocal().to(dtype).unsqueeze(-1), numerator / difference)
+    # With what is added no value changes, but where a = b the quotient is 1/a, not 0/0.
+    difference = (s.unsqueeze(-1) - s.unsqueeze(-2)).abs_().add_(1e-25)
+    quotient = difference / torch.minimum(shifted.unsqueeze(-1), shifted.unsqueeze(-2))
+    return quotient.to(dtype).log1p_().div_(difference.to(dtype))
 
 
 def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
