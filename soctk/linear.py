@@ -1,6 +1,7 @@
 """The linear head: logistic regression on descriptors, its regularisation chosen by inner cross-validation."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +62,9 @@ class Standardised:
             values = self._recentred(block.descriptors)
             variance = values[fitted].var(0, dtype=np.float64)
             varies = variance > 1e-12 * variance.max(initial=0)
-            self._scale = np.where(varies, np.sqrt(variance * max(1, varies.sum())), np.inf)
-            self.values = ((values - values[fitted].mean(0)) / self._scale).astype(np.float32)
+            self._scale = np.where(varies, np.sqrt(variance * max(1, varies.sum())), np.inf).astype(np.float32)
+            self.values = values - values[fitted].mean(0)
+            self.values /= self._scale
             return
         products = self._recentred(self._recentred(block.products.astype(np.float64)).T)
         to_mean = products[:, fitted].mean(1, keepdims=True)
@@ -177,7 +179,7 @@ class WithinClass:
         for label in np.unique(labels):
             residuals[labels == label] -= values[labels == label].mean(0)
         average = residuals.var(0).sum() / max(1, values.any(0).sum())
-        self._scale, self._factor = np.sqrt(average) or 1, None
+        self._scale, self._factor = float(np.sqrt(average)) or 1.0, None
         if shrinkage < 1:
             residuals /= self._scale
             covariance = (1 - shrinkage) / len(values) * (residuals.T @ residuals)
@@ -189,7 +191,7 @@ class WithinClass:
         scaled = values / self._scale
         if self._factor is None:
             return scaled
-        return solve_triangular(self._factor, scaled.T, lower=True, check_finite=False).T
+        return solve_triangular(self._factor, scaled.T, lower=True, overwrite_b=True, check_finite=False).T
 
     def weight(self, of_normalised: np.ndarray) -> np.ndarray:
         """Return weights `(K, R)` that do on values what these do on normalised ones."""
@@ -224,11 +226,13 @@ def posteriors(
     result = np.zeros((len(config.C), len(labels), num_classes), dtype=np.float32)
     with threadpool_limits(1):
         values = Coordinates(blocks, fitted, recentring).values
-        inputs = WithinClass(values[fitted], labels[fitted], config.within_class_shrinkage).normalise(values)
-        model = _classifier(min(config.C), warm_start=True)
+        within = WithinClass(values[fitted], labels[fitted], config.within_class_shrinkage)
+        inputs, model = within.normalise(values[fitted]), _classifier(min(config.C), warm_start=True)
         for i in np.argsort(config.C):
-            _fit(model.set_params(C=config.C[i]), inputs[fitted], labels[fitted])
-            result[i][:, model.classes_] = model.predict_proba(inputs)
+            _fit(model.set_params(C=config.C[i]), inputs, labels[fitted])
+            of_values = copy(model)
+            of_values.coef_ = within.weight(model.coef_)
+            result[i][:, model.classes_] = of_values.predict_proba(values)
     return result
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from soctk import linear
 from soctk.config import LinearConfig
 from soctk.errors import SoctkError
-from soctk.linear import Block, Coordinates, WithinClass, fit, gram, scores
+from soctk.linear import Block, Coordinates, Standardised, WithinClass, fit, gram, scores
 
 TRAIN = list(range(40))
 TEST = list(range(40, 60))
@@ -109,6 +109,14 @@ def test_each_C_is_fitted_as_if_it_were_alone(dimensions):
     together = of(0.01, 1.0, 0.1)
     for i, C in enumerate((0.01, 1.0, 0.1)):
         np.testing.assert_allclose(together[i], of(C)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("shrinkage", [0.5, 1.0])
+def test_normalised_values_stay_in_float32_which_halves_memory_and_time(shrinkage):
+    values = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    within = WithinClass(values, np.arange(20) % 4, shrinkage)
+    assert within.normalise(values).dtype == np.float32
+    assert Standardised(Block(values, None), range(20), None).values.dtype == np.float32
 
 
 def test_an_utterance_of_each_class_leaves_nothing_within_classes():
