@@ -6,6 +6,7 @@ stage=0           # first stage to run: 0 data, 1 features, 2 train, 3 score
 stop_stage=3      # last stage to run
 upstream=fbank    # NAME in conf/upstream or s3prl, or DIR or hub id of Hugging Face
 layer=last        # hidden states of the upstream to extract: last, all, or numbers from 0, such as "3 4"
+speed_perturb=""  # speeds of copies of each recording, to train and to test with too, such as "0.9 1.1"
 use_layer=all     # those of them to train on: all, or numbers
 combine=""        # several layers: sum (by learned weights) or concat (the descriptors of each); by default as the head
 preset=default    # default: mean+soc_full under a linear head; or paper: soc as published, with its head and training

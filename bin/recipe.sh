@@ -15,7 +15,7 @@ usage() {
     echo "Usage: ${0##*/} [--OPTION VALUE ...]"
     local name
     for name in "${option_names[@]}"; do
-        printf '  --%-12s %s (default: %s)\n' "${name//_/-}" "${option_help[$name]}" "${option_default[$name]:-none}"
+        printf '  --%-13s %s (default: %s)\n' "${name//_/-}" "${option_help[$name]}" "${option_default[$name]:-none}"
     done
 }
 
@@ -36,7 +36,7 @@ extract_features() {
     local more
     read -ra more <<< "$extract_args"
     "${extract_cmd[@]}" soctk-extract "$data" "$feats" "${conf[@]}" \
-        --upstream "$upstream" --layer "$layer" --nj "$nj" --device "$device" "${more[@]}"
+        --upstream "$upstream" --layer "$layer" --speed-perturb "$speed_perturb" --nj "$nj" --device "$device" "${more[@]}"
 }
 
 train_folds() {
@@ -98,15 +98,17 @@ for name in "${poolings[@]::${#poolings[@]}-1}"; do
 done
 is_in_conf "head/$head" || die_of_usage "unknown head '$head': there is no conf/head/$head.yaml"
 
-# data/RECIPE, feats/UPSTREAM[-layerN] and exp/UPSTREAM[-layerN]-POOLING-HEAD[-...]; layers as 3-4, or all
+# data/RECIPE, feats/UPSTREAM[-layerN][-spS] and exp/UPSTREAM[-layerN]-POOLING-HEAD[-...]; layers as 3-4, or all
 data=data/$(basename "$recipe")
 upstream_name=$(basename "${upstream//:/-}")
 layer_name() { [[ $1 == last ]] || echo "-layer${1//[ ,]/-}"; }
-feats=feats/$upstream_name$(layer_name "$layer")
+perturbed=${speed_perturb:+-sp${speed_perturb//[ ,]/-}}
+feats=feats/$upstream_name$(layer_name "$layer")$perturbed
 [[ $use_layer == all ]] && trained=$layer || trained=$use_layer
 experiment=$expdir/$upstream_name$(layer_name "$trained")-$pooling-$head
 [[ $head-$combine == @(linear-concat|mlp-sum) ]] || experiment+=-$combine
 [[ $preset == default ]] || experiment+=-$preset
+experiment+=$perturbed
 [[ $recentre == none ]] || experiment+=-recentred
 [[ $enrol == all ]] || experiment+=-enrol$enrol
 experiment+=${tag:+-$tag}

@@ -49,12 +49,13 @@ class AudioInfo:
     clipped: float
 
 
-def load(path: Path, sample_rate: int) -> np.ndarray:
+def load(path: Path, sample_rate: int, speed: float = 1) -> np.ndarray:
     """Read a recording's first channel, resampled (soxr, high quality).
 
     Args:
         path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
         sample_rate: of the result, in Hz.
+        speed: how many times as fast it is played; tempo and pitch change alike.
 
     Returns:
         float32 waveform `(samples,)`; full scale is 1.0.
@@ -67,7 +68,7 @@ def load(path: Path, sample_rate: int) -> np.ndarray:
         samples, native_rate, _ = _decode(path)
     except ValueError as problem:
         raise SoctkError(str(problem), remedy="Replace the file or take it out of the corpus.", where=path) from problem
-    return soxr.resample(samples, native_rate, sample_rate)
+    return soxr.resample(samples, native_rate * speed, sample_rate)
 
 
 def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:

@@ -31,20 +31,22 @@ class FramesConfig(_Section):
     Attributes:
         layer_norm: normalise each frame over its features.
         layers: those of the store that are used.
+        speeds: of copies in the store that are used too (soctk.perturb): all, or some, or none.
         combine: of several layers, `sum`: one sequence of frames, weighted by learned weights; `concat`: a descriptor
             of each, side by side.
     """
 
     layer_norm: bool
     layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    speeds: Literal["all"] | list[Annotated[float, Field(gt=0)]]
     combine: Literal["sum", "concat"]
 
-    @field_validator("layers")
+    @field_validator("layers", "speeds")
     @classmethod
-    def _are_named_once(cls, layers):
-        if layers != "all" and len(set(layers)) < len(layers):
-            raise ValueError("each layer can stand there once")
-        return layers
+    def _are_named_once(cls, values, info):
+        if values != "all" and len(set(values)) < len(values):
+            raise ValueError(f"each {info.field_name[:-1]} can stand there once")
+        return values
 
 
 class RecentreConfig(_Section):

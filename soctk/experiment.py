@@ -28,7 +28,7 @@ from soctk.parallel import one_thread
 from soctk.protocol import Split
 from soctk.recentre import Recentring
 from soctk.store import Frames, StreamedFrames
-from soctk.train import Descriptors, predict, train
+from soctk.train import Descriptors, Inputs, predict, train
 
 # An inner fit: the seed of what is drawn for it, and the utterances that it is fitted on.
 _InnerFit = tuple[int, tuple[int, ...]]
@@ -158,7 +158,7 @@ class Experiment:
         """Return what all runs start from: descriptors, or the frames that they train on."""
         if not self._model().is_trained:
             return _Given(self.features.blocks(self.config, nj), None, {})
-        frames = self.features.frames(self.features.layers(self.config), self.config.frames.layer_norm)
+        frames = self.features.frames(self.config, self.features.layers(self.config))
         return _Given([], frames, {})
 
     def _fit_inner(self, pending: Sequence[tuple[int, int]], given: "_Given", nj: int) -> dict[_InnerFit, np.ndarray]:
@@ -175,8 +175,10 @@ class Experiment:
         return dict(tqdm(parallel.run(jobs, nj, self.device), "choose C", len(jobs), unit="fit", disable=None))
 
     def _fit_one_inner(self, seed: int, fitted: tuple[int, ...], given: "_Given") -> tuple[_InnerFit, np.ndarray]:
-        arguments = (given.blocks, np.array(self._labels), list(fitted), self.config.head, len(self.data.emotions))
-        return (seed, fitted), linear.posteriors(*arguments, self._recentring(seed))
+        rows, count = self._with_copies(fitted), len(self.data.emotions)
+        found = linear.posteriors(given.blocks, self._labels, rows, self.config.head, count, self._recentring(seed))
+        of_copies = found.reshape(len(found), -1, len(self.data.utterances), count)
+        return (seed, fitted), of_copies.mean(1)
 
     def _inner_fit(self, fitted: Sequence[int], seed: int) -> _InnerFit:
         is_drawn = self.config.recentre.by != "none" and self.config.recentre.enrol != "all"
@@ -207,24 +209,29 @@ class Experiment:
 
     def _train(self, model: EmotionClassifier, given: "_Given", split: Split, seed: int) -> "_Running":
         """Return what trains the model, and what then predicts the test utterances."""
-        fitted = self._indices(split.train)
+        fitted = self._with_copies(self._indices(split.train))
         learner, inputs = (
             (model.head, self._descriptors(given, fitted, seed)) if given.blocks else (model, given.frames)
         )
-        inputs, labels = inputs.to(self.device), torch.tensor(self._labels, device=self.device)
+        inputs, labels = inputs.to(self.device), torch.tensor(self._labels).to(self.device)
         records = train(learner, inputs, labels, fitted, self._indices(split.valid), self.config.train, seed)
-        return records, lambda: predict(learner, inputs, self._indices(split.test))
+        return records, lambda: self._predict(learner, inputs, split)
 
     def _fit(self, model: EmotionClassifier, given: "_Given", split: Split, seed: int) -> "_Running":
         """Fit the linear head; return how it was chosen, and what predicts the test utterances."""
-        fitted = self._indices(sorted(split.train + split.valid))
-        labels = np.array(self._labels)
+        fitted = self._with_copies(self._indices(sorted(split.train + split.valid)))
         inner = [(scored, given.inner[self._inner_fit(others, seed)]) for others, scored in self._inner_splits(split)]
-        records = linear.scores(labels, inner, self.config.head)
+        records = linear.scores(self._labels, inner, self.config.head)
         best = min(records, key=lambda record: record["valid_loss"])["C"]
-        linear.fit(model.head, given.blocks, labels, fitted, best, self.config.head, self._recentring(seed))
+        linear.fit(model.head, given.blocks, self._labels, fitted, best, self.config.head, self._recentring(seed))
         inputs = self._descriptors(given, fitted, seed).to(self.device)
-        return records, lambda: predict(model.head, inputs, self._indices(split.test))
+        return records, lambda: self._predict(model.head, inputs, split)
+
+    def _predict(self, learner: torch.nn.Module, inputs: Inputs, split: Split) -> torch.Tensor:
+        """Return log-posteriors of the test utterances: those posteriors are the mean over an utterance's copies."""
+        tested = self._indices(split.test)
+        log_posteriors = predict(learner, inputs, self._with_copies(tested))
+        return log_posteriors.view(-1, len(tested), log_posteriors.shape[1]).logsumexp(0).log_softmax(-1)
 
     def _inner_splits(self, split: Split) -> list[tuple[list[int], list[int]]]:
         pairs = protocol.inner_splits(self.data, split, self.config.protocol)
@@ -238,11 +245,19 @@ class Experiment:
         if options.by == "none":
             return None
         enrol = None if options.enrol == "all" else options.enrol
-        return Recentring.of(list(self.data.speaker.values()), enrol, options.relevance, seed)
+        recentring = Recentring.of(list(self.data.speaker.values()), enrol, options.relevance, seed)
+        return recentring.with_copies(len(self.features.speeds(self.config)))
 
-    @property
-    def _labels(self) -> list[int]:
-        return [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        """The classes of all utterances and copies."""
+        labels = [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
+        return np.tile(labels, 1 + len(self.features.speeds(self.config)))
+
+    def _with_copies(self, indices: Sequence[int]) -> list[int]:
+        """Return the indices of utterances, and then of their copies at each speed, as `Features` has them."""
+        count = len(self.data.utterances)
+        return [i + k * count for k in range(1 + len(self.features.speeds(self.config))) for i in indices]
 
     def _indices(self, utterances: Sequence[str]) -> list[int]:
         return [self._index[utt] for utt in utterances]

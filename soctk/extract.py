@@ -16,6 +16,7 @@ from soctk import audio, parallel, provenance, upstream
 from soctk.config import UpstreamConfig
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing
+from soctk.perturb import copy_id
 from soctk.store import FeatureStore
 from soctk.upstream import Layers, Precision, Upstream
 
@@ -36,6 +37,7 @@ class Extraction:
         batch_seconds: audio encoded at a time, padding included, by an upstream that gives the same in batches as
             alone; 0 encodes one utterance at a time.
         known: what conf/upstream/NAME.yaml says of the upstream.
+        speeds: at which copies of each utterance are encoded too (soctk.perturb).
     """
 
     upstream: str
@@ -45,6 +47,26 @@ class Extraction:
     device: str = "cpu"
     batch_seconds: float = 0
     known: UpstreamConfig | None = None
+    speeds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """An utterance as it is encoded.
+
+    Attributes:
+        id: in the store.
+        path: of its recording.
+        digest: of the recording.
+        speed: at which that is played.
+        seconds: it then takes.
+    """
+
+    id: str
+    path: Path
+    digest: str
+    speed: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -86,20 +108,20 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     encoder = _upstream(extraction)
     settings = _settings(extraction, encoder)
     store = FeatureStore.create(path, settings)
-    recordings = audio.check(data.wav)
-    _check_recordings(store, recordings, encoder)
+    utterances = _utterances(data, extraction.speeds)
+    _check(utterances, store, encoder)
     done = store.recordings
-    shards = _shards({utt: info.seconds for utt, info in recordings.items()}, nj)
+    shards = _shards(utterances, nj)
     its_shards = shards if job is None else shards[job - 1 :: nj]
-    missing = [[(utt, data.wav[utt], recordings[utt]) for utt in shard if utt not in done] for shard in its_shards]
+    missing = [[utterance for utterance in shard if utterance.id not in done] for shard in its_shards]
     jobs = [partial(_extract_shard, store, extraction, shard, nj) for shard in missing if shard]
-    _announce(path, settings, sum(info.seconds for shard in missing for _, _, info in shard))
+    _announce(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
     on_cpu = extraction.device == "cpu"
-    utterances, seconds, size = _run(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
-    left = len(recordings.keys() - FeatureStore.create(path, settings).recordings.keys())
+    count, seconds, size = _run(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
+    left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
     if not left:
         store.finish()
-    return Summary(int(utterances), seconds, int(size), left)
+    return Summary(int(count), seconds, int(size), left)
 
 
 def _settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
@@ -114,14 +136,31 @@ def _settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
         "frame_shift_ms": encoder.frame_shift,
         "precision": extraction.precision,
         "dtype": extraction.dtype,
+        **({"speeds": list(extraction.speeds)} if extraction.speeds else {}),
         "versions": provenance.versions("soctk", "torch", "transformers", "espnet-s3prl"),
     }
 
 
-def _check_recordings(
-    store: FeatureStore, recordings: Mapping[str, audio.AudioInfo], encoder: upstream.Upstream
-) -> None:
-    too_long = [utt for utt, info in recordings.items() if info.seconds > encoder.max_seconds]
+def _utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
+    """Return the utterances of a corpus, and their copies at other speeds after all of them."""
+    recordings = audio.check(data.wav)
+    utterances = [
+        Utterance(copy_id(utt, speed), data.wav[utt], info.digest, speed, info.seconds / speed)
+        for speed in (1, *speeds)
+        for utt, info in recordings.items()
+    ]
+    called_like_copies = [each.id for each in utterances if each.speed != 1 and each.id in recordings]
+    if called_like_copies:
+        raise SoctkError(
+            f"utterances are called as copies at another speed would be\n{listing(called_like_copies)}",
+            remedy="Rename them, or extract no copies.",
+            where="--speed-perturb",
+        )
+    return utterances
+
+
+def _check(utterances: Iterable[Utterance], store: FeatureStore, encoder: Upstream) -> None:
+    too_long = [utterance.id for utterance in utterances if utterance.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(
             f"{len(too_long)} utterances are longer than the {encoder.max_seconds:g} s that it takes\n"
@@ -129,9 +168,15 @@ def _check_recordings(
             remedy="Split these utterances, or choose another upstream.",
             where=f"--upstream {encoder.name}",
         )
-    changed = [
-        utt for utt, digest in store.recordings.items() if utt in recordings and recordings[utt].digest != digest
-    ]
+    too_short = [utterance.id for utterance in utterances if utterance.seconds < audio.MIN_SECONDS]
+    if too_short:
+        raise SoctkError(
+            f"{len(too_short)} copies are shorter than {1000 * audio.MIN_SECONDS:.0f} ms\n{listing(too_short)}",
+            remedy="Take their utterances out of the corpus, or leave this speed out.",
+            where="--speed-perturb",
+        )
+    done = store.recordings
+    changed = [utterance.id for utterance in utterances if done.get(utterance.id, utterance.digest) != utterance.digest]
     if changed:
         raise SoctkError(
             f"the store has features of other recordings than those there now\n{listing(changed)}",
@@ -140,13 +185,15 @@ def _check_recordings(
         )
 
 
-def _shards(seconds: Mapping[str, float], at_least: int) -> list[list[str]]:
+def _shards(utterances: Sequence[Utterance], at_least: int) -> list[list[Utterance]]:
     """Divide utterances into runs of about equal duration, none much over SHARD_SECONDS, and enough for all jobs."""
-    ends = np.cumsum(list(seconds.values()))
+    ends = np.cumsum([utterance.seconds for utterance in utterances])
     count = max(at_least, int(np.ceil(ends[-1] / SHARD_SECONDS)))
     shard_of = np.minimum((ends / ends[-1] * count).astype(int), count - 1)
-    utterances = np.array(list(seconds))
-    return [utterances[shard_of == shard].tolist() for shard in range(count)]
+    shards: list[list[Utterance]] = [[] for _ in range(count)]
+    for utterance, shard in zip(utterances, shard_of, strict=True):
+        shards[shard].append(utterance)
+    return shards
 
 
 def _announce(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
@@ -199,9 +246,6 @@ def _upstream(extraction: Extraction) -> Upstream:
     return encoder
 
 
-Utterance = tuple[str, Path, audio.AudioInfo]
-
-
 def _extract_shard(
     store: FeatureStore, extraction: Extraction, utterances: Sequence[Utterance], threads: int
 ) -> tuple[int, float, int]:
@@ -209,27 +253,27 @@ def _extract_shard(
     torch.set_num_threads(1)
     encoder = _upstream(extraction)
     layers = upstream.layer_indices(encoder, extraction.layers)
-    by_length = sorted(utterances, key=lambda utterance: utterance[2].seconds)
+    by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
     waveforms = _waveforms(by_length, encoder.sample_rate, threads if extraction.device != "cpu" else 1)
     frames = {}
     for batch in _batches(by_length, extraction.batch_seconds if encoder.batches else 0):
         states = encoder.hidden_states([next(waveforms) for _ in batch], layers)
-        for (utt, path, _), state in zip(batch, states, strict=True):
-            frames[utt] = state.to(getattr(torch, extraction.dtype)).cpu()
-            if not frames[utt].isfinite().all():
+        for utterance, state in zip(batch, states, strict=True):
+            frames[utterance.id] = state.to(getattr(torch, extraction.dtype)).cpu()
+            if not frames[utterance.id].isfinite().all():
                 raise SoctkError(
-                    f"{utt} has features that are not finite in {extraction.dtype}",
+                    f"{utterance.id} has features that are not finite in {extraction.dtype}",
                     remedy="Use --dtype float32 and another directory; if it says so again, the upstream is at fault.",
-                    where=path,
+                    where=utterance.path,
                 )
-    in_order = {utt: frames[utt] for utt, _, _ in utterances}
-    size = store.write_shard(in_order, {utt: info.digest for utt, _, info in utterances})
-    return len(utterances), sum(info.seconds for _, _, info in utterances), size
+    in_order = {utterance.id: frames[utterance.id] for utterance in utterances}
+    size = store.write_shard(in_order, {utterance.id: utterance.digest for utterance in utterances})
+    return len(utterances), sum(utterance.seconds for utterance in utterances), size
 
 
 def _waveforms(utterances: Iterable[Utterance], sample_rate: int, threads: int) -> Iterator[np.ndarray]:
     """Yield the waveforms in order; with several threads, some are decoded and resampled ahead of their use."""
-    jobs = (delayed(audio.load)(path, sample_rate) for _, path, _ in utterances)
+    jobs = (delayed(audio.load)(utterance.path, sample_rate, utterance.speed) for utterance in utterances)
     return Parallel(threads, backend="threading", return_as="generator")(jobs)
 
 
@@ -237,7 +281,7 @@ def _batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[l
     """Yield utterances, shortest first, in batches of at most `batch_seconds` with their padding, at least one each."""
     batch: list[Utterance] = []
     for utterance in by_length:
-        if batch and (len(batch) + 1) * utterance[2].seconds > batch_seconds:
+        if batch and (len(batch) + 1) * utterance.seconds > batch_seconds:
             yield batch
             batch = []
         batch.append(utterance)

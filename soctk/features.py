@@ -13,6 +13,7 @@ from soctk.config import Config
 from soctk.errors import SoctkError
 from soctk.linear import Block, gram
 from soctk.parallel import one_thread
+from soctk.perturb import with_copies
 from soctk.store import FeatureStore, Frames, StreamedFrames
 
 _BATCH = 8  # what soc_full makes of more is memory that malloc gives back and asks for again each time
@@ -39,21 +40,39 @@ class Features:
         """Return the hidden states that are used."""
         return self.store.layers if config.frames.layers == "all" else config.frames.layers
 
-    def frames(self, layers: Sequence[int], layer_norm: bool) -> Frames | StreamedFrames:
-        """Return the frames of some hidden states, layer-normalised or not.
+    def speeds(self, config: Config) -> list[float]:
+        """Return the speeds of the copies that are used.
+
+        Raises:
+            SoctkError: the store has no copies at one of them.
+        """
+        there = self.store.settings.get("speeds", [])
+        wanted = there if config.frames.speeds == "all" else config.frames.speeds
+        for speed in wanted:
+            if speed not in there:
+                raise SoctkError(
+                    f"it has no copies at speed {speed:g}, only {', '.join(f'{s:g}' for s in there) or 'at 1'}",
+                    remedy="Choose among these, or extract others into another store (--speed-perturb).",
+                    where=self.store.path,
+                )
+        return wanted
+
+    def frames(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
+        """Return the frames of some hidden states of all utterances, and then of their copies at each speed.
 
         Raises:
             SoctkError: some are not finite, or not in the store.
         """
-        numbers = sum(self.store.lengths(self.utterances)) * len(layers) * self.store.settings["hidden_size"]
+        utterances = with_copies(self.utterances, self.speeds(config))
+        numbers = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
         if 4 * numbers > self.max_bytes:
-            return StreamedFrames(self.store, self.utterances, layers, layer_norm)
-        frames = self.store.load(self.utterances, layers)
-        self._require_finite(frames)
-        return frames.layer_normalised() if layer_norm else frames
+            return StreamedFrames(self.store, utterances, layers, config.frames.layer_norm)
+        frames = self.store.load(utterances, layers)
+        self._require_finite(frames, utterances)
+        return frames.layer_normalised() if config.frames.layer_norm else frames
 
     def blocks(self, config: Config, nj: int = 1) -> list[Block]:
-        """Return the descriptors of all utterances: a block for each hidden state and pooling layer, in this order.
+        """Return the descriptors of all utterances and copies: a block a hidden state and pooling layer, in this order.
 
         Args:
             config: of pooling layers without trained parameters.
@@ -61,9 +80,10 @@ class Features:
         """
         blocks = []
         for layer in self.layers(config):
-            keys = {name: json.dumps([layer, name, o, config.frames.layer_norm]) for name, o in config.pooling.items()}
+            of_all = [layer, config.frames.layer_norm, self.speeds(config)]
+            keys = {name: json.dumps([*of_all, name, options]) for name, options in config.pooling.items()}
             missing = [name for name, key in keys.items() if key not in self._blocks]
-            frames = self.frames([layer], config.frames.layer_norm).to(self.device) if missing else None
+            frames = self.frames(config, [layer]).to(self.device) if missing else None
             for name in missing:
                 pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
                 descriptors = describe(lambda x, lengths: pool.pool_concatenated(x[:, 0], lengths), frames, nj).numpy()  # noqa: B023
@@ -71,9 +91,9 @@ class Features:
             blocks += [self._blocks[key] for key in keys.values()]
         return blocks
 
-    def _require_finite(self, frames: Frames) -> None:
+    def _require_finite(self, frames: Frames, utterances: Sequence[str]) -> None:
         sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(1 << 12)])
-        each = zip(self.utterances, sums.split(frames.lengths), frames.block.split(frames.lengths), strict=True)
+        each = zip(utterances, sums.split(frames.lengths), frames.block.split(frames.lengths), strict=True)
         # A sum is finite where all of its terms are, unless it overflows.
         wrong = [utt for utt, own, terms in each if not own.isfinite().all() and not terms.isfinite().all()]
         if wrong:

@@ -40,6 +40,12 @@ class Recentring:
             enrolled[own if enrol is None else random.permutation(own)[:enrol]] = True
         return cls(indices, enrolled, relevance)
 
+    def with_copies(self, count: int) -> "Recentring":
+        """Return that of N utterances and `count` copies of each: of a speaker, those alike are another speaker's."""
+        first = (self.speakers.max() + 1) * np.arange(1 + count)
+        speakers = (self.speakers + first[:, None]).reshape(-1)
+        return Recentring(speakers, np.tile(self.enrolled, 1 + count), self.relevance)
+
     def without_means(self, values: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
         """Return values `(N, P)`, a row an utterance, less the means of their speakers."""
         return values - self.means(values, fitted)[self.speakers]

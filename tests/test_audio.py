@@ -22,6 +22,14 @@ def test_resampling_keeps_a_tone_as_it_is(tmp_path, rate):
     np.testing.assert_allclose(samples[middle], tone(440, RATE)[middle], atol=2e-3)
 
 
+def test_a_tone_played_slower_is_lower_and_longer(tmp_path):
+    soundfile.write(tmp_path / "tone.wav", tone(440, 48000), 48000, subtype="FLOAT")
+    samples = audio.load(tmp_path / "tone.wav", RATE, speed=0.8)
+    assert abs(len(samples) - RATE / 2 / 0.8) <= 1
+    middle = slice(2000, 8000)
+    np.testing.assert_allclose(samples[middle], tone(352, RATE, 0.625)[middle], atol=2e-3)
+
+
 def test_only_the_first_channel_is_read(tmp_path):
     left, right = tone(440, RATE), tone(1000, RATE)
     soundfile.write(tmp_path / "stereo.flac", np.stack([left, right], axis=1), RATE)

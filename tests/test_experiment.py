@@ -105,6 +105,96 @@ def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, st
 
 
 @pytest.fixture
+def perturbed(tmp_path, corpus) -> FeatureStore:
+    extract.extract(corpus, tmp_path / "sp", extract.Extraction("mfcc", speeds=(0.9, 1.1)))
+    return FeatureStore.open(tmp_path / "sp")
+
+
+@pytest.mark.parametrize(
+    "config", [settings("soc"), settings("mean"), linear("mean+soc_full")], ids=["soc", "mean", "linear"]
+)
+def test_posteriors_are_the_mean_over_copies_at_other_speeds(tmp_path, corpus, perturbed, config):
+    assert Experiment(config, corpus, Features(perturbed, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
+    path = tmp_path / "exp" / "fold2" / "seed7"
+    table = pd.read_csv(path / "predictions.tsv", sep="\t")
+    assert table["utt"].tolist() == protocol.split(corpus, 2, "soctk", 7).test
+    model = EmotionClassifier(39, 1, 3, config)
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    of_copies = [
+        predict(model, perturbed.load((table["utt"] + suffix).tolist()).layer_normalised(), range(len(table))).exp()
+        for suffix in ("", "-sp0.9", "-sp1.1")
+    ]
+    posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
+    torch.testing.assert_close(sum(of_copies) / 3, posteriors, atol=5e-4, rtol=0)
+    assert (of_copies[0] - posteriors).abs().max() > 5e-3
+
+
+def with_copies_that_are_the_same(store: FeatureStore, corpus: DataDir, path) -> FeatureStore:
+    frames = store.load(corpus.utterances)
+    copies = FeatureStore.create(path, {**store.settings, "speeds": [0.9, 1.1]})
+    for suffix in ("", "-sp0.9", "-sp1.1"):
+        named = {utt + suffix: rows for utt, rows in zip(corpus.utterances, frames._utterances, strict=True)}
+        copies.write_shard(
+            {utt: rows.transpose(0, 1) for utt, rows in named.items()}, dict.fromkeys(named, f"recording{suffix}")
+        )
+    copies.finish()
+    return FeatureStore.open(path)
+
+
+@pytest.mark.parametrize("recentre", ["none", "speaker"])
+def test_three_of_each_utterance_at_C_are_the_utterances_at_three_times_C(tmp_path, corpus, store, recentre):
+    same = with_copies_that_are_the_same(store, corpus, tmp_path / "same")
+    for name, features, C in (("alone", store, 0.3), ("copies", same, 0.1)):
+        config = linear("soc_full", f"head.C=[{C}]", f"recentre.by={recentre}")
+        Experiment(config, corpus, Features(features, corpus.utterances), tmp_path / name).run([1, 2], [1])
+    for run in ("fold1/seed1", "fold2/seed1"):
+        tables = [pd.read_csv(tmp_path / name / run / "predictions.tsv", sep="\t") for name in ("alone", "copies")]
+        pd.testing.assert_frame_equal(*tables, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("config", [settings("soc"), linear("mean")], ids=["mlp", "linear"])
+def test_copies_of_test_and_validation_speakers_do_not_train(tmp_path, corpus, perturbed, config):
+    split = protocol.split(corpus, 1, "soctk", 1)
+    held_out = split.test + (split.valid if config.head.name == "mlp" else [])
+    other = FeatureStore.create(tmp_path / "other", perturbed.settings)
+    for suffix in ("", "-sp0.9", "-sp1.1"):
+        frames = perturbed.load([utt + suffix for utt in corpus.utterances])._utterances
+        other.write_shard(
+            {
+                utt + suffix: (3 * rows.flip(2) if suffix and utt in held_out else rows).transpose(0, 1)
+                for utt, rows in zip(corpus.utterances, frames, strict=True)
+            },
+            dict.fromkeys((utt + suffix for utt in corpus.utterances), "recording"),
+        )
+    other.finish()
+    for name, path in (("right", perturbed.path), ("other", tmp_path / "other")):
+        features = Features(FeatureStore.open(path), corpus.utterances)
+        Experiment(config, corpus, features, tmp_path / "exp" / name).run([1], [1])
+    models = of_runs(tmp_path / "exp", "model.safetensors")
+    assert len(models) == 2
+    assert len(set(models.values())) == 1
+    assert len(set(of_runs(tmp_path / "exp").values())) == 2
+
+
+def test_without_its_copies_a_store_is_one_that_has_none(tmp_path, corpus, store, perturbed):
+    for path, features, speeds in (("one", store, "all"), ("other", perturbed, "[]")):
+        config = linear("mean+soc_full", f"frames.speeds={speeds}")
+        Experiment(config, corpus, Features(features, corpus.utterances), tmp_path / "exp" / path).run([1, 2], [1])
+    runs = of_runs(tmp_path / "exp" / "one")
+    assert len(runs) == 2
+    assert runs == of_runs(tmp_path / "exp" / "other")
+
+
+def test_a_speed_that_the_store_lacks_is_told(tmp_path, corpus, store, perturbed):
+    for features, there in ((store, "at 1"), (perturbed, "0.9, 1.1")):
+        experiment = Experiment(
+            linear("mean", "frames.speeds=[0.9, 0.7]"), corpus, Features(features, corpus.utterances), tmp_path / "exp"
+        )
+        with pytest.raises(SoctkError, match=rf"it has no copies at speed 0.[97], only {there}\n"):
+            experiment.run([1], [1])
+
+
+@pytest.fixture
 def layered(tmp_path, corpus) -> FeatureStore:
     """A store of three hidden states: mfcc, its opposite, and twice the first."""
     extract.extract(corpus, tmp_path / "one", extract.Extraction("mfcc"))

@@ -54,6 +54,36 @@ def test_the_sidecar_says_how_it_was_made(tmp_path, corpus):
     }
 
 
+def test_copies_at_other_speeds_stand_beside_the_utterances(tmp_path, corpus, small_shards):
+    perturbed = dataclasses.replace(FBANK, speeds=(0.9, 1.25))
+    assert extract.extract(corpus, tmp_path / "feats", perturbed).utterances == 3 * 36
+    store = FeatureStore.open(tmp_path / "feats")
+    assert store.settings["speeds"] == [0.9, 1.25]
+    encoder = upstream.load("fbank")
+    for suffix, speed in (("", 1), ("-sp0.9", 0.9), ("-sp1.25", 1.25)):
+        loaded = store.load([utt + suffix for utt in corpus.utterances])
+        paths = corpus.wav.values()
+        expected = [encoder.hidden_states([audio.load(path, 16000, speed)], [0])[0][0] for path in paths]
+        torch.testing.assert_close(loaded.block[:, 0], torch.cat(expected).half(), rtol=0, atol=0)
+    with pytest.raises(SoctkError, match=r"other settings\n  speeds: \[0.9, 1.25\] there, None asked for"):
+        extract.extract(corpus, tmp_path / "feats", FBANK)
+
+
+def test_an_utterance_called_as_a_copy_would_be_is_told(tmp_path, corpus):
+    first, second, *_ = corpus.utterances
+    renamed = dataclasses.replace(corpus, wav={first: corpus.wav[first], f"{first}-sp0.9": corpus.wav[second]})
+    with pytest.raises(SoctkError, match=rf"called as copies at another speed would be\n  {first}-sp0.9"):
+        extract.extract(renamed, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(0.9,)))
+
+
+def test_a_copy_too_short_to_encode_is_told(tmp_path, corpus):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, 960), 16000)
+    short = dataclasses.replace(corpus, wav={"brief": path})
+    with pytest.raises(SoctkError, match=r"1 copies are shorter than 50 ms\n  brief-sp2\n"):
+        extract.extract(short, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(2.0,)))
+
+
 def test_a_second_run_does_only_what_is_missing(tmp_path, corpus, small_shards):
     extract.extract(corpus, tmp_path / "feats", FBANK)
     assert extract.extract(corpus, tmp_path / "feats", FBANK) == Summary(0, 0, 0, 0)

@@ -37,6 +37,16 @@ def test_so_many_utterances_of_a_speaker_are_enrolled_and_the_seed_says_which(en
     assert (len({tuple(own) for own in drawn}) > 1) == (0 < count < 3)
 
 
+def test_copies_of_a_speakers_utterances_are_another_speakers():
+    copies = Recentring.of(SPEAKERS, 2, 0, seed=3).with_copies(1)
+    alone = Recentring.of(SPEAKERS, 2, 0, seed=3)
+    np.testing.assert_array_equal(copies.enrolled, np.tile(alone.enrolled, 2))
+    values = np.vstack([VALUES, 7 + VALUES**2])
+    every = range(8)
+    expected = np.vstack([alone.without_means(values[:8], every), alone.without_means(values[8:], every)])
+    np.testing.assert_allclose(copies.without_means(values, range(16)), expected)
+
+
 @given(st.integers(0, 4), st.floats(0, 5), st.integers(0, 2**31))
 def test_weights_on_recentred_values_are_weights_on_the_values(enrol, relevance, seed):
     generator = np.random.default_rng(seed)

@@ -63,6 +63,26 @@ class Layers(Numbers):
         return tuple(super().convert(value, param, ctx)) or self.fail("no layer is named", param, ctx)
 
 
+class Speeds(click.ParamType):
+    """Speeds to play recordings at, such as "0.9 1.1"; 1 is none."""
+
+    name = "speeds"
+
+    def convert(self, value, param, ctx):
+        """Return a tuple of float."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            speeds = tuple(float(word) for word in value.replace(",", " ").split())
+        except ValueError:
+            speeds = (1.0,)
+        if len({f"{speed:g}" for speed in speeds}) < len(speeds) or not all(
+            0.5 <= speed <= 2 and speed != 1 for speed in speeds
+        ):
+            self.fail(f"'{value}' is not a list of different speeds from 0.5 to 2, other than 1", param, ctx)
+        return speeds
+
+
 class Directory(click.Path):
     """A directory, as pathlib.Path."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, Layers, device_option, nj_option
+from soctk.cli.common import CONTEXT, Command, Directory, Layers, Speeds, device_option, nj_option
 
 # Audio that a GPU encodes at a time, by default; a CPU is as fast with one utterance at a time.
 _GPU_BATCH_SECONDS = 160.0
@@ -36,6 +36,14 @@ _GPU_BATCH_SECONDS = 160.0
     help="Audio encoded at a time, where that changes nothing; 0: one by one.",
     show_default=f"0 on a CPU, {_GPU_BATCH_SECONDS:g} on a GPU",
 )
+@click.option(
+    "--speed-perturb",
+    "speeds",
+    type=Speeds(),
+    default="",
+    help='Encode copies at these speeds too, such as "0.9 1.1".',
+    show_default="none",
+)
 @nj_option
 @click.option("--job", type=click.IntRange(min=1), help="Do only this part, from 1, of --nj parts.")
 @device_option
@@ -48,6 +56,7 @@ def main(
     dtype: str,
     precision: str,
     batch_seconds: float | None,
+    speeds: tuple[float, ...],
     nj: int,
     job: int | None,
     device: str,
@@ -68,10 +77,11 @@ def main(
     if batch_seconds is None:
         batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
     known = config.load_upstream(conf, upstream)
-    extraction = Extraction(upstream, layers, dtype, precision, device, batch_seconds, known)
+    extraction = Extraction(upstream, layers, dtype, precision, device, batch_seconds, known, speeds)
     started = time.perf_counter()
     summary = extract(corpus, store, extraction, nj, job)
-    click.echo(f"{store}: {len(corpus.wav)} utterances, {summary.utterances} of them extracted now")
+    copies = f", each at {1 + len(speeds)} speeds" if speeds else ""
+    click.echo(f"{store}: {len(corpus.wav)} utterances{copies}, {summary.utterances} of them extracted now")
     if summary.utterances:
         seconds = time.perf_counter() - started
         click.echo(
