@@ -116,6 +116,10 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
             "feats=feats/fbank-layer3-4 experiment=exp/fbank-layer3-4-mean-linear ",
         ),
         (["--layer", "all", "--use-layer", "4"], "feats=feats/fbank-layerall experiment=exp/fbank-layer4-mean-linear "),
+        (
+            ["--speed-perturb", "0.9 1.1", "--preset", "paper"],
+            "feats=feats/fbank-sp0.9-1.1 experiment=exp/fbank-mean-mlp-paper-sp0.9-1.1 in=",
+        ),
         (["--upstream", "s3prl:fbank"], "feats=feats/s3prl-fbank experiment=exp/s3prl-fbank-mean-linear "),
         (["--upstream", "facebook/hubert-base-ls960"], "upstream=facebook/hubert-base-ls960 "),
         (

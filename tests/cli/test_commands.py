@@ -46,6 +46,13 @@ def test_options_of_extract_are_checked(arguments):
     assert invoke("soctk-extract", "data", "feats", "--upstream", "fbank", *arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("speeds", ["1", "0.9 1.0", "0.4", "2.1", "nan", "fast", "0.9 0.90"])
+def test_speeds_are_checked(speeds):
+    result = invoke("soctk-extract", "data", "feats", "--upstream", "fbank", "--speed-perturb", speeds)
+    assert result.exit_code == 2
+    assert f"'{speeds}' is not a list of different speeds from 0.5 to 2, other than 1" in result.output
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
