@@ -79,9 +79,9 @@ def test_wrong_options_die_with_the_list_of_those_there_are(recipe, arguments, m
 def test_help_shows_what_each_option_is_and_its_default(recipe):
     result = recipe("--help", "--stage", "9")
     assert result.returncode == 0
-    assert "  --stop-stage   last stage to run (default: 3)\n" in result.stdout
-    assert "  --corpus       DIR of the corpus (default: none)\n" in result.stdout
-    assert "  --pooling      the recipe's own default (default: mean)\n" in result.stdout
+    assert "  --stop-stage    last stage to run (default: 3)\n" in result.stdout
+    assert "  --corpus        DIR of the corpus (default: none)\n" in result.stdout
+    assert "  --pooling       the recipe's own default (default: mean)\n" in result.stdout
     assert result.stdout.count("--pooling") == 1
 
 
