@@ -140,7 +140,7 @@ def factored_log(
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
         weighted = vectors * _weight(spectrum, terms.scale, terms.ridge).sqrt().unsqueeze(1)
-        factor = weighted.to(frames.dtype).mT @ centred.to(frames.dtype)
+        factor = (weighted.mT @ centred).to(frames.dtype)
         return FactoredLog(terms.ridge.log().to(frames.dtype), factor)
 
 
@@ -277,8 +277,9 @@ def _weight(spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor) ->
 
 
 def _log1p_quotient(x: torch.Tensor) -> torch.Tensor:
-    """Return log(1 + x) / x for x >= 0; 1 at 0."""
-    return torch.where(x == 0, 1, x.log1p() / torch.where(x == 0, 1, x))
+    """Return log(1 + x) / x for x >= 0; 1 at 0, thanks to what is added, which changes no other value."""
+    x = x + 1e-25
+    return x.log1p() / x
 
 
 def _check_shapes(frames: torch.Tensor, lengths: torch.Tensor) -> None:
@@ -411,10 +412,10 @@ class _GramLog(torch.autograd.Function):
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
         weight = _weight(spectrum, terms.scale, terms.ridge)
-        vectors = vectors.to(frames.dtype)
-        rotated = vectors.mT @ centred.to(frames.dtype)
+        rotated = vectors.mT @ centred  # as wide as they come: w is largest where this is to be 0
+        factor = (rotated * weight.sqrt().unsqueeze(2)).to(frames.dtype)
+        vectors, rotated = vectors.to(frames.dtype), rotated.to(frames.dtype)
         ctx.save_for_backward(spectrum.clamp(min=0), vectors, rotated, weight, *terms)
-        factor = rotated * weight.sqrt().unsqueeze(2).to(frames.dtype)
         return _add_to_diagonal(factor.mT @ factor, terms.ridge.log())
 
     @staticmethod
@@ -430,7 +431,9 @@ class _GramLog(torch.autograd.Function):
         of_ridge = (_trace(both) / 2 - terms.scale * of_scale) / terms.ridge
         of_squares = terms.of_squares(of_scale, of_ridge)
         slopes = _divided_differences_of_weight(spectrum, terms.scale, terms.ridge, inner.dtype)
-        of_gram = _add_to_diagonal(inner.mul_(slopes), 2 * of_squares)
+        # One factor after the other, for the square may be beyond what the dtype holds.
+        ratio = (scale / ridge).unsqueeze(-1).to(inner.dtype)
+        of_gram = _add_to_diagonal(inner.mul_(slopes).mul_(ratio).mul_(ratio), 2 * of_squares)
         of_rotated = torch.baddbmm(outer.mul_(weight.unsqueeze(-1).to(outer.dtype)), of_gram, rotated)
         return vectors @ of_rotated, None, None, None, None
 
@@ -451,10 +454,10 @@ def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:
 def _divided_differences_of_weight(
     spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return `(B, T, T)`: (w(s) - w(t))/(s - t) of `_weight` for each pair of eigenvalues s, t >= 0 `(B, T)`.
+    """Return `(B, T, T)`: (w(s) - w(t))/(s - t) (r/a)^2 of `_weight` for pairs of eigenvalues s, t >= 0 `(B, T)`.
 
-    In x = a s / r and y = a t / r, x the larger one, it is (a/r)^2 (L - log(1+y)/y) / x, L the slope of log between
-    1 + x and 1 + y; -(a/r)^2 / 2 at 0. The difference cancels for small x, to an error of one rounding over x beside
+    In x = a s / r and y = a t / r, x the larger one, it is (L - log(1+y)/y) / x, L the slope of log between 1 + x and
+    1 + y; -1/2 at 0. The difference cancels for small x, to an error of one rounding over x beside
     1/2; the gradient, in which x is a factor of it, does not feel that.
     """
     ratio = (scale / ridge).unsqueeze(-1)
@@ -463,8 +466,7 @@ def _divided_differences_of_weight(
     slope = _log_slope(x, 1 + x, dtype)
     of_smaller = torch.maximum(quotient.unsqueeze(-1), quotient.unsqueeze(-2))  # log(1+y)/y falls with y
     small = larger < torch.finfo(dtype).eps ** 0.5
-    slope = slope.sub_(of_smaller).div_(larger).masked_fill_(small, -0.5)
-    return slope.mul_(ratio.unsqueeze(-1).square().to(dtype))
+    return slope.sub_(of_smaller).div_(larger).masked_fill_(small, -0.5)
 
 
 def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -473,10 +475,9 @@ def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> to
     The difference of logarithms of near values cancels; log(1 + |a - b| / min(a, b)), which is the same, does not. The
     differences a - b are taken from `s` `(B, D)`, the values less a constant.
     """
-    # With what is added no value changes, but where a = b the quotient is 1/a, not 0/0.
-    difference = (s.unsqueeze(-1) - s.unsqueeze(-2)).abs_().add_(1e-25)
-    quotient = difference / torch.minimum(shifted.unsqueeze(-1), shifted.unsqueeze(-2))
-    return quotient.to(dtype).log1p_().div_(difference.to(dtype))
+    smaller = torch.minimum(shifted.unsqueeze(-1), shifted.unsqueeze(-2))
+    quotient = (s.unsqueeze(-1) - s.unsqueeze(-2)).abs_().div_(smaller)
+    return _log1p_quotient(quotient.to(dtype)).div_(smaller.to(dtype))
 
 
 def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -251,6 +251,29 @@ def test_gradient_of_the_logarithm_is_right_and_finite(eigenvalues):
     assert gradcheck(lambda m: spd.matrix_log((m + m.mT) / 2), matrix, eps=step, atol=1e-6 / smallest, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("scale", "dtype"), [(1e20, torch.float32), (1e-30, torch.float64)])
+def test_the_gradient_does_not_depend_on_the_scale(scale, dtype):
+    matrix = (scale * torch.eye(3, dtype=dtype))[None].requires_grad_()
+    spd.matrix_log(matrix, floor=0.0).backward(torch.eye(3, dtype=dtype)[None])
+    torch.testing.assert_close(matrix.grad[0] * scale, torch.eye(3, dtype=dtype))
+
+
+@pytest.mark.parametrize("d", [5, 24], ids=["d x d", "T x T"])
+@pytest.mark.parametrize("eps", [1e-5, 1e-11])
+@pytest.mark.parametrize("amplitude", [0.0, 1e-8])
+def test_silence_has_a_finite_gradient_whatever_is_added_to_it(d, eps, amplitude):
+    frames = (amplitude * random_frames(0, 2, 10, d).float()).requires_grad_()
+    spd.log_covariance(frames, torch.tensor([10, 4]), 0.0, eps).sum().backward()
+    assert frames.grad.isfinite().all()
+
+
+def test_frames_far_louder_than_eps_keep_their_logarithm():
+    frames = 100 * random_frames(0, 2, 10, 24).float()
+    lengths = torch.tensor([10, 10])
+    exact = spd.log_covariance(frames.double(), lengths, 0.0, 1e-8, None)
+    torch.testing.assert_close(spd.log_covariance(frames, lengths, 0.0, 1e-8, None).double(), exact, rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize("eigenvalues", EIGENVALUES.values(), ids=EIGENVALUES)
 def test_divided_differences_are_those_of_exact_arithmetic(eigenvalues):
     from mpmath import log, mp, mpf
@@ -275,7 +298,7 @@ def test_divided_differences_of_the_weights_are_those_of_exact_arithmetic(values
     values = values + [value * (1 + gap) for value in values]
     spectrum = torch.tensor([values], dtype=torch.float64)
     scale, ridge = torch.tensor([[2 * ratio], [2.0]], dtype=torch.float64)
-    computed = spd._divided_differences_of_weight(spectrum, scale, ridge, torch.float64)[0]
+    computed = ratio**2 * spd._divided_differences_of_weight(spectrum, scale, ridge, torch.float64)[0]
     c = mpf(scale.item()) / mpf(ridge.item())
 
     def weight(s):
