@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from soctk.errors import SoctkError, listing, unknown_name
 
@@ -61,6 +61,12 @@ class RecentreConfig(_Section):
     by: Literal["none", "speaker"]
     enrol: Literal["all"] | Annotated[int, Field(ge=0)]
     relevance: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _enrols_for_something(self):
+        if self.by == "none" and self.enrol != "all":
+            raise ValueError("enrol is for by=speaker")
+        return self
 
 
 class MLPConfig(_Section):

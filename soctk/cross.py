@@ -1,5 +1,6 @@
 """Across corpora: train on one, test on another, and the matrix of UA over all pairs."""
 
+import csv
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+import yaml
 from sklearn.metrics import recall_score
 from tabulate import tabulate
 
@@ -23,6 +25,8 @@ from soctk.features import Features
 from soctk.files import atomic
 from soctk.labels import in_order
 from soctk.protocol import DESCRIPTIONS
+from soctk.report import RECENTRING
+from soctk.score import RECENTRED
 from soctk.store import FeatureStore, Frames
 
 
@@ -147,7 +151,8 @@ def mean_ua(experiment: Path, seeds: Iterable[int]) -> float:
     values = []
     for seed in seeds:
         for path in experiment.glob(f"fold*/seed{seed}/predictions.tsv"):
-            table = pd.read_csv(path, sep="\t", usecols=["ref", "hyp"], dtype=str, keep_default_na=False)
+            as_written = {"sep": "\t", "dtype": str, "keep_default_na": False, "quoting": csv.QUOTE_NONE}
+            table = pd.read_csv(path, usecols=["ref", "hyp"], **as_written)
             classes = sorted(table["ref"].unique())
             recall = recall_score(table["ref"], table["hyp"], labels=classes, average="macro", zero_division=0)
             values.append(100 * recall)
@@ -159,8 +164,10 @@ def write_report(
 ) -> str:
     """Write the matrix of UA, given as (train, test) -> %, as a Markdown file; return its text."""
     trained, tested = (list(dict.fromkeys(names)) for names in zip(*matrix, strict=True))
+    is_recentred = config.recentre.by != "none"
+    mark = f" {RECENTRED}" if is_recentred else ""
     rows = [
-        [train, *(f"{matrix[train, test]:.2f}" if (train, test) in matrix else "" for test in tested)]
+        [train, *(f"{matrix[train, test]:.2f}{mark}" if (train, test) in matrix else "" for test in tested)]
         for train in trained
     ]
     alignment = ["left", *["right"] * len(tested)]
@@ -177,10 +184,17 @@ def write_report(
         *(f"- {corpus.name}: {describe(corpus)}." for corpus in corpora),
         f"- Another corpus: protocol cross-corpus: {DESCRIPTIONS['cross-corpus']}. The value is the mean over seeds.",
         f"- The same corpus: protocol soctk: {DESCRIPTIONS['soctk']}. The value is the mean over folds and seeds.",
+        *([f"- {RECENTRING}"] if is_recentred else []),
         f"- Pooling {'+'.join(config.pooling)}, head {config.head.name}, seeds {', '.join(map(str, seeds))}.",
         f"- Features: {corpora[0].store.settings['upstream']}. Written with {made_with}.",
         "",
         tabulate(rows, ["trained on", *tested], "github", colalign=alignment, disable_numparse=True),
+        "",
+        "All settings, but the protocol:",
+        "",
+        "```yaml",
+        yaml.safe_dump(config.model_dump(exclude={"protocol"}), sort_keys=False).rstrip(),
+        "```",
     ]
     text = "\n".join(lines) + "\n"
     with atomic(path) as temporary:
@@ -198,6 +212,8 @@ def _check_are_of_one_kind(corpora: Sequence[Corpus]) -> None:
     for name, count in Counter(corpus.name for corpus in corpora).items():
         if count > 1:
             raise SoctkError(f"{count} corpora are called {name}", remedy="Rename a data directory.", where="--corpus")
+        if ":" in name:  # what joined corpora have between the name and an utterance
+            raise SoctkError(f"{name}: no name with a colon", remedy="Rename the data directory.", where="--corpus")
     first, *others = corpora
     for other in others:
         settings = [

@@ -72,7 +72,8 @@ def of_run(predictions: Predictions, store: Path | None = None) -> Described | N
     path = store or predictions.made_from.get("features")
     fold, seed = predictions.folds[0], predictions.seeds[0]
     weights = predictions.path / f"fold{fold}" / f"seed{seed}" / "model.safetensors"
-    if path is None or not path.is_dir() or not predictions.settings or not weights.is_file():
+    is_at_hand = store or (path and path.is_dir())
+    if not is_at_hand or not predictions.settings or not weights.is_file():
         return None
     features = FeatureStore.open(path)
     _check_is_its_store(predictions, features)

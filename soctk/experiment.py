@@ -1,5 +1,6 @@
 """An experiment: folds x seeds of one configuration, each run left as a directory that is there whole or not at all."""
 
+import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -112,6 +113,8 @@ class Experiment:
                 remedy="Choose poolings without trained parameters, and of several layers --combine concat.",
                 where="--recentre",
             )
+        if self.tensorboard:
+            _summary_writer()
         for fold in folds:
             protocol.split(self.data, fold, self.config.protocol, seed=0)
         for finished in sorted(self.path.glob("fold*/seed*/config.yaml")):
@@ -199,7 +202,7 @@ class Experiment:
             records = _log(records, directory, self.tensorboard)
             (directory / "model.safetensors").write_bytes(save(model.state_dict()))
             predictions = _predictions(self.data, split.test, predict_test())
-            predictions.to_csv(directory / "predictions.tsv", sep="\t", index=False)
+            predictions.to_csv(directory / "predictions.tsv", sep="\t", index=False, quoting=csv.QUOTE_NONE)
         best = min(records, key=lambda record: record["valid_loss"])
         chosen = f"epoch {best['epoch']}" if "epoch" in best else f"C {best['C']:g}"
         return (
@@ -284,14 +287,18 @@ def _scalars(directory: Path, wanted: bool) -> Iterator[Callable[[dict[str, Any]
     if not wanted:
         yield lambda record, step: None
         return
+    with _summary_writer()(directory / "tensorboard") as writer:
+        yield lambda record, step: [writer.add_scalar(name, value, step) for name, value in record.items()]
+
+
+def _summary_writer() -> type:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise SoctkError(
-            "the package tensorboard is not there", remedy="pip install tensorboard", where="--tensorboard"
+            "the package tensorboard is not there", remedy="bin/setup tensorboard", where="--tensorboard"
         ) from error
-    with SummaryWriter(directory / "tensorboard") as writer:
-        yield lambda record, step: [writer.add_scalar(name, value, step) for name, value in record.items()]
+    return SummaryWriter
 
 
 def _predictions(data: DataDir, utterances: list[str], log_posteriors: torch.Tensor) -> pd.DataFrame:

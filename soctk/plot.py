@@ -15,7 +15,7 @@ from soctk.errors import SoctkError
 from soctk.files import atomic
 from soctk.predictions import used_layers
 from soctk.report import common_start
-from soctk.score import ExperimentScores
+from soctk.score import RECENTRED, ExperimentScores
 
 WIDTH, DPI = 8, 150
 # Okabe & Ito's palette (2008), grey in place of a yellow that white paper swallows; shapes tell the same again.
@@ -201,7 +201,7 @@ def log_covariances(experiment: ExperimentScores, matrices: np.ndarray, referenc
 
 
 def _of_experiment(experiment: ExperimentScores, store: Path | None, has_descriptors: bool) -> Iterator[Picture]:
-    name = experiment.name.replace("/", "_")
+    name = experiment.name.removesuffix(f" {RECENTRED}").replace("/", "_")
     yield Picture(
         f"{name}-confusion",
         f"{experiment.name}: which share of each emotion (row) is taken for which (column), in %.",
@@ -227,7 +227,8 @@ def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None)
     described = descriptors.of_run(experiment.predictions, store)
     if described is None:
         return
-    source = f"the model of fold {described.fold}, seed {described.seed}"
+    when = " before re-centring" if experiment.name.endswith(RECENTRED) else ""
+    source = f"the model of fold {described.fold}, seed {described.seed}{when}"
     for method, points in _embedded(described.values).items():
         yield Picture(
             f"{name}-{method.lower()}",

@@ -20,8 +20,9 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         SoctkError: it cannot be read, or has other columns.
     """
+    types = {column: str if column in COLUMNS[:7] else float for column in COLUMNS}
     try:
-        table = pd.read_csv(path, comment="#", dtype=dict.fromkeys(COLUMNS[:7], str))
+        table = pd.read_csv(path, comment="#", dtype=types)
     except (OSError, ValueError) as error:
         raise SoctkError(f"not a table ({error})", remedy="Check --published.", where=path) from error
     if tuple(table.columns) != COLUMNS:
@@ -38,7 +39,8 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
         settings: the experiment's.
 
     Returns:
-        Those rows, with a column differs: protocol and layer where they are not the experiment's; "" if they are.
+        Those rows, with a column differs: protocol and layer where they are not the experiment's, and whether it takes
+        recordings of the test speakers, as none of them do; "" if nothing differs.
     """
     features = settings.get("features", {})
     upstream, pooling = _plain(features.get("upstream", "")), "+".join(settings.get("pooling", {}))
@@ -49,8 +51,10 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
         "protocol": settings.get("protocol", "unknown"),
         "layer": "last" if layers == [last] else ", ".join(map(str, layers)),
     }
+    recentred = settings.get("recentre", {}).get("by", "none") != "none"
+    always = ["without recordings of the test speakers, which it takes"] if recentred else []
     differs = [
-        "; ".join(f"{key} {row[key]}, not {value}" for key, value in ours.items() if row[key] != value)
+        "; ".join([*(f"{key} {row[key]}, not {value}" for key, value in ours.items() if row[key] != value), *always])
         for _, row in same.iterrows()
     ]
     return same.assign(differs=differs)

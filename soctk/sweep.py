@@ -13,6 +13,7 @@ import pandas as pd
 from soctk import config
 from soctk.config import Protocol
 from soctk.datadir import DataDir
+from soctk.errors import SoctkError
 from soctk.experiment import Experiment
 from soctk.features import Features
 from soctk.files import atomic
@@ -73,7 +74,10 @@ class Sweep:
 
     def _config(self, point: Mapping[str, Any]) -> config.Config:
         named = {"pooling": "mean", "head": "mlp"} | {key: point[key] for key in _NAMED if key in point}
-        settings = [f"{key}={json.dumps(value)}" for key, value in point.items() if key not in _NAMED]
+        for key, name in named.items():
+            if not isinstance(name, str):
+                raise SoctkError(f"{name!r} is no name", remedy="Give names such as mean.", where=f"--grid {key}")
+        settings = [f"{key}={json.dumps(value, default=str)}" for key, value in point.items() if key not in _NAMED]
         return config.load(self.conf, **named, protocol=self.protocol, overrides=[*self.overrides, *settings])
 
 

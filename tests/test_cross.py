@@ -1,9 +1,11 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import ROOT, write_corpus
 
 from soctk import config, cross, extract, protocol
@@ -29,8 +31,9 @@ def corpora(tmp_path_factory) -> list[cross.Corpus]:
     return found
 
 
-def settings(head: str = "linear") -> config.Config:
-    return config.load([ROOT / "conf"], "mean", head, overrides=["train.epochs=2"] if head == "mlp" else ())
+def settings(head: str = "linear", *overrides: str) -> config.Config:
+    overrides = ["train.epochs=2", *overrides] if head == "mlp" else overrides
+    return config.load([ROOT / "conf"], "mean", head, overrides=overrides)
 
 
 def test_classes_that_not_all_have_are_dropped_by_name(corpora):
@@ -112,6 +115,17 @@ def test_the_report_has_the_matrix_and_names_what_was_dropped(corpora, tmp_path)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert rows[0] == ["trained on", "one", "two"]
     assert rows[2:] == [["one", "80.00", "50.00"], ["two", "66.67", ""]]
+    assert "test speaker" not in text
+    written = yaml.safe_load(re.search("```yaml\n(.*)```", text, flags=re.DOTALL)[1])
+    assert written == {key: value for key, value in settings().model_dump().items() if key != "protocol"}
+
+
+def test_the_report_marks_what_takes_recordings_of_the_test_speakers(corpora, tmp_path):
+    both = cross.with_common_classes(corpora, LABELS)
+    recentred = settings("linear", "recentre.by=speaker", "recentre.enrol=2")
+    text = cross.write_report(tmp_path / "CROSS.md", both, {("one", "two"): 50.0}, recentred, [1])
+    assert "50.00 † |" in text
+    assert "- † Re-centred: the mean descriptor of each test speaker, from unlabelled recordings" in text
 
 
 def test_too_few_classes_in_common_are_told(corpora):
@@ -122,6 +136,12 @@ def test_too_few_classes_in_common_are_told(corpora):
 def test_corpora_of_one_name_are_told(corpora):
     with pytest.raises(SoctkError, match="2 corpora are called one\nRename a data directory"):
         cross.with_common_classes([corpora[0], corpora[0]], [LABELS[0], LABELS[0]])
+
+
+def test_a_name_with_a_colon_is_told(corpora):
+    odd = dataclasses.replace(corpora[0], name="my:corpus")
+    with pytest.raises(SoctkError, match="my:corpus: no name with a colon\nRename the data directory"):
+        cross.with_common_classes([odd, corpora[1]], LABELS)
 
 
 def test_features_of_another_kind_are_told(corpora, tmp_path):

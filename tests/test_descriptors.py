@@ -75,7 +75,9 @@ def test_no_more_utterances_than_can_be_seen(trained, monkeypatch):
 def test_without_a_store_there_are_none_and_another_store_is_refused(trained, tmp_path):
     found = trained("mean", "linear")
     assert descriptors.of_run(dataclasses.replace(found, made_from={})) is None
-    assert descriptors.of_run(found, tmp_path / "gone") is None
+    assert descriptors.of_run(dataclasses.replace(found, made_from={"features": tmp_path / "gone"})) is None
+    with pytest.raises(SoctkError, match="gone: no feature store"):
+        descriptors.of_run(found, tmp_path / "gone")
     corpus = datadir.read(found.made_from["data"])
     some = dict(list(corpus.wav.items())[:2])
     extract(dataclasses.replace(corpus, wav=some), tmp_path / "other", Extraction("mfcc"))

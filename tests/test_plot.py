@@ -126,6 +126,12 @@ def test_every_picture_is_8_inches_wide_and_stands_under_its_name(experiments, t
     assert written[0] == "WA.svg"
 
 
+def test_the_files_of_an_experiment_marked_by_a_sign_have_names_without_it(experiments):
+    marked = dataclasses.replace(experiments[0], name=f"up-mean {score.RECENTRED}")
+    names = [picture.name for picture in plot.pictures([marked], None, has_descriptors=False)]
+    assert names == ["WA", "up-mean-confusion"]
+
+
 def test_long_names_are_broken_near_their_middle():
     assert plot._short("whisper-base-encoder-layer4-mean+soc_full-linear") == (
         "whisper-base-encoder-layer4-\nmean+soc_full-linear"

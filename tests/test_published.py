@@ -35,6 +35,18 @@ def test_a_protocol_and_a_layer_that_differ_are_told():
     assert set(published.matching(FIGURES, "ravdess", last)["differs"]) == {"protocol emobox, not soctk"}
 
 
+def test_that_the_experiment_takes_recordings_of_the_test_speakers_is_told():
+    found = published.matching(FIGURES, "ravdess", SETTINGS | {"recentre": {"by": "speaker"}})
+    assert set(found["differs"]) == {"without recordings of the test speakers, which it takes"}
+    assert set(published.matching(FIGURES, "ravdess", SETTINGS | {"recentre": {"by": "none"}})["differs"]) == {""}
+
+
+def test_a_figure_that_is_no_number_is_told(tmp_path):
+    (tmp_path / "p.csv").write_text(",".join(published.COLUMNS) + '\nme,ravdess,fbank,,last,mean,soctk,"54,2",,\n')
+    with pytest.raises(SoctkError, match=r"p.csv: not a table \(.*54,2"):
+        published.read(tmp_path / "p.csv")
+
+
 def test_the_figures_are_those_that_were_collected(shared):
     with (shared / "emobox" / "published.csv").open() as file:
         collected = list(csv.DictReader(file))

@@ -1,4 +1,5 @@
 import json
+from datetime import date
 
 import pytest
 from conftest import ROOT
@@ -56,6 +57,11 @@ def test_the_names_of_points_are_fit_for_directories(tmp_path, corpus, features)
     ("grid", "message"),
     [
         ({"pooling": ["mean"], "train.lr": [1e-3, -1]}, r"train\.lr: Input should be greater than 0"),
+        ({"pooling": [1]}, "--grid pooling: 1 is no name"),
+        ({"pooling": [["mean", "soc"]]}, r"--grid pooling: \['mean', 'soc'\] is no name"),
+        ({"head": [None], "pooling": ["mean"]}, "--grid head: None is no name"),
+        ({"pooling": ["mean"], "train.lr": [date(2020, 1, 1)]}, r"train\.lr: Input should be a valid number"),
+        ({"head": ["linear"], "pooling": ["mean"], "recentre.enrol": [1, 5]}, "recentre: .*enrol is for by=speaker"),
         ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear is fitted to descriptors"),
     ],
 )
