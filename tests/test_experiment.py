@@ -11,7 +11,7 @@ from conftest import ROOT, run_python
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from soctk import config, extract, protocol
+from soctk import config, extract, predictions, protocol
 from soctk import linear as head
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
@@ -102,6 +102,21 @@ def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, st
     again = predict(model, store.load(corpus.utterances).layer_normalised(), index).exp()
     posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
     torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
+
+
+def test_an_id_with_quotes_is_written_as_it_is_read(tmp_path, corpus):
+    odd = {utt: utt.replace("-", '_"') for utt in corpus.utterances}
+    columns = {
+        name: {odd[utt]: value for utt, value in getattr(corpus, name).items()}
+        for name in ("wav", "emotion", "speaker", "seconds")
+    }
+    quoted = dataclasses.replace(corpus, **columns)
+    extract.extract(quoted, tmp_path / "feats", extract.Extraction("mfcc"))
+    features = Features(FeatureStore.open(tmp_path / "feats"), quoted.utterances)
+    Experiment(linear("mean"), quoted, features, tmp_path / "exp").run([1], [1])
+    table = predictions.read_run(tmp_path / "exp" / "fold1" / "seed1" / "predictions.tsv")
+    assert table["utt"].tolist() == protocol.split(quoted, 1, "soctk", 1).test
+    assert '"' in table["utt"][0]
 
 
 @pytest.fixture
