@@ -7,7 +7,7 @@ from pathlib import Path
 
 import soundfile
 
-from soctk import audio, datadir
+from soctk import audio, datadir, recordings
 from soctk.audio import AudioInfo
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError
@@ -61,7 +61,7 @@ def check(path: Path) -> tuple[str, list[Finding]]:
 
 def _recordings_below(path: Path) -> dict[str, Path]:
     suffixes = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".sph"}
-    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes - {".raw"}]
+    files = [file for file in recordings.below(path) if file.suffix.lower() in suffixes - {".raw"}]
     if not files:
         raise SoctkError("no recordings in it", remedy="Give a data directory or a folder of recordings.", where=path)
     return {str(file.relative_to(path)): file for file in files}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from soctk import recordings
 from soctk.config import OF_ONE_RUN, differences, read_yaml
 from soctk.datadir import PREDICTION_COLUMNS, DataDir
 from soctk.errors import SoctkError, listing
@@ -72,11 +73,13 @@ class Predictions:
 def find(exp: Path) -> dict[Path, dict[tuple[int, int], Path]]:
     """Return the runs below `exp`, at any depth: experiment -> (fold, seed) -> predictions.tsv.
 
+    Links are followed; an experiment that is there more than once, by links, is found once.
+
     Raises:
         SoctkError: there is none.
     """
     runs: dict[Path, dict[tuple[int, int], Path]] = {}
-    for path in sorted(exp.resolve().rglob("predictions.tsv")):
+    for path in recordings.below(exp.resolve()):
         match = _RUN.fullmatch("/".join(path.parts[-3:]))
         if match:
             runs.setdefault(path.parents[2], {})[int(match[1]), int(match[2])] = path
@@ -86,7 +89,9 @@ def find(exp: Path) -> dict[Path, dict[tuple[int, int], Path]]:
             remedy="Train first (stage 2, soctk-train).",
             where=exp,
         )
-    return runs
+    # The last of each is kept, and that is the experiment itself where it is not a link alone that leads to it.
+    ways = {experiment.resolve(): experiment for experiment in sorted(runs, key=lambda way: way == way.resolve())}
+    return {experiment: runs[experiment] for experiment in sorted(ways.values())}
 
 
 def read(path: Path, runs: Mapping[tuple[int, int], Path]) -> Predictions:

@@ -1,12 +1,35 @@
-"""The recordings of a published corpus, found by their names below a folder."""
+"""Files below a folder, and among them the recordings of a published corpus, found by their names."""
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from filecmp import cmp
-from glob import escape, glob
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from soctk.errors import SoctkError, listing
+
+
+def below(folder: Path, inside: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the files at any depth below a folder, sorted, but those that are hidden or in hidden folders.
+
+    Links to folders are followed, as rglob does not, except to one of the folders that they are in.
+
+    Args:
+        folder: the folder; may be missing.
+        inside: the folders that it is in, without links, as far as they are being searched.
+    """
+    if not folder.is_dir():
+        return
+    inside |= {folder.resolve()}
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if not entry.is_dir():
+            yield path
+        elif not entry.is_symlink() or path.resolve() not in inside:
+            yield from below(path, inside)
 
 
 def find(corpus: Path, pattern: str) -> dict[str, list[Path]]:
@@ -14,12 +37,12 @@ def find(corpus: Path, pattern: str) -> dict[str, list[Path]]:
 
     Args:
         corpus: the folder to search.
-        pattern: of their file names, as glob has it; a name is a file name without its extension.
+        pattern: of their file names, as fnmatch has it; a name is a file name without its extension.
     """
     copies: dict[str, list[Path]] = defaultdict(list)
-    # glob, as rglob does not follow links to folders
-    for path in map(Path, sorted(glob(f"{escape(str(corpus))}/**/{pattern}", recursive=True))):  # noqa: PTH207
-        copies[path.stem].append(path.absolute())
+    for path in below(corpus.absolute()):
+        if fnmatchcase(path.name, pattern):
+            copies[path.stem].append(path)
     return dict(copies)
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from string import Formatter
 
-from soctk import audio, emobox, folds
+from soctk import audio, emobox, folds, recordings
 from soctk.config import read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing, unknown_name
@@ -157,7 +157,7 @@ def _read_folder(folder: Path, pattern: str | None) -> list[Row]:
             where=folder,
         )
     suffix = Path(pattern).suffix.lower()
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.name[0] != ".")
+    files = [path for path in recordings.below(folder) if path.suffix.lower() == suffix]
     return [{"path": str(path.relative_to(folder))} for path in files]
 
 

@@ -79,6 +79,12 @@ def test_a_folder_of_recordings_needs_no_data_directory(tmp_path, corpus):
     assert found(folder) == {"the same recording more than once": ["spk0-sad-0.wav = spk3-sad-1.wav"]}
 
 
+def test_a_folder_that_is_a_link_is_looked_into(tmp_path, corpus):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "here").symlink_to(tmp_path / "recordings of the corpus")
+    assert check(tmp_path / "links")[0].startswith("36 recordings")
+
+
 def test_a_folder_without_recordings_is_told(tmp_path):
     with pytest.raises(SoctkError, match=r"no recordings in it\nGive a data directory or a folder"):
         check(tmp_path)

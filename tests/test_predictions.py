@@ -45,6 +45,14 @@ def test_experiments_are_found_at_any_depth_and_unfinished_runs_are_not(tmp_path
     }
 
 
+def test_an_experiment_that_is_a_link_is_found_and_one_that_is_there_already_is_not_found_again(tmp_path):
+    write_run(tmp_path / "exp" / "one" / "fold1" / "seed1", "aa bb")
+    write_run(tmp_path / "elsewhere" / "x" / "fold1" / "seed1", "aa bb")
+    (tmp_path / "exp" / "latest").symlink_to("one")
+    (tmp_path / "exp" / "two").symlink_to(tmp_path / "elsewhere" / "x")
+    assert [path.name for path in predictions.find(tmp_path / "exp")] == ["one", "two"]
+
+
 def test_an_empty_directory_is_told(tmp_path):
     with pytest.raises(SoctkError, match=r"no EXPERIMENT/foldK/seedS/predictions.tsv below it\nTrain first"):
         predictions.find(tmp_path)

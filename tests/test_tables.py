@@ -72,6 +72,11 @@ def test_file_names_are_a_corpus(recordings, tmp_path):
     assert datadir.read(tmp_path / "data").gender == {}
 
 
+def test_a_folder_that_is_a_link_is_read_too(recordings, tmp_path):
+    (tmp_path / "ann").symlink_to(recordings / "ann")
+    assert len(tables.read([tmp_path], "{speaker}_{emotion}_{n}.wav")) == 6
+
+
 def test_other_tables_complete_the_first_by_path_or_by_speaker(recordings, tmp_path):
     """As audformat 1.4.3 writes them: labels, what is known of files, and speakers in its header."""
     labels = write_csv(tmp_path / "db.emotion.csv", [{"file": r["path"], "emotion": r["emotion"]} for r in rows()])

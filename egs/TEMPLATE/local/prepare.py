@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from soctk import datadir, tables
+from soctk import datadir, recordings, tables
 from soctk.cli.common import Command, Directory
 from soctk.errors import SoctkError
 
@@ -29,7 +29,7 @@ def describe(path: Path) -> dict[str, str]:
 @click.argument("data", type=Directory())
 def main(corpus: Path, data: Path) -> None:
     """Describe the recordings below CORPUS and write the data directory DATA."""
-    paths = sorted(path for path in corpus.rglob("*") if path.suffix.lower() == SUFFIX)
+    paths = [path for path in recordings.below(corpus) if path.suffix.lower() == SUFFIX]
     rows = [{"path": str(path), **describe(path)} for path in paths]
     datadir.write(data, tables.corpus(rows, corpus, {}, Path("conf/folds.yaml")))
 
