@@ -214,17 +214,29 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str 
     return lines
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; PyYAML takes the last."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if (key.tag, key.value) in seen:
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' stands there twice", problem_mark=key.start_mark)
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; an empty file is an empty mapping.
 
     Raises:
-        SoctkError: the file is missing, not YAML, or not a mapping.
+        SoctkError: the file is missing, not YAML, or not a mapping, or a key stands there twice.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise SoctkError(f"cannot be read ({error.strerror})", remedy="Check the path.", where=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or no such day
         raise SoctkError(f"not YAML: {error}", remedy="Mend the file.", where=path) from error
     if content is None:
         return {}

@@ -22,7 +22,7 @@ def read(path: Path) -> dict[str, int]:
     """
     folds: dict[str, int] = {}
     for fold, speakers in read_yaml(path).items():
-        if not isinstance(fold, int) or not isinstance(speakers, list):
+        if type(fold) is not int or not isinstance(speakers, list):
             raise SoctkError(f"'{fold}' is not a fold", remedy="Write 'FOLD: [SPEAKER, ...]' lines.", where=path)
         for speaker in map(str, speakers):
             if speaker in folds:

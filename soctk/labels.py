@@ -14,7 +14,7 @@ def read(path: Path) -> dict[str, str | None]:
     """Read a label map, `LABEL: CLASS` lines in YAML, where a CLASS of null drops the label.
 
     Raises:
-        SoctkError: the file is malformed.
+        SoctkError: the file is malformed, or has a label twice.
     """
     labels: dict[str, str | None] = {}
     for label, name in read_yaml(path).items():
@@ -24,6 +24,8 @@ def read(path: Path) -> dict[str, str | None]:
                 remedy="Write 'LABEL: CLASS' lines, 'LABEL: null' to drop one; quote words such as 'no' and '1'.",
                 where=path,
             )
+        if str(label) in labels:
+            raise SoctkError(f"the label '{label}' stands there twice", remedy="Keep one.", where=path)
         labels[str(label)] = name
     return labels
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -152,3 +154,23 @@ def test_a_recipes_upstream_inherits_and_a_malformed_one_is_told(conf, recipe):
         SoctkError, match=r"mine.yaml: malformed\n  layers: Input should be a valid integer(?s:.*)Field required"
     ):
         config.load_upstream([*conf, recipe], "mine")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("lr: 1\nepochs: 2\nlr: 2\n", "not YAML: 'lr' stands there twice"),
+        ("a: {b: 1, 'b': 2}\n", "not YAML: 'b' stands there twice"),
+        ("day: 2024-13-45\n", "not YAML: month must be in 1..12"),
+        ("a: !!python/object/apply:os.getcwd []\n", "not YAML: could not determine a constructor"),
+    ],
+)
+def test_a_file_that_is_ambiguous_or_no_plain_yaml_is_refused(tmp_path, content, message):
+    (tmp_path / "x.yaml").write_text(content)
+    with pytest.raises(SoctkError, match=rf"x\.yaml: {re.escape(message)}"):
+        config.read_yaml(tmp_path / "x.yaml")
+
+
+def test_a_merged_key_may_be_given_anew(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: &a {b: 1, c: 2}\nd: {<<: *a, b: 3}\n1: x\n'1': y\n")
+    assert config.read_yaml(tmp_path / "x.yaml") == {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}, 1: "x", "1": "y"}

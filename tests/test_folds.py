@@ -71,6 +71,8 @@ def test_a_fold_table_is_the_inverse_of_its_folds(tmp_path_factory, fold):
         ("1: [a, b]\n2: [b]\n", "b stands in folds 1 and 2"),
         ("one: [a]\n", "'one' is not a fold"),
         ("1: a\n", "'1' is not"),
+        ("yes: [a]\n", "'True' is not"),
+        ("1: [a]\n2: [b]\n1: [c]\n", "'1' stands there twice\n  in \"<unicode string>\", line 3, column 1"),
     ],
 )
 def test_a_wrong_fold_table_is_one_message(tmp_path, content, message):
