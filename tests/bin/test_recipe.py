@@ -1,5 +1,6 @@
 """bin/recipe.sh, on a recipe of three lines that prints what it got."""
 
+import os
 import subprocess
 
 import pytest
@@ -17,6 +18,7 @@ extras=()
 for n in 0 1 2 3; do if run_stage "$n" "the work"; then :; fi; done
 echo "corpus=$corpus upstream=$upstream expdir=$expdir data=$data feats=$feats experiment=$experiment in=$PWD"
 """
+PATH_FILES = sorted(ROOT.glob("egs/*/path.sh"))
 
 
 @pytest.fixture
@@ -89,6 +91,14 @@ def test_a_value_may_hold_anything_and_is_not_evaluated(recipe, tmp_path):
     result = recipe("--tag", "a b; $(touch evil) `touch evil` = --x")
     assert "experiment=exp/fbank-mean-linear-a b; $(touch evil) `touch evil` = --x" in result.stdout
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("file", PATH_FILES, ids=lambda path: path.parent.name)
+def test_the_toolkit_is_the_recipes_own_whatever_the_shell_was_told_before(file):
+    code = '. "$1"; echo "$SOCTK_ROOT" "${PATH%%:*}"'
+    environment = {**os.environ, "SOCTK_ROOT": "/another/checkout"}
+    output = subprocess.check_output(["bash", "-c", code, "bash", file], env=environment, text=True)
+    assert output == f"{ROOT} {ROOT}/.venv/bin\n"
 
 
 def test_relative_paths_are_the_callers(recipe, tmp_path):
