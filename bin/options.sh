@@ -23,3 +23,6 @@ tag=""            # added to the experiment's name, to keep other settings apart
 nj=2              # how many processes share the work
 device=auto       # cpu, cuda or auto
 expdir=exp        # DIR for experiments
+
+# What --protocol may be, to which a recipe may add; it is no option.
+protocols="soctk|emobox"

@@ -26,6 +26,11 @@ need_corpus() {
     exit 1
 }
 
+# must_be OPTION PATTERN WHAT: die, saying what the option's value is to be, unless the pattern matches the whole of it.
+must_be() {
+    [[ ${!1} =~ ^($2)$ ]] || die_of_usage "--${1//_/-} is $3, not '${!1}'"
+}
+
 # run_stage N WHAT: whether stage N was asked for; says so if it was.
 run_stage() {
     ((stage <= $1 && $1 <= stop_stage)) || return 1
@@ -36,7 +41,8 @@ extract_features() {
     local more
     read -ra more <<< "$extract_args"
     "${extract_cmd[@]}" soctk-extract "$data" "$feats" "${conf[@]}" \
-        --upstream "$upstream" --layer "$layer" --speed-perturb "$speed_perturb" --nj "$nj" --device "$device" "${more[@]}"
+        --upstream "$upstream" --layer "$layer" --speed-perturb "$speed_perturb" \
+        --nj "$nj" --device "$device" "${more[@]}"
 }
 
 train_folds() {
@@ -72,7 +78,9 @@ while (($#)); do
     # The recipe runs in its own directory; a relative path was meant from the caller's.
     case $name in
         corpus | expdir) [[ -z $value || $value == /* ]] || value=$PWD/$value ;;
-        upstream) [[ ! -d $value ]] || value=$(CDPATH='' cd -- "$value" && pwd) ;;
+        upstream)  # a name such as fbank is not the folder that happens to be called so
+            [[ ! -d $value || ($value != */* && ! -f $value/config.json) ]] || value=$(CDPATH='' cd -- "$value" && pwd)
+            ;;
     esac
     printf -v "$name" '%s' "$value"
 done
@@ -87,6 +95,12 @@ case $preset in
         ;;
     *) die_of_usage "the presets are default and paper" ;;
 esac
+# "3, 4" and "3 4" are the same and give the same names.
+for name in layer use_layer folds seeds speed_perturb; do
+    read -ra words <<< "${!name//[[:space:],]/ }"
+    printf -v "$name" '%s' "${words[*]}"
+    [[ -z $(printf '%s\n' "${words[@]}" | sort | uniq -d) ]] || die_of_usage "--${name//_/-} has one twice: '${!name}'"
+done
 [[ $enrol == all || $recentre == speaker ]] || die_of_usage "--enrol is for --recentre speaker"
 [[ +$pooling+ =~ \+(asp|soc|soc_nolem)\+ ]] && : "${head:=mlp}" || : "${head:=linear}"
 [[ $head == linear ]] && : "${combine:=concat}" || : "${combine:=sum}"
@@ -97,12 +111,24 @@ for name in "${poolings[@]::${#poolings[@]}-1}"; do
     is_in_conf "pooling/$name" || die_of_usage "unknown pooling '$name': there is no conf/pooling/$name.yaml"
 done
 is_in_conf "head/$head" || die_of_usage "unknown head '$head': there is no conf/head/$head.yaml"
+numbers='[0-9]+( [0-9]+)*' decimals='[0-9]*[.]?[0-9]+'
+must_be layer "last|all|$numbers" 'last, all or whole numbers such as "3 4"'
+must_be speed_perturb "($decimals( $decimals)*)?" 'a list of decimal numbers such as "0.9 1.1"'
+must_be use_layer "all|$numbers" 'all or whole numbers such as "3 4"'
+must_be combine 'sum|concat' 'sum or concat'
+must_be folds "($numbers)?" 'a list of whole numbers such as "1 2"'
+must_be seeds "$numbers" 'a list of whole numbers such as "1 2"'
+must_be recentre 'none|speaker' 'none or speaker'
+must_be enrol 'all|[0-9]+' 'all or a whole number'
+must_be protocol "$protocols" "${protocols//|/ or }"
+must_be nj '[1-9][0-9]*' 'a whole number from 1'
+must_be device 'cpu|cuda|auto' 'cpu, cuda or auto'
 
 # data/RECIPE, feats/UPSTREAM[-layerN][-spS] and exp/UPSTREAM[-layerN]-POOLING-HEAD[-...]; layers as 3-4, or all
 data=data/$(basename "$recipe")
 upstream_name=$(basename "${upstream//:/-}")
-layer_name() { [[ $1 == last ]] || echo "-layer${1//[ ,]/-}"; }
-perturbed=${speed_perturb:+-sp${speed_perturb//[ ,]/-}}
+layer_name() { [[ $1 == last ]] || echo "-layer${1// /-}"; }
+perturbed=${speed_perturb:+-sp${speed_perturb// /-}}
 feats=feats/$upstream_name$(layer_name "$layer")$perturbed
 [[ $use_layer == all ]] && trained=$layer || trained=$use_layer
 experiment=$expdir/$upstream_name$(layer_name "$trained")-$pooling-$head

@@ -10,6 +10,7 @@ preset=paper      # paper: soc with d = 24, as published; or default: mean+soc_f
 protocol=soctk    # soctk or emobox, as everywhere, or cross-lingual: train on one language, test on the other
 language=all      # whose speakers: all, en or zh
 partial=false     # true: take what an incomplete copy has, and say what it lacks
+protocols+="|cross-lingual"
 extras=()
 . "$SOCTK_ROOT/bin/recipe.sh"
 

@@ -63,6 +63,21 @@ def test_stages(recipe, arguments, expected):
         (["--pooling"], "--pooling needs a value"),
         (["--pooling", "maen"], "unknown pooling 'maen': there is no conf/pooling/maen.yaml"),
         (["--enrol", "5"], "--enrol is for --recentre speaker"),
+        (["--enrol", "five", "--recentre", "speaker"], "--enrol is all or a whole number, not 'five'"),
+        (["--recentre", "speakers"], "--recentre is none or speaker, not 'speakers'"),
+        (["--combine", "max"], "--combine is sum or concat, not 'max'"),
+        (["--protocol", "cross-lingual"], "--protocol is soctk or emobox, not 'cross-lingual'"),
+        (["--device", "gpu"], "--device is cpu, cuda or auto, not 'gpu'"),
+        (["--layer", "four"], "--layer is last, all or whole numbers such as \"3 4\", not 'four'"),
+        (["--layer", ""], "--layer is last, all or whole numbers such as \"3 4\", not ''"),
+        (["--use-layer", "last"], "--use-layer is all or whole numbers such as \"3 4\", not 'last'"),
+        (["--folds", "1-3"], "--folds is a list of whole numbers such as \"1 2\", not '1-3'"),
+        (["--seeds", "1 2 x"], "--seeds is a list of whole numbers such as \"1 2\", not '1 2 x'"),
+        (["--seeds", ""], "--seeds is a list of whole numbers such as \"1 2\", not ''"),
+        (["--seeds", "1 2, 1"], "--seeds has one twice: '1 2 1'"),
+        (["--nj", "0"], "--nj is a whole number from 1, not '0'"),
+        (["--nj", "2 3"], "--nj is a whole number from 1, not '2 3'"),
+        (["--speed-perturb", "slow"], "--speed-perturb is a list of decimal numbers such as \"0.9 1.1\", not 'slow'"),
         (["--preset", "papers"], "the presets are default and paper"),
         (["--stage", "4"], "stages are 0, 1, 2 and 3"),
         (["--stage", "one"], "stages are 0, 1, 2 and 3"),
@@ -93,6 +108,19 @@ def test_a_value_may_hold_anything_and_is_not_evaluated(recipe, tmp_path):
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "cross-lingual", "--language", "en"], "--protocol cross-lingual is about both languages"),
+        (["--protocol", "cross"], "--protocol is soctk or emobox or cross-lingual, not 'cross'"),
+    ],
+)
+def test_a_recipe_may_have_a_protocol_of_its_own(arguments, message):
+    result = subprocess.run([ROOT / "egs" / "esd" / "run.sh", *arguments], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert f"run.sh: {message}\n" in result.stderr
+
+
 @pytest.mark.parametrize("file", PATH_FILES, ids=lambda path: path.parent.name)
 def test_the_toolkit_is_the_recipes_own_whatever_the_shell_was_told_before(file):
     code = '. "$1"; echo "$SOCTK_ROOT" "${PATH%%:*}"'
@@ -101,8 +129,17 @@ def test_the_toolkit_is_the_recipes_own_whatever_the_shell_was_told_before(file)
     assert output == f"{ROOT} {ROOT}/.venv/bin\n"
 
 
+def test_a_folder_that_is_called_as_an_upstream_is_does_not_stand_in_for_it(recipe, tmp_path):
+    (tmp_path / "fbank").mkdir()
+    assert "upstream=fbank " in recipe("--upstream", "fbank").stdout
+    assert f"upstream={tmp_path}/fbank " in recipe("--upstream", "./fbank").stdout
+    (tmp_path / "fbank" / "config.json").write_text("{}")
+    assert f"upstream={tmp_path}/fbank " in recipe("--upstream", "fbank").stdout
+
+
 def test_relative_paths_are_the_callers(recipe, tmp_path):
     (tmp_path / "my encoder").mkdir()
+    (tmp_path / "my encoder" / "config.json").write_text("{}")
     result = recipe("--corpus", "some/corpus", "--upstream", "my encoder", "--expdir=out")
     assert f"corpus={tmp_path}/some/corpus upstream={tmp_path}/my encoder expdir={tmp_path}/out" in result.stdout
     assert (
@@ -124,6 +161,10 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
         (
             ["--layer", "3 4", "--combine", "concat"],
             "feats=feats/fbank-layer3-4 experiment=exp/fbank-layer3-4-mean-linear ",
+        ),
+        (
+            ["--layer", " 3,  4,", "--speed-perturb", "0.9, 1.1"],
+            "feats=feats/fbank-layer3-4-sp0.9-1.1 experiment=exp/fbank-layer3-4-mean-linear-sp0.9-1.1 in=",
         ),
         (["--layer", "all", "--use-layer", "4"], "feats=feats/fbank-layerall experiment=exp/fbank-layer4-mean-linear "),
         (
