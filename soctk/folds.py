@@ -58,13 +58,15 @@ def read_or_assign(
         count: how many folds to make; COUNT, or one a speaker where there are fewer, by default.
 
     Raises:
-        SoctkError: the table is malformed or lacks speakers, or folds cannot be made (`assign`).
+        SoctkError: the table is malformed, has another number of folds or lacks speakers, or folds cannot be made
+            (`assign`).
     """
     speakers = sorted(set(speaker.values()))
     folds = read(path) if path.exists() else {}
     if not folds:
         folds = assign(speaker, emotion, gender, count or min(COUNT, len(speakers)))
         write(path, folds, "Made by soctk, balanced by class and sex; edit it, and it is used as it is.")
+    check_count(folds, count, path, "Remove it to have folds made anew")
     missing = [name for name in speakers if name not in folds]
     if missing:
         raise SoctkError(
@@ -73,6 +75,15 @@ def read_or_assign(
             where=path,
         )
     return {name: folds[name] for name in speakers}
+
+
+def check_count(folds: Mapping[str, int], count: int | None, where: Path | None, remedy: str) -> None:
+    """Raise SoctkError if other than `count` folds are asked for than there are, with what to do to get them."""
+    there = len(set(folds.values()))
+    if count not in (None, there):
+        raise SoctkError(
+            f"there are {there} folds already, not {count}", remedy=f"{remedy}, or leave --num-folds out.", where=where
+        )
 
 
 def assign(
@@ -90,8 +101,14 @@ def assign(
         count: how many folds.
 
     Raises:
-        SoctkError: there are fewer speakers than folds, or too few utterances of each class.
+        SoctkError: there is one speaker, or fewer than folds, or too few utterances of each class.
     """
+    first, *others = sorted(set(speaker.values()))
+    if not others:
+        raise SoctkError(
+            f"all utterances are of one speaker, {first}, and each fold tests speakers of its own",
+            remedy="Check the column, or the part of the file names, that tells the speaker.",
+        )
     utterances = sorted(speaker)
     speakers = [speaker[utt] for utt in utterances]
     classes = [emotion[utt] for utt in utterances]

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,23 @@ def test_sex_may_be_unknown():
 def test_more_folds_than_speakers_are_refused():
     with pytest.raises(SoctkError, match="2 speakers with 6 utterances cannot be shared out to 3 folds\nAsk for fewer"):
         assign(*a_corpus({"s1": ("m", 1), "s2": ("f", 1)}), 3)
+
+
+def test_one_speaker_is_told():
+    with pytest.raises(SoctkError, match="of one speaker, s1, and each fold tests speakers of its own\nCheck the col"):
+        folds.read_or_assign(Path("gone"), *a_corpus({"s1": ("m", 2)}))
+
+
+def test_a_table_of_another_number_of_folds_is_told(tmp_path):
+    corpus = a_corpus({f"s{i}": ("m", 2) for i in range(6)})
+    table = tmp_path / "folds.yaml"
+    made = folds.read_or_assign(table, *corpus, 3)
+    assert folds.read_or_assign(table, *corpus, 3) == folds.read_or_assign(table, *corpus) == made
+    with pytest.raises(SoctkError) as error:
+        folds.read_or_assign(table, *corpus, 2)
+    assert str(error.value) == (
+        f"{table}: there are 3 folds already, not 2\nRemove it to have folds made anew, or leave --num-folds out."
+    )
 
 
 @given(st.dictionaries(st.text("abc019", min_size=1), st.integers(1, 6), min_size=1))
