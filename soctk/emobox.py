@@ -6,7 +6,7 @@ channel. EmoBox does not say who speaks; what is written here has spk and gender
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,24 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """Return the utterances of a corpus, each as its line has it, with the class for `emo` and the test `fold` besides.
 
     Raises:
-        SoctkError: a line is no JSON object, or an utterance is tested in two folds.
+        SoctkError: a line is no JSON object with a key, label_map.json is none, or an utterance is tested in two folds.
     """
     rows: dict[str, dict[str, Any]] = {}
     twice = []
     for fold, file in _test_files(folder).items():
-        for row in read_jsonl(file):
-            if row.get("key") in rows:
-                twice.append(f"{row['key']}: folds {rows[row['key']]['fold']} and {fold}")
-            rows[row.get("key")] = {**row, "fold": str(fold)}
+        for key, row in _read_keyed(file):
+            if key in rows:
+                twice.append(f"{key}: folds {rows[key]['fold']} and {fold}")
+            rows[key] = {**row, "fold": str(fold)}
     if twice:
         raise SoctkError(
             f"utterances are tested in two folds\n{listing(twice)}", remedy="Mend the files.", where=folder
         )
     for file in sorted(folder.glob("*.jsonl")):
-        for row in read_jsonl(file):
-            rows.setdefault(row.get("key"), row)
-    classes = json.loads((folder / "label_map.json").read_text()) if (folder / "label_map.json").exists() else {}
-    return [{**row, "emo": classes.get(row.get("emo"), row.get("emo"))} for row in rows.values()]
+        for key, row in _read_keyed(file):
+            rows.setdefault(key, row)
+    classes = _read_classes(folder / "label_map.json")
+    return [{**row, "emo": classes.get(str(row.get("emo")), row.get("emo"))} for row in rows.values()]
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -54,13 +54,10 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         SoctkError: a line is not one.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        row = _parsed(line)
         if not isinstance(row, dict):
-            raise SoctkError(f"line {number} is not a JSON object", remedy="Mend the file.", where=path)
+            raise SoctkError(f"line {number} is not a JSON object in UTF-8", remedy="Mend the file.", where=path)
         rows.append(row)
     return rows
 
@@ -81,6 +78,30 @@ def write(folder: Path, name: str, data: DataDir) -> None:
             _write_jsonl(file, (rows[utt] for utt in sorted(utterances)))
     with atomic(folder / "label_map.json") as temporary:
         temporary.write_text(json.dumps({emotion: emotion for emotion in data.emotions}, indent=4), encoding="utf-8")
+
+
+def _read_keyed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if not isinstance(row.get("key"), str):
+            raise SoctkError(f"line {number} has no key, the utterance's name", remedy="Mend the file.", where=path)
+        yield row["key"], row
+
+
+def _read_classes(path: Path) -> dict[str, Any]:
+    """Return label -> class; nothing where there is no label map."""
+    classes = _parsed(path.read_bytes()) if path.exists() else {}
+    if not isinstance(classes, dict):
+        raise SoctkError(
+            "not a JSON object in UTF-8", remedy='Write it as {"LABEL": "CLASS"}, or remove it.', where=path
+        )
+    return classes
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text.decode("utf-8-sig"))
+    except ValueError:
+        return None
 
 
 def _test_files(folder: Path) -> dict[int, Path]:

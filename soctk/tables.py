@@ -7,9 +7,9 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 from soctk import audio, emobox, folds, recordings
 from soctk.config import read_yaml
@@ -49,24 +49,24 @@ def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[s
         Rows whose columns are those of COLUMNS; paths as the source has them.
 
     Raises:
-        SoctkError: a source is no such thing, or has file names that do not match; a column named is nowhere; the first
-            source has no paths, or another has neither paths nor speakers.
+        SoctkError: a source is no such thing, contradicts itself, or has file names that do not match; a column named
+            is nowhere; the first source has no paths, or another has neither paths nor speakers.
     """
+    if pattern:
+        _expression(pattern)  # first, as a folder is searched for what it ends in
     columns = columns or {}
-    tables = [_read_source(source, pattern) for source in sources]
-    present = {name for table in tables for name in table[0]}
+    tables = {source: _read_source(source, pattern) for source in sources}
+    present = {name for table in tables.values() for row in table for name in row}
     for name in columns.values():
         if name and name not in present:
             raise unknown_name("column", name, present, where="--column")
-    rows, *others = [
-        [_with_known_columns(row, columns, source) for row in table]
-        for source, table in zip(sources, tables, strict=True)
-    ]
-    _need("path", rows)
-    for other in others:
-        key = "path" if "path" in other[0] else "speaker"
-        _need(key, other)
-        more = {row[key]: row for row in other}
+    rows, *others = [[_with_known_columns(row, columns, source) for row in table] for source, table in tables.items()]
+    _need("path", rows, sources[0], tables[sources[0]])
+    _need_everywhere("path", rows, sources[0])
+    for source, other in zip(list(tables)[1:], others, strict=True):
+        key = "path" if any("path" in row for row in other) else "speaker"
+        _need(key, other, source, tables[source])
+        more = _by(key, other, source)
         rows = [{**more.get(row.get(key, ""), {}), **_told(row)} for row in rows]
     return _with_names(rows, pattern, sources[0]) if pattern else rows
 
@@ -89,6 +89,7 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
     """
     rows = list(rows)
     _need("emotion", rows)
+    rows = [{"emotion": "", **row} for row in rows]
     counts = Counter(row["emotion"] for row in rows)
     unknown = sorted(label for label in counts if label not in labels)
     if unknown:
@@ -142,14 +143,14 @@ def corpus(
     )
 
 
-def _read_source(source: Path, pattern: str | None) -> list[Row]:
+def _read_source(source: Path, pattern: str | None) -> list[dict[str, Any]]:
     rows = _read_folder(source, pattern) if source.is_dir() and not emobox.is_one(source) else _read_table(source)
     if not rows:
         raise SoctkError("there is nothing in it", remedy="Check the path.", where=source)
     return rows
 
 
-def _read_folder(folder: Path, pattern: str | None) -> list[Row]:
+def _read_folder(folder: Path, pattern: str | None) -> list[dict[str, Any]]:
     if pattern is None:
         raise SoctkError(
             "a folder, which says nothing about its recordings",
@@ -158,12 +159,16 @@ def _read_folder(folder: Path, pattern: str | None) -> list[Row]:
         )
     suffix = Path(pattern).suffix.lower()
     files = [path for path in recordings.below(folder) if path.suffix.lower() == suffix]
+    if not files:
+        raise SoctkError(
+            f"no file names in it end in '{suffix}'", remedy="Check the path, and how --pattern ends.", where=folder
+        )
     return [{"path": str(path.relative_to(folder))} for path in files]
 
 
-def _read_table(path: Path) -> list[Row]:
+def _read_table(path: Path) -> list[dict[str, Any]]:
     if path.is_dir():
-        return [_as_text(row) for row in emobox.read(path)]
+        return emobox.read(path)
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": emobox.read_jsonl, ".yaml": _read_speakers}
     if path.suffix.lower() not in readers:
         raise SoctkError(
@@ -172,16 +177,27 @@ def _read_table(path: Path) -> list[Row]:
             where=path,
         )
     try:
-        return [_as_text(row) for row in readers[path.suffix.lower()](path)]
+        return readers[path.suffix.lower()](path)
     except UnicodeDecodeError as error:
         raise SoctkError(f"not UTF-8 ({error})", remedy="Save it as UTF-8.", where=path) from error
 
 
 def _read_csv(path: Path) -> list[dict]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", restkey="")
-        rows = list(reader)
-    crooked = [str(i) for i, row in enumerate(rows, start=2) if "" in row or None in row.values()]
+        # strict: otherwise a quote that is not closed takes in the rows to the end of the file
+        reader = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        try:
+            rows = list(reader)
+        except csv.Error as error:
+            raise SoctkError(
+                f"its quotes do not match ({error}; seen at line {reader.line_num})",
+                remedy="Close each quote, and double those within a quoted field.",
+                where=path,
+            ) from error
+    twice = [name for name, count in Counter(reader.fieldnames or ()).items() if name and count > 1]
+    if twice:
+        raise SoctkError(f"columns of the same name: {', '.join(twice)}", remedy="Rename all but one.", where=path)
+    crooked = [str(i) for i, row in enumerate(rows, start=2) if None in row or None in row.values()]
     if crooked:
         raise SoctkError(
             f"rows that have not as many fields as the header: {', '.join(crooked[:10])}",
@@ -193,21 +209,22 @@ def _read_csv(path: Path) -> list[dict]:
 
 def _read_speakers(path: Path) -> list[dict]:
     """Return what the header of an audformat database says of its speakers: schemes, speaker, labels."""
-    speakers = read_yaml(path).get("schemes", {}).get("speaker", {}).get("labels")
-    if not isinstance(speakers, dict):
+    speakers: Any = read_yaml(path)
+    for name in ("schemes", "speaker", "labels"):
+        speakers = speakers.get(name) if isinstance(speakers, dict) else None
+    if not isinstance(speakers, dict) or not all(isinstance(known, dict | None) for known in speakers.values()):
         raise SoctkError(
             "no header of an audformat database that describes speakers",
             remedy="Leave it out; give speakers and their sex in a table.",
             where=path,
         )
-    return [{"speaker": name, **(known or {})} for name, known in speakers.items()]
+    return [
+        {"speaker": speaker, **{str(name): value for name, value in (known or {}).items()}}
+        for speaker, known in speakers.items()
+    ]
 
 
-def _as_text(row: Mapping[str, object]) -> Row:
-    return {str(name): "" if value is None else str(value).strip() for name, value in row.items()}
-
-
-def _with_known_columns(row: Row, columns: Mapping[str, str], source: Path) -> Row:
+def _with_known_columns(row: Mapping[str, Any], columns: Mapping[str, str], source: Path) -> Row:
     known = {}
     for column, names in COLUMNS.items():
         if column in columns:
@@ -221,7 +238,45 @@ def _with_known_columns(row: Row, columns: Mapping[str, str], source: Path) -> R
                 where=source,
             )
         if present:
-            known[column] = row[present[0]]
+            known[column] = _text(row[present[0]], column, source)
+    return known
+
+
+def _text(value: Any, column: str, source: Path) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise SoctkError(
+            f"the {column} {value!r} is neither text nor a number",
+            remedy=f"Write it as text, in quotes, or say which column it is: --column {column}=NAME.",
+            where=source,
+        )
+    return str(value).strip()
+
+
+def _by(key: str, rows: Sequence[Row], source: Path) -> dict[str, Row]:
+    """Return what rows say together: key -> column -> text.
+
+    Raises:
+        SoctkError: a row lacks the key, or two of the same key contradict each other.
+    """
+    _need_everywhere(key, rows, source)
+    known: dict[str, Row] = {}
+    contradictions = []
+    for row in map(_told, rows):
+        there = known.setdefault(row[key], {})
+        contradictions += [
+            f"{row[key]}: {column} {there[column]} and {text}"
+            for column, text in row.items()
+            if there.get(column, text) != text
+        ]
+        there |= row
+    if contradictions:
+        raise SoctkError(
+            f"rows of one {key} that contradict each other\n{listing(contradictions)}",
+            remedy=f"Keep one row of each {key}.",
+            where=source,
+        )
     return known
 
 
@@ -250,9 +305,10 @@ def _expression(pattern: str) -> re.Pattern:
     try:
         parts = [(literal, field, width) for literal, field, width, _ in Formatter().parse(pattern)]
         if not all(
-            field is None or (field.isidentifier() and re.fullmatch(r"\d*|\*", width)) for _, field, width in parts
+            field is None or (field.isidentifier() and re.fullmatch(r"[0-9]{0,3}|\*", width))
+            for _, field, width in parts
         ):
-            raise ValueError("a field is a name, or a name with a width")
+            raise ValueError("a field is a name, or a name with a width of at most three digits")
     except ValueError as error:
         raise SoctkError(
             f"{pattern} is no pattern ({error})", remedy="Write it as {speaker}_{emotion}_{n}.wav.", where="--pattern"
@@ -270,22 +326,29 @@ def _expression(pattern: str) -> re.Pattern:
     return re.compile(text, flags=re.IGNORECASE)
 
 
-def _need(column: str, rows: Sequence[Row]) -> None:
+def _need(
+    column: str, rows: Sequence[Row], source: Path | None = None, table: Sequence[Mapping[str, Any]] | None = None
+) -> None:
     if not any(column in row for row in rows):
-        present = ", ".join(sorted({name for row in rows[:1] for name in row})) or "none that is known"
+        present = sorted({name for row in table or rows for name in row if name})
         raise SoctkError(
-            f"nothing says the {column} (there are: {present})",
+            f"nothing says the {column} (there are: {', '.join(present)})",
             remedy=f"Name its column, --column {column}=NAME, or say where file names have it, --pattern.",
+            where=source,
         )
 
 
-def _need_everywhere(column: str, rows: Sequence[Row]) -> None:
-    without = [row["path"] for row in rows if not row.get(column)]
+def _need_everywhere(column: str, rows: Sequence[Row], source: Path | None = None) -> None:
+    without = [
+        row.get("path") or ", ".join(f"{name} {text}" for name, text in _told(row).items()) or "a row of nothing known"
+        for row in rows
+        if not row.get(column)
+    ]
     if without:
         remedy = "Fill it in, or take these rows out"
         if column == "emotion":
             remedy += "; \"'': null\" in a label map (--labels) does"
-        raise SoctkError(f"{len(without)} rows have no {column}\n{listing(without)}", remedy=f"{remedy}.")
+        raise SoctkError(f"{len(without)} rows have no {column}\n{listing(without)}", remedy=f"{remedy}.", where=source)
 
 
 def _check_paths_differ(rows: Sequence[Row]) -> None:
@@ -317,7 +380,7 @@ def _seconds(time: str, otherwise: float = 0.0) -> float:
         return otherwise
     if match:
         days, hours, minutes, rest = (float(part or 0) for part in match.groups())
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=rest).total_seconds()
+        return ((days * 24 + hours) * 60 + minutes) * 60 + rest
     try:
         return float(time)
     except ValueError as error:
@@ -396,6 +459,7 @@ def _folds(
             remedy="Number them, or have folds made: --column fold=.",
         )
     numbers = {name: int(fold) for name, fold in given.items()}
+    folds.check_count(numbers, count, None, "The labels say them: ignore theirs, --column fold=")
     if not table.exists() or not folds.read(table):
         folds.write(table, numbers, "They stand so beside the labels.")
     elif folds.read_or_assign(table, speaker, emotion, gender) != numbers:

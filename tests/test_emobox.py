@@ -101,3 +101,31 @@ def test_an_utterance_in_two_test_folds_is_told(tmp_path):
     as_emobox_has_it(tmp_path / "c", [("a-1", 1, "p"), ("a-1", 2, "p")])
     with pytest.raises(SoctkError, match="utterances are tested in two folds\n  a-1: folds 1 and 2"):
         emobox.read(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("label_map.json", b"p: Fear", "not a JSON object in UTF-8\nWrite it as"),
+        ("label_map.json", b'["Fear"]', "not a JSON object in UTF-8\nWrite it as"),
+        (
+            "fold_1/c_test_fold_1.jsonl",
+            '{"key": "\xe4"}\n'.encode("latin-1"),
+            "line 1 is not a JSON object in UTF-8\nMend",
+        ),
+        ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "line 1 has no key, the utterance's name\nMend"),
+        ("c.jsonl", b'{"key": ["x"]}\n', "line 1 has no key, the utterance's name\nMend"),
+    ],
+)
+def test_a_damaged_file_is_told(tmp_path, file, content, message):
+    as_emobox_has_it(tmp_path, [("a-1", 1, "p")])
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(SoctkError) as error:
+        emobox.read(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / file}: {message}")
+
+
+def test_a_label_that_is_no_text_is_told(tmp_path):
+    as_emobox_has_it(tmp_path, [("a-1", 1, ["p", "c"])])
+    with pytest.raises(SoctkError, match=r"the emotion \['p', 'c'\] is neither text nor a number"):
+        tables.read([tmp_path], "{speaker}-{n}.wav")

@@ -168,6 +168,10 @@ def test_folds_beside_the_labels_are_kept_and_written_down(recordings, tmp_path)
     folds.write(table, {"ann": 2, "bob": 1, "cleo": 3}, "By hand.")
     with pytest.raises(SoctkError, match=r"folds\.yaml: it has other folds than the labels say\nRemove it to use"):
         tables.corpus(given, recordings, {}, table)
+    with pytest.raises(
+        SoctkError, match=r"there are 3 folds already, not 2\nThe labels say them: ignore theirs, --col"
+    ):
+        tables.corpus(given, recordings, {}, table, count=2)
 
 
 def test_two_files_of_a_name_have_different_ids(recordings, tmp_path):
@@ -206,6 +210,7 @@ def changed(position: int, **columns: str) -> list[dict]:
             r"1 rows are about parts of recordings\n  ann/ann_calm_1.wav: 0.06 to None of 0.100",
         ),
         (changed(0, start="0 days", end="0 days 00:00:00.010"), r"0 days to 0 days 00:00:00.010 of 0.100 s\nCut these"),
+        (changed(0, start="99999999999 days"), r"99999999999 days to None of 0.100 s\nCut these"),
         (
             [{**row, "fold": "train"} for row in rows()],
             r"folds that are no numbers from 1: train\nNumber them, or have",
@@ -233,9 +238,25 @@ def test_a_segment_that_is_the_whole_recording_is_one(recordings, tmp_path, end)
         ("labels.csv", "path,emotion\nx.wav\n", "rows that have not as many fields as the header: 2"),
         ("labels.csv", "path,emotion\n", "there is nothing in it"),
         ("labels.csv", "path,file,emotion\na,b,c\n", "which column is the path: path or file?"),
+        ("labels.csv", "path;emotion\na;b\n", "nothing says the path (there are: path;emotion)"),
+        ("labels.csv", "path,emotion,emotion\na,b,c\n", "columns of the same name: emotion"),
+        ("labels.csv", 'path,emotion\na,"b\n' + 100 * "c,d\n", "its quotes do not match (unexpected end of data"),
+        ("labels.csv", f'path,emotion\na,"b{140000 * "c"}\n', "its quotes do not match (field larger than"),
+        ("labels.csv", "path,emotion\n,sad\n", "1 rows have no path\n  emotion sad\n"),
         ("labels.xlsx", "", "no table that is known here"),
         ("labels.jsonl", '{"path": "x"}\n[]\n', "line 2 is not a JSON object"),
+        ("labels.jsonl", '{"path": "x"}\n{"emotion": "sad"}\n{}\n', "2 rows have no path\n  emotion sad\n  a row of"),
+        (
+            "labels.jsonl",
+            '{"path": "x", "emotion": ["a", "b"]}\n',
+            "the emotion ['a', 'b'] is neither text nor a number",
+        ),
+        ("labels.jsonl", '{"path": "x", "emotion": true}\n', "the emotion True is neither text nor a number"),
         ("db.yaml", "name: x\n", "no header of an audformat database that describes speakers"),
+        ("db.yaml", "schemes:\n", "no header of an audformat database that describes speakers"),
+        ("db.yaml", "schemes: [speaker]\n", "no header of an audformat database that describes speakers"),
+        ("db.yaml", "schemes: {speaker: null}\n", "no header of an audformat database that describes speakers"),
+        ("db.yaml", "schemes: {speaker: {labels: {mara: female}}}\n", "no header of an audformat database"),
     ],
 )
 def test_what_is_no_table_is_told(tmp_path, name, content, message):
@@ -244,6 +265,42 @@ def test_what_is_no_table_is_told(tmp_path, name, content, message):
         tables.read([tmp_path / name])
     assert message in str(error.value)
     assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_column_without_a_name_and_values_that_are_not_looked_at_are_no_fault(tmp_path):
+    (tmp_path / "labels.csv").write_text(",path,emotion\n0,x.wav,sad\n")
+    (tmp_path / "labels.jsonl").write_text('{"path": "x.wav", "emotion": "sad", "votes": ["sad", "calm"]}\n')
+    for name in ("labels.csv", "labels.jsonl"):
+        assert tables.read([tmp_path / name]) == [{"path": "x.wav", "emotion": "sad"}]
+
+
+def test_a_label_that_a_row_lacks_may_be_dropped_as_an_empty_one():
+    lines = [{"path": "x.wav"}, {"path": "y.wav", "emotion": "sad"}]
+    assert tables.relabel(lines, {"": None, "sad": "Sad"}) == ([{"path": "y.wav", "emotion": "Sad"}], Counter({"": 1}))
+    with pytest.raises(SoctkError, match="no class for\n  '', 1 utterances\n"):
+        tables.relabel(lines, {"sad": "Sad"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("ann,f\nann,m\nbob,m\n", "rows of one speaker that contradict each other\n  ann: sex f and m\nKeep one row"),
+        ("ann,f\n,m\n", "1 rows have no speaker\n  sex m\nFill it in"),
+    ],
+)
+def test_another_table_that_contradicts_itself_or_lacks_a_key_is_told(tmp_path, lines, message):
+    labels = write_csv(tmp_path / "labels.csv", rows())
+    (tmp_path / "sexes.csv").write_text(f"speaker,sex\n{lines}")
+    with pytest.raises(SoctkError) as error:
+        tables.read([labels, tmp_path / "sexes.csv"])
+    assert f"{tmp_path / 'sexes.csv'}: {message}" in str(error.value)
+
+
+def test_rows_of_one_key_that_agree_complete_each_other(tmp_path):
+    labels = write_csv(tmp_path / "labels.csv", [{"path": "x.wav", "speaker": "ann"}])
+    (tmp_path / "more.csv").write_text("speaker,sex,fold\nann,f,\nann,,1\nann,f,1\n")
+    (row,) = tables.read([labels, tmp_path / "more.csv"])
+    assert row == {"path": "x.wav", "speaker": "ann", "sex": "f", "fold": "1"}
 
 
 def test_a_table_in_another_encoding_is_told(tmp_path):
@@ -263,7 +320,12 @@ def test_a_folder_needs_a_pattern(recordings):
         tables.read([recordings])
 
 
-@pytest.mark.parametrize("pattern", ["{speaker.wav", "{}.wav", "{speaker:x}.wav", "{a-b}.wav"])
+@pytest.mark.parametrize("pattern", ["{speaker", "{}.wav", "{n:x}.wav", "{n:99999999999}", "{a-b}"])
 def test_a_pattern_that_is_none_is_told(recordings, pattern):
     with pytest.raises(SoctkError, match=r"--pattern: .* is no pattern \(.*\)\nWrite it as \{speaker\}_"):
         tables.read([recordings], pattern)
+
+
+def test_a_folder_without_such_names_is_told(recordings):
+    with pytest.raises(SoctkError, match=r"no file names in it end in '\.mp3'\nCheck the path, and how --pattern ends"):
+        tables.read([recordings], "{speaker}_{n}.mp3")
