@@ -31,6 +31,14 @@ must_be() {
     [[ ${!1} =~ ^($2)$ ]] || die_of_usage "--${1//_/-} is $3, not '${!1}'"
 }
 
+# words_of OPTION: the words of its value, split as a shell does, with quotes and lines, but nothing in it is evaluated;
+# each ends with NUL.
+words_of() {
+    local split='import shlex, sys; sys.stdout.write("".join(f"{word}\0" for word in shlex.split(sys.argv[1])))'
+    "$SOCTK_ROOT/.venv/bin/python" -I -X utf8 -c "$split" "${!1}" 2> /dev/null ||
+        die_of_usage "--${1//_/-} has a quote (', \" or \\) that is not closed: ${!1}"
+}
+
 # run_stage N WHAT: whether stage N was asked for; says so if it was.
 run_stage() {
     ((stage <= $1 && $1 <= stop_stage)) || return 1
@@ -38,20 +46,16 @@ run_stage() {
 }
 
 extract_features() {
-    local more
-    read -ra more <<< "$extract_args"
     "${extract_cmd[@]}" soctk-extract "$data" "$feats" "${conf[@]}" \
         --upstream "$upstream" --layer "$layer" --speed-perturb "$speed_perturb" \
-        --nj "$nj" --device "$device" "${more[@]}"
+        --nj "$nj" --device "$device" "${extract_more[@]}"
 }
 
 train_folds() {
-    local more
-    read -ra more <<< "$train_args"
     "${train_cmd[@]}" soctk-train "$data" "$feats" "$experiment" "${conf[@]}" \
         --layer "$use_layer" --combine "$combine" --pooling "$pooling" --head "$head" \
         --recentre "$recentre" --enrol "$enrol" --protocol "$protocol" \
-        --folds "$folds" --seeds "$seeds" --nj "$nj" --device "$device" "${more[@]}"
+        --folds "$folds" --seeds "$seeds" --nj "$nj" --device "$device" "${train_more[@]}"
 }
 
 option_names=()
@@ -140,4 +144,6 @@ experiment+=$perturbed
 experiment+=${tag:+-$tag}
 
 "$SOCTK_ROOT/bin/setup" "${extras[@]}"
+mapfile -t -d '' extract_more < <(words_of extract_args); wait $! || exit
+mapfile -t -d '' train_more < <(words_of train_args); wait $! || exit
 cd "$recipe"

@@ -1,4 +1,4 @@
-"""bin/recipe.sh, on a recipe of three lines that prints what it got."""
+"""bin/recipe.sh, on a recipe of a few lines that prints what it got, and the commands of its long stages."""
 
 import os
 import subprocess
@@ -14,9 +14,12 @@ SOCTK_ROOT="{ROOT}"
 corpus=""         # DIR of the corpus
 pooling=mean      # the recipe's own default
 extras=()
+extract_cmd=(printf '<%s>') train_cmd=(printf '<%s>')
 . "$SOCTK_ROOT/bin/recipe.sh"
 for n in 0 1 2 3; do if run_stage "$n" "the work"; then :; fi; done
 echo "corpus=$corpus upstream=$upstream expdir=$expdir data=$data feats=$feats experiment=$experiment in=$PWD"
+extract_features
+train_folds
 """
 PATH_FILES = sorted(ROOT.glob("egs/*/path.sh"))
 
@@ -78,6 +81,7 @@ def test_stages(recipe, arguments, expected):
         (["--nj", "0"], "--nj is a whole number from 1, not '0'"),
         (["--nj", "2 3"], "--nj is a whole number from 1, not '2 3'"),
         (["--speed-perturb", "slow"], "--speed-perturb is a list of decimal numbers such as \"0.9 1.1\", not 'slow'"),
+        (["--train-args", "--set 'a=b"], "--train-args has a quote (', \" or \\) that is not closed: --set 'a=b"),
         (["--preset", "papers"], "the presets are default and paper"),
         (["--stage", "4"], "stages are 0, 1, 2 and 3"),
         (["--stage", "one"], "stages are 0, 1, 2 and 3"),
@@ -106,6 +110,26 @@ def test_a_value_may_hold_anything_and_is_not_evaluated(recipe, tmp_path):
     result = recipe("--tag", "a b; $(touch evil) `touch evil` = --x")
     assert "experiment=exp/fbank-mean-linear-a b; $(touch evil) `touch evil` = --x" in result.stdout
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", []),
+        ("--set  train.lr=1e-3 --tensorboard", ["--set", "train.lr=1e-3", "--tensorboard"]),
+        ("--set 'head.C=[0.1, 1]' --set head.C=\"[1, 2]\"", ["--set", "head.C=[0.1, 1]", "--set", "head.C=[1, 2]"]),
+        ("--set a=b\n--set\tc=d\n", ["--set", "a=b", "--set", "c=d"]),
+        ("'two\nlines' '' a\\ b # é", ["two\nlines", "", "a b", "#", "é"]),
+        ("$(touch evil) `touch evil` * ~ $HOME", ["$(touch", "evil)", "`touch", "evil`", "*", "~", "$HOME"]),
+    ],
+)
+def test_more_options_are_split_as_a_shell_would_and_not_evaluated(recipe, tmp_path, value, words):
+    result = recipe("--extract-args", value, "--train-args", value)
+    assert result.returncode == 0, result.stderr
+    extract, train = result.stdout.split("<soctk-")[1:]
+    for command in (extract, train):
+        assert command.endswith("".join(f"<{word}>" for word in ["--device", "auto", *words]))
+    assert not list(tmp_path.rglob("evil"))
 
 
 @pytest.mark.parametrize(
