@@ -1,8 +1,10 @@
 """Kaldi data directories: sorted two-column text files that say what is spoken where, by whom and how."""
 
 import hashlib
+import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,12 +13,17 @@ from soctk.files import atomic
 
 # File names are bytes to the system: those that are no UTF-8 survive being read and written.
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
+# What stands for a byte that is no UTF-8; only paths may have it, as reports and feature stores are UTF-8.
+_UNDECODED = re.compile("[\ud800-\udfff]")
 
 # The tables that a corpus may lack, all of it or not at all.
 _OPTIONAL = ("spk2gender",)
 
 # The columns of predictions.tsv before those of the emotions.
 PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
+
+# What is known of utterances and speakers without a file utt2X -> where it is from.
+_KNOWN = {"speaker": "utt2spk", "fold": "spk2fold", "sex": "spk2gender", "duration": "utt2dur"}
 
 REMEDY = "Run the recipe's stage 0 again, or mend the files named here."
 
@@ -82,10 +89,16 @@ _TABLES = {
 def write(path: Path, data: DataDir) -> None:
     """Write a data directory, each file sorted (C locale) and in one piece, and validate it.
 
+    Files utt2X that are there and are not of `data` are removed: they are of what was there before.
+
     Raises:
-        SoctkError: an id or a class holds white space, or what was written is not valid, as `read` tells.
+        SoctkError: an id or a class is no word (`check_words`), or the corpus is not valid, as `read` tells.
     """
-    _check_words(path, data)
+    check_words([*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions], path)
+    _refuse([*_inconsistencies(data), *_absent(data)], path)  # before anything is overwritten
+    for file in path.glob("utt2*"):
+        if file.name not in _TABLES:
+            file.unlink()
     for file, (attribute, _) in _TABLES.items():
         rows = sorted(getattr(data, attribute).items())
         if rows or file not in _OPTIONAL:
@@ -95,7 +108,7 @@ def write(path: Path, data: DataDir) -> None:
     for name, values in data.extra.items():
         _write_lines(path / f"utt2{name}", [f"{key} {value}" for key, value in sorted(values.items())])
     _write_lines(path / "emotions", data.emotions)
-    read(path)
+    read(path, recordings=False)
 
 
 def read(path: Path, recordings: bool = True) -> DataDir:
@@ -107,7 +120,8 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 
     Raises:
         SoctkError: one message with everything that is wrong: files missing, malformed, unsorted or of different
-            utterances, unknown emotions, speakers without sex or fold, recordings that are not there.
+            utterances, unknown emotions, speakers without sex or fold, text that is not UTF-8, recordings that are not
+            there.
     """
     there = [file for file in (*_TABLES, "emotions") if (path / file).is_file()]
     missing = [file for file in (*_TABLES, "emotions") if file not in (*there, *_OPTIONAL)]
@@ -125,8 +139,7 @@ def read(path: Path, recordings: bool = True) -> DataDir:
     problems += _inconsistencies(data)
     if recordings:
         problems += _absent(data)
-    if problems:
-        raise SoctkError(f"not a valid data directory\n{listing(problems)}", remedy=REMEDY, where=path)
+    _refuse(problems, path)
     return data
 
 
@@ -161,15 +174,32 @@ def summary(data: DataDir) -> str:
     )
 
 
-def _check_words(path: Path, data: DataDir) -> None:
-    words = [*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions]
-    split = sorted({word for word in words if len(word.split()) != 1})
+def check_words(words: Iterable[str], where: Path) -> None:
+    """Check ids and classes.
+
+    Raises:
+        SoctkError: one holds white space, or what is not UTF-8.
+    """
+    words = sorted(set(words))
+    split = [word for word in words if len(word.split()) != 1]
     if split:
         raise SoctkError(
             f"ids and classes with white space in them\n{listing(map(repr, split))}",
             remedy="A data directory separates its columns by it: write '_' instead.",
-            where=path,
+            where=where,
         )
+    undecoded = [word for word in words if _UNDECODED.search(word)]
+    if undecoded:
+        raise SoctkError(
+            f"ids and classes that are not UTF-8\n{listing(map(ascii, undecoded))}",
+            remedy="Rename the files, or mend the table, that they are from.",
+            where=where,
+        )
+
+
+def _refuse(problems: Collection[str], path: Path) -> None:
+    if problems:
+        raise SoctkError(f"not a valid data directory\n{listing(problems)}", remedy=REMEDY, where=path)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -207,7 +237,13 @@ def _inconsistencies(data: DataDir) -> Iterable[str]:
     for attribute, file in (("speaker", "utt2spk"), ("emotion", "utt2emo"), ("seconds", "utt2dur")):
         yield from _key_mismatch("wav.scp", data.wav, file, getattr(data, attribute))
     for name, values in data.extra.items():
+        if name in _KNOWN:
+            yield f"utt2{name}: {_KNOWN[name]} says the {name}; rename it"
         yield from _key_mismatch("wav.scp", data.wav, f"utt2{name}", values)
+        yield from _undecoded(f"utt2{name}", values.values())
+    yield from _undecoded("wav.scp", data.wav)
+    yield from _undecoded("utt2spk", data.speaker.values())
+    yield from _undecoded("emotions", data.emotions)
     speakers = dict.fromkeys(data.speaker.values())
     yield from _key_mismatch("utt2spk", speakers, "spk2fold", data.fold)
     if data.gender:
@@ -219,7 +255,7 @@ def _inconsistencies(data: DataDir) -> Iterable[str]:
         if emotion not in data.emotions:
             yield f"utt2emo: {utt} is {emotion}, which the file emotions does not list"
     for utt, seconds in data.seconds.items():
-        if not seconds > 0:
+        if not 0 < seconds < math.inf:
             yield f"utt2dur: {utt} lasts {seconds} s"
     for speaker, gender in data.gender.items():
         if gender not in ("m", "f"):
@@ -231,6 +267,12 @@ def _inconsistencies(data: DataDir) -> Iterable[str]:
     for emotion, count in Counter(data.emotions).items():
         if count > 1:
             yield f"emotions: {emotion} stands there {count} times"
+
+
+def _undecoded(file: str, texts: Iterable[str]) -> Iterable[str]:
+    for text in dict.fromkeys(texts):
+        if _UNDECODED.search(text):
+            yield f"{file}: {text!a} is not UTF-8"
 
 
 def _absent(data: DataDir) -> Iterable[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from soctk import audio, emobox, folds, recordings
+from soctk import audio, datadir, emobox, folds, recordings
 from soctk.config import read_yaml
 from soctk.datadir import DataDir
 from soctk.errors import SoctkError, listing, unknown_name
@@ -126,6 +126,7 @@ def corpus(
     utterances = _utterances(rows)
     speaker = {utt: _word(row["speaker"]) for utt, row in utterances.items()}
     emotion = {utt: _word(row["emotion"]) for utt, row in utterances.items()}
+    datadir.check_words([*utterances, *emotion.values()], root)
     gender = _of_speakers("sex", utterances, speaker)
     gender = {name: _sex(sex, name) for name, sex in gender.items()}
     fold = _of_speakers("fold", utterances, speaker)

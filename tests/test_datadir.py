@@ -67,6 +67,18 @@ def edit(file, pattern, replacement):
     return apply
 
 
+def edit_bytes(text, replacement):
+    """Return a function that replaces a text in all files of a data directory but their paths, and sorts them."""
+
+    def apply(path):
+        for file in path.iterdir():
+            lines = [line.partition(b" /") for line in file.read_bytes().splitlines()]
+            changed = [b"".join((line.replace(text.encode(), replacement), *rest)) for line, *rest in lines]
+            file.write_bytes(b"\n".join(changed if file.name == "emotions" else sorted(changed)) + b"\n")
+
+    return apply
+
+
 FAULTS = {
     "a missing file": (lambda path: (path / "utt2emo").unlink(), "it lacks utt2emo"),
     "an empty file": (lambda path: (path / "utt2spk").write_text(""), "utt2spk"),
@@ -103,6 +115,16 @@ FAULTS = {
     "a hole in the folds": (edit("spk2fold", r"^spk5 3", "spk5 5"), "the folds are [1, 2, 3, 5], not 1, 2, ..."),
     "an unknown sex": (edit("spk2gender", r"^spk0 m", "spk0 x"), "spk0 is 'x', neither m nor f"),
     "a duration of nothing": (edit("utt2dur", r"^(spk0-angry-0) .*", r"\1 0"), "spk0-angry-0 lasts 0.0 s"),
+    "a duration below nothing": (edit("utt2dur", r"^(spk0-angry-0) .*", r"\1 -1"), "spk0-angry-0 lasts -1.0 s"),
+    "a duration without end": (edit("utt2dur", r"^(spk0-angry-0) .*", r"\1 inf"), "spk0-angry-0 lasts inf s"),
+    "a duration that is none": (edit("utt2dur", r"^(spk0-angry-0) .*", r"\1 nan"), "spk0-angry-0 lasts nan s"),
+    "a file of what is known": (
+        lambda path: (path / "utt2speaker").write_text((path / "utt2spk").read_text()),
+        "utt2speaker: utt2spk says the speaker; rename it",
+    ),
+    "an id that is not UTF-8": (edit_bytes("spk0-angry-0", b"spk0-\xe4"), r"wav.scp: 'spk0-\udce4' is not UTF-8"),
+    "a speaker that is not UTF-8": (edit_bytes("spk0", b"spk\xe4"), r"utt2spk: 'spk\udce4' is not UTF-8"),
+    "an emotion that is not UTF-8": (edit_bytes("sad", b"s\xe4d"), r"emotions: 's\udce4d' is not UTF-8"),
     "a recording that is not there": (edit("wav.scp", r"\.wav$", ".gone"), "spk0-angry-0 is not there: "),
     "a command": (edit("wav.scp", r"^(spk0-angry-0) .*", r"\1 sox x.mp3 - |"), "commands are not run"),
     "a speaker that does not prefix": (
@@ -141,6 +163,34 @@ def test_ids_and_classes_with_white_space_are_refused_before_anything_is_written
     with pytest.raises(SoctkError, match=r"white space in them\n  'very sad'\n"):
         datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=spaced))
     assert not (tmp_path / "bad").exists()
+
+
+def test_ids_that_are_not_utf8_are_refused_before_anything_is_written(tmp_path, corpus):
+    emotion = {**corpus.emotion, "spk0-sad-0": "s\udce4d"}
+    with pytest.raises(SoctkError, match=r"that are not UTF-8\n  's\\udce4d'\nRename the files"):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=emotion))
+    assert not (tmp_path / "bad").exists()
+
+
+def test_what_an_older_corpus_had_besides_is_removed(tmp_path, corpus):
+    older = dataclasses.replace(corpus, extra={"take": {utt: utt[-1] for utt in corpus.wav}})
+    datadir.write(tmp_path / "data", older)
+    some = {utt: path for utt, path in corpus.wav.items() if "angry" not in utt}
+    kept = {name: {utt: getattr(corpus, name)[utt] for utt in some} for name in ("speaker", "emotion", "seconds")}
+    newer = dataclasses.replace(corpus, wav=some, **kept, extra={"text": dict.fromkeys(some, "yes")})
+    datadir.write(tmp_path / "data", newer)
+    assert datadir.read(tmp_path / "data") == newer
+
+
+def test_what_is_not_valid_replaces_nothing(tmp_path, corpus):
+    with pytest.raises(SoctkError, match="not a valid data directory"):
+        datadir.write(
+            tmp_path / "data", dataclasses.replace(corpus, fold={**corpus.fold, "spk0": 7}, emotions=("calm",))
+        )
+    corpus.wav["spk0-sad-0"].rename(tmp_path / "gone.wav")
+    with pytest.raises(SoctkError, match="spk0-sad-0 is not there"):
+        datadir.write(tmp_path / "data", dataclasses.replace(corpus, gender={}))
+    assert datadir.read(tmp_path / "data", recordings=False) == corpus
 
 
 def test_an_emotion_may_not_be_named_like_a_column_of_the_predictions(tmp_path, corpus):

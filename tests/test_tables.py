@@ -205,6 +205,7 @@ def changed(position: int, **columns: str) -> list[dict]:
         (changed(0, sex="m"), r"a speaker has one sex, and these have not\n  ann: f and m\nMend the column, or ignore"),
         (changed(0, sex=""), r"  ann: f and none"),
         ([{**row, "sex": "x"} for row in rows()], r"the sex of ann is 'x'\nWrite m or f, male or female"),
+        (changed(0, emotion="s\udce4d"), r"ids and classes that are not UTF-8\n  's\\udce4d'\nRename the files"),
         (
             changed(0, start="0.06"),
             r"1 rows are about parts of recordings\n  ann/ann_calm_1.wav: 0.06 to None of 0.100",
