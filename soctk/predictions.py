@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from soctk import recordings
 from soctk.config import OF_ONE_RUN, differences, read_yaml
@@ -21,6 +22,33 @@ _KEY = ("utt", "spk", "ref")
 _AGAIN = "Remove the run's directory and train it again."
 # Posteriors are written with six decimals; what is further off than that is no posterior.
 _ROUNDING = 1e-4
+
+
+class _Recorded(BaseModel):
+    """What reports read of a run's config.yaml, each part if it is there; soctk.config has what the settings mean."""
+
+    class _Features(BaseModel, strict=True):
+        upstream: str = ""
+        layers: list[int] = []
+        num_layers: int = 0
+
+    class _Frames(BaseModel, strict=True):
+        layers: Literal["all"] | list[int] = "all"
+
+    class _Head(BaseModel, strict=True):
+        name: str = ""
+
+    class _Recentre(BaseModel, strict=True):
+        by: str = ""
+
+    protocol: str = ""
+    features: _Features = _Features()
+    frames: _Frames = _Frames()
+    pooling: dict[str, Any] = {}
+    recentre: _Recentre = _Recentre()
+    head: _Head = _Head()
+    made_with: dict[str, Any] = {}
+    made_from: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -98,7 +126,7 @@ def read(path: Path, runs: Mapping[tuple[int, int], Path]) -> Predictions:
     """Read the runs, (fold, seed) -> predictions.tsv, of the experiment at `path`, and check them.
 
     Raises:
-        SoctkError: a file is malformed; the runs are of different settings or emotions; no seed has all the folds; an
+        SoctkError: a file is malformed or damaged; the runs are of different settings or emotions; no seed has all the folds; an
             utterance is tested in two folds or is missing from a seed; a speaker is tested in two folds, and so has
             trained for each of them.
     """
@@ -284,7 +312,7 @@ def _configurations(
     configs = [file.with_name("config.yaml") for file in files.values()]
     settings, made_with, made_from = {}, set(), {}
     for config in filter(Path.exists, configs):
-        content = read_yaml(config)
+        content = _read_config(config)
         shared = {key: value for key, value in content.items() if key not in OF_ONE_RUN}
         lines = differences(settings or shared, shared)
         if lines:
@@ -300,6 +328,16 @@ def _configurations(
     return settings, sorted(made_with), made_from
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    content = read_yaml(path)
+    try:
+        _Recorded.model_validate(content)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}, not {p['input']!r}" for p in error.errors()]
+        raise SoctkError(f"damaged\n{listing(problems)}", remedy=_AGAIN, where=path) from error
+    return content
+
+
 def _indexed(table: pd.DataFrame, emotions: tuple[str, ...]) -> pd.DataFrame:
     index = pd.Index(emotions)
     return table.assign(ref=index.get_indexer(table["ref"]), hyp=index.get_indexer(table["hyp"]))
@@ -309,3 +347,9 @@ def used_layers(settings: Mapping[str, Any]) -> list[int]:
     """Return the hidden states that an experiment with these settings used; none if they do not tell."""
     layers = settings.get("frames", {}).get("layers", "all")
     return settings.get("features", {}).get("layers", []) if layers == "all" else layers
+
+
+def used_speeds(settings: Mapping[str, Any]) -> list[float]:
+    """Return the speeds of the copies (soctk.perturb) that an experiment with these settings used beside recordings."""
+    speeds = settings.get("frames", {}).get("speeds", [])
+    return settings.get("features", {}).get("speeds", []) if speeds == "all" else speeds

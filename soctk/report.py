@@ -15,6 +15,7 @@ from soctk import provenance, published
 from soctk.compare import compare
 from soctk.files import atomic
 from soctk.metrics import METRICS
+from soctk.predictions import used_speeds
 from soctk.protocol import DESCRIPTIONS
 from soctk.resampling import FEWEST_SPEAKERS, Interval
 from soctk.score import RECENTRED, ExperimentScores, Spread, score
@@ -78,6 +79,7 @@ class Report:
             *(f"Protocol {name}: {description}." for name, description in protocols.items()),
             *(f"Head {name}: {HEADS.get(name, 'its config.yaml is missing')}." for name in heads),
             *self._within_class(),
+            *self._perturbed(),
             *([RECENTRING] if any(e.name.endswith(RECENTRED) for e in self.experiments) else []),
             *(f"Trained with {line}." for line in made_with),
             f"Scored with {versions}, commit {provenance.commit()}.",
@@ -95,6 +97,15 @@ class Report:
             return []
         line = "Before the head linear, within-class covariance normalisation of the descriptors"
         return [f"{line}, but not in {', '.join(without)}." if without else f"{line}."]
+
+    def _perturbed(self) -> list[str]:
+        """Return a line that says which experiments train and test with copies at other speeds (soctk.perturb)."""
+        speeds = {e.name: used_speeds(e.predictions.settings) for e in self.experiments}
+        using = [f"{name} ({', '.join(f'{speed:g}' for speed in used)})" for name, used in speeds.items() if used]
+        if not using:
+            return []
+        how = "trained on copies of each recording at other speeds too; posteriors are the mean over its copies"
+        return [f"Speed perturbation, {how}: in {', '.join(using)}."]
 
     def published_rows(self) -> list[tuple[str, ...]]:
         """Return a row for each experiment that has published figures beside it, and one for each of these."""

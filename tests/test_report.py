@@ -70,6 +70,16 @@ def test_it_is_said_which_descriptors_are_normalised_within_classes(tmp_path):
     assert line.endswith("within-class covariance normalisation of the descriptors, but not in fbank-mean.")
 
 
+def test_it_is_said_which_experiments_use_copies_at_other_speeds(tmp_path):
+    assert not any("Speed" in line for line in made(tmp_path / "none").heading())
+    perturbed = CONFIG.replace("num_layers: 13", "num_layers: 13, speeds: [0.9, 1.1]")
+    for name, speeds in (("a", "all"), ("b", "[1.1]"), ("c", "[]")):
+        config = f"{perturbed}\nframes: {{speeds: {speeds}}}\n"
+        write_run(tmp_path / "one" / name / "fold1" / "seed1", "aa bb", config=config)
+    lines = Report("exp", score.score([tmp_path / "one"]), None, None, "soctk-score exp").heading()
+    assert [line.rpartition(": ")[2] for line in lines if "Speed" in line] == ["in a (0.9, 1.1), b (1.1)."]
+
+
 def test_seeds_that_are_left_out_are_named(tmp_path):
     for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
         write_run(tmp_path / "m" / run, "aa bb")
