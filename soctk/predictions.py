@@ -126,7 +126,7 @@ def read(path: Path, runs: Mapping[tuple[int, int], Path]) -> Predictions:
     """Read the runs, (fold, seed) -> predictions.tsv, of the experiment at `path`, and check them.
 
     Raises:
-        SoctkError: a file is malformed or damaged; the runs are of different settings or emotions; no seed has all the folds; an
+        SoctkError: a file is malformed; the runs are of different settings or emotions; no seed has all the folds; an
             utterance is tested in two folds or is missing from a seed; a speaker is tested in two folds, and so has
             trained for each of them.
     """
@@ -333,8 +333,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         _Recorded.model_validate(content)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}, not {p['input']!r}" for p in error.errors()]
-        raise SoctkError(f"damaged\n{listing(problems)}", remedy=_AGAIN, where=path) from error
+        keys = dict.fromkeys(".".join(map(str, problem["loc"][:2])) for problem in error.errors())
+        raise SoctkError(f"damaged at {', '.join(keys)}", remedy=_AGAIN, where=path) from error
     return content
 
 

@@ -149,6 +149,31 @@ def test_runs_of_different_settings_are_refused(tmp_path):
     assert "its runs are of different settings\n  protocol: soctk there, emobox here\n" in message(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("config", "keys"),
+    [
+        ("recentre: null\n", "recentre"),
+        ("recentre: {by: null}\n", "recentre.by"),
+        ("head: null\n", "head"),
+        ("head: {name: []}\n", "head.name"),
+        ("made_from: null\n", "made_from"),
+        ("made_from: {data: 1}\n", "made_from.data"),
+        ("made_with: x\n", "made_with"),
+        ("protocol: [soctk]\n", "protocol"),
+        ("pooling: [mean]\n", "pooling"),
+        ("frames: {layers: null}\n", "frames.layers"),
+        ("features: {upstream: null}\n", "features.upstream"),
+        ("features: {num_layers: x, layers: 1}\n", "features.layers, features.num_layers"),
+    ],
+)
+def test_a_damaged_config_is_told(tmp_path, config, keys):
+    run = tmp_path / "m" / "fold1" / "seed1"
+    write_run(run, "aa bb", config=config)
+    assert message(tmp_path) == (
+        f"{run / 'config.yaml'}: damaged at {keys}\nRemove the run's directory and train it again."
+    )
+
+
 def test_runs_of_different_emotions_are_refused(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa", emotions="ab")
     write_run(tmp_path / "m" / "fold2" / "seed1", "aa", emotions="abc")
