@@ -63,12 +63,20 @@ def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[s
     rows, *others = [[_with_known_columns(row, columns, source) for row in table] for source, table in tables.items()]
     _need("path", rows, sources[0], tables[sources[0]])
     _need_everywhere("path", rows, sources[0])
+    names = _names(rows, pattern, sources[0]) if pattern else [{} for _ in rows]
     for source, other in zip(list(tables)[1:], others, strict=True):
         key = "path" if any("path" in row for row in other) else "speaker"
         _need(key, other, source, tables[source])
         more = _by(key, other, source)
-        rows = [{**more.get(row.get(key, ""), {}), **_told(row)} for row in rows]
-    return _with_names(rows, pattern, sources[0]) if pattern else rows
+        keys = [{**name, **_told(row)}.get(key, "") for name, row in zip(names, rows, strict=True)]
+        if more.keys().isdisjoint(keys):
+            raise SoctkError(
+                f"none of its {len(more)} {key}s, such as {next(iter(more))}, is one of {sources[0]}",
+                remedy="Write them as they are written there.",
+                where=source,
+            )
+        rows = [{**more.get(its_key, {}), **_told(row)} for its_key, row in zip(keys, rows, strict=True)]
+    return [{**name, **_told(row)} for name, row in zip(names, rows, strict=True)] if pattern else rows
 
 
 def audio_root(source: Path) -> Path:
@@ -281,11 +289,10 @@ def _by(key: str, rows: Sequence[Row], source: Path) -> dict[str, Row]:
     return known
 
 
-def _with_names(rows: Iterable[Row], pattern: str, source: Path) -> list[Row]:
-    """Return the rows with what the names of their files tell, where they do not say it themselves."""
+def _names(rows: Sequence[Row], pattern: str, source: Path) -> list[Row]:
+    """Return what the names of their files tell of the rows."""
     expression = _expression(pattern)
     depth = pattern.count("/") + 1
-    rows = list(rows)
     matches = [expression.fullmatch("/".join(Path(row["path"]).parts[-depth:])) for row in rows]
     unlike = [row["path"] for row, match in zip(rows, matches, strict=True) if not match]
     if unlike:
@@ -294,7 +301,7 @@ def _with_names(rows: Iterable[Row], pattern: str, source: Path) -> list[Row]:
             remedy="Correct --pattern, or take these files out of the folder.",
             where=source,
         )
-    return [{**match.groupdict(), **_told(row)} for row, match in zip(rows, matches, strict=True)]
+    return [match.groupdict() for match in matches]
 
 
 def _told(row: Row) -> Row:

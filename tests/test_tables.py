@@ -122,14 +122,14 @@ def test_patterns(pattern, name, fields):
     (row,) = [{"path": name}]
     if fields is None:
         with pytest.raises(SoctkError, match=r"1 of 1 file names are not of the form"):
-            tables._with_names([row], pattern, Path("x"))
+            tables._names([row], pattern, Path("x"))
     else:
-        assert tables._with_names([row], pattern, Path("x"))[0].items() >= fields.items()
+        assert tables._names([row], pattern, Path("x"))[0].items() >= fields.items()
 
 
 @given(st.text("ab.+*[(\\", min_size=1), st.text("cd^$", min_size=1))
 def test_what_a_pattern_is_made_of_is_found_again(speaker, emotion):
-    (row,) = tables._with_names([{"path": f"{speaker}_{emotion}-x.wav"}], "{speaker}_{emotion}-x.wav", Path("x"))
+    (row,) = tables._names([{"path": f"{speaker}_{emotion}-x.wav"}], "{speaker}_{emotion}-x.wav", Path("x"))
     assert (row["speaker"], row["emotion"]) == (speaker, emotion)
 
 
@@ -287,6 +287,7 @@ def test_a_label_that_a_row_lacks_may_be_dropped_as_an_empty_one():
     [
         ("ann,f\nann,m\nbob,m\n", "rows of one speaker that contradict each other\n  ann: sex f and m\nKeep one row"),
         ("ann,f\n,m\n", "1 rows have no speaker\n  sex m\nFill it in"),
+        ("ANN,f\n", "none of its 1 speakers, such as ANN, is one of "),
     ],
 )
 def test_another_table_that_contradicts_itself_or_lacks_a_key_is_told(tmp_path, lines, message):
@@ -295,6 +296,18 @@ def test_another_table_that_contradicts_itself_or_lacks_a_key_is_told(tmp_path, 
     with pytest.raises(SoctkError) as error:
         tables.read([labels, tmp_path / "sexes.csv"])
     assert f"{tmp_path / 'sexes.csv'}: {message}" in str(error.value)
+
+
+def test_another_table_tells_of_speakers_whom_file_names_tell(tmp_path):
+    for name in ("ann_sad.wav", "bob_sad.wav"):
+        (tmp_path / "corpus" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "corpus" / name).touch()
+    (tmp_path / "more.csv").write_text("speaker,sex,emotion\nann,f,\nbob,m,angry\n")
+    found = tables.read([tmp_path / "corpus", tmp_path / "more.csv"], "{speaker}_{emotion}.wav")
+    assert found == [
+        {"path": "ann_sad.wav", "speaker": "ann", "emotion": "sad", "sex": "f"},
+        {"path": "bob_sad.wav", "speaker": "bob", "emotion": "angry", "sex": "m"},
+    ]
 
 
 def test_rows_of_one_key_that_agree_complete_each_other(tmp_path):
