@@ -15,6 +15,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils.logging import disable_progress_bar
 
+from soctk import onednn
 from soctk.errors import SoctkError
 from soctk.upstream import taps
 
@@ -45,6 +46,8 @@ class HuggingFaceUpstream:
         self._extractor, model = _load(name_or_path)
         self._model = model.get_encoder() if model.config.is_encoder_decoder else model
         self._model = self._model.float().to(device).eval()
+        if precision == "float32":
+            onednn.pack(self._model)
         self._is_whisper = isinstance(self._model, WhisperEncoder)
         self._encoder = self._model if self._is_whisper else getattr(self._model, "encoder", None)
         self.batches = model.config.model_type in _MASKED_EXACTLY

@@ -15,6 +15,7 @@ from s3prl.upstream.hubert.expert import UpstreamExpert as Hubert  # noqa: E402
 from s3prl.upstream.wav2vec2.expert import UpstreamExpert as Wav2Vec2  # noqa: E402
 from s3prl.upstream.wavlm.expert import UpstreamExpert as WavLM  # noqa: E402
 
+from soctk import onednn  # noqa: E402
 from soctk.errors import SoctkError, unknown_name  # noqa: E402
 from soctk.upstream import taps  # noqa: E402
 
@@ -39,6 +40,8 @@ class S3prlUpstream:
         self._device = device
         self._autocast = torch.autocast(device, getattr(torch, precision), enabled=precision != "float32")
         self._model = _load(name).to(device).eval()
+        if precision == "float32":
+            onednn.pack(self._model)
         self._expert = self._model.upstream
         self.frame_shift = 1000 * self._model.downsample_rates[-1] / SAMPLE_RATE
         self.hidden_sizes = list(self._model.hidden_sizes)

@@ -165,7 +165,8 @@ def test_a_real_whisper_on_30_s_is_that_of_transformers(shared, name):
     expected = whisper_of_transformers(shared / "upstreams" / name, waveform)
     encoder = upstream.load(str(shared / "upstreams" / name))
     assert len(encoder.hidden_sizes) == len(expected)
-    torch.testing.assert_close(encoder.hidden_states([waveform], [len(expected) - 1])[0][0], expected[-1])
+    last = encoder.hidden_states([waveform], [len(expected) - 1])[0][0]
+    assert (last - expected[-1]).norm() < 1e-5 * expected[-1].norm()
 
 
 @pytest.mark.parametrize("name", ["whisper-base-encoder", "whisper-tiny-en-encoder"])
