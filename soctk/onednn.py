@@ -17,6 +17,18 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return _Linear.apply(inputs, weight)
 
 
+def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return `left @ right` `(B, M, N)` for `(B, M, K)` and `(B, K, N)`.
+
+    oneDNN takes one product at a time: those of less than 2 million multiplications, and what needs a gradient, are
+    torch's.
+    """
+    needs_gradient = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
+    if needs_gradient or not _takes(left) or left[0].numel() * right.shape[2] < 2e6:
+        return left @ right
+    return torch.stack([_product(one, other.T) for one, other in zip(left, right, strict=True)])
+
+
 class Linear(nn.Linear):
     """nn.Linear without a bias, by `linear`."""
 

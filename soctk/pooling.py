@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from torch import nn
 
-from soctk import spd
+from soctk import onednn, spd
 from soctk.errors import SoctkError, unknown_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -153,7 +153,7 @@ class SOC(Pooling):
     ):
         super().__init__(input_size, d * (d + 1) // 2)
         self.regularisation = {"shrinkage": shrinkage, "eps": eps, "trace": _trace_after(normalisation, d)}
-        self.projection = nn.Linear(input_size, d, bias=False)
+        self.projection = onednn.Linear(input_size, d)
         nn.init.orthogonal_(self.projection.weight)
 
     def pool(self, frames, lengths):  # noqa: D102

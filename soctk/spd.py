@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from soctk.onednn import bmm
+
 # Below this size a matrix is decomposed sooner than a thread wakes up.
 _MIN_SIZE_FOR_THREADS = 48
 
@@ -115,7 +117,7 @@ class FactoredLog(NamedTuple):
 
     def dense(self) -> torch.Tensor:
         """Return log C `(B, D, D)`."""
-        return _add_to_diagonal(self.factor.mT @ self.factor, self.base)
+        return _add_to_diagonal(bmm(self.factor.mT, self.factor), self.base)
 
     def project(self, weight: torch.Tensor) -> torch.Tensor:
         """Return W (log C) W' `(B, d, d)` for a weight W `(d, D)`: base W W' + (Y W')'(Y W'), Y the factor."""
@@ -136,11 +138,11 @@ def factored_log(
     """
     with torch.no_grad():
         centred = deviations(_widened(frames, shrinkage), lengths)
-        gram = centred @ centred.mT
+        gram = bmm(centred, centred.mT)
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
         weighted = vectors * _weight(spectrum, terms.scale, terms.ridge).sqrt().unsqueeze(1)
-        factor = (weighted.mT @ centred).to(frames.dtype)
+        factor = bmm(weighted.mT, centred).to(frames.dtype)
         return FactoredLog(terms.ridge.log().to(frames.dtype), factor)
 
 
@@ -382,19 +384,19 @@ class _CovarianceLog(torch.autograd.Function):
         regularised = torch.addcmul(terms.ridge.unsqueeze(-1), terms.scale.unsqueeze(-1), spectrum)
         vectors = vectors.to(frames.dtype)
         ctx.save_for_backward(centred, spectrum, regularised, vectors, *terms)
-        return (vectors * regularised.log().to(frames.dtype).unsqueeze(-2)) @ vectors.mT
+        return bmm(vectors * regularised.log().to(frames.dtype).unsqueeze(-2), vectors.mT)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         centred, spectrum, regularised, vectors, *terms = ctx.saved_tensors
         terms = _Regularisation(*terms)
-        inner = vectors.mT @ (gradient + gradient.mT) @ vectors  # the 2 of the gradient for X is in it
+        inner = bmm(bmm(vectors.mT, gradient + gradient.mT), vectors)  # the 2 of the gradient for X is in it
         inner.mul_(_log_slope(spectrum * terms.scale.unsqueeze(-1), regularised, inner.dtype))
         diagonal = inner.diagonal(dim1=1, dim2=2).double()
         of_squares = terms.of_squares((diagonal * spectrum).sum(-1), diagonal.sum(-1))
         inner = _add_to_diagonal(inner.mul_(terms.scale.to(inner.dtype)[:, None, None]), of_squares)
-        return centred @ (vectors @ inner @ vectors.mT), None, None, None, None
+        return bmm(centred, bmm(bmm(vectors, inner), vectors.mT)), None, None, None, None
 
 
 class _GramLog(torch.autograd.Function):
@@ -408,15 +410,15 @@ class _GramLog(torch.autograd.Function):
     @staticmethod
     def forward(ctx, frames, lengths, shrinkage, eps, trace):
         centred = _deviations(_widened(frames, shrinkage), lengths)
-        gram = centred @ centred.mT
+        gram = bmm(centred, centred.mT)
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
         spectrum, vectors = _eigh(gram)
         weight = _weight(spectrum, terms.scale, terms.ridge)
-        rotated = vectors.mT @ centred  # as wide as they come: w is largest where this is to be 0
+        rotated = bmm(vectors.mT, centred)  # as wide as they come: w is largest where this is to be 0
         factor = (rotated * weight.sqrt().unsqueeze(2)).to(frames.dtype)
         vectors, rotated = vectors.to(frames.dtype), rotated.to(frames.dtype)
         ctx.save_for_backward(spectrum.clamp(min=0), vectors, rotated, weight, *terms)
-        return _add_to_diagonal(factor.mT @ factor, terms.ridge.log())
+        return _add_to_diagonal(bmm(factor.mT, factor), terms.ridge.log())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -425,8 +427,8 @@ class _GramLog(torch.autograd.Function):
         terms = _Regularisation(*terms)
         scale, ridge = terms.scale.unsqueeze(-1), terms.ridge.unsqueeze(-1)
         both = gradient + gradient.mT
-        outer = rotated @ both
-        inner = outer @ rotated.mT
+        outer = bmm(rotated, both)
+        inner = bmm(outer, rotated.mT)
         of_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge + scale * spectrum)).sum(-1) / 2
         of_ridge = (_trace(both) / 2 - terms.scale * of_scale) / terms.ridge
         of_squares = terms.of_squares(of_scale, of_ridge)
@@ -435,7 +437,7 @@ class _GramLog(torch.autograd.Function):
         ratio = (scale / ridge).unsqueeze(-1).to(inner.dtype)
         of_gram = _add_to_diagonal(inner.mul_(slopes).mul_(ratio).mul_(ratio), 2 * of_squares)
         of_rotated = torch.baddbmm(outer.mul_(weight.unsqueeze(-1).to(outer.dtype)), of_gram, rotated)
-        return vectors @ of_rotated, None, None, None, None
+        return bmm(vectors, of_rotated), None, None, None, None
 
 
 def _divided_differences_of_log(s: torch.Tensor, floor: float) -> torch.Tensor:

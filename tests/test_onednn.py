@@ -73,3 +73,15 @@ def test_a_module_that_reads_a_weight_itself_stays_right():
         onednn.pack(model)
         assert isinstance(model.layer, onednn._Packed)
         assert torch.equal(model(inputs), before)
+
+
+@pytest.mark.parametrize("size", [3, 200])
+def test_products_of_batches_are_those_of_float64(library, size):
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(4, size, 150, generator=generator), torch.randn(4, size, 150, generator=generator)
+    result = onednn.bmm(left, right.mT)
+    torch.testing.assert_close(result, (left.double() @ right.double().mT).float(), rtol=1e-5, atol=1e-4)
+    with_gradient = onednn.bmm(left.requires_grad_(), right.mT)
+    torch.testing.assert_close(
+        torch.autograd.grad(with_gradient.sum(), left)[0], right.sum(1, keepdim=True).expand_as(left)
+    )

@@ -55,13 +55,13 @@ class SPDLearn(nn.Module):
         return self.layers(self.projection(frames).mT)
 
 
-def authors(reference: Path, layer: SOC) -> nn.Module:
-    """The authors' layer with the weight of ours."""
+def authors(reference: Path, projection: nn.Linear) -> nn.Module:
+    """The authors' layer with a projection of ours."""
     spec = importlib.util.spec_from_file_location("reference_soc", reference / "soc_ser" / "soc.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    theirs = module.SOCPooling(layer.input_size, layer.projection.out_features, EPS).to(layer.projection.weight.device)
-    theirs.projection = layer.projection
+    theirs = module.SOCPooling(projection.in_features, projection.out_features, EPS).to(projection.weight.device)
+    theirs.projection = projection
     return theirs
 
 
@@ -98,10 +98,11 @@ def main(reference: Path | None, device: str, rounds: int, threads: int) -> None
     for d in (8, 24, 32, 64, 128, 256):
         layer = SOC(width, d, EPS).to(device)
         weight = layer.projection.weight
-        plain = Straightforward(layer.projection)
-        layers = {"eigh": plain, "spd_learn": SPDLearn(layer.projection)}
+        projection = nn.Linear(width, d, bias=False).to(device)  # by torch's own products
+        projection.weight = weight
+        layers = {"eigh": Straightforward(projection), "spd_learn": SPDLearn(projection)}
         if reference:
-            layers["authors"] = authors(reference, layer)
+            layers["authors"] = authors(reference, projection)
         exact = Straightforward(nn.Linear(width, d, bias=False).to(frames, non_blocking=False).double())
         exact.projection.weight.copy_(weight)
         exact = exact(frames.double())
@@ -110,7 +111,7 @@ def main(reference: Path | None, device: str, rounds: int, threads: int) -> None
         with torch.enable_grad():
             of_frames, of_descriptor = torch.randn(batch, time, d).to(device), torch.randn_like(exact).float()
             calls = {
-                "projection": step(lambda layer=layer: layer.projection(frames), of_frames, weight),
+                "projection": step(lambda projection=projection: projection(frames), of_frames, weight),
                 "soc": step(lambda layer=layer: layer(frames, lengths), of_descriptor, weight),
             }
             for name, other in layers.items():
