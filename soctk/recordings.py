@@ -26,7 +26,7 @@ def below(folder: Path, inside: frozenset[Path] = frozenset()) -> Iterator[Path]
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        if not entry.is_dir():
+        if not path.is_dir():  # a link to itself is none
             yield path
         elif not entry.is_symlink() or path.resolve() not in inside:
             yield from below(path, inside)

@@ -130,7 +130,7 @@ def corpus(
     for column in ("path", "emotion", "speaker"):
         _need(column, rows)
         _need_everywhere(column, rows)
-    _check_paths_differ(rows)
+    _check_recordings_differ(rows, root)
     utterances = _utterances(rows)
     speaker = {utt: _word(row["speaker"]) for utt, row in utterances.items()}
     emotion = {utt: _word(row["emotion"]) for utt, row in utterances.items()}
@@ -359,12 +359,16 @@ def _need_everywhere(column: str, rows: Sequence[Row], source: Path | None = Non
         raise SoctkError(f"{len(without)} rows have no {column}\n{listing(without)}", remedy=f"{remedy}.", where=source)
 
 
-def _check_paths_differ(rows: Sequence[Row]) -> None:
-    twice = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
+def _check_recordings_differ(rows: Sequence[Row], root: Path) -> None:
+    """Links count as what they lead to: a speaker's folder by two names would train and test."""
+    recordings = [(root / row["path"]).resolve() for row in rows]
+    times = Counter(recordings)
+    twice = [row["path"] for row, recording in zip(rows, recordings, strict=True) if times[recording] > 1]
     if twice:
         raise SoctkError(
-            f"{len(twice)} recordings stand in more than one row\n{listing(twice)}",
-            remedy="An utterance is a recording of its own: keep one row of each, or cut segments into files.",
+            f"{len(twice)} rows are of the same recordings as others\n{listing(twice)}",
+            remedy="An utterance is a recording of its own: keep one row of each, remove links to folders that are "
+            "there too, or cut segments into files.",
         )
 
 

@@ -28,6 +28,12 @@ def test_links_in_a_circle_come_to_an_end(tmp_path):
     assert names(tmp_path) == ["a/1.wav", "a/b/2.wav", "b/2.wav", "b/a/1.wav"]
 
 
+def test_a_link_to_itself_hides_nothing(tmp_path):
+    lay_out(tmp_path, "a/1.wav")
+    (tmp_path / "a" / "loop").symlink_to("loop")
+    assert names(tmp_path) == ["a/1.wav", "a/loop"]
+
+
 def test_below_a_folder_that_is_not_there_is_nothing(tmp_path):
     assert names(tmp_path / "gone") == []
 

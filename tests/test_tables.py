@@ -77,6 +77,13 @@ def test_a_folder_that_is_a_link_is_read_too(recordings, tmp_path):
     assert len(tables.read([tmp_path], "{speaker}_{emotion}_{n}.wav")) == 6
 
 
+def test_a_speaker_whose_folder_is_there_by_a_second_name_is_refused(recordings, tmp_path):
+    (recordings / "zoe").symlink_to("ann")
+    read = tables.read([recordings], "{speaker}/{x}_{emotion}_{n}.wav")
+    with pytest.raises(SoctkError, match=r"12 rows are of the same recordings as others\n  ann/(.|\n)*remove links"):
+        tables.corpus(read, tables.audio_root(recordings), {}, tmp_path / "folds.yaml")
+
+
 def test_other_tables_complete_the_first_by_path_or_by_speaker(recordings, tmp_path):
     """As audformat 1.4.3 writes them: labels, what is known of files, and speakers in its header."""
     labels = write_csv(tmp_path / "db.emotion.csv", [{"file": r["path"], "emotion": r["emotion"]} for r in rows()])
@@ -200,7 +207,7 @@ def changed(position: int, **columns: str) -> list[dict]:
     [
         (changed(0, emotion=""), r"1 rows have no emotion\n  ann/ann_calm_1.wav\nFill it in.*\"'': null\" in a label"),
         (changed(0, speaker=""), r"1 rows have no speaker"),
-        (changed(0, path="ann/ann_calm_2.wav"), r"1 recordings stand in more than one row\n  ann/ann_calm_2.wav"),
+        (changed(0, path="ann/ann_calm_2.wav"), r"2 rows are of the same recordings as others\n  ann/ann_calm_2.wav"),
         (changed(0, path="ann/gone.wav"), r"1 of 18 recordings cannot be used\n  ann-gone .*gone.wav: no such file"),
         (changed(0, sex="m"), r"a speaker has one sex, and these have not\n  ann: f and m\nMend the column, or ignore"),
         (changed(0, sex=""), r"  ann: f and none"),
