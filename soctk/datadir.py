@@ -89,16 +89,15 @@ _TABLES = {
 def write(path: Path, data: DataDir) -> None:
     """Write a data directory, each file sorted (C locale) and in one piece, and validate it.
 
-    Files utt2X that are there and are not of `data` are removed: they are of what was there before.
+    Files utt2X that are there and are not of `data` stay, as long as they are of the same utterances.
 
     Raises:
-        SoctkError: an id or a class is no word (`check_words`), or the corpus is not valid, as `read` tells.
+        SoctkError: an id or a class is no word (`check_words`), the corpus is not valid, as `read` tells, or a file
+            utt2X that is there is of other utterances.
     """
     check_words([*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions], path)
     _refuse([*_inconsistencies(data), *_absent(data)], path)  # before anything is overwritten
-    for file in path.glob("utt2*"):
-        if file.name not in _TABLES:
-            file.unlink()
+    _refuse_files_of_others(path, data)
     for file, (attribute, _) in _TABLES.items():
         rows = sorted(getattr(data, attribute).items())
         if rows or file not in _OPTIONAL:
@@ -194,6 +193,18 @@ def check_words(words: Iterable[str], where: Path) -> None:
             f"ids and classes that are not UTF-8\n{listing(map(ascii, undecoded))}",
             remedy="Rename the files, or mend the table, that they are from.",
             where=where,
+        )
+
+
+def _refuse_files_of_others(path: Path, data: DataDir) -> None:
+    own = {*_TABLES, *(f"utt2{name}" for name in data.extra)}
+    kept = [file for file in sorted(path.glob("utt2*")) if file.name not in own]
+    of_others = [file.name for file in kept if _read_table(file, str, []).keys() != data.wav.keys()]
+    if of_others:
+        raise SoctkError(
+            f"there are files of other utterances in it: {', '.join(of_others)}",
+            remedy="Remove them, or choose another directory.",
+            where=path,
         )
 
 

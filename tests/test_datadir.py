@@ -172,12 +172,23 @@ def test_ids_that_are_not_utf8_are_refused_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "bad").exists()
 
 
-def test_what_an_older_corpus_had_besides_is_removed(tmp_path, corpus):
+def test_what_a_user_says_besides_of_the_utterances_stays(tmp_path, corpus):
+    datadir.write(tmp_path / "data", corpus)
+    (tmp_path / "data" / "utt2room").write_text("".join(f"{utt} hall\n" for utt in corpus.utterances))
+    datadir.write(tmp_path / "data", corpus)
+    assert datadir.read(tmp_path / "data").extra == {"room": dict.fromkeys(corpus.utterances, "hall")}
+
+
+def test_what_is_said_besides_of_other_utterances_is_told_before_anything_is_written(tmp_path, corpus):
     older = dataclasses.replace(corpus, extra={"take": {utt: utt[-1] for utt in corpus.wav}})
     datadir.write(tmp_path / "data", older)
     some = {utt: path for utt, path in corpus.wav.items() if "angry" not in utt}
     kept = {name: {utt: getattr(corpus, name)[utt] for utt in some} for name in ("speaker", "emotion", "seconds")}
     newer = dataclasses.replace(corpus, wav=some, **kept, extra={"text": dict.fromkeys(some, "yes")})
+    with pytest.raises(SoctkError, match=r"data: there are files of other utterances in it: utt2take\nRemove them"):
+        datadir.write(tmp_path / "data", newer)
+    assert datadir.read(tmp_path / "data") == older
+    (tmp_path / "data" / "utt2take").unlink()
     datadir.write(tmp_path / "data", newer)
     assert datadir.read(tmp_path / "data") == newer
 
