@@ -31,9 +31,11 @@ class _Recorded(BaseModel):
         upstream: str = ""
         layers: list[int] = []
         num_layers: int = 0
+        speeds: list[float] = []
 
     class _Frames(BaseModel, strict=True):
         layers: Literal["all"] | list[int] = "all"
+        speeds: Literal["all"] | list[float] = "all"
 
     class _Head(BaseModel, strict=True):
         name: str = ""
