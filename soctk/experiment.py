@@ -217,7 +217,8 @@ class Experiment:
             (model.head, self._descriptors(given, fitted, seed)) if given.blocks else (model, given.frames)
         )
         inputs, labels = inputs.to(self.device), torch.tensor(self._labels).to(self.device)
-        records = train(learner, inputs, labels, fitted, self._indices(split.valid), self.config.train, seed)
+        valid = self._with_copies(self._indices(split.valid))
+        records = train(learner, inputs, labels, fitted, valid, self.config.train, seed, self._copies)
         return records, lambda: self._predict(learner, inputs, split)
 
     def _fit(self, model: EmotionClassifier, given: "_Given", split: Split, seed: int) -> "_Running":
@@ -231,10 +232,7 @@ class Experiment:
         return records, lambda: self._predict(model.head, inputs, split)
 
     def _predict(self, learner: torch.nn.Module, inputs: Inputs, split: Split) -> torch.Tensor:
-        """Return log-posteriors of the test utterances: those posteriors are the mean over an utterance's copies."""
-        tested = self._indices(split.test)
-        log_posteriors = predict(learner, inputs, self._with_copies(tested))
-        return log_posteriors.view(-1, len(tested), log_posteriors.shape[1]).logsumexp(0).log_softmax(-1)
+        return predict(learner, inputs, self._with_copies(self._indices(split.test)), self._copies)
 
     def _inner_splits(self, split: Split) -> list[tuple[list[int], list[int]]]:
         pairs = protocol.inner_splits(self.data, split, self.config.protocol)
@@ -249,18 +247,23 @@ class Experiment:
             return None
         enrol = None if options.enrol == "all" else options.enrol
         recentring = Recentring.of(list(self.data.speaker.values()), enrol, options.relevance, seed)
-        return recentring.with_copies(len(self.features.speeds(self.config)))
+        return recentring.with_copies(self._copies - 1)
 
     @cached_property
     def _labels(self) -> np.ndarray:
         """The classes of all utterances and copies."""
         labels = [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
-        return np.tile(labels, 1 + len(self.features.speeds(self.config)))
+        return np.tile(labels, self._copies)
 
     def _with_copies(self, indices: Sequence[int]) -> list[int]:
         """Return the indices of utterances, and then of their copies at each speed, as `Features` has them."""
         count = len(self.data.utterances)
-        return [i + k * count for k in range(1 + len(self.features.speeds(self.config))) for i in indices]
+        return [i + k * count for k in range(self._copies) for i in indices]
+
+    @property
+    def _copies(self) -> int:
+        """How many there are of each utterance, itself counted."""
+        return 1 + len(self.features.speeds(self.config))
 
     def _indices(self, utterances: Sequence[str]) -> list[int]:
         return [self._index[utt] for utt in utterances]

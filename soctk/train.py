@@ -74,6 +74,7 @@ def train(
     valid_indices: Sequence[int],
     config: TrainConfig,
     seed: int,
+    copies: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Train `model` in place, yielding a record an epoch; when exhausted, the model is that of the best epoch.
 
@@ -82,9 +83,10 @@ def train(
         inputs: of all utterances.
         labels: their classes `(N,)`.
         train_indices: utterances to learn from.
-        valid_indices: utterances whose loss chooses the best epoch and stops the training.
+        valid_indices: utterances whose loss chooses the best epoch and stops the training; as `predict` takes them.
         config: batch size, epochs, patience, learning rate, ...
         seed: of the order of the utterances.
+        copies: of each utterance in `valid_indices`.
 
     Raises:
         SoctkError: the loss becomes infinite or NaN.
@@ -107,7 +109,7 @@ def train(
             scheduler.step()
             losses.append(loss.item())
         record = {"epoch": epoch, "train_loss": sum(losses) / len(losses)}
-        record |= _evaluate(model, inputs, labels, valid_indices)
+        record |= _evaluate(model, inputs, labels, valid_indices, copies)
         record |= {"lr": scheduler.get_last_lr()[0], "seconds": round(time.perf_counter() - started, 3)}
         if not math.isfinite(record["train_loss"] + record["valid_loss"]):
             raise SoctkError(
@@ -123,21 +125,32 @@ def train(
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, inputs: Inputs, indices: Sequence[int]) -> torch.Tensor:
-    """Return log-posteriors `(N, num_classes)` of the utterances at `indices`."""
+def predict(model: nn.Module, inputs: Inputs, indices: Sequence[int], copies: int = 1) -> torch.Tensor:
+    """Return log-posteriors `(N, num_classes)`: of an utterance, the mean of the posteriors over its copies.
+
+    Args:
+        model: as `train` takes it.
+        inputs: of all utterances and their copies.
+        indices: N utterances, then N copies of them in the same order, and so on.
+        copies: how many there are of each, itself counted.
+    """
     model.eval()
-    return torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)]).log_softmax(-1)
+    log_posteriors = torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)]).log_softmax(-1)
+    return log_posteriors.unflatten(0, (copies, -1)).logsumexp(0).log_softmax(-1)
 
 
 def _eval_batches(indices: Sequence[int]) -> list[Sequence[int]]:
     return [indices[start : start + EVAL_BATCH] for start in range(0, len(indices), EVAL_BATCH)]
 
 
-def _evaluate(model: nn.Module, inputs: Inputs, labels: torch.Tensor, indices: Sequence[int]) -> dict[str, float]:
-    log_posteriors = predict(model, inputs, indices)
-    reference, hypothesis = labels[indices].tolist(), log_posteriors.argmax(-1).tolist()
+def _evaluate(
+    model: nn.Module, inputs: Inputs, labels: torch.Tensor, indices: Sequence[int], copies: int
+) -> dict[str, float]:
+    log_posteriors = predict(model, inputs, indices, copies)
+    classes = labels[indices[: len(log_posteriors)]]
+    reference, hypothesis = classes.tolist(), log_posteriors.argmax(-1).tolist()
     return {
-        "valid_loss": nll_loss(log_posteriors, labels[indices]).item(),
+        "valid_loss": nll_loss(log_posteriors, classes).item(),
         "valid_WA": accuracy_score(reference, hypothesis),
         "valid_UA": recall_score(reference, hypothesis, average="macro", zero_division=0),
     }

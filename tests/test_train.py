@@ -99,3 +99,13 @@ def test_posteriors_do_not_depend_on_the_batch(settings, frames, monkeypatch):
     torch.testing.assert_close(together.exp().sum(-1), torch.ones(24))
     monkeypatch.setattr(training, "EVAL_BATCH", 1)
     torch.testing.assert_close(predict(model, inputs, range(24)), together)
+
+
+def test_validation_is_of_the_mean_over_copies_as_the_test_is(settings, frames):
+    inputs, labels = frames
+    torch.manual_seed(0)
+    model = EmotionClassifier(6, 1, 2, settings)
+    for record in train(model, inputs, labels, range(16), [16, 17, 20, 21], settings.train, seed=0, copies=2):
+        of_first, of_second = (predict(model, inputs, pair).exp() for pair in ([16, 17], [20, 21]))
+        mean = (of_first + of_second) / 2
+        assert record["valid_loss"] == pytest.approx(-mean[[0, 1], [0, 1]].log().mean().item(), abs=1e-5)
