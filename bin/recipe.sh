@@ -102,6 +102,9 @@ esac
 # "3, 4" and "3 4" are the same and give the same names.
 for name in layer use_layer folds seeds speed_perturb; do
     read -ra words <<< "${!name//[[:space:],]/ }"
+    [[ $name != @(layer|use_layer) ]] || mapfile -t words < <(printf '%s\n' "${words[@]}" | sort -g)
+    [[ $name != speed_perturb || ! ${words[*]} =~ ^[0-9.\ ]+$ ]] ||
+        mapfile -t words < <(printf '%s\n' "${words[@]}" | LC_ALL=C awk '{print $1 + 0}' | LC_ALL=C sort -g)
     printf -v "$name" '%s' "${words[*]}"
     [[ -z $(printf '%s\n' "${words[@]}" | sort | uniq -d) ]] || die_of_usage "--${name//_/-} has one twice: '${!name}'"
 done
@@ -115,9 +118,9 @@ for name in "${poolings[@]::${#poolings[@]}-1}"; do
     is_in_conf "pooling/$name" || die_of_usage "unknown pooling '$name': there is no conf/pooling/$name.yaml"
 done
 is_in_conf "head/$head" || die_of_usage "unknown head '$head': there is no conf/head/$head.yaml"
-numbers='[0-9]+( [0-9]+)*' decimals='[0-9]*[.]?[0-9]+'
+numbers='[0-9]+( [0-9]+)*' speed='(0[.][5-9][0-9]*|1[.][0-9]+|2)'
 must_be layer "last|all|$numbers" 'last, all or whole numbers such as "3 4"'
-must_be speed_perturb "($decimals( $decimals)*)?" 'a list of decimal numbers such as "0.9 1.1"'
+must_be speed_perturb "($speed( $speed)*)?" 'a list of speeds from 0.5 to 2, other than 1, such as "0.9 1.1"'
 must_be use_layer "all|$numbers" 'all or whole numbers such as "3 4"'
 must_be combine 'sum|concat' 'sum or concat'
 must_be folds "($numbers)?" 'a list of whole numbers such as "1 2"'

@@ -40,6 +40,9 @@ def stages(result) -> list[int]:
     return [int(line.split("Stage ")[1][0]) for line in result.stdout.splitlines() if "Stage " in line]
 
 
+SPEEDS = 'a list of speeds from 0.5 to 2, other than 1, such as "0.9 1.1"'
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -80,7 +83,11 @@ def test_stages(recipe, arguments, expected):
         (["--seeds", "1 2, 1"], "--seeds has one twice: '1 2 1'"),
         (["--nj", "0"], "--nj is a whole number from 1, not '0'"),
         (["--nj", "2 3"], "--nj is a whole number from 1, not '2 3'"),
-        (["--speed-perturb", "slow"], "--speed-perturb is a list of decimal numbers such as \"0.9 1.1\", not 'slow'"),
+        *(
+            (["--speed-perturb", speeds], f"--speed-perturb is {SPEEDS}, not '{speeds}'")
+            for speeds in ("slow", "0.9 1", "0.3", "3")
+        ),
+        (["--speed-perturb", "0.9 .90"], "--speed-perturb has one twice: '0.9 0.9'"),
         (["--train-args", "--set 'a=b"], "--train-args has a quote (', \" or \\) that is not closed: --set 'a=b"),
         (["--preset", "papers"], "the presets are default and paper"),
         (["--stage", "4"], "stages are 0, 1, 2 and 3"),
@@ -187,7 +194,7 @@ def test_relative_paths_are_the_callers(recipe, tmp_path):
             "feats=feats/fbank-layer3-4 experiment=exp/fbank-layer3-4-mean-linear ",
         ),
         (
-            ["--layer", " 3,  4,", "--speed-perturb", "0.9, 1.1"],
+            ["--layer", " 4,  3,", "--speed-perturb", "1.10, .9"],
             "feats=feats/fbank-layer3-4-sp0.9-1.1 experiment=exp/fbank-layer3-4-mean-linear-sp0.9-1.1 in=",
         ),
         (["--layer", "all", "--use-layer", "4"], "feats=feats/fbank-layerall experiment=exp/fbank-layer4-mean-linear "),
