@@ -58,7 +58,8 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32") -> Up
     """Load an upstream.
 
     Args:
-        name: `s3prl:NAME` or NAME of s3prl; a directory, or a hub id (with a `/`), of Hugging Face.
+        name: `s3prl:NAME` or NAME of s3prl; a directory, or a hub id (with a `/`), of Hugging Face. A NAME without a
+            `/` is a directory only if that has a config.json.
         device: `cpu` or `cuda`.
         precision: that of autocast; float32 is none.
 
@@ -67,7 +68,7 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32") -> Up
     """
     if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
         raise SoctkError("no such directory", remedy="Check the path.", where=f"--upstream {name}")
-    if not name.startswith(_S3PRL) and (Path(name).is_dir() or "/" in name):
+    if not name.startswith(_S3PRL) and ("/" in name or (Path(name) / "config.json").is_file()):
         from soctk.upstream.huggingface import HuggingFaceUpstream
 
         return HuggingFaceUpstream(name, device, precision)

@@ -10,6 +10,14 @@ def test_a_directory_that_is_not_there_is_told_and_not_looked_for_on_the_hub(pat
         upstream.load(path)
 
 
+def test_a_folder_that_is_called_as_an_upstream_is_does_not_stand_in_for_it(tmp_path, monkeypatch):
+    (tmp_path / "fbank").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert upstream.load("fbank").hidden_sizes == upstream.load("s3prl:fbank").hidden_sizes
+    with pytest.raises(SoctkError, match=r"--upstream ./fbank: transformers cannot load it"):
+        upstream.load("./fbank")
+
+
 class FourLayers:
     name, hidden_sizes = "four", [8] * 4
 
