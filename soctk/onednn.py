@@ -75,10 +75,10 @@ class _Linear(torch.autograd.Function):
     def backward(ctx, gradient):
         inputs, weight = ctx.saved_tensors
         of_inputs, of_weight = ctx.needs_input_grad
-        rows = gradient.flatten(0, -2)
+        rows, columns = (tensor.reshape(-1, tensor.shape[-1]).T for tensor in (gradient, inputs))
         return (
             _product(gradient, weight.T) if of_inputs else None,
-            _product(rows.T, inputs.flatten(0, -2).T) if of_weight else None,
+            _product(rows, columns) if of_weight else None,
         )
 
 

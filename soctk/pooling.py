@@ -17,6 +17,7 @@ from soctk import onednn, spd
 from soctk.errors import SoctkError, unknown_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Ridge = Annotated[float, Field(ge=1e-12)]  # far below it the logarithm of silence is no longer finite
 Normalisation = Literal["trace", "mean", "none"]
 
 
@@ -147,7 +148,7 @@ class SOC(Pooling):
         self,
         input_size: int,
         d: PositiveInt = 24,
-        eps: PositiveFloat = 1e-5,
+        eps: Ridge = 1e-5,
         shrinkage: Share = 0.0,
         normalisation: Normalisation = "trace",
     ):
@@ -204,7 +205,7 @@ class SOCFull(Pooling):
         input_size: int,
         d: NonNegativeInt = 0,
         shrinkage: Share = 0.7,
-        eps: PositiveFloat = 1e-8,
+        eps: Ridge = 1e-8,
         normalisation: Normalisation = "mean",
     ):
         size = min(d, input_size) or input_size

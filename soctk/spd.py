@@ -172,10 +172,10 @@ def log_covariance(
     Raises:
         ValueError: frames that count are NaN, infinite, or too large to square; or the shapes do not fit.
     """
+    _check_shapes(frames, lengths)
     few_frames = frames.shape[1] < frames.shape[2]
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
         return factored_log(frames, lengths, shrinkage, eps, trace).project(projection)
-    _check_shapes(frames, lengths)
     function = _GramLog if few_frames else _CovarianceLog
     logarithm = function.apply(frames, lengths, shrinkage, eps, trace)
     return logarithm if projection is None else projection @ logarithm @ projection.T

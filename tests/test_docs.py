@@ -135,7 +135,7 @@ def test_a_module_imports_only_from_those_above_it():
     for position, name in enumerate(order):
         path = ROOT / "soctk" / name
         for file in path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
-            pattern = r"^\s*from soctk(?:\.(\w+)\S*)? import ([\w, ]*\w)"
+            pattern = r"^\s*from soctk(?:\.(\w+)\S*)? import (\(|[\w, ]*\w)"
             imports = re.findall(pattern, file.read_text(), flags=re.MULTILINE)
             imported = {part for package, names in imports for part in ([package] if package else names.split(", "))}
             assert imported <= set(order[: position + 1]), f"{file.name} imports from below"

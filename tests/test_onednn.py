@@ -6,7 +6,7 @@ from torch import nn
 
 from soctk import onednn
 
-SHAPES = [((5, 7), 3), ((4, 30, 64), 8), ((2, 1, 16), 24), ((0, 7), 3), ((1, 7), 1)]
+SHAPES = [((5, 7), 3), ((4, 30, 64), 8), ((2, 1, 16), 24), ((0, 7), 3), ((1, 7), 1), ((7,), 3)]
 
 
 @pytest.fixture(params=["oneDNN", "torch"])

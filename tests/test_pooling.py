@@ -286,7 +286,7 @@ SOC = OPTIONS["soc"]
         ("soc", {"soc": SOC | {"d": 0}}, "d: Input should be greater than 0, not 0"),
         ("soc", {"soc": SOC | {"d": 8.5}}, "d: Input should be a valid integer"),
         ("soc", {"soc": SOC | {"d": "wide"}}, "not 'wide'"),
-        ("soc", {"soc": SOC | {"eps": 0.0}}, "eps: Input should be greater than 0, not 0.0"),
+        ("soc", {"soc": SOC | {"eps": 0.0}}, "eps: Input should be greater than or equal to 0.000000000001, not 0.0"),
         ("soc", {"soc": SOC | {"shrinkage": 1.5}}, "shrinkage: Input should be less than or equal to 1, not 1.5"),
         (
             "soc",

@@ -174,6 +174,22 @@ def test_gradient_of_log_covariance(d, shrinkage, trace):
     assert gradcheck(lambda x: spd.log_covariance(x, lengths, shrinkage, 0.05, trace), frames)
 
 
+@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3])
+def test_gradient_of_log_covariance_at_repeated_eigenvalues(d, shrinkage):
+    """Frames +-e_1 and +-e_2: two equal variances, and of d = 7 five that are 0, through D x D and through T x T."""
+    frames = torch.zeros(1, 4, d, dtype=torch.float64)
+    frames[0, [0, 1, 2, 3], [0, 0, 1, 1]] = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    lengths = torch.tensor([4])
+    assert gradcheck(lambda x: spd.log_covariance(x, lengths, shrinkage, 0.05), frames.requires_grad_())
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3, 1)])
+def test_frames_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"frames \(B, T, D\) and lengths \(B,\) are needed"):
+        spd.log_covariance(torch.randn(shape), torch.full(shape[:1], 5), 0.0, 1e-5)
+
+
 @pytest.mark.parametrize("d", [4, 11])
 @pytest.mark.parametrize("with_gradient", [False, True])
 def test_a_projection_after_the_logarithm(d, with_gradient):
