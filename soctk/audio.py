@@ -4,13 +4,13 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from soctk.errors import SoctkError, listing
@@ -28,7 +28,7 @@ _FULL_SCALE = 32766 / 32768
 _CLIPPED_RUN = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioInfo:
     """What is known of one recording once all of it has been decoded.
 
@@ -96,11 +96,10 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
 
 def inspect(recordings: Mapping[str, Path]) -> dict[str, AudioInfo | ValueError]:
     """Decode every recording; return what is known of each, or a ValueError that says why it cannot be used."""
-    with ThreadPoolExecutor() as pool:
-        progress = tqdm(
-            pool.map(_inspect, recordings.values()), "check audio", len(recordings), unit="file", disable=None
-        )
-        return dict(zip(recordings, progress, strict=True))
+    # A few at a time: an executor would hold an object for each recording to come.
+    infos = Parallel(-1, backend="threading", return_as="generator")(map(delayed(_inspect), recordings.values()))
+    progress = tqdm(infos, "check audio", len(recordings), unit="file", disable=None)
+    return dict(zip(recordings, progress, strict=True))
 
 
 def _inspect(path: Path) -> AudioInfo | ValueError:

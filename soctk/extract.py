@@ -50,7 +50,7 @@ class Extraction:
     speeds: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """An utterance as it is encoded.
 

@@ -26,7 +26,10 @@ def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     needs_gradient = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
     if needs_gradient or not _takes(left) or left[0].numel() * right.shape[2] < 2e6:
         return left @ right
-    return torch.stack([_product(one, other.T) for one, other in zip(left, right, strict=True)])
+    result = left.new_empty(len(left), left.shape[1], right.shape[2])
+    for product, one, other in zip(result, left, right, strict=True):
+        product.copy_(_product(one, other.T))
+    return result
 
 
 class Linear(nn.Linear):

@@ -5,10 +5,12 @@ Gradients are in closed form and of first order: they cannot be differentiated a
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import CDLL
 from functools import cache
 from typing import NamedTuple
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from soctk.onednn import bmm
 
@@ -486,8 +488,7 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return `torch.linalg.eigh` of matrices `(B, D, D)`, on CPU with the batch shared among torch's threads.
 
     There it takes one matrix after another, and what its LAPACK gains from threads within a matrix is little or less
-    than nothing. Whichever thread is free takes the next few: one may be held up by torch's own idle threads, which
-    spin for some ms.
+    than nothing. Whichever thread is free takes the next few.
     """
     threads = torch.get_num_threads()
     if matrices.device.type != "cpu" or min(threads, len(matrices)) <= 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS:
@@ -506,6 +507,9 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             with torch.inference_mode():
                 spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
 
+    # Or else torch's own threads, idle after an operation, would spin for some ms on the cores that ours need.
+    for library in _openmp_libraries():
+        library.omp_pause_resource_all(1)  # omp_pause_soft: the next operation makes them anew
     helpers = [_workers(threads).submit(work) for _ in range(threads - 1)]
     torch.set_num_threads(1)
     try:
@@ -516,6 +520,13 @@ def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     finally:
         torch.set_num_threads(threads)
     return spectrum, vectors
+
+
+@cache
+def _openmp_libraries() -> list[CDLL]:
+    """Return those that are loaded, as far as they can pause (OpenMP 5.0)."""
+    libraries = [each.dynlib for each in ThreadpoolController().select(user_api="openmp").lib_controllers]
+    return [library for library in libraries if hasattr(library, "omp_pause_resource_all")]
 
 
 @cache
