@@ -135,6 +135,8 @@ def corpus(
     speaker = {utt: _word(row["speaker"]) for utt, row in utterances.items()}
     emotion = {utt: _word(row["emotion"]) for utt, row in utterances.items()}
     datadir.check_words([*utterances, *emotion.values()], root)
+    _check_spelling("speakers", speaker.values())
+    _check_spelling("emotions", emotion.values())
     gender = _of_speakers("sex", utterances, speaker)
     gender = {name: _sex(sex, name) for name, sex in gender.items()}
     fold = _of_speakers("fold", utterances, speaker)
@@ -372,6 +374,19 @@ def _check_recordings_differ(rows: Sequence[Row], root: Path) -> None:
         )
 
 
+def _check_spelling(kind: str, names: Iterable[str]) -> None:
+    """One speaker by two names would train and test."""
+    spellings: dict[str, set[str]] = {}
+    for name in names:
+        spellings.setdefault(name.casefold(), set()).add(name)
+    unlike = [" ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if unlike:
+        raise SoctkError(
+            f"{kind} differ in capital letters alone\n{listing(unlike)}",
+            remedy="Spell each of them in one way; those that are not the same need other names.",
+        )
+
+
 def _check_are_whole(utterances: Mapping[str, Row], seconds: Mapping[str, float]) -> None:
     parts = [
         f"{row['path']}: {row.get('start') or 0} to {row.get('end')} of {seconds[utt]:.3f} s"
@@ -449,7 +464,7 @@ def _sex(text: str, speaker: str) -> str:
     if text.lower() not in _SEXES:
         raise SoctkError(
             f"the sex of {speaker} is '{text}'",
-            remedy="Write m or f, male or female, for all speakers; or ignore the column: --column sex=.",
+            remedy="Write m or f, male or female, for all speakers; or ignore the column: --column sex=",
         )
     return _SEXES[text.lower()]
 

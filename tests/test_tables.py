@@ -84,6 +84,13 @@ def test_a_speaker_whose_folder_is_there_by_a_second_name_is_refused(recordings,
         tables.corpus(read, tables.audio_root(recordings), {}, tmp_path / "folds.yaml")
 
 
+@pytest.mark.parametrize(("column", "kind", "name"), [("speaker", "speakers", "Ann"), ("emotion", "emotions", "Calm")])
+def test_names_that_differ_in_capital_letters_alone_are_refused(recordings, tmp_path, column, kind, name):
+    table = changed(0, **{column: name})
+    with pytest.raises(SoctkError, match=rf"{kind} differ in capital letters alone\n  {name} {name.lower()}\nSpell"):
+        tables.corpus(table, recordings, {}, tmp_path / "folds.yaml")
+
+
 def test_other_tables_complete_the_first_by_path_or_by_speaker(recordings, tmp_path):
     """As audformat 1.4.3 writes them: labels, what is known of files, and speakers in its header."""
     labels = write_csv(tmp_path / "db.emotion.csv", [{"file": r["path"], "emotion": r["emotion"]} for r in rows()])
