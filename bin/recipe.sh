@@ -22,7 +22,9 @@ usage() {
 # need_corpus WHERE: die, saying where the corpus comes from, unless --corpus was given.
 need_corpus() {
     [[ -z $corpus ]] || return 0
-    echo "${0##*/}: stage 0 needs the recordings: --corpus DIR. $1" >&2
+    local go_on=""
+    [[ ! -f $data/wav.scp ]] || go_on=" To go on with $data, which is there already: --stage 1."
+    echo "${0##*/}: stage 0 needs the recordings: --corpus DIR. $1$go_on" >&2
     exit 1
 }
 
@@ -86,6 +88,10 @@ while (($#)); do
             [[ ! -d $value || ($value != */* && ! -f $value/config.json) ]] || value=$(CDPATH='' cd -- "$value" && pwd)
             ;;
     esac
+    if [[ $name == corpus && -n $value && ! -d $value ]]; then
+        echo "${0##*/}: --corpus $value: no such directory. Check the path." >&2
+        exit 1
+    fi
     printf -v "$name" '%s' "$value"
 done
 [[ $stage =~ ^[0-3]$ && $stop_stage =~ ^[0-3]$ ]] || die_of_usage "stages are 0, 1, 2 and 3"

@@ -23,11 +23,21 @@ class SoctkError(Exception):
         return f"{place}{self.what}\n{self.remedy}"
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str | PathLike | None = None) -> SoctkError:
-    """Return the error for a name that is none of the known ones, with the nearest of them as the remedy."""
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, where: str | PathLike | None = None, also: str = ""
+) -> SoctkError:
+    """Return the error for a name that is none of the known ones, with the nearest of them as the remedy.
+
+    Args:
+        kind: of what it is a name.
+        name: the unknown one.
+        known: the others.
+        where: it was given.
+        also: a sentence of what else may be given.
+    """
     known = sorted(known)
     nearest = get_close_matches(name, known, n=1)
-    hint = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    hint = (f"Did you mean '{nearest[0]}'? " if nearest else "") + (f"{also} " if also else "")
     return SoctkError(f"unknown {kind} '{name}'", remedy=f"{hint}Known: {', '.join(known) or 'none'}.", where=where)
 
 

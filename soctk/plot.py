@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from tqdm import tqdm
 
 from soctk.errors import SoctkError
 from soctk.files import atomic
@@ -226,6 +228,8 @@ def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None)
 
     described = descriptors.of_run(experiment.predictions, store)
     if described is None:
+        missing = "its feature store (--feats DIR) or its model is not at hand"
+        tqdm.write(f"{experiment.name}: no pictures of its descriptors, as {missing}", file=sys.stderr)
         return
     when = " before re-centring" if experiment.name.endswith(RECENTRED) else ""
     source = f"the model of fold {described.fold}, seed {described.seed}{when}"

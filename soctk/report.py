@@ -244,6 +244,8 @@ def as_text(report: Report) -> str:
     parts = [f"Names begin with {prefix}"] if prefix else []
     parts.append(_text_table(rows, ("experiment", "runs", *map(TITLES.get, METRICS), "log-loss")))
     parts.append("runs: folds x seeds. ±: standard deviation over folds.\n[]: 95% interval over speakers.")
+    if any(name.endswith(RECENTRED) for name in names.values()):
+        parts.append(RECENTRING)
     if len(report.experiments) == 1:
         parts.append(
             _text_table(_fold_rows(report.experiments[0], METRICS), ("fold", "utterances", *map(TITLES.get, METRICS)))

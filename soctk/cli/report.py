@@ -40,10 +40,10 @@ def main(
     feats: Path | None,
     has_descriptors: bool,
 ) -> None:
-    """Write one self-contained HTML page about every experiment below EXP.
+    """Write one HTML page about every experiment below EXP.
 
     It has the tables of soctk-score, the pictures of soctk-plot, and the errors worth listening to: the most
-    confidently wrong utterances, with a player where the recordings are at hand.
+    confidently wrong utterances, with a player of the recording, which stays where it is; all else is in the page.
     """
     from soctk import page, plot, report
 

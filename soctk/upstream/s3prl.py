@@ -80,7 +80,8 @@ def _load(name: str) -> S3PRLUpstream:
     names = S3PRLUpstream.available_names(only_registered_ckpt=True)
     known = [known for known in names if known.islower()]  # the others are classes that s3prl's hub imports
     if name not in known:
-        raise unknown_name("upstream", name, known, where="--upstream")
+        others = "An encoder of your own is given by its folder, ./FOLDER, one of the Hugging Face hub as OWNER/NAME."
+        raise unknown_name("upstream", name, known, where="--upstream", also=others)
     try:
         return S3PRLUpstream(name)
     except OSError as error:  # requests' connection errors too

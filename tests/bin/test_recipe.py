@@ -168,9 +168,16 @@ def test_a_folder_that_is_called_as_an_upstream_is_does_not_stand_in_for_it(reci
     assert f"upstream={tmp_path}/fbank " in recipe("--upstream", "fbank").stdout
 
 
+def test_a_corpus_that_is_not_there_is_told(recipe, tmp_path):
+    result = recipe("--corpus", "gone")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"run.sh: --corpus {tmp_path}/gone: no such directory. Check the path.\n"
+
+
 def test_relative_paths_are_the_callers(recipe, tmp_path):
     (tmp_path / "my encoder").mkdir()
     (tmp_path / "my encoder" / "config.json").write_text("{}")
+    (tmp_path / "some" / "corpus").mkdir(parents=True)
     result = recipe("--corpus", "some/corpus", "--upstream", "my encoder", "--expdir=out")
     assert f"corpus={tmp_path}/some/corpus upstream={tmp_path}/my encoder expdir={tmp_path}/out" in result.stdout
     assert (

@@ -12,6 +12,12 @@ def test_setup_has_nothing_to_do_the_second_time():
     assert (result.stdout, result.stderr) == ("", "")
 
 
+def test_an_extra_that_is_none_is_told_before_anything_is_installed():
+    result = subprocess.run([ROOT / "bin" / "setup", "mini", "--help"], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "EXTRA is mini, test, bench or tensorboard, not '--help'" in result.stderr
+
+
 def check_install(*extras: str, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "bin" / "check_install.py", *extras]
     return subprocess.run(command, capture_output=True, text=True, **options)

@@ -65,7 +65,7 @@ def _not_downloaded(url: str, reason: str) -> SoctkError:
     return SoctkError(
         f"cannot be downloaded ({reason})",
         remedy="Run stage 0 again where there is a network (it goes on where it stopped), or give the corpus: "
-        "--corpus DIR, with Audio_Speech_Actors_01-24 or its parent.",
+        "--corpus DIR, with Audio_Speech_Actors_01-24 or its parent. Where data/ravdess is there already: --stage 1.",
         where=url,
     )
 
