@@ -116,10 +116,12 @@ def test_log_covariances_are_drawn_as_the_mean_and_what_each_emotion_is_off_it(e
         assert drawn[0] == pytest.approx(np.diag(eigenvalues), abs=1e-9)
 
 
-def test_every_picture_is_8_inches_wide_and_stands_under_its_name(experiments, tmp_path):
+def test_every_picture_is_8_inches_wide_and_stands_under_its_name(experiments, tmp_path, capsys):
     write_log(experiments[0], [{"epoch": 1, "train_loss": 1, "valid_loss": 1, "valid_WA": 0.5}])
     pictures = list(plot.pictures(experiments, None, has_descriptors=True))
     assert [picture.name for picture in pictures] == ["WA", "up-mean-confusion", "up-mean-curves", "up-soc-confusion"]
+    of_none = "no pictures of its descriptors, as its feature store (--feats DIR) or its model is not at hand\n"
+    assert capsys.readouterr().err == f"up-mean: {of_none}up-soc: {of_none}"
     assert {picture.figure.get_figwidth() for picture in pictures} == {8}
     written = [path.name for path in plot.save(iter(pictures), tmp_path / "figures", "svg")]
     assert sorted(written) == sorted(path.name for path in (tmp_path / "figures").iterdir())

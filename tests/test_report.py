@@ -200,5 +200,6 @@ def test_what_took_unlabelled_recordings_of_test_speakers_is_marked_wherever_it_
     assert "- † Re-centred: the mean descriptor of each test speaker, from unlabelled recordings" in text
     assert "| with † " in text
     assert "\n## with †\n" in text
+    assert "† Re-centred: the mean descriptor" in report.as_text(Report("Results", experiments, None, None, ""))
     alone = report.as_markdown(Report("Results", experiments[:1], None, None, "soctk-score exp"))
     assert "†" not in alone
