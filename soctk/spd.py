@@ -4,18 +4,12 @@ Shapes: B utterances, T frames, D features a frame; `lengths` `(B,)` says how ma
 Gradients are in closed form and of first order: they cannot be differentiated again.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from ctypes import CDLL
-from functools import cache
 from typing import NamedTuple
 
 import torch
-from threadpoolctl import ThreadpoolController
 
+from soctk.eigh import eigh
 from soctk.onednn import bmm
-
-# Below this size a matrix is decomposed sooner than a thread wakes up.
-_MIN_SIZE_FOR_THREADS = 48
 
 
 def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -142,7 +136,7 @@ def factored_log(
         centred = deviations(_widened(frames, shrinkage), lengths)
         gram = bmm(centred, centred.mT)
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
-        spectrum, vectors = _eigh(gram)
+        spectrum, vectors = eigh(gram)
         weighted = vectors * _weight(spectrum, terms.scale, terms.ridge).sqrt().unsqueeze(1)
         factor = bmm(weighted.mT, centred).to(frames.dtype)
         return FactoredLog(terms.ridge.log().to(frames.dtype), factor)
@@ -352,7 +346,7 @@ class _Covariance(torch.autograd.Function):
 class _MatrixLog(torch.autograd.Function):
     @staticmethod
     def forward(ctx, matrices, floor):
-        spectrum, vectors = _eigh(matrices)
+        spectrum, vectors = eigh(matrices)
         ctx.save_for_backward(spectrum, vectors)
         ctx.floor = floor
         return (vectors * spectrum.clamp(min=floor).log().unsqueeze(-2)) @ vectors.mT
@@ -381,7 +375,7 @@ class _CovarianceLog(torch.autograd.Function):
         wide = centred.double()
         products = wide.mT @ wide
         terms = _Regularisation.of(_trace(products), lengths, products.shape[-1], shrinkage, eps, trace)
-        spectrum, vectors = _eigh(products)
+        spectrum, vectors = eigh(products)
         spectrum.clamp_(min=0)
         regularised = torch.addcmul(terms.ridge.unsqueeze(-1), terms.scale.unsqueeze(-1), spectrum)
         vectors = vectors.to(frames.dtype)
@@ -414,7 +408,7 @@ class _GramLog(torch.autograd.Function):
         centred = _deviations(_widened(frames, shrinkage), lengths)
         gram = bmm(centred, centred.mT)
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
-        spectrum, vectors = _eigh(gram)
+        spectrum, vectors = eigh(gram)
         weight = _weight(spectrum, terms.scale, terms.ridge)
         rotated = bmm(vectors.mT, centred)  # as wide as they come: w is largest where this is to be 0
         factor = (rotated * weight.sqrt().unsqueeze(2)).to(frames.dtype)
@@ -482,59 +476,3 @@ def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> to
     smaller = torch.minimum(shifted.unsqueeze(-1), shifted.unsqueeze(-2))
     quotient = (s.unsqueeze(-1) - s.unsqueeze(-2)).abs_().div_(smaller)
     return _log1p_quotient(quotient.to(dtype)).div_(smaller.to(dtype))
-
-
-def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return `torch.linalg.eigh` of matrices `(B, D, D)`, on CPU with the batch shared among torch's threads.
-
-    There it takes one matrix after another, and what its LAPACK gains from threads within a matrix is little or less
-    than nothing. Whichever thread is free takes the next few.
-    """
-    threads = torch.get_num_threads()
-    if matrices.device.type != "cpu" or min(threads, len(matrices)) <= 1 or matrices.shape[-1] < _MIN_SIZE_FOR_THREADS:
-        return tuple(torch.linalg.eigh(matrices))
-    spectrum, vectors = matrices.new_empty(matrices.shape[:2]), torch.empty_like(matrices)
-    step = -(-len(matrices) // (4 * threads))
-    pending = list(range(0, len(matrices), step))
-
-    def work() -> None:
-        while True:
-            try:
-                start = pending.pop()
-            except IndexError:
-                return
-            part = slice(start, start + step)
-            with torch.inference_mode():
-                spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
-
-    # Or else torch's own threads, idle after an operation, would spin for some ms on the cores that ours need.
-    for library in _openmp_libraries():
-        library.omp_pause_resource_all(1)  # omp_pause_soft: the next operation makes them anew
-    helpers = [_workers(threads).submit(work) for _ in range(threads - 1)]
-    torch.set_num_threads(1)
-    try:
-        work()
-        for helper in helpers:
-            if not helper.cancel():  # it has begun
-                helper.result()
-    finally:
-        torch.set_num_threads(threads)
-    return spectrum, vectors
-
-
-@cache
-def _openmp_libraries() -> list[CDLL]:
-    """Return those that are loaded, as far as they can pause (OpenMP 5.0)."""
-    libraries = [each.dynlib for each in ThreadpoolController().select(user_api="openmp").lib_controllers]
-    return [library for library in libraries if hasattr(library, "omp_pause_resource_all")]
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    """Return the threads that share a batch with the caller's."""
-
-    def use_one_thread() -> None:
-        torch.get_num_threads()  # the first call in a thread sets it to the process's number
-        torch.set_num_threads(1)
-
-    return ThreadPoolExecutor(threads - 1, thread_name_prefix="soctk-eigh", initializer=use_one_thread)

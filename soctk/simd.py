@@ -1,0 +1,164 @@
+"""Eight float64 side by side, one of each of eight problems, as a type for kernels that numba compiles.
+
+A kernel reads like one for a single number: `a[i, j] -= v[i] * w[j]` works on eight matrices at a time. LLVM makes AVX-512,
+AVX2 or NEON of it. numba's cache goes by the file of a kernel: after a change here delete soctk/__pycache__/*.nb?.
+"""
+
+import math
+import operator
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.typeconv import Conversion
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+
+LANES = 8
+
+kernel = njit(nogil=True, cache=True, error_model="numpy")
+
+_EIGHT = ir.VectorType(ir.DoubleType(), LANES)
+
+
+class _Float64x8(types.Type):
+    def can_convert_from(self, typingctx, other):
+        return Conversion.safe if isinstance(other, types.Float) else None
+
+
+class _Mask(types.Type):
+    pass
+
+
+class _LaneArray(types.Type):
+    pass
+
+
+float64x8, _mask, _lane_array = _Float64x8("float64x8"), _Mask("bool x 8"), _LaneArray("float64x8[:, :]")
+
+
+@register_model(_Float64x8)
+class _Float64x8Model(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, _EIGHT)
+
+
+@register_model(_Mask)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.VectorType(ir.IntType(1), LANES))
+
+
+@register_model(_LaneArray)
+class _LaneArrayModel(models.StructModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, [("data", types.CPointer(float64x8)), ("columns", types.intp)])
+
+
+@lower_cast(types.Float, _Float64x8)
+def _same_in_each(context, builder, source, target, value):
+    value = context.cast(builder, value, source, types.float64)
+    first = builder.insert_element(ir.Constant(_EIGHT, ir.Undefined), value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, ir.Constant(_EIGHT, ir.Undefined), zeros)
+
+
+def _overload(function, operands, result, emit):
+    """Let `function` take `operands`, of which those of type float64x8 may be float as long as one is not."""
+
+    @infer_global(function)
+    class Template(AbstractTemplate):
+        def generic(self, args, kws):
+            fits = len(args) == len(operands) and all(map(self.context.can_convert, args, operands))
+            return signature(result, *operands) if fits and set(args) & set(operands) else None
+
+    lower_builtin(function, *operands)(lambda context, builder, signature, args: emit(builder, *args))
+
+
+def _arithmetic(name):
+    return lambda builder, a, b: getattr(builder, name)(a, b, flags=("contract",))  # a * b + c is rounded once
+
+
+def _intrinsic_of_llvm(name, operands):
+    kind = ir.FunctionType(_EIGHT, [_EIGHT] * operands)
+
+    def emit(builder, *args):
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f64"), args)
+
+    return emit
+
+
+for _functions, _name in [
+    ((operator.add, operator.iadd), "fadd"),
+    ((operator.sub, operator.isub), "fsub"),
+    ((operator.mul, operator.imul), "fmul"),
+    ((operator.truediv, operator.itruediv), "fdiv"),
+]:
+    for _function in _functions:
+        _overload(_function, (float64x8, float64x8), float64x8, _arithmetic(_name))
+_overload(operator.gt, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
+_overload(operator.ge, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
+_overload(operator.and_, (_mask, _mask), _mask, lambda builder, a, b: builder.and_(a, b))
+_overload(math.sqrt, (float64x8,), float64x8, _intrinsic_of_llvm("sqrt", 1))
+_overload(math.copysign, (float64x8, float64x8), float64x8, _intrinsic_of_llvm("copysign", 2))
+
+
+@intrinsic
+def where(typingctx, condition, a, b):
+    """Return `a` where the condition holds, and `b` elsewhere."""
+
+    def emit(context, builder, signature, args):
+        return builder.select(*args)
+
+    return float64x8(_mask, float64x8, float64x8), emit
+
+
+@intrinsic
+def by_lanes(typingctx, array):
+    """Return a view of a float64 array (rows, columns, 8), which must outlive it: [i, j] is float64x8, [j] row 0's.
+
+    Indices are not checked, and none may be negative.
+    """
+
+    def emit(context, builder, signature, args):
+        source = context.make_array(array)(context, builder, args[0])
+        view = cgutils.create_struct_proxy(_lane_array)(context, builder)
+        view.data = builder.bitcast(source.data, _EIGHT.as_pointer())
+        view.columns = cgutils.unpack_tuple(builder, source.shape)[1]
+        return view._getvalue()
+
+    return _lane_array(array), emit
+
+
+def _index_type(index):
+    return types.UniTuple(types.intp, 2) if isinstance(index, types.BaseTuple) else types.intp
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args, kws):
+        return signature(float64x8, args[0], _index_type(args[1])) if args[0] == _lane_array else None
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args, kws):
+        return signature(types.none, args[0], _index_type(args[1]), float64x8) if args[0] == _lane_array else None
+
+
+def _pointer(context, builder, view, index):
+    view = cgutils.create_struct_proxy(_lane_array)(context, builder, view)
+    if isinstance(index.type, ir.ArrayType):
+        row, column = cgutils.unpack_tuple(builder, index)
+        index = builder.add(builder.mul(row, view.columns), column)
+    return builder.gep(view.data, [index], inbounds=True)
+
+
+@lower_builtin(operator.getitem, _lane_array, types.Any)
+def _get(context, builder, signature, args):
+    return builder.load(_pointer(context, builder, *args), align=8)
+
+
+@lower_builtin(operator.setitem, _lane_array, types.Any, float64x8)
+def _set(context, builder, signature, args):
+    builder.store(args[2], _pointer(context, builder, *args[:2]), align=8)
