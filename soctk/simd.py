@@ -99,6 +99,7 @@ for _functions, _name in [
 _overload(operator.gt, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
 _overload(operator.ge, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
 _overload(operator.and_, (_mask, _mask), _mask, lambda builder, a, b: builder.and_(a, b))
+_overload(abs, (float64x8,), float64x8, _intrinsic_of_llvm("fabs", 1))
 _overload(math.sqrt, (float64x8,), float64x8, _intrinsic_of_llvm("sqrt", 1))
 _overload(math.copysign, (float64x8, float64x8), float64x8, _intrinsic_of_llvm("copysign", 2))
 

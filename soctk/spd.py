@@ -8,8 +8,13 @@ from typing import NamedTuple
 
 import torch
 
-from soctk.eigh import eigh
+from soctk import kernels
 from soctk.onednn import bmm
+from soctk.simd import LANES
+from soctk.threads import share
+
+# Beyond it eight matrices are too much for a processor's caches.
+_MAX_SIZE_SIDE_BY_SIDE = 192
 
 
 def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -136,7 +141,7 @@ def factored_log(
         centred = deviations(_widened(frames, shrinkage), lengths)
         gram = bmm(centred, centred.mT)
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
-        spectrum, vectors = eigh(gram)
+        spectrum, vectors = _eigh(gram)
         weighted = vectors * _weight(spectrum, terms.scale, terms.ridge).sqrt().unsqueeze(1)
         factor = bmm(weighted.mT, centred).to(frames.dtype)
         return FactoredLog(terms.ridge.log().to(frames.dtype), factor)
@@ -172,7 +177,8 @@ def log_covariance(
     few_frames = frames.shape[1] < frames.shape[2]
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
         return factored_log(frames, lengths, shrinkage, eps, trace).project(projection)
-    function = _GramLog if few_frames else _CovarianceLog
+    side_by_side = frames.device.type == "cpu" and frames.shape[2] <= _MAX_SIZE_SIDE_BY_SIDE
+    function = _GramLog if few_frames else _CovarianceLogSideBySide if side_by_side else _CovarianceLog
     logarithm = function.apply(frames, lengths, shrinkage, eps, trace)
     return logarithm if projection is None else projection @ logarithm @ projection.T
 
@@ -346,7 +352,7 @@ class _Covariance(torch.autograd.Function):
 class _MatrixLog(torch.autograd.Function):
     @staticmethod
     def forward(ctx, matrices, floor):
-        spectrum, vectors = eigh(matrices)
+        spectrum, vectors = _eigh(matrices)
         ctx.save_for_backward(spectrum, vectors)
         ctx.floor = floor
         return (vectors * spectrum.clamp(min=floor).log().unsqueeze(-2)) @ vectors.mT
@@ -375,7 +381,7 @@ class _CovarianceLog(torch.autograd.Function):
         wide = centred.double()
         products = wide.mT @ wide
         terms = _Regularisation.of(_trace(products), lengths, products.shape[-1], shrinkage, eps, trace)
-        spectrum, vectors = eigh(products)
+        spectrum, vectors = _eigh(products)
         spectrum.clamp_(min=0)
         regularised = torch.addcmul(terms.ridge.unsqueeze(-1), terms.scale.unsqueeze(-1), spectrum)
         vectors = vectors.to(frames.dtype)
@@ -395,6 +401,43 @@ class _CovarianceLog(torch.autograd.Function):
         return bmm(centred, bmm(bmm(vectors, inner), vectors.mT)), None, None, None, None
 
 
+class _CovarianceLogSideBySide(torch.autograd.Function):
+    """The same by `soctk.kernels`."""
+
+    @staticmethod
+    def forward(ctx, frames, lengths, shrinkage, eps, trace):
+        centred = _deviations(frames, lengths)
+        batch, _, size = centred.shape
+        squares = torch.linalg.vector_norm(centred, dim=(1, 2), dtype=torch.float64).square()
+        terms = _Regularisation.of(squares, lengths, size, shrinkage, eps, trace)
+        logarithms = frames.new_empty(batch, size, size)
+        saved = frames.new_empty(-(-batch // LANES), *kernels.shape_of_saved(size), dtype=torch.float64)
+
+        def work(start: int) -> None:
+            part = slice(start, start + LANES)
+            inputs = (tensor[part] for tensor in (centred, squares, terms.scale, terms.ridge, logarithms))
+            kernels.log_of_gram(*inputs, saved[start // LANES])
+
+        _each_eight(work, batch, size)
+        ctx.save_for_backward(centred, saved, *terms)
+        return logarithms
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        centred, saved, *terms = ctx.saved_tensors
+        terms = _Regularisation(*terms)
+        products = torch.empty_like(gradient)
+
+        def work(start: int) -> None:
+            part = slice(start, start + LANES)
+            slopes = (tensor[part] for tensor in (terms.scale, terms.scale_slope, terms.ridge_slope, products))
+            kernels.gradient_of_log(gradient[part], saved[start // LANES], *slopes)
+
+        _each_eight(work, *gradient.shape[:2])
+        return bmm(centred, products), None, None, None, None
+
+
 class _GramLog(torch.autograd.Function):
     """The same through K = XX': log(a X'X + r I) = log(r) I + X' w(K) X, with the w of `_weight`.
 
@@ -408,7 +451,7 @@ class _GramLog(torch.autograd.Function):
         centred = _deviations(_widened(frames, shrinkage), lengths)
         gram = bmm(centred, centred.mT)
         terms = _Regularisation.of(_trace(gram), lengths, centred.shape[-1], shrinkage, eps, trace)
-        spectrum, vectors = eigh(gram)
+        spectrum, vectors = _eigh(gram)
         weight = _weight(spectrum, terms.scale, terms.ridge)
         rotated = bmm(vectors.mT, centred)  # as wide as they come: w is largest where this is to be 0
         factor = (rotated * weight.sqrt().unsqueeze(2)).to(frames.dtype)
@@ -476,3 +519,33 @@ def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> to
     smaller = torch.minimum(shifted.unsqueeze(-1), shifted.unsqueeze(-2))
     quotient = (s.unsqueeze(-1) - s.unsqueeze(-2)).abs_().div_(smaller)
     return _log1p_quotient(quotient.to(dtype)).div_(smaller.to(dtype))
+
+
+# Below this size a batch is decomposed sooner than a thread wakes up.
+_MIN_SIZE_FOR_THREADS = 48
+
+
+def _each_eight(work, batch, size):
+    starts = range(0, batch, LANES)
+    if size < _MIN_SIZE_FOR_THREADS:
+        for start in starts:
+            work(start)
+    else:
+        share(work, starts)
+
+
+def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)` of matrices `(B, D, D)`."""
+    batch, size = matrices.shape[:2]
+    if matrices.device.type != "cpu" or batch == 1:
+        return tuple(torch.linalg.eigh(matrices))
+    spectrum, vectors = matrices.new_empty(batch, size), matrices.new_empty(matrices.shape)
+    if batch > 2 and size <= _MAX_SIZE_SIDE_BY_SIDE:
+        _each_eight(lambda start: kernels.eigh(*(x[start:start+LANES] for x in (matrices, spectrum, vectors))), batch, size)
+    else:
+        step = -(-batch // (4 * torch.get_num_threads()))
+        def work(start):
+            part = slice(start, start + step)
+            spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
+        share(work, range(0, batch, step))
+    return spectrum, vectors

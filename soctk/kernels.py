@@ -1,0 +1,429 @@
+"""Kernels that numba compiles for CPUs, each for up to eight small matrices side by side.
+
+torch has LAPACK take one matrix after another, whose rows are too short for what a processor's vectors could do. Here each
+element of a vector belongs to another matrix, so that all of it is used at any size (tests/bench/README.md). All is in
+float64, whatever comes in, and what comes out for one matrix does not depend on the others, bit for bit.
+
+Loops that are unrolled run over the end of their arrays, which have room for that. The arrays have an odd number of
+columns: rows a power of two apart would share the same few lines of a cache.
+"""
+
+import math
+
+import torch
+
+from soctk.simd import LANES, by_lanes, kernel, where
+
+# Eigenvalues are scaled to about 1; off the diagonal, what is below this counts as 0. As in LAPACK, errors are relative
+# to the largest eigenvalue.
+_NEGLIGIBLE = 2.0**-53
+_MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
+
+
+def eigh(matrices: torch.Tensor, spectrum: torch.Tensor, vectors: torch.Tensor) -> None:
+    """Write eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)`, in columns, of matrices `(B, D, D)`, B <= 8.
+
+    Raises:
+        torch.linalg.LinAlgError: elements are NaN or infinite.
+    """
+    size = matrices.shape[1]
+    workspace = _room(2 * (size + 3) + 7, size)
+    _require_convergence(_eigh(*_numpy(matrices, spectrum, vectors, workspace), _MAX_SWEEPS * size))
+
+
+def log_of_gram(
+    x: torch.Tensor,
+    squares: torch.Tensor,
+    scale: torch.Tensor,
+    ridge: torch.Tensor,
+    logarithms: torch.Tensor,
+    saved: torch.Tensor,
+) -> None:
+    """Write log(a X'X + r I) `(B, D, D)` for X `(B, T, D)`, B <= 8, T >= D.
+
+    Args:
+        x: X.
+        squares: tr X'X, `(B,)` as all that follow.
+        scale: a.
+        ridge: r.
+        logarithms: the result.
+        saved: of `shape_of_saved`, for the gradient.
+
+    Raises:
+        torch.linalg.LinAlgError: elements are NaN or infinite.
+    """
+    _, time, size = x.shape
+    workspace = (_room(size + 3, time), _room(size + 3 + 7, size))
+    arrays = _numpy(x, squares, scale, ridge, logarithms, saved, *workspace)
+    _require_convergence(_log_of_gram(*arrays, _MAX_SWEEPS * size))
+
+
+def gradient_of_log(
+    gradient: torch.Tensor,
+    saved: torch.Tensor,
+    scale: torch.Tensor,
+    scale_slope: torch.Tensor,
+    ridge_slope: torch.Tensor,
+    result: torch.Tensor,
+) -> None:
+    """Write M `(B, D, D)`, of which X M is the gradient for X of `log_of_gram`, where a and r depend on tr X'X.
+
+    Args:
+        gradient: that of the logarithms, `(B, D, D)`.
+        saved: by `log_of_gram`.
+        scale: a.
+        scale_slope: the derivative of a by tr X'X.
+        ridge_slope: that of r.
+        result: M.
+    """
+    workspace = _room(3 * (gradient.shape[1] + 3), gradient.shape[1])
+    _gradient_of_log(*_numpy(gradient, saved, scale, scale_slope, ridge_slope, result, workspace))
+
+
+def shape_of_saved(size: int) -> tuple[int, int, int]:
+    """Return the shape of what `log_of_gram` saves of up to eight matrices D x D, in float64."""
+    return (size + 3 + 3, _room_columns(size), LANES)
+
+
+def _require_convergence(converged: bool) -> None:
+    if not converged:
+        raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
+
+
+def _room_columns(columns: int) -> int:
+    return (columns + 4) | 1
+
+
+def _room(rows: int, columns: int) -> torch.Tensor:
+    return torch.empty(rows, _room_columns(columns), LANES, dtype=torch.float64)
+
+
+def _numpy(*tensors: torch.Tensor) -> list:
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+@kernel
+def _eigh(matrices, spectrum, vectors, workspace, max_sweeps):
+    batch, size = spectrum.shape
+    a, q, rows = workspace[: size + 3], workspace[size + 3 : 2 * size + 6], workspace[2 * size + 6 :]
+    workspace[:] = 0.0
+    for lane in range(LANES):
+        matrix = matrices[min(lane, batch - 1)]
+        scale = math.ldexp(1.0, -_exponent(matrix))
+        for i in range(size):
+            for j in range(i + 1):
+                a[i, j, lane] = matrix[i, j] * scale
+    converged = _decompose(size, a, q, rows, max_sweeps)
+    for lane in range(batch):
+        scale = math.ldexp(1.0, _exponent(matrices[lane]))
+        for i in range(size):
+            spectrum[lane, i] = rows[0, i, lane] * scale
+            for j in range(size):
+                vectors[lane, i, j] = q[i, j, lane]
+    return converged
+
+
+@kernel
+def _exponent(matrix):
+    """Return that of the Frobenius norm, within what has an inverse, by a sum that does not overflow."""
+    size = len(matrix)
+    largest = 0.0
+    for i in range(size):
+        for j in range(i + 1):
+            largest = max(largest, abs(matrix[i, j]))
+    exponent = min(max(math.frexp(largest)[1], -1000), 1000)
+    scale, squares = math.ldexp(1.0, -exponent), 0.0
+    for i in range(size):
+        for j in range(i + 1):
+            squares += (1.0 if i == j else 2.0) * (matrix[i, j] * scale) ** 2
+    return min(exponent + math.frexp(math.sqrt(squares))[1], 1000)
+
+
+@kernel
+def _log_of_gram(x, squares, scale, ridge, logarithms, saved, transposed, workspace, max_sweeps):
+    """With X'X = Q diag(s) Q': Q diag(log(a s + r)) Q'. Q, s, a s + r and its logarithm are saved."""
+    batch, time, size = x.shape
+    q, spectra, a, rows = saved[: size + 3], saved[size + 3 :], workspace[: size + 3], workspace[size + 3 :]
+    transposed[size:] = 0.0
+    saved[:] = 0.0
+    workspace[size:] = 0.0
+    for lane in range(LANES):
+        rows[0, 0, lane] = 1.0 / math.sqrt(_positive(squares[min(lane, batch - 1)]))
+    for t in range(time):
+        for j in range(size):
+            for lane in range(LANES):
+                transposed[j, t, lane] = x[min(lane, batch - 1), t, j] * rows[0, 0, lane]
+    _multiply(by_lanes(a), by_lanes(transposed), by_lanes(transposed), size, time, True)
+    converged = _decompose(size, a, q, rows, max_sweeps)
+    for lane in range(LANES):
+        own = min(lane, batch - 1)
+        for j in range(size):
+            spectra[0, j, lane] = max(rows[0, j, lane], 0.0) * _positive(squares[own])
+            spectra[1, j, lane] = scale[own] * spectra[0, j, lane] + ridge[own]
+            spectra[2, j, lane] = math.log(spectra[1, j, lane])
+    _scale_columns(size, by_lanes(a), by_lanes(q), by_lanes(spectra[2:]))
+    _multiply(by_lanes(transposed), by_lanes(a), by_lanes(q), size, size, True)
+    for lane in range(batch):
+        for i in range(size):
+            for j in range(i + 1):
+                logarithms[lane, i, j] = logarithms[lane, j, i] = transposed[i, j, lane]
+    return converged
+
+
+@kernel
+def _gradient_of_log(gradient, saved, scale, scale_slope, ridge_slope, result, workspace):
+    """With G the gradient plus its transpose: Q (a L * Q'GQ + c I) Q', c what comes by a and r, L by `_multiply_by_slopes`."""
+    batch, size = gradient.shape[:2]
+    q, spectra = saved[: size + 3], saved[size + 3 :]
+    g, transposed, product = workspace[: size + 3], workspace[size + 3 : 2 * size + 6], workspace[2 * size + 6 :]
+    g[size:] = 0.0
+    transposed[size:] = 0.0
+    for i in range(size):
+        for j in range(size):
+            for lane in range(LANES):
+                own = min(lane, batch - 1)
+                g[i, j, lane] = gradient[own, i, j] + gradient[own, j, i]
+                transposed[j, i, lane] = q[i, j, lane]
+    _multiply(by_lanes(product), by_lanes(transposed), by_lanes(g), size, size, False)
+    _multiply(by_lanes(g), by_lanes(product), by_lanes(transposed), size, size, True)
+    _multiply_by_slopes(size, by_lanes(g), by_lanes(spectra[1:]), by_lanes(spectra[2:]))
+    _multiply(by_lanes(product), by_lanes(q), by_lanes(g), size, size, False)
+    _multiply(by_lanes(transposed), by_lanes(product), by_lanes(q), size, size, True)
+    for lane in range(batch):
+        of_squares = 0.0
+        for j in range(size):
+            of_squares += g[j, j, lane] * (scale_slope[lane] * spectra[0, j, lane] + ridge_slope[lane])
+        for i in range(size):
+            for j in range(i + 1):
+                result[lane, i, j] = result[lane, j, i] = scale[lane] * transposed[i, j, lane]
+            result[lane, i, i] += of_squares
+
+
+@kernel
+def _positive(squares):
+    """Return what to divide by: not that of silence."""
+    return squares if squares > 1e-290 else 1.0
+
+
+@kernel
+def _scale_columns(size, result, q, factors):
+    for i in range(size):
+        for j in range(size):
+            result[i, j] = q[i, j] * factors[j]
+
+
+@kernel
+def _multiply_by_slopes(size, g, values, logarithms):
+    """Multiply G, of which the lower triangle is there, by L_ij = (log a - log b)/(a - b); 1/a where a = b.
+
+    Near values cancel in that. With z = (a - b)/(a + b), log a - log b = 2 artanh z = 2 (z + z^3/3 + z^5/5 + ...).
+    """
+    for i in range(size):
+        for j in range(i + 1):
+            total, difference = values[i] + values[j], values[i] - values[j]
+            z = difference / total
+            square = z * z
+            series = 2.0 / total * (1.0 + square * (1.0 / 3 + square * (1.0 / 5 + square * (1.0 / 7))))
+            g[i, j] *= where(square > 4e-4, (logarithms[i] - logarithms[j]) / difference, series)
+            g[j, i] = g[i, j]
+
+
+@kernel
+def _multiply(c, a, b, size, inner, lower):
+    """Set C to A B', D x D from D x K each, or only its lower triangle, four rows and two columns at a time."""
+    for i in range(0, size, 4):
+        for j in range(0, i + 4 if lower else size, 2):
+            c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = 0.0 * a[0]
+            for k in range(inner):
+                b0, b1 = b[j, k], b[j + 1, k]
+                a0, a1, a2, a3 = a[i, k], a[i + 1, k], a[i + 2, k], a[i + 3, k]
+                c00 += a0 * b0
+                c01 += a0 * b1
+                c10 += a1 * b0
+                c11 += a1 * b1
+                c20 += a2 * b0
+                c21 += a2 * b1
+                c30 += a3 * b0
+                c31 += a3 * b1
+            c[i, j], c[i, j + 1] = c00, c01
+            c[i + 1, j], c[i + 1, j + 1] = c10, c11
+            c[i + 2, j], c[i + 2, j + 1] = c20, c21
+            c[i + 3, j], c[i + 3, j + 1] = c30, c31
+
+
+@kernel
+def _decompose(size, a, q, rows, max_sweeps):
+    """Write eigenvalues into row 0 and eigenvectors into the columns of Q; return whether they converge.
+
+    Householder's tridiagonalisation and QL with implicit shifts (Golub & Van Loan, Matrix Computations, 8.3; Bowdler,
+    Martin, Reinsch & Wilkinson 1968). Of A the lower triangle is read, and overwritten; Q is 0 before.
+    """
+    for i in range(size):
+        for lane in range(LANES):
+            q[i, i, lane] = 1.0
+    rows[:] = 0.0
+    _tridiagonalise(size, by_lanes(a), rows)
+    _accumulate(size, by_lanes(a), by_lanes(q), rows)
+    return _diagonalise(size, by_lanes(q), rows, max_sweeps)
+
+
+@kernel
+def _tridiagonalise(size, a, rows):
+    """Turn A into T = Q'AQ: its diagonal into row 0, what is beside it into row 1.
+
+    Q is the product of H_k = I - tau_k u_k u_k': tau into row 2, u into the columns of A below the diagonal. The update
+    A - v w' - w v' of one step is made in the next, in the one pass over A that its product with u needs.
+    """
+    d, e, tau, u, p, v, w = (by_lanes(rows), by_lanes(rows[1:]), by_lanes(rows[2:]), by_lanes(rows[3:]), by_lanes(rows[4:]), by_lanes(rows[5:]), by_lanes(rows[6:]))  # fmt: skip
+    for k in range(size - 1):
+        d[k] = a[k, k] - 2.0 * v[k] * w[k]
+        square = 0.0 * d[k]
+        for j in range(k + 1, size):
+            u[j] = a[j, k] - v[j] * w[k] - w[j] * v[k]
+            square += u[j] * u[j]
+        first = u[k + 1]
+        turns = square - first * first > 0.0
+        e[k] = where(turns, math.copysign(math.sqrt(square), -1.0 * first), first)
+        tau[k] = where(turns, 1.0 - first / e[k], 0.0)
+        factor = where(turns, 1.0 / (first - e[k]), 0.0)
+        u[k + 1] = a[k + 1, k] = 1.0 + 0.0 * factor
+        for j in range(k + 2, size):
+            u[j] *= factor
+            a[j, k] = u[j]
+        _update_and_multiply(k + 1, size, a, u, p, v, w)
+        product = 0.0 * factor
+        for j in range(k + 1, size):
+            product += p[j] * u[j]
+        for j in range(k + 1, size):
+            v[j] = u[j]
+            w[j] = tau[k] * (p[j] - 0.5 * tau[k] * product * u[j])
+    last = size - 1
+    d[last] = a[last, last] - 2.0 * v[last] * w[last]
+
+
+@kernel
+def _update_and_multiply(start, size, a, u, p, v, w):
+    """From row and column `start` on, set A to A - v w' - w v' and p to A u, two rows at a time."""
+    for i in range(start, size, 2):
+        u0, v0, w0, p0 = u[i], v[i], w[i], 0.0 * u[i]
+        u1, v1, w1, p1 = u[i + 1], v[i + 1], w[i + 1], 0.0 * u[i]
+        for j in range(start, i):
+            uj, vj, wj = u[j], v[j], w[j]
+            a0 = a[i, j] - v0 * wj - w0 * vj
+            a1 = a[i + 1, j] - v1 * wj - w1 * vj
+            a[i, j] = a0
+            a[i + 1, j] = a1
+            p0 += a0 * uj
+            p1 += a1 * uj
+            p[j] += a0 * u0 + a1 * u1
+        a[i, i] -= 2.0 * v0 * w0
+        a[i + 1, i] -= v1 * w0 + w1 * v0
+        a[i + 1, i + 1] -= 2.0 * v1 * w1
+        p[i] = p0 + a[i, i] * u0 + a[i + 1, i] * u1
+        p[i + 1] = p1 + a[i + 1, i] * u0 + a[i + 1, i + 1] * u1
+
+
+@kernel
+def _accumulate(size, a, q, rows):
+    """Turn the identity Q into H_0 H_1 ..., four columns at a time."""
+    tau = by_lanes(rows[2:])
+    for k in range(size - 2, -1, -1):
+        for j in range(k + 1, size, 4):
+            s0 = s1 = s2 = s3 = 0.0 * tau[k]
+            for i in range(k + 1, size):
+                u = a[i, k]
+                s0 += u * q[i, j]
+                s1 += u * q[i, j + 1]
+                s2 += u * q[i, j + 2]
+                s3 += u * q[i, j + 3]
+            s0 *= tau[k]
+            s1 *= tau[k]
+            s2 *= tau[k]
+            s3 *= tau[k]
+            for i in range(k + 1, size):
+                u = a[i, k]
+                q[i, j] -= u * s0
+                q[i, j + 1] -= u * s1
+                q[i, j + 2] -= u * s2
+                q[i, j + 3] -= u * s3
+
+
+@kernel
+def _diagonalise(size, q, rows, max_sweeps):
+    """Turn T into its eigenvalues and the columns of Q into A's eigenvectors; return whether that took few sweeps.
+
+    The eigenvalues come out from the top. A lane sweeps from `bottom`, below which its T falls apart, to `top`, its
+    first row that is not done; where it has nothing to do, while others have, it rotates by 0.
+    """
+    d, e, cosine, sine = by_lanes(rows), by_lanes(rows[1:]), by_lanes(rows[3:]), by_lanes(rows[4:])
+    top, bottom, shifted = by_lanes(rows[2:]), by_lanes(rows[5:]), by_lanes(rows[6:])
+    rows[2] = 0.0
+    for _ in range(max_sweeps):
+        end = size - 1
+        for lane in range(LANES):
+            own = int(rows[2, 0, lane])
+            while own < size - 1 and abs(rows[1, own, lane]) <= _NEGLIGIBLE:
+                own += 1
+            rows[2, 0, lane] = own
+            end = min(end, own)
+        if end == size - 1:
+            return True
+        bottom[0] = _first_negligible(size, end, e, top[0])
+        for lane in range(LANES):
+            rows[6, 0, lane] = _shifted(rows[0, :, lane], rows[1, :, lane], int(rows[2, 0, lane]), int(rows[5, 0, lane]))
+        none = 0.0 * d[0]
+        c, s, g, p, at = none + 1.0, none, none, none, none + (size - 2.0)
+        for i in range(size - 2, end - 1, -1):
+            begins = (at >= bottom[0] - 1.0) & (bottom[0] - 1.0 >= at)
+            g, s = where(begins, shifted[0], g), where(begins, 1.0, s)
+            f, b = s * e[i], c * e[i]
+            r = math.sqrt(f * f + g * g)
+            turns = (at >= top[0]) & (bottom[0] > at) & (r > 0.0)
+            e[i + 1] = where(turns & (bottom[0] - 1.0 > at), r, where(turns, 0.0, g))
+            c, s = where(turns, g / r, 1.0), where(turns, f / r, 0.0)
+            cosine[i], sine[i] = c, s
+            g = d[i + 1] - p
+            r = (d[i] - g) * s + 2.0 * c * b
+            p = s * r
+            d[i + 1] = g + p
+            g = c * r - b
+            at -= 1.0
+        d[end] -= p
+        e[end] = g
+        _rotate(size, end, q, cosine, sine)
+    return False
+
+
+@kernel
+def _first_negligible(size, end, e, top):
+    """Return the first row from `top` on whose element beside the diagonal is negligible; the last row, if none is."""
+    result, at = 0.0 * top + (size - 1.0), 0.0 * top + (size - 2.0)
+    for i in range(size - 2, end - 1, -1):
+        result = where((at >= top) & (_NEGLIGIBLE >= abs(e[i])), at, result)
+        at -= 1.0
+    return result
+
+
+@kernel
+def _shifted(d, e, top, bottom):
+    """Return the last element of T less Wilkinson's shift: the eigenvalue of the first 2 x 2 block next to its first."""
+    if top == bottom:
+        return 0.0
+    half = (d[top + 1] - d[top]) / (2.0 * e[top])
+    return d[bottom] - d[top] + e[top] / (half + math.copysign(math.sqrt(half * half + 1.0), half))
+
+
+@kernel
+def _rotate(size, end, q, cosine, sine):
+    """Rotate neighbouring columns of Q, from the last to `end`, four rows at a time."""
+    for k in range(0, size, 4):
+        h0, h1, h2, h3 = q[k, size - 1], q[k + 1, size - 1], q[k + 2, size - 1], q[k + 3, size - 1]
+        for i in range(size - 2, end - 1, -1):
+            c, s = cosine[i], sine[i]
+            f0, f1, f2, f3 = q[k, i], q[k + 1, i], q[k + 2, i], q[k + 3, i]
+            q[k, i + 1] = s * f0 + c * h0
+            q[k + 1, i + 1] = s * f1 + c * h1
+            q[k + 2, i + 1] = s * f2 + c * h2
+            q[k + 3, i + 1] = s * f3 + c * h3
+            h0, h1, h2, h3 = c * f0 - s * h0, c * f1 - s * h1, c * f2 - s * h2, c * f3 - s * h3
+        q[k, end], q[k + 1, end], q[k + 2, end], q[k + 3, end] = h0, h1, h2, h3
