@@ -1,4 +1,4 @@
-"""Kernels that numba compiles for CPUs, each for up to eight small matrices side by side.
+"""Kernels that numba compiles for CPUs, each for eight small matrices side by side.
 
 torch has LAPACK take one matrix after another, whose rows are too short for what a processor's vectors could do. Here each
 element of a vector belongs to another matrix, so that all of it is used at any size (tests/bench/README.md). All is in
@@ -9,104 +9,153 @@ columns: rows a power of two apart would share the same few lines of a cache.
 """
 
 import math
+import threading
+from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from soctk.simd import LANES, by_lanes, kernel, where
+from soctk.threads import share
 
-# Eigenvalues are scaled to about 1; off the diagonal, what is below this counts as 0. As in LAPACK, errors are relative
-# to the largest eigenvalue.
+MAX_SIZE = 192  # eight larger matrices are too much for a processor's caches: LAPACK is as fast
+
+_MIN_SIZE_FOR_THREADS = 48  # below it a batch is done sooner than a thread wakes up
+_PADDING = 3  # rows, for loops that take four at a time
+
+# Matrices are scaled to a norm of about 1; off the diagonal, what is below this counts as 0. As in LAPACK, errors are
+# relative to the largest eigenvalue.
 _NEGLIGIBLE = 2.0**-53
 _MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
 
+_SILENCE = 1e-290  # smaller squares have no inverse
 
-def eigh(matrices: torch.Tensor, spectrum: torch.Tensor, vectors: torch.Tensor) -> None:
-    """Write eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)`, in columns, of matrices `(B, D, D)`, B <= 8.
+_own = threading.local()
+
+
+def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)`, in columns, of matrices `(B, D, D)`.
+
+    The matrices are symmetric; their lower triangles are read.
 
     Raises:
         torch.linalg.LinAlgError: elements are NaN or infinite.
     """
-    size = matrices.shape[1]
-    workspace = _room(2 * (size + 3) + 7, size)
-    _require_convergence(_eigh(*_numpy(matrices, spectrum, vectors, workspace), _MAX_SWEEPS * size))
+    batch, size = matrices.shape[:2]
+    spectrum, vectors = matrices.new_empty(batch, size), matrices.new_empty(matrices.shape)
+    rows = size + _PADDING
+
+    def work(part: slice, number: int) -> None:
+        arrays = _numpy(matrices[part], spectrum[part], vectors[part])
+        if not _eigh(*arrays, *_workspace((rows, size), (rows, size), (7, size)), _MAX_SWEEPS * size):
+            raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
+
+    _each_eight(work, batch, size)
+    return spectrum, vectors
 
 
-def log_of_gram(
-    x: torch.Tensor,
-    squares: torch.Tensor,
-    scale: torch.Tensor,
-    ridge: torch.Tensor,
-    logarithms: torch.Tensor,
-    saved: torch.Tensor,
-) -> None:
-    """Write log(a X'X + r I) `(B, D, D)` for X `(B, T, D)`, B <= 8, T >= D.
+def log_of_covariance(
+    frames: torch.Tensor, lengths: torch.Tensor, regularisation: tuple[float, float, float, float]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the logarithms of frames' regularised covariances, and more.
 
     Args:
-        x: X.
-        squares: tr X'X, `(B,)` as all that follow.
-        scale: a.
-        ridge: r.
-        logarithms: the result.
-        saved: of `shape_of_saved`, for the gradient.
+        frames: X `(B, T, D)`, T >= D.
+        lengths: `(B,)` in frames.
+        regularisation: the last arguments of `regularise`.
 
-    Raises:
-        torch.linalg.LinAlgError: elements are NaN or infinite.
+    Returns:
+        The logarithms `(B, D, D)`; of the frames less their mean over time, the sum of squares `(B,)`; and something for
+        `gradient_of_log`. Where that sum is not finite, neither are the others of use.
     """
-    _, time, size = x.shape
-    workspace = (_room(size + 3, time), _room(size + 3 + 7, size))
-    arrays = _numpy(x, squares, scale, ridge, logarithms, saved, *workspace)
-    _require_convergence(_log_of_gram(*arrays, _MAX_SWEEPS * size))
+    batch, time, size = frames.shape
+    logarithms, squares = frames.new_empty(batch, size, size), frames.new_empty(batch, dtype=torch.float64)
+    rows = size + _PADDING
+    saved = frames.new_empty(-(-batch // LANES), rows + 5, _columns(size), LANES, dtype=torch.float64)
+    lengths = lengths.long()
+
+    def work(part: slice, number: int) -> None:
+        arrays = _numpy(frames[part], lengths[part], logarithms[part], squares[part], saved[number])
+        workspace = _workspace((rows, time), (rows, size), (7, size))
+        _log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size)
+
+    _each_eight(work, batch, size)
+    return logarithms, squares, saved
 
 
-def gradient_of_log(
-    gradient: torch.Tensor,
-    saved: torch.Tensor,
-    scale: torch.Tensor,
-    scale_slope: torch.Tensor,
-    ridge_slope: torch.Tensor,
-    result: torch.Tensor,
-) -> None:
-    """Write M `(B, D, D)`, of which X M is the gradient for X of `log_of_gram`, where a and r depend on tr X'X.
+def gradient_of_log(gradient: torch.Tensor, saved: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return M `(B, D, D)` and m `(B, D)`: the gradient for the frames is Y M - m M, Y the frames less their first.
 
     Args:
         gradient: that of the logarithms, `(B, D, D)`.
-        saved: by `log_of_gram`.
-        scale: a.
-        scale_slope: the derivative of a by tr X'X.
-        ridge_slope: that of r.
-        result: M.
+        saved: by `log_of_covariance`.
     """
-    workspace = _room(3 * (gradient.shape[1] + 3), gradient.shape[1])
-    _gradient_of_log(*_numpy(gradient, saved, scale, scale_slope, ridge_slope, result, workspace))
+    batch, size = gradient.shape[:2]
+    products, average = gradient.new_empty(gradient.shape), gradient.new_empty(batch, size)
+    rows = size + _PADDING
+
+    def work(part: slice, number: int) -> None:
+        arrays = _numpy(gradient[part], saved[number], products[part], average[part])
+        _gradient_of_log(*arrays, *_workspace((rows, size), (rows, size), (rows, size)))
+
+    _each_eight(work, batch, size)
+    return products, average
 
 
-def shape_of_saved(size: int) -> tuple[int, int, int]:
-    """Return the shape of what `log_of_gram` saves of up to eight matrices D x D, in float64."""
-    return (size + 3 + 3, _room_columns(size), LANES)
+def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
+    """Return what makes a covariance X'X / degrees positive definite, as a X'X + r I, of numbers or tensors.
+
+    It is (1-alpha) C + alpha (tr C / D) I, divided by tr C per_trace + floor, plus eps I.
+
+    Args:
+        squares: tr X'X.
+        degrees: of freedom.
+        size: D.
+        shrinkage: alpha.
+        eps: what is added in the end.
+        per_trace: of the divisor.
+        floor: of the divisor.
+
+    Returns:
+        a, r, and the derivatives of both by tr X'X.
+    """
+    own = squares / degrees
+    divisor, divisor_slope = own * per_trace + floor, per_trace / degrees
+    scale, ridge = (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor
+    ridge_slope = shrinkage / size / divisor / degrees - ridge / divisor * divisor_slope
+    return scale, ridge + eps, -scale / divisor * divisor_slope, ridge_slope
 
 
-def _require_convergence(converged: bool) -> None:
-    if not converged:
-        raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
+def _each_eight(work: Callable[[slice, int], None], batch: int, size: int) -> None:
+    parts = range(0, batch, LANES)
+    share(
+        lambda start: work(slice(start, start + LANES), start // LANES), parts, alone=size < _MIN_SIZE_FOR_THREADS
+    )
 
 
-def _room_columns(columns: int) -> int:
-    return (columns + 4) | 1
-
-
-def _room(rows: int, columns: int) -> torch.Tensor:
-    return torch.empty(rows, _room_columns(columns), LANES, dtype=torch.float64)
-
-
-def _numpy(*tensors: torch.Tensor) -> list:
+def _numpy(*tensors: torch.Tensor) -> list[np.ndarray]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
+def _columns(columns: int) -> int:
+    return (columns + _PADDING + 1) | 1
+
+
+def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
+    """Return arrays `(rows, columns, 8)` with room for `shapes`, in memory that the thread keeps: new memory takes time."""
+    shapes = [(rows, _columns(columns), LANES) for rows, columns in shapes]
+    sizes = [math.prod(shape) for shape in shapes]
+    if not hasattr(_own, "memory") or len(_own.memory) < sum(sizes):
+        _own.memory = torch.empty(sum(sizes), dtype=torch.float64)  # at an address that is a multiple of 64
+    parts = _own.memory[: sum(sizes)].split(sizes)
+    return [part.view(shape).numpy() for part, shape in zip(parts, shapes, strict=True)]
+
+
 @kernel
-def _eigh(matrices, spectrum, vectors, workspace, max_sweeps):
+def _eigh(matrices, spectrum, vectors, a, q, rows, max_sweeps):
     batch, size = spectrum.shape
-    a, q, rows = workspace[: size + 3], workspace[size + 3 : 2 * size + 6], workspace[2 * size + 6 :]
-    workspace[:] = 0.0
+    a[size:] = 0.0
+    q[:] = 0.0
     for lane in range(LANES):
         matrix = matrices[min(lane, batch - 1)]
         scale = math.ldexp(1.0, -_exponent(matrix))
@@ -139,43 +188,85 @@ def _exponent(matrix):
     return min(exponent + math.frexp(math.sqrt(squares))[1], 1000)
 
 
+_regularise = kernel(regularise)
+
+
 @kernel
-def _log_of_gram(x, squares, scale, ridge, logarithms, saved, transposed, workspace, max_sweeps):
-    """With X'X = Q diag(s) Q': Q diag(log(a s + r)) Q'. Q, s, a s + r and its logarithm are saved."""
-    batch, time, size = x.shape
-    q, spectra, a, rows = saved[: size + 3], saved[size + 3 :], workspace[: size + 3], workspace[size + 3 :]
-    transposed[size:] = 0.0
-    saved[:] = 0.0
-    workspace[size:] = 0.0
-    for lane in range(LANES):
-        rows[0, 0, lane] = 1.0 / math.sqrt(_positive(squares[min(lane, batch - 1)]))
-    for t in range(time):
-        for j in range(size):
-            for lane in range(LANES):
-                transposed[j, t, lane] = x[min(lane, batch - 1), t, j] * rows[0, 0, lane]
-    _multiply(by_lanes(a), by_lanes(transposed), by_lanes(transposed), size, time, True)
-    converged = _decompose(size, a, q, rows, max_sweeps)
+def _log_of_covariance(
+    frames, lengths, logarithms, squares, saved, transposed, a, rows, shrinkage, eps, per_trace, floor, max_sweeps
+):
+    """With X'X = Q diag(s) Q' and its regularisation a X'X + r I: Q diag(log(a s + r)) Q'.
+
+    Saved are Q; s; a s + r; its logarithm; the mean less the first frame; and a and the derivatives of a and r.
+    """
+    batch, _, size = frames.shape
+    q, others = saved[:-5], saved[-5:]
+    _scaled_gram(frames, lengths, transposed, a, others[3:], rows)
+    squares[:] = rows[0, 0, :batch]
+    if not np.isfinite(squares).all():
+        return
+    q[:] = 0.0
+    _decompose(size, a, q, rows, max_sweeps)
     for lane in range(LANES):
         own = min(lane, batch - 1)
+        degrees = max(lengths[own] - 1, 1)
+        scale, ridge, scale_slope, ridge_slope = _regularise(
+            squares[own], degrees, size, shrinkage, eps, per_trace, floor
+        )
+        others[4, 0, lane], others[4, 1, lane], others[4, 2, lane] = scale, scale_slope, ridge_slope
         for j in range(size):
-            spectra[0, j, lane] = max(rows[0, j, lane], 0.0) * _positive(squares[own])
-            spectra[1, j, lane] = scale[own] * spectra[0, j, lane] + ridge[own]
-            spectra[2, j, lane] = math.log(spectra[1, j, lane])
-    _scale_columns(size, by_lanes(a), by_lanes(q), by_lanes(spectra[2:]))
+            s = max(rows[0, j, lane], 0.0) * (squares[own] if squares[own] > _SILENCE else 1.0)
+            others[0, j, lane], others[1, j, lane] = s, scale * s + ridge
+            others[2, j, lane] = math.log(others[1, j, lane])
+    _scale_columns(size, by_lanes(a), by_lanes(q), by_lanes(others[2:]))
     _multiply(by_lanes(transposed), by_lanes(a), by_lanes(q), size, size, True)
     for lane in range(batch):
         for i in range(size):
             for j in range(i + 1):
                 logarithms[lane, i, j] = logarithms[lane, j, i] = transposed[i, j, lane]
-    return converged
 
 
 @kernel
-def _gradient_of_log(gradient, saved, scale, scale_slope, ridge_slope, result, workspace):
+def _scaled_gram(frames, lengths, transposed, a, average, rows):
+    """Write X'X / tr X'X and, into row 0, tr X'X: X the frames less their mean over time, which is as in `soctk.spd.covariance`."""
+    batch, time, size = frames.shape
+    transposed[size:] = 0.0
+    a[size:] = 0.0
+    for t in range(time):
+        for j in range(size):
+            for lane in range(LANES):
+                own = min(lane, batch - 1)
+                transposed[j, t, lane] = frames[own, t, j] - frames[own, 0, j] if t < lengths[own] else 0.0
+    for lane in range(LANES):
+        rows[0, 0, lane] = lengths[min(lane, batch - 1)]
+    _multiply(by_lanes(a), by_lanes(transposed), by_lanes(transposed), size, time, True)
+    _centre_and_scale(time, size, by_lanes(transposed), by_lanes(a), by_lanes(average), by_lanes(rows))
+
+
+@kernel
+def _centre_and_scale(time, size, y, a, average, counts_then_trace):
+    count, trace = counts_then_trace[0], 0.0 * counts_then_trace[0]
+    for j in range(size):
+        total = 0.0 * count
+        for t in range(time):
+            total += y[j, t]
+        average[j] = total / count
+    for i in range(size):
+        for j in range(i + 1):
+            a[i, j] -= count * average[i] * average[j]
+        trace += a[i, i]
+    counts_then_trace[0] = trace
+    factor = where(trace > _SILENCE, 1.0 / trace, 1.0)
+    for i in range(size):
+        for j in range(i + 1):
+            a[i, j] *= factor
+
+
+@kernel
+def _gradient_of_log(gradient, saved, products, average, g, product, transposed):
     """With G the gradient plus its transpose: Q (a L * Q'GQ + c I) Q', c what comes by a and r, L by `_multiply_by_slopes`."""
     batch, size = gradient.shape[:2]
-    q, spectra = saved[: size + 3], saved[size + 3 :]
-    g, transposed, product = workspace[: size + 3], workspace[size + 3 : 2 * size + 6], workspace[2 * size + 6 :]
+    q, others = saved[:-5], saved[-5:]
     g[size:] = 0.0
     transposed[size:] = 0.0
     for i in range(size):
@@ -186,23 +277,19 @@ def _gradient_of_log(gradient, saved, scale, scale_slope, ridge_slope, result, w
                 transposed[j, i, lane] = q[i, j, lane]
     _multiply(by_lanes(product), by_lanes(transposed), by_lanes(g), size, size, False)
     _multiply(by_lanes(g), by_lanes(product), by_lanes(transposed), size, size, True)
-    _multiply_by_slopes(size, by_lanes(g), by_lanes(spectra[1:]), by_lanes(spectra[2:]))
+    _multiply_by_slopes(size, by_lanes(g), by_lanes(others[1:]), by_lanes(others[2:]))
     _multiply(by_lanes(product), by_lanes(q), by_lanes(g), size, size, False)
     _multiply(by_lanes(transposed), by_lanes(product), by_lanes(q), size, size, True)
     for lane in range(batch):
+        scale, scale_slope, ridge_slope = others[4, 0, lane], others[4, 1, lane], others[4, 2, lane]
         of_squares = 0.0
         for j in range(size):
-            of_squares += g[j, j, lane] * (scale_slope[lane] * spectra[0, j, lane] + ridge_slope[lane])
+            average[lane, j] = others[3, j, lane]
+            of_squares += g[j, j, lane] * (scale_slope * others[0, j, lane] + ridge_slope)
         for i in range(size):
             for j in range(i + 1):
-                result[lane, i, j] = result[lane, j, i] = scale[lane] * transposed[i, j, lane]
-            result[lane, i, i] += of_squares
-
-
-@kernel
-def _positive(squares):
-    """Return what to divide by: not that of silence."""
-    return squares if squares > 1e-290 else 1.0
+                products[lane, i, j] = products[lane, j, i] = scale * transposed[i, j, lane]
+            products[lane, i, i] += of_squares
 
 
 @kernel

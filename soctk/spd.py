@@ -10,11 +10,7 @@ import torch
 
 from soctk import kernels
 from soctk.onednn import bmm
-from soctk.simd import LANES
 from soctk.threads import share
-
-# Beyond it eight matrices are too much for a processor's caches.
-_MAX_SIZE_SIDE_BY_SIDE = 192
 
 
 def padding(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -177,7 +173,7 @@ def log_covariance(
     few_frames = frames.shape[1] < frames.shape[2]
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
         return factored_log(frames, lengths, shrinkage, eps, trace).project(projection)
-    side_by_side = frames.device.type == "cpu" and frames.shape[2] <= _MAX_SIZE_SIDE_BY_SIDE
+    side_by_side = frames.device.type == "cpu" and frames.shape[2] <= kernels.MAX_SIZE
     function = _GramLog if few_frames else _CovarianceLogSideBySide if side_by_side else _CovarianceLog
     logarithm = function.apply(frames, lengths, shrinkage, eps, trace)
     return logarithm if projection is None else projection @ logarithm @ projection.T
@@ -253,12 +249,12 @@ class _Regularisation(NamedTuple):
         """Return that of deviations `(B, T, size)` with tr X'X `squares` `(B,)`."""
         require_finite(squares)
         degrees = (lengths - 1).clamp(min=1)
-        own = squares / degrees
-        divisor = torch.ones_like(own) if trace is None else own / trace + eps
-        divisor_slope = 0 if trace is None else 1 / trace / degrees
-        scale, share = (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor
-        ridge_slope = shrinkage / size / divisor / degrees - share / divisor * divisor_slope
-        return cls(scale, share + eps, -scale / divisor * divisor_slope, ridge_slope)
+        return cls(*kernels.regularise(squares, degrees, size, *cls.constants(shrinkage, eps, trace)))
+
+    @staticmethod
+    def constants(shrinkage: float, eps: float, trace: float | None) -> tuple[float, float, float, float]:
+        """Return the last arguments of `kernels.regularise`."""
+        return (shrinkage, eps, 0.0, 1.0) if trace is None else (shrinkage, eps, 1 / trace, eps)
 
     def of_squares(self, of_scale: torch.Tensor, of_ridge: torch.Tensor) -> torch.Tensor:
         """Return the gradient `(B,)` of tr X'X for those of a and r."""
@@ -406,36 +402,19 @@ class _CovarianceLogSideBySide(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, frames, lengths, shrinkage, eps, trace):
-        centred = _deviations(frames, lengths)
-        batch, _, size = centred.shape
-        squares = torch.linalg.vector_norm(centred, dim=(1, 2), dtype=torch.float64).square()
-        terms = _Regularisation.of(squares, lengths, size, shrinkage, eps, trace)
-        logarithms = frames.new_empty(batch, size, size)
-        saved = frames.new_empty(-(-batch // LANES), *kernels.shape_of_saved(size), dtype=torch.float64)
-
-        def work(start: int) -> None:
-            part = slice(start, start + LANES)
-            inputs = (tensor[part] for tensor in (centred, squares, terms.scale, terms.ridge, logarithms))
-            kernels.log_of_gram(*inputs, saved[start // LANES])
-
-        _each_eight(work, batch, size)
-        ctx.save_for_backward(centred, saved, *terms)
+        regularisation = _Regularisation.constants(shrinkage, eps, trace)
+        logarithms, squares, saved = kernels.log_of_covariance(frames, lengths, regularisation)
+        require_finite(squares)
+        ctx.save_for_backward(frames, lengths, saved)
         return logarithms
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        centred, saved, *terms = ctx.saved_tensors
-        terms = _Regularisation(*terms)
-        products = torch.empty_like(gradient)
-
-        def work(start: int) -> None:
-            part = slice(start, start + LANES)
-            slopes = (tensor[part] for tensor in (terms.scale, terms.scale_slope, terms.ridge_slope, products))
-            kernels.gradient_of_log(gradient[part], saved[start // LANES], *slopes)
-
-        _each_eight(work, *gradient.shape[:2])
-        return bmm(centred, products), None, None, None, None
+        frames, lengths, saved = ctx.saved_tensors
+        products, average = kernels.gradient_of_log(gradient, saved)
+        of_frames = torch.baddbmm(average.unsqueeze(1) @ products, frames - frames[:, :1], products, beta=-1)
+        return _clear_padding(of_frames, lengths), None, None, None, None
 
 
 class _GramLog(torch.autograd.Function):
@@ -521,31 +500,23 @@ def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> to
     return _log1p_quotient(quotient.to(dtype)).div_(smaller.to(dtype))
 
 
-# Below this size a batch is decomposed sooner than a thread wakes up.
-_MIN_SIZE_FOR_THREADS = 48
-
-
-def _each_eight(work, batch, size):
-    starts = range(0, batch, LANES)
-    if size < _MIN_SIZE_FOR_THREADS:
-        for start in starts:
-            work(start)
-    else:
-        share(work, starts)
-
-
 def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)` of matrices `(B, D, D)`."""
+    """Return eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)`, in columns, of matrices `(B, D, D)`.
+
+    On CPU a batch is shared among threads: LAPACK gains from them within a matrix little or less than nothing.
+    """
     batch, size = matrices.shape[:2]
     if matrices.device.type != "cpu" or batch == 1:
         return tuple(torch.linalg.eigh(matrices))
-    spectrum, vectors = matrices.new_empty(batch, size), matrices.new_empty(matrices.shape)
-    if batch > 2 and size <= _MAX_SIZE_SIDE_BY_SIDE:
-        _each_eight(lambda start: kernels.eigh(*(x[start:start+LANES] for x in (matrices, spectrum, vectors))), batch, size)
-    else:
-        step = -(-batch // (4 * torch.get_num_threads()))
-        def work(start):
-            part = slice(start, start + step)
+    if batch > 2 and size <= kernels.MAX_SIZE:
+        return kernels.eigh(matrices)
+    spectrum, vectors = matrices.new_empty(batch, size), torch.empty_like(matrices)
+    step = -(-batch // (4 * torch.get_num_threads()))
+
+    def work(start: int) -> None:
+        part = slice(start, start + step)
+        with torch.inference_mode():
             spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
-        share(work, range(0, batch, step))
+
+    share(work, range(0, batch, step))
     return spectrum, vectors

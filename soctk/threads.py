@@ -9,10 +9,10 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 
-def share(work: Callable[[int], None], starts: range) -> None:
-    """Call `work` for each start; whichever thread is free takes the next."""
+def share(work: Callable[[int], None], starts: range, alone: bool = False) -> None:
+    """Call `work` for each start; whichever thread is free takes the next, or where `alone` is true this one takes all."""
     threads = torch.get_num_threads()
-    if min(threads, len(starts)) <= 1:
+    if alone or min(threads, len(starts)) <= 1:
         for start in starts:
             work(start)
         return
