@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from soctk.simd import LANES, by_lanes, kernel, where
+from soctk.simd import LANES, by_lanes, fma, kernel, where
 from soctk.threads import share
 
 MAX_SIZE = 192  # eight larger matrices are too much for a processor's caches: LAPACK is as fast
@@ -28,6 +28,8 @@ _PADDING = 3  # rows, for loops that take four at a time
 _NEGLIGIBLE = 2.0**-53
 _MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
 
+_SWEEPS_KEPT = 4
+_ROWS = 5 + 2 * _SWEEPS_KEPT  # that a decomposition needs
 _SILENCE = 1e-290  # smaller squares have no inverse
 
 _own = threading.local()
@@ -47,7 +49,7 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     def work(part: slice, number: int) -> None:
         arrays = _numpy(matrices[part], spectrum[part], vectors[part])
-        if not _eigh(*arrays, *_workspace((rows, size), (rows, size), (7, size)), _MAX_SWEEPS * size):
+        if not _eigh(*arrays, *_workspace((rows, size), (rows, size), (_ROWS, size)), _MAX_SWEEPS * size):
             raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
 
     _each_eight(work, batch, size)
@@ -76,7 +78,7 @@ def log_of_covariance(
 
     def work(part: slice, number: int) -> None:
         arrays = _numpy(frames[part], lengths[part], logarithms[part], squares[part], saved[number])
-        workspace = _workspace((rows, time), (rows, size), (7, size))
+        workspace = _workspace((rows, time), (rows, size), (_ROWS, size))
         _log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size)
 
     _each_eight(work, batch, size)
@@ -358,7 +360,7 @@ def _decompose(size, a, q, rows, max_sweeps):
 def _tridiagonalise(size, a, rows):
     """Turn A into T = Q'AQ: its diagonal into row 0, what is beside it into row 1.
 
-    Q is the product of H_k = I - tau_k u_k u_k': tau into row 2, u into the columns of A below the diagonal. The update
+    Q is the product of H_k = I - tau_k u_k u_k': tau into row 2, u into the rows of A above the diagonal. The update
     A - v w' - w v' of one step is made in the next, in the one pass over A that its product with u needs.
     """
     d, e, tau, u, p, v, w = (by_lanes(rows), by_lanes(rows[1:]), by_lanes(rows[2:]), by_lanes(rows[3:]), by_lanes(rows[4:]), by_lanes(rows[5:]), by_lanes(rows[6:]))  # fmt: skip
@@ -373,10 +375,10 @@ def _tridiagonalise(size, a, rows):
         e[k] = where(turns, math.copysign(math.sqrt(square), -1.0 * first), first)
         tau[k] = where(turns, 1.0 - first / e[k], 0.0)
         factor = where(turns, 1.0 / (first - e[k]), 0.0)
-        u[k + 1] = a[k + 1, k] = 1.0 + 0.0 * factor
+        u[k + 1] = a[k, k + 1] = 1.0 + 0.0 * factor
         for j in range(k + 2, size):
             u[j] *= factor
-            a[j, k] = u[j]
+            a[k, j] = u[j]
         _update_and_multiply(k + 1, size, a, u, p, v, w)
         product = 0.0 * factor
         for j in range(k + 1, size):
@@ -412,13 +414,13 @@ def _update_and_multiply(start, size, a, u, p, v, w):
 
 @kernel
 def _accumulate(size, a, q, rows):
-    """Turn the identity Q into H_0 H_1 ..., four columns at a time."""
+    """Turn the identity Q into H_0 H_1 ..., four columns at a time: they stay in the fastest cache."""
     tau = by_lanes(rows[2:])
-    for k in range(size - 2, -1, -1):
-        for j in range(k + 1, size, 4):
+    for j in range(0, size, 4):
+        for k in range(min(j + 2, size - 2), -1, -1):
             s0 = s1 = s2 = s3 = 0.0 * tau[k]
             for i in range(k + 1, size):
-                u = a[i, k]
+                u = a[k, i]
                 s0 += u * q[i, j]
                 s1 += u * q[i, j + 1]
                 s2 += u * q[i, j + 2]
@@ -428,7 +430,7 @@ def _accumulate(size, a, q, rows):
             s2 *= tau[k]
             s3 *= tau[k]
             for i in range(k + 1, size):
-                u = a[i, k]
+                u = a[k, i]
                 q[i, j] -= u * s0
                 q[i, j + 1] -= u * s1
                 q[i, j + 2] -= u * s2
@@ -442,9 +444,10 @@ def _diagonalise(size, q, rows, max_sweeps):
     The eigenvalues come out from the top. A lane sweeps from `bottom`, below which its T falls apart, to `top`, its
     first row that is not done; where it has nothing to do, while others have, it rotates by 0.
     """
-    d, e, cosine, sine = by_lanes(rows), by_lanes(rows[1:]), by_lanes(rows[3:]), by_lanes(rows[4:])
-    top, bottom, shifted = by_lanes(rows[2:]), by_lanes(rows[5:]), by_lanes(rows[6:])
+    d, e, cosine, sine = by_lanes(rows), by_lanes(rows[1:]), by_lanes(rows[5:]), by_lanes(rows[5 + _SWEEPS_KEPT :])
+    top, bottom, shifted = by_lanes(rows[2:]), by_lanes(rows[3:]), by_lanes(rows[4:])
     rows[2] = 0.0
+    ends, kept = np.empty(_SWEEPS_KEPT, np.int64), 0
     for _ in range(max_sweeps):
         end = size - 1
         for lane in range(LANES):
@@ -453,11 +456,14 @@ def _diagonalise(size, q, rows, max_sweeps):
                 own += 1
             rows[2, 0, lane] = own
             end = min(end, own)
+        if end == size - 1 or kept == _SWEEPS_KEPT:
+            _rotate(size, ends[:kept], q, cosine, sine)
+            kept = 0
         if end == size - 1:
             return True
         bottom[0] = _first_negligible(size, end, e, top[0])
         for lane in range(LANES):
-            rows[6, 0, lane] = _shifted(rows[0, :, lane], rows[1, :, lane], int(rows[2, 0, lane]), int(rows[5, 0, lane]))
+            rows[4, 0, lane] = _shifted(rows[0, :, lane], rows[1, :, lane], int(rows[2, 0, lane]), int(rows[3, 0, lane]))
         none = 0.0 * d[0]
         c, s, g, p, at = none + 1.0, none, none, none, none + (size - 2.0)
         for i in range(size - 2, end - 1, -1):
@@ -468,7 +474,7 @@ def _diagonalise(size, q, rows, max_sweeps):
             turns = (at >= top[0]) & (bottom[0] > at) & (r > 0.0)
             e[i + 1] = where(turns & (bottom[0] - 1.0 > at), r, where(turns, 0.0, g))
             c, s = where(turns, g / r, 1.0), where(turns, f / r, 0.0)
-            cosine[i], sine[i] = c, s
+            cosine[kept, i], sine[kept, i] = c, s
             g = d[i + 1] - p
             r = (d[i] - g) * s + 2.0 * c * b
             p = s * r
@@ -477,7 +483,8 @@ def _diagonalise(size, q, rows, max_sweeps):
             at -= 1.0
         d[end] -= p
         e[end] = g
-        _rotate(size, end, q, cosine, sine)
+        ends[kept] = end
+        kept += 1
     return False
 
 
@@ -501,16 +508,17 @@ def _shifted(d, e, top, bottom):
 
 
 @kernel
-def _rotate(size, end, q, cosine, sine):
-    """Rotate neighbouring columns of Q, from the last to `end`, four rows at a time."""
+def _rotate(size, ends, q, cosine, sine):
+    """Rotate neighbouring columns of Q, from the last to an end, in sweep after sweep, four rows at a time."""
     for k in range(0, size, 4):
-        h0, h1, h2, h3 = q[k, size - 1], q[k + 1, size - 1], q[k + 2, size - 1], q[k + 3, size - 1]
-        for i in range(size - 2, end - 1, -1):
-            c, s = cosine[i], sine[i]
-            f0, f1, f2, f3 = q[k, i], q[k + 1, i], q[k + 2, i], q[k + 3, i]
-            q[k, i + 1] = s * f0 + c * h0
-            q[k + 1, i + 1] = s * f1 + c * h1
-            q[k + 2, i + 1] = s * f2 + c * h2
-            q[k + 3, i + 1] = s * f3 + c * h3
-            h0, h1, h2, h3 = c * f0 - s * h0, c * f1 - s * h1, c * f2 - s * h2, c * f3 - s * h3
-        q[k, end], q[k + 1, end], q[k + 2, end], q[k + 3, end] = h0, h1, h2, h3
+        for sweep, end in enumerate(ends):
+            h0, h1, h2, h3 = q[k, size - 1], q[k + 1, size - 1], q[k + 2, size - 1], q[k + 3, size - 1]
+            for i in range(size - 2, end - 1, -1):
+                c, s = cosine[sweep, i], sine[sweep, i]
+                f0, f1, f2, f3 = q[k, i], q[k + 1, i], q[k + 2, i], q[k + 3, i]
+                q[k, i + 1] = c * h0 + s * f0
+                q[k + 1, i + 1] = c * h1 + s * f1
+                q[k + 2, i + 1] = c * h2 + s * f2
+                q[k + 3, i + 1] = c * h3 + s * f3
+                h0, h1, h2, h3 = fma(-s, h0, c * f0), fma(-s, h1, c * f1), fma(-s, h2, c * f2), fma(-s, h3, c * f3)
+            q[k, end], q[k + 1, end], q[k + 2, end], q[k + 3, end] = h0, h1, h2, h3

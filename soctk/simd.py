@@ -96,12 +96,23 @@ for _functions, _name in [
 ]:
     for _function in _functions:
         _overload(_function, (float64x8, float64x8), float64x8, _arithmetic(_name))
+_overload(operator.neg, (float64x8,), float64x8, lambda builder, a: builder.fneg(a))
 _overload(operator.gt, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
 _overload(operator.ge, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
 _overload(operator.and_, (_mask, _mask), _mask, lambda builder, a, b: builder.and_(a, b))
 _overload(abs, (float64x8,), float64x8, _intrinsic_of_llvm("fabs", 1))
 _overload(math.sqrt, (float64x8,), float64x8, _intrinsic_of_llvm("sqrt", 1))
 _overload(math.copysign, (float64x8, float64x8), float64x8, _intrinsic_of_llvm("copysign", 2))
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """Return a * b + c, rounded once: the one way to say which of two products is to wait for the other."""
+
+    def emit(context, builder, signature, args):
+        return _intrinsic_of_llvm("fma", 3)(builder, *args)
+
+    return float64x8(float64x8, float64x8, float64x8), emit
 
 
 @intrinsic
