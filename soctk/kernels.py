@@ -59,7 +59,7 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def log_of_covariance(
     frames: torch.Tensor, lengths: torch.Tensor, regularisation: tuple[float, float, float, float]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the logarithms of frames' regularised covariances, and more.
+    """Return the upper triangles of the logarithms of frames' regularised covariances, and more.
 
     Args:
         frames: X `(B, T, D)`, T >= D.
@@ -67,41 +67,40 @@ def log_of_covariance(
         regularisation: the last arguments of `regularise`.
 
     Returns:
-        The logarithms `(B, D, D)`; of the frames less their mean over time, the sum of squares `(B,)`; and something for
-        `gradient_of_log`. Where that sum is not finite, neither are the others of use.
+        The triangles, row by row, `(B, D(D+1)/2)`; of the frames less their mean over time, the sum of squares `(B,)`; and
+        something for `gradient_of_log`. Where that sum is not finite, the others are of no use.
     """
     batch, time, size = frames.shape
-    logarithms, squares = frames.new_empty(batch, size, size), frames.new_empty(batch, dtype=torch.float64)
+    triangles, squares = frames.new_empty(batch, size * (size + 1) // 2), frames.new_empty(batch, dtype=torch.float64)
     rows = size + _PADDING
     saved = frames.new_empty(-(-batch // LANES), rows + 5, _columns(size), LANES, dtype=torch.float64)
     lengths = lengths.long()
 
     def work(part: slice, number: int) -> None:
-        arrays = _numpy(frames[part], lengths[part], logarithms[part], squares[part], saved[number])
+        arrays = _numpy(frames[part], lengths[part], triangles[part], squares[part], saved[number])
         workspace = _workspace((rows, time), (rows, size), (_ROWS, size))
         _log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size)
 
     _each_eight(work, batch, size)
-    return logarithms, squares, saved
+    return triangles, squares, saved
 
 
 def gradient_of_log(gradient: torch.Tensor, saved: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return M `(B, D, D)` and m `(B, D)`: the gradient for the frames is Y M - m M, Y the frames less their first.
+    """Return M `(B, D, D)` and b `(B, D)`: the gradient for frame y is M (y - first frame) - b.
 
     Args:
-        gradient: that of the logarithms, `(B, D, D)`.
+        gradient: that of the triangles, `(B, D(D+1)/2)`.
         saved: by `log_of_covariance`.
     """
-    batch, size = gradient.shape[:2]
-    products, average = gradient.new_empty(gradient.shape), gradient.new_empty(batch, size)
-    rows = size + _PADDING
+    batch, size = len(gradient), saved.shape[1] - 5 - _PADDING
+    products, offsets = gradient.new_empty(batch, size, size), gradient.new_empty(batch, size)
 
     def work(part: slice, number: int) -> None:
-        arrays = _numpy(gradient[part], saved[number], products[part], average[part])
-        _gradient_of_log(*arrays, *_workspace((rows, size), (rows, size), (rows, size)))
+        arrays = _numpy(gradient[part], saved[number], products[part], offsets[part])
+        _gradient_of_log(*arrays, *_workspace(*[(size + _PADDING, size)] * 3))
 
     _each_eight(work, batch, size)
-    return products, average
+    return products, offsets
 
 
 def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
@@ -195,7 +194,7 @@ _regularise = kernel(regularise)
 
 @kernel
 def _log_of_covariance(
-    frames, lengths, logarithms, squares, saved, transposed, a, rows, shrinkage, eps, per_trace, floor, max_sweeps
+    frames, lengths, triangles, squares, saved, transposed, a, rows, shrinkage, eps, per_trace, floor, max_sweeps
 ):
     """With X'X = Q diag(s) Q' and its regularisation a X'X + r I: Q diag(log(a s + r)) Q'.
 
@@ -223,9 +222,11 @@ def _log_of_covariance(
     _scale_columns(size, by_lanes(a), by_lanes(q), by_lanes(others[2:]))
     _multiply(by_lanes(transposed), by_lanes(a), by_lanes(q), size, size, True)
     for lane in range(batch):
-        for i in range(size):
-            for j in range(i + 1):
-                logarithms[lane, i, j] = logarithms[lane, j, i] = transposed[i, j, lane]
+        k = 0
+        for j in range(size):
+            for i in range(j, size):
+                triangles[lane, k] = transposed[i, j, lane]
+                k += 1
 
 
 @kernel
@@ -265,18 +266,19 @@ def _centre_and_scale(time, size, y, a, average, counts_then_trace):
 
 
 @kernel
-def _gradient_of_log(gradient, saved, products, average, g, product, transposed):
+def _gradient_of_log(gradient, saved, products, offsets, g, product, transposed):
     """With G the gradient plus its transpose: Q (a L * Q'GQ + c I) Q', c what comes by a and r, L by `_multiply_by_slopes`."""
-    batch, size = gradient.shape[:2]
+    batch, size = offsets.shape
     q, others = saved[:-5], saved[-5:]
     g[size:] = 0.0
     transposed[size:] = 0.0
-    for i in range(size):
-        for j in range(size):
+    k = 0
+    for j in range(size):
+        for i in range(j, size):
             for lane in range(LANES):
-                own = min(lane, batch - 1)
-                g[i, j, lane] = gradient[own, i, j] + gradient[own, j, i]
-                transposed[j, i, lane] = q[i, j, lane]
+                g[i, j, lane] = g[j, i, lane] = gradient[min(lane, batch - 1), k] * (2.0 if i == j else 1.0)
+            k += 1
+    _transpose(size, by_lanes(transposed), by_lanes(q))
     _multiply(by_lanes(product), by_lanes(transposed), by_lanes(g), size, size, False)
     _multiply(by_lanes(g), by_lanes(product), by_lanes(transposed), size, size, True)
     _multiply_by_slopes(size, by_lanes(g), by_lanes(others[1:]), by_lanes(others[2:]))
@@ -286,12 +288,23 @@ def _gradient_of_log(gradient, saved, products, average, g, product, transposed)
         scale, scale_slope, ridge_slope = others[4, 0, lane], others[4, 1, lane], others[4, 2, lane]
         of_squares = 0.0
         for j in range(size):
-            average[lane, j] = others[3, j, lane]
             of_squares += g[j, j, lane] * (scale_slope * others[0, j, lane] + ridge_slope)
         for i in range(size):
             for j in range(i + 1):
                 products[lane, i, j] = products[lane, j, i] = scale * transposed[i, j, lane]
             products[lane, i, i] += of_squares
+        for i in range(size):
+            total = 0.0
+            for j in range(size):
+                total += others[3, j, lane] * products[lane, i, j]
+            offsets[lane, i] = total
+
+
+@kernel
+def _transpose(size, result, q):
+    for i in range(size):
+        for j in range(size):
+            result[j, i] = q[i, j]
 
 
 @kernel
@@ -309,10 +322,9 @@ def _multiply_by_slopes(size, g, values, logarithms):
     """
     for i in range(size):
         for j in range(i + 1):
-            total, difference = values[i] + values[j], values[i] - values[j]
-            z = difference / total
-            square = z * z
-            series = 2.0 / total * (1.0 + square * (1.0 / 3 + square * (1.0 / 5 + square * (1.0 / 7))))
+            difference, inverse = values[i] - values[j], 1.0 / (values[i] + values[j])
+            square = (difference * inverse) * (difference * inverse)
+            series = 2.0 * inverse * (1.0 + square * (1.0 / 3 + square * (1.0 / 5 + square * (1.0 / 7))))
             g[i, j] *= where(square > 4e-4, (logarithms[i] - logarithms[j]) / difference, series)
             g[j, i] = g[i, j]
 

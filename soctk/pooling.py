@@ -168,7 +168,7 @@ class SOC(Pooling):
 
     def pool_projected(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the descriptors of projected frames `(B, T, d)`."""
-        return spd.upper_triangle(spd.log_covariance(frames, lengths, **self.regularisation))
+        return spd.log_covariance(frames, lengths, **self.regularisation, triangle=True)
 
 
 class SOCNoLEM(SOC):

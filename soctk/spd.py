@@ -150,6 +150,7 @@ def log_covariance(
     eps: float,
     trace: float | None = 1.0,
     projection: torch.Tensor | None = None,
+    triangle: bool = False,
 ) -> torch.Tensor:
     """Return log C' `(B, D, D)`, C' the regularised covariance C of frames `(B, T, D)`; or W (log C') W' `(B, d, d)`.
 
@@ -165,18 +166,26 @@ def log_covariance(
         eps: of `trace_normalise`.
         trace: of `trace_normalise`; None for no normalisation.
         projection: W `(d, D)`, applied after the logarithm; none where it is None.
+        triangle: return the `upper_triangle` of the result instead.
 
     Raises:
         ValueError: frames that count are NaN, infinite, or too large to square; or the shapes do not fit.
     """
     _check_shapes(frames, lengths)
     few_frames = frames.shape[1] < frames.shape[2]
+    arguments = (frames, lengths, shrinkage, eps, trace)
     if few_frames and projection is not None and not (torch.is_grad_enabled() and frames.requires_grad):
-        return factored_log(frames, lengths, shrinkage, eps, trace).project(projection)
-    side_by_side = frames.device.type == "cpu" and frames.shape[2] <= kernels.MAX_SIZE
-    function = _GramLog if few_frames else _CovarianceLogSideBySide if side_by_side else _CovarianceLog
-    logarithm = function.apply(frames, lengths, shrinkage, eps, trace)
-    return logarithm if projection is None else projection @ logarithm @ projection.T
+        result = factored_log(*arguments).project(projection)
+    elif few_frames:
+        result = _project(_GramLog.apply(*arguments), projection)
+    elif frames.device.type != "cpu" or frames.shape[2] > kernels.MAX_SIZE:
+        result = _project(_CovarianceLog.apply(*arguments), projection)
+    else:
+        triangles = _CovarianceLogTriangle.apply(*arguments)
+        if triangle and projection is None:
+            return triangles
+        result = _project(_symmetric(triangles, frames.shape[2]), projection)
+    return upper_triangle(result) if triangle else result
 
 
 def regularised_covariance(
@@ -207,6 +216,18 @@ def require_finite(values: torch.Tensor) -> None:
         raise ValueError(
             f"frames of utterance {', '.join(map(str, numbers))} of the batch are NaN, infinite or too large"
         )
+
+
+def _project(matrices: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    return matrices if weight is None else weight @ matrices @ weight.T
+
+
+def _symmetric(triangles: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the matrices `(B, D, D)` of `upper_triangle`s."""
+    rows, columns = torch.triu_indices(size, size)
+    places = torch.empty(size, size, dtype=torch.long)
+    places[rows, columns] = places[columns, rows] = torch.arange(len(rows))
+    return triangles.index_select(1, places.flatten()).unflatten(1, (size, size))
 
 
 def _trace(matrices: torch.Tensor) -> torch.Tensor:
@@ -397,24 +418,27 @@ class _CovarianceLog(torch.autograd.Function):
         return bmm(centred, bmm(bmm(vectors, inner), vectors.mT)), None, None, None, None
 
 
-class _CovarianceLogSideBySide(torch.autograd.Function):
-    """The same by `soctk.kernels`."""
+class _CovarianceLogTriangle(torch.autograd.Function):
+    """The upper triangle of the same, by `soctk.kernels`."""
 
     @staticmethod
     def forward(ctx, frames, lengths, shrinkage, eps, trace):
         regularisation = _Regularisation.constants(shrinkage, eps, trace)
-        logarithms, squares, saved = kernels.log_of_covariance(frames, lengths, regularisation)
+        triangles, squares, saved = kernels.log_of_covariance(frames, lengths, regularisation)
         require_finite(squares)
         ctx.save_for_backward(frames, lengths, saved)
-        return logarithms
+        return triangles
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         frames, lengths, saved = ctx.saved_tensors
-        products, average = kernels.gradient_of_log(gradient, saved)
-        of_frames = torch.baddbmm(average.unsqueeze(1) @ products, frames - frames[:, :1], products, beta=-1)
-        return _clear_padding(of_frames, lengths), None, None, None, None
+        products, offsets = kernels.gradient_of_log(gradient, saved)
+        shifted = frames - frames[:, :1]
+        # Laid out as (D, B, T): what the gradient of a projection would make of it.
+        of_frames = frames.new_empty(frames.shape[2], *frames.shape[:2]).transpose(0, 1)
+        torch.baddbmm(offsets.unsqueeze(2), products, shifted.mT, beta=-1, out=of_frames)
+        return _clear_padding(of_frames.mT, lengths), None, None, None, None
 
 
 class _GramLog(torch.autograd.Function):
