@@ -28,6 +28,8 @@ _PADDING = 3  # rows, for loops that take four at a time
 _NEGLIGIBLE = 2.0**-53
 _MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
 
+# Of what does not fit the fastest cache as a whole, so much at a time.
+_DEPTH = 64
 _SWEEPS_KEPT = 4
 _ROWS = 5 + 2 * _SWEEPS_KEPT  # that a decomposition needs
 _SILENCE = 1e-290  # smaller squares have no inverse
@@ -221,12 +223,12 @@ def _log_of_covariance(
             others[2, j, lane] = math.log(others[1, j, lane])
     _scale_columns(size, by_lanes(a), by_lanes(q), by_lanes(others[2:]))
     _multiply(by_lanes(transposed), by_lanes(a), by_lanes(q), size, size, True)
-    for lane in range(batch):
-        k = 0
-        for j in range(size):
-            for i in range(j, size):
+    k = 0
+    for j in range(size):
+        for i in range(j, size):
+            for lane in range(batch):
                 triangles[lane, k] = transposed[i, j, lane]
-                k += 1
+            k += 1
 
 
 @kernel
@@ -285,19 +287,20 @@ def _gradient_of_log(gradient, saved, products, offsets, g, product, transposed)
     _multiply(by_lanes(product), by_lanes(q), by_lanes(g), size, size, False)
     _multiply(by_lanes(transposed), by_lanes(product), by_lanes(q), size, size, True)
     for lane in range(batch):
-        scale, scale_slope, ridge_slope = others[4, 0, lane], others[4, 1, lane], others[4, 2, lane]
         of_squares = 0.0
         for j in range(size):
-            of_squares += g[j, j, lane] * (scale_slope * others[0, j, lane] + ridge_slope)
+            of_squares += g[j, j, lane] * (others[4, 1, lane] * others[0, j, lane] + others[4, 2, lane])
+        for j in range(size):
+            transposed[j, j, lane] += of_squares / others[4, 0, lane]
+    for lane in range(batch):
+        scale = others[4, 0, lane]
         for i in range(size):
             for j in range(i + 1):
                 products[lane, i, j] = products[lane, j, i] = scale * transposed[i, j, lane]
-            products[lane, i, i] += of_squares
+            offsets[lane, i] = 0.0
         for i in range(size):
-            total = 0.0
             for j in range(size):
-                total += others[3, j, lane] * products[lane, i, j]
-            offsets[lane, i] = total
+                offsets[lane, j] += others[3, i, lane] * products[lane, i, j]
 
 
 @kernel
@@ -331,25 +334,37 @@ def _multiply_by_slopes(size, g, values, logarithms):
 
 @kernel
 def _multiply(c, a, b, size, inner, lower):
-    """Set C to A B', D x D from D x K each, or only its lower triangle, four rows and two columns at a time."""
-    for i in range(0, size, 4):
-        for j in range(0, i + 4 if lower else size, 2):
-            c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = 0.0 * a[0]
-            for k in range(inner):
-                b0, b1 = b[j, k], b[j + 1, k]
-                a0, a1, a2, a3 = a[i, k], a[i + 1, k], a[i + 2, k], a[i + 3, k]
-                c00 += a0 * b0
-                c01 += a0 * b1
-                c10 += a1 * b0
-                c11 += a1 * b1
-                c20 += a2 * b0
-                c21 += a2 * b1
-                c30 += a3 * b0
-                c31 += a3 * b1
-            c[i, j], c[i, j + 1] = c00, c01
-            c[i + 1, j], c[i + 1, j + 1] = c10, c11
-            c[i + 2, j], c[i + 2, j + 1] = c20, c21
-            c[i + 3, j], c[i + 3, j + 1] = c30, c31
+    """Set C to A B', D x D from D x K each, or only its lower triangle, four rows and four columns at a time."""
+    for i in range(size + _PADDING):
+        for j in range(size + _PADDING):
+            c[i, j] = 0.0 * a[0]
+    for start in range(0, inner, _DEPTH):
+        stop = min(start + _DEPTH, inner)
+        for i in range(0, size, 4):
+            for j in range(0, i + 4 if lower else size, 4):
+                _add_block(c, a, b, i, j, start, stop)
+
+
+@kernel
+def _add_block(c, a, b, i, j, start, stop):
+    c00, c01, c02, c03 = c[i, j], c[i, j + 1], c[i, j + 2], c[i, j + 3]
+    c10, c11, c12, c13 = c[i + 1, j], c[i + 1, j + 1], c[i + 1, j + 2], c[i + 1, j + 3]
+    c20, c21, c22, c23 = c[i + 2, j], c[i + 2, j + 1], c[i + 2, j + 2], c[i + 2, j + 3]
+    c30, c31, c32, c33 = c[i + 3, j], c[i + 3, j + 1], c[i + 3, j + 2], c[i + 3, j + 3]
+    for k in range(start, stop):
+        b0, b1, b2, b3 = b[j, k], b[j + 1, k], b[j + 2, k], b[j + 3, k]
+        each = a[i, k]
+        c00, c01, c02, c03 = c00 + each * b0, c01 + each * b1, c02 + each * b2, c03 + each * b3
+        each = a[i + 1, k]
+        c10, c11, c12, c13 = c10 + each * b0, c11 + each * b1, c12 + each * b2, c13 + each * b3
+        each = a[i + 2, k]
+        c20, c21, c22, c23 = c20 + each * b0, c21 + each * b1, c22 + each * b2, c23 + each * b3
+        each = a[i + 3, k]
+        c30, c31, c32, c33 = c30 + each * b0, c31 + each * b1, c32 + each * b2, c33 + each * b3
+    c[i, j], c[i, j + 1], c[i, j + 2], c[i, j + 3] = c00, c01, c02, c03
+    c[i + 1, j], c[i + 1, j + 1], c[i + 1, j + 2], c[i + 1, j + 3] = c10, c11, c12, c13
+    c[i + 2, j], c[i + 2, j + 1], c[i + 2, j + 2], c[i + 2, j + 3] = c20, c21, c22, c23
+    c[i + 3, j], c[i + 3, j + 1], c[i + 3, j + 2], c[i + 3, j + 3] = c30, c31, c32, c33
 
 
 @kernel
@@ -426,27 +441,32 @@ def _update_and_multiply(start, size, a, u, p, v, w):
 
 @kernel
 def _accumulate(size, a, q, rows):
-    """Turn the identity Q into H_0 H_1 ..., four columns at a time: they stay in the fastest cache."""
+    """Turn the identity Q into H_0 H_1 ..., four columns at a time: they stay in the fastest cache.
+
+    The pass that reflects by H_k makes the products with u_(k-1), too.
+    """
     tau = by_lanes(rows[2:])
     for j in range(0, size, 4):
-        for k in range(min(j + 2, size - 2), -1, -1):
-            s0 = s1 = s2 = s3 = 0.0 * tau[k]
-            for i in range(k + 1, size):
-                u = a[k, i]
-                s0 += u * q[i, j]
-                s1 += u * q[i, j + 1]
-                s2 += u * q[i, j + 2]
-                s3 += u * q[i, j + 3]
-            s0 *= tau[k]
-            s1 *= tau[k]
-            s2 *= tau[k]
-            s3 *= tau[k]
-            for i in range(k + 1, size):
-                u = a[k, i]
-                q[i, j] -= u * s0
-                q[i, j + 1] -= u * s1
-                q[i, j + 2] -= u * s2
-                q[i, j + 3] -= u * s3
+        last = min(j + 2, size - 2)
+        s0 = s1 = s2 = s3 = 0.0 * tau[0]
+        for k in range(last, -1, -1):
+            row = k + 1
+            s0 += q[row, j]
+            s1 += q[row, j + 1]
+            s2 += q[row, j + 2]
+            s3 += q[row, j + 3]
+            t0, t1, t2, t3 = tau[k] * s0, tau[k] * s1, tau[k] * s2, tau[k] * s3
+            s0 = s1 = s2 = s3 = 0.0 * tau[0]
+            before = max(k - 1, 0)
+            for i in range(row, size):
+                u, v = a[k, i], a[before, i]
+                q0, q1 = q[i, j] - u * t0, q[i, j + 1] - u * t1
+                q2, q3 = q[i, j + 2] - u * t2, q[i, j + 3] - u * t3
+                q[i, j], q[i, j + 1], q[i, j + 2], q[i, j + 3] = q0, q1, q2, q3
+                s0 += v * q0
+                s1 += v * q1
+                s2 += v * q2
+                s3 += v * q3
 
 
 @kernel
