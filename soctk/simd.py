@@ -1,7 +1,8 @@
 """Eight float64 side by side, one of each of eight problems, as a type for kernels that numba compiles.
 
-A kernel reads like one for a single number: `a[i, j] -= v[i] * w[j]` works on eight matrices at a time. LLVM makes AVX-512,
-AVX2 or NEON of it. numba's cache goes by the file of a kernel: after a change here delete soctk/__pycache__/*.nb?.
+A kernel reads like one for a single number: `a[i, j] -= v[i] * w[j]` works on eight matrices at a time. LLVM makes
+AVX-512, AVX2 or NEON of it. numba's cache goes by the file of a kernel alone: after a change here delete
+soctk/__pycache__/*.nb?.
 """
 
 import math
@@ -24,6 +25,9 @@ _EIGHT = ir.VectorType(ir.DoubleType(), LANES)
 class _Float64x8(types.Type):
     def can_convert_from(self, typingctx, other):
         return Conversion.safe if isinstance(other, types.Float) else None
+
+    def unify(self, typingctx, other):
+        return self if isinstance(other, types.Float) else None
 
 
 class _Mask(types.Type):
@@ -76,7 +80,11 @@ def _overload(function, operands, result, emit):
 
 
 def _arithmetic(name):
-    return lambda builder, a, b: getattr(builder, name)(a, b, flags=("contract",))  # a * b + c is rounded once
+    return lambda builder, a, b: getattr(builder, name)(a, b, flags=("contract",))  # a * b + c may be rounded once
+
+
+def _comparison(name):
+    return lambda builder, a, b: builder.fcmp_ordered(name, a, b)
 
 
 def _intrinsic_of_llvm(name, operands):
@@ -97,8 +105,14 @@ for _functions, _name in [
     for _function in _functions:
         _overload(_function, (float64x8, float64x8), float64x8, _arithmetic(_name))
 _overload(operator.neg, (float64x8,), float64x8, lambda builder, a: builder.fneg(a))
-_overload(operator.gt, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
-_overload(operator.ge, (float64x8, float64x8), _mask, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
+for _function, _name in {
+    operator.gt: ">",
+    operator.ge: ">=",
+    operator.lt: "<",
+    operator.le: "<=",
+    operator.eq: "==",
+}.items():
+    _overload(_function, (float64x8, float64x8), _mask, _comparison(_name))
 _overload(operator.and_, (_mask, _mask), _mask, lambda builder, a, b: builder.and_(a, b))
 _overload(abs, (float64x8,), float64x8, _intrinsic_of_llvm("fabs", 1))
 _overload(math.sqrt, (float64x8,), float64x8, _intrinsic_of_llvm("sqrt", 1))

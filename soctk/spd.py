@@ -269,7 +269,7 @@ class _Regularisation(NamedTuple):
     ) -> "_Regularisation":
         """Return that of deviations `(B, T, size)` with tr X'X `squares` `(B,)`."""
         require_finite(squares)
-        degrees = (lengths - 1).clamp(min=1)
+        degrees = (lengths - 1).clamp(min=1).to(squares.dtype)
         return cls(*kernels.regularise(squares, degrees, size, *cls.constants(shrinkage, eps, trace)))
 
     @staticmethod

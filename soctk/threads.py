@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 
 
 def share(work: Callable[[int], None], starts: range, alone: bool = False) -> None:
-    """Call `work` for each start; whichever thread is free takes the next, or where `alone` is true this one takes all."""
+    """Call `work` for each start: by as many threads as torch has, whichever is free, or by this one alone."""
     threads = torch.get_num_threads()
     if alone or min(threads, len(starts)) <= 1:
         for start in starts:
