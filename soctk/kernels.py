@@ -89,22 +89,29 @@ def log_of_covariance(
     return triangles, squares, saved
 
 
-def gradient_of_log(gradient: torch.Tensor, saved: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return M `(B, D, D)` and b `(B, D)`: the gradient for a frame y is M (y - the first frame) - b.
+def gradient_of_log(
+    gradient: torch.Tensor, frames: torch.Tensor, lengths: torch.Tensor, saved: torch.Tensor
+) -> torch.Tensor:
+    """Return the gradient for frames `(B, T, D)`, which lies in memory as `(D, B, T)`: so a projection's takes it.
 
     Args:
         gradient: that of the triangles, `(B, D(D+1)/2)`.
-        saved: by `log_of_covariance`.
+        frames: as `log_of_covariance` took them.
+        lengths: as well.
+        saved: by it.
     """
-    batch, size = len(gradient), saved.shape[1] - _ROOM - _SAVED
-    products, offsets = gradient.new_empty(batch, size, size), gradient.new_empty(batch, size)
+    batch, time, size = frames.shape
+    of_frames = frames.new_empty(size, batch, time)
+    lengths = lengths.long()
 
     def work(part: slice, number: int) -> bool:
-        arrays = _numpy(gradient[part], saved[number], products[part], offsets[part])
-        return _gradient_of_log(*arrays, *_workspace(*[(size + _ROOM, size)] * 3))
+        arrays = _numpy(gradient[part], frames[part], lengths[part], saved[number], of_frames)
+        square, wide, tall = (size, size), (size, max(size, _DEPTH)), (_DEPTH, size)
+        workspace = _workspace(*((rows + _ROOM, columns) for rows, columns in (square, wide, square, tall)))
+        return _gradient_of_log(*arrays, part.start, *workspace)
 
     _each_eight(work, batch, size)
-    return products, offsets
+    return of_frames.permute(1, 2, 0)
 
 
 def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
@@ -224,7 +231,7 @@ def _log_of_covariance(
         saved_rows[_TERMS, 1, lane] = scale_slope
         saved_rows[_TERMS, 2, lane] = ridge_slope
     _scale_columns(size, by_lanes(a), by_lanes(q), by_lanes(saved_rows[_LOGARITHMS:]))
-    _multiply(size, by_lanes(product), by_lanes(a), by_lanes(q), True)
+    _multiply(size, size, size, by_lanes(product), by_lanes(a), by_lanes(q), True)
     k = 0
     for j in range(size):
         for i in range(j, size):
@@ -253,7 +260,7 @@ def _scaled_gram(frames, lengths, part, a, mean, rows):
                     inside = start + t < lengths[min(lane, batch - 1)]
                     part[j, t, lane] = frame[start + t, j] - frame[0, j] if inside else 0.0
         _add_sums(size, columns, by_lanes(mean), by_lanes(part))
-        _add_product(size, by_lanes(a), by_lanes(part), by_lanes(part), 0, columns, True)
+        _add_product(size, size, by_lanes(a), by_lanes(part), by_lanes(part), 0, columns, True)
     for lane in range(LANES):
         rows[0, 0, lane] = lengths[min(lane, batch - 1)]
     _centre_and_scale(size, by_lanes(a), by_lanes(mean), by_lanes(rows))
@@ -285,12 +292,12 @@ def _centre_and_scale(size, a, mean, row):
 
 
 @kernel
-def _gradient_of_log(gradient, saved, products, offsets, g, product, transposed):
-    """With G the gradient plus its transpose: M = Q (a L * (Q'GQ) + c I) Q', L as in `_multiply_by_slopes`.
+def _gradient_of_log(gradient, frames, lengths, saved, of_frames, first, g, product, transposed, part):
+    """With G the gradient plus its transpose, X M for M = Q (a L * (Q'GQ) + c I) Q', L as in `_multiply_by_slopes`.
 
     c is what reaches tr X'X through a and r. The 2 of the gradient of X'X for X is in G.
     """
-    batch, size = offsets.shape
+    size = frames.shape[2]
     q, saved_rows = saved[:-_SAVED], saved[-_SAVED:]
     g[size:] = 0.0
     transposed[size:] = 0.0
@@ -298,28 +305,51 @@ def _gradient_of_log(gradient, saved, products, offsets, g, product, transposed)
     for j in range(size):
         for i in range(j, size):
             for lane in range(LANES):
-                g[i, j, lane] = g[j, i, lane] = gradient[min(lane, batch - 1), k] * (2.0 if i == j else 1.0)
+                own = gradient[min(lane, len(gradient) - 1), k]
+                g[i, j, lane] = g[j, i, lane] = own * (2.0 if i == j else 1.0)
             k += 1
     _transpose(size, by_lanes(transposed), by_lanes(q))
-    _multiply(size, by_lanes(product), by_lanes(transposed), by_lanes(g), False)
-    _multiply(size, by_lanes(g), by_lanes(product), by_lanes(transposed), True)
+    _multiply(size, size, size, by_lanes(product), by_lanes(transposed), by_lanes(g), False)
+    _multiply(size, size, size, by_lanes(g), by_lanes(product), by_lanes(transposed), True)
     _multiply_by_slopes(size, by_lanes(g), by_lanes(saved_rows[_REGULARISED:]), by_lanes(saved_rows[_LOGARITHMS:]))
-    _multiply(size, by_lanes(product), by_lanes(q), by_lanes(g), False)
-    _multiply(size, by_lanes(transposed), by_lanes(product), by_lanes(q), True)
-    for lane in range(batch):
-        scale, scale_slope, ridge_slope = saved_rows[_TERMS, :3, lane]
-        of_squares = 0.0
-        for j in range(size):
-            of_squares += g[j, j, lane] * (scale_slope * saved_rows[_SPECTRUM, j, lane] + ridge_slope)
-        for i in range(size):
-            for j in range(i + 1):
-                products[lane, i, j] = products[lane, j, i] = scale * transposed[i, j, lane]
-            products[lane, i, i] += of_squares
-            offsets[lane, i] = 0.0
-        for i in range(size):
-            for j in range(size):
-                offsets[lane, j] += saved_rows[_MEAN, i, lane] * products[lane, i, j]
+    _add_trace(size, by_lanes(g), by_lanes(saved_rows[_SPECTRUM:]), by_lanes(saved_rows[_TERMS:]))
+    _multiply(size, size, size, by_lanes(product), by_lanes(q), by_lanes(g), False)
+    _multiply(size, size, size, by_lanes(g), by_lanes(product), by_lanes(q), True)
+    _mirror(size, by_lanes(g))
+    _multiply_frames(frames, lengths, saved_rows[_MEAN:], g, product, part, of_frames, first)
     return True
+
+
+@kernel
+def _add_trace(size, g, spectrum, terms):
+    """Turn G = L * (Q'GQ) into a G + c I."""
+    scale, scale_slope, ridge_slope = terms[0], terms[1], terms[2]
+    of_squares = 0.0
+    for j in range(size):
+        of_squares += g[j, j] * (scale_slope * spectrum[j] + ridge_slope)
+    for i in range(size):
+        for j in range(size):
+            g[i, j] *= scale
+        g[i, i] += of_squares
+
+
+@kernel
+def _multiply_frames(frames, lengths, mean, g, product, part, of_frames, first):
+    """Write M (y - first frame - mean) for each frame y, M in `g`; 0 beyond the end of an utterance."""
+    batch, time, size = frames.shape
+    for start in range(0, time, _DEPTH):
+        count = min(_DEPTH, time - start)
+        for t in range(count):
+            for j in range(size):
+                for lane in range(LANES):
+                    frame = frames[min(lane, batch - 1)]
+                    part[t, j, lane] = frame[start + t, j] - frame[0, j] - mean[0, j, lane]
+        _multiply(size, count, size, by_lanes(product), by_lanes(g), by_lanes(part), False)
+        for i in range(size):
+            for lane in range(batch):
+                for t in range(count):
+                    inside = start + t < lengths[lane]
+                    of_frames[i, first + lane, start + t] = product[i, t, lane] if inside else 0.0
 
 
 @kernel
@@ -327,6 +357,13 @@ def _transpose(size, result, q):
     for i in range(size):
         for j in range(size):
             result[j, i] = q[i, j]
+
+
+@kernel
+def _mirror(size, g):
+    for i in range(size):
+        for j in range(i):
+            g[j, i] = g[i, j]
 
 
 @kernel
@@ -352,20 +389,20 @@ def _multiply_by_slopes(size, g, values, logarithms):
 
 
 @kernel
-def _multiply(size, c, a, b, lower):
-    """Set C to A B', or only its lower triangle, all D x D."""
-    for i in range(size + _ROOM):
-        for j in range(size + _ROOM):
+def _multiply(rows, columns, inner, c, a, b, lower):
+    """Set C (rows x columns) to A B' (rows x inner, columns x inner), or only its lower triangle."""
+    for i in range(rows + _ROOM):
+        for j in range(columns + _ROOM):
             c[i, j] = 0.0
-    for start in range(0, size, _DEPTH):
-        _add_product(size, c, a, b, start, min(start + _DEPTH, size), lower)
+    for start in range(0, inner, _DEPTH):
+        _add_product(rows, columns, c, a, b, start, min(start + _DEPTH, inner), lower)
 
 
 @kernel
-def _add_product(size, c, a, b, start, stop, lower):
+def _add_product(rows, columns, c, a, b, start, stop, lower):
     """Add A B' to C, or only to its lower triangle: of columns from `start` to `stop`, in blocks of four by four."""
-    for i in range(0, size, 4):
-        for j in range(0, i + 4 if lower else size, 4):
+    for i in range(0, rows, 4):
+        for j in range(0, i + 4 if lower else columns, 4):
             c00, c01, c02, c03 = c[i, j], c[i, j + 1], c[i, j + 2], c[i, j + 3]
             c10, c11, c12, c13 = c[i + 1, j], c[i + 1, j + 1], c[i + 1, j + 2], c[i + 1, j + 3]
             c20, c21, c22, c23 = c[i + 2, j], c[i + 2, j + 1], c[i + 2, j + 2], c[i + 2, j + 3]

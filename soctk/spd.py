@@ -433,12 +433,7 @@ class _CovarianceLogTriangle(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         frames, lengths, saved = ctx.saved_tensors
-        products, offsets = kernels.gradient_of_log(gradient, saved)
-        shifted = frames - frames[:, :1]
-        # Laid out as (D, B, T): what the gradient of a projection would make of it.
-        of_frames = frames.new_empty(frames.shape[2], *frames.shape[:2]).transpose(0, 1)
-        torch.baddbmm(offsets.unsqueeze(2), products, shifted.mT, beta=-1, out=of_frames)
-        return _clear_padding(of_frames.mT, lengths), None, None, None, None
+        return kernels.gradient_of_log(gradient, frames, lengths, saved), None, None, None, None
 
 
 class _GramLog(torch.autograd.Function):
