@@ -7,7 +7,7 @@ log() { echo "$(date '+%H:%M:%S') $*"; }
 
 die_of_usage() {
     echo "${0##*/}: $1" >&2
-    usage >&2
+    echo "${0##*/} --help has the options, with their defaults." >&2
     exit 2
 }
 
@@ -80,7 +80,7 @@ while (($#)); do
     esac
     name=${option#--}
     name=${name//-/_}
-    [[ -v option_help[$name] ]] || die_of_usage "unknown option '$option'"
+    [[ -v option_help[$name] ]] || die_of_usage "unknown option '$option'; there are$(printf ' --%s' "${option_names[@]//_/-}")"
     # The recipe runs in its own directory; a relative path was meant from the caller's.
     case $name in
         corpus | expdir) [[ -z $value || $value == /* ]] || value=$PWD/$value ;;

@@ -31,7 +31,11 @@ _KEPT = 4
 # errors are relative to the largest eigenvalue.
 _NEGLIGIBLE = 2.0**-53
 _MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
-_ROWS = 5 + 2 * _KEPT  # that it works in, beside the matrices
+# The rows that it works in beside the matrices. Once A is tridiagonal those of tau, u and v serve QL.
+_DIAGONAL, _BESIDE, _TAU, _U, _V, _W, _P = range(7)
+_TOP, _BOTTOM, _SHIFTED, _COSINE = range(2, 6)
+_SINE = _COSINE + _KEPT
+_ROWS = _SINE + _KEPT
 
 # What the gradient of a logarithm needs beside the eigenvectors, a row each.
 _SPECTRUM, _REGULARISED, _LOGARITHMS, _MEAN, _TERMS = range(5)
@@ -53,9 +57,9 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     batch, size = matrices.shape[:2]
     spectrum, vectors = matrices.new_empty(batch, size), matrices.new_empty(matrices.shape)
 
-    def work(part: slice, number: int) -> bool:
+    def work(part: slice, number: int) -> None:
         workspace = _workspace((size + _ROOM, size), (size + _ROOM, size), (_ROWS, size))
-        return _eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size)
+        _require(_eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size))
 
     _each_eight(work, batch, size)
     return spectrum, vectors
@@ -80,10 +84,10 @@ def log_of_covariance(
     saved = frames.new_empty(-(-batch // LANES), size + _ROOM + _SAVED, _columns(size), LANES, dtype=torch.float64)
     lengths = lengths.long()
 
-    def work(part: slice, number: int) -> bool:
+    def work(part: slice, number: int) -> None:
         arrays = _numpy(frames[part], lengths[part], triangles[part], squares[part], saved[number])
         workspace = _workspace((size + _ROOM, max(size, _DEPTH)), (size + _ROOM, size), (_ROWS, size))
-        return _log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size)
+        _require(_log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size))
 
     _each_eight(work, batch, size)
     return triangles, squares, saved
@@ -104,11 +108,11 @@ def gradient_of_log(
     of_frames = frames.new_empty(size, batch, time)
     lengths = lengths.long()
 
-    def work(part: slice, number: int) -> bool:
+    def work(part: slice, number: int) -> None:
         arrays = _numpy(gradient[part], frames[part], lengths[part], saved[number], of_frames)
         square, wide, tall = (size, size), (size, max(size, _DEPTH)), (_DEPTH, size)
         workspace = _workspace(*((rows + _ROOM, columns) for rows, columns in (square, wide, square, tall)))
-        return _gradient_of_log(*arrays, part.start, *workspace)
+        _gradient_of_log(*arrays, part.start, *workspace)
 
     _each_eight(work, batch, size)
     return of_frames.permute(1, 2, 0)
@@ -124,9 +128,9 @@ def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
         degrees: of freedom.
         size: D.
         shrinkage: alpha.
-        eps: as above.
-        per_trace: as above.
-        floor: as above.
+        eps: what is added in the end.
+        per_trace: 1 over the trace to normalise to; 0 for no normalisation.
+        floor: beside it eps; 1 for no normalisation.
 
     Returns:
         a, r, and the derivatives of both by tr X'X.
@@ -138,12 +142,16 @@ def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
     return scale, ridge + eps, -scale / divisor * divisor_slope, ridge_slope
 
 
-def _each_eight(work: Callable[[slice, int], bool], batch: int, size: int) -> None:
+def _each_eight(work: Callable[[slice, int], None], batch: int, size: int) -> None:
     def part(start: int) -> None:
-        if not work(slice(start, start + LANES), start // LANES):
-            raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
+        work(slice(start, start + LANES), start // LANES)
 
     share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS)
+
+
+def _require(eigenvalues: bool) -> None:
+    if not eigenvalues:
+        raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
 
 
 def _numpy(*tensors: torch.Tensor) -> list[np.ndarray]:
@@ -169,6 +177,7 @@ def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
 
 @kernel
 def _eigh(matrices, spectrum, vectors, a, q, rows, max_sweeps):
+    """Write spectrum and vectors of `eigh`; return whether there are any."""
     batch, size = spectrum.shape
     for lane in range(LANES):
         matrix = matrices[min(lane, batch - 1)]
@@ -183,7 +192,7 @@ def _eigh(matrices, spectrum, vectors, a, q, rows, max_sweeps):
             spectrum[lane, i] = rows[0, i, lane] * scale
             for j in range(size):
                 vectors[lane, i, j] = q[i, j, lane]
-    return converged
+    return converged and np.isfinite(spectrum).all()
 
 
 @kernel
@@ -199,7 +208,7 @@ def _exponent(matrix):
     for i in range(size):
         for j in range(i + 1):
             squares += (1.0 if i == j else 2.0) * (matrix[i, j] * scale) ** 2
-    return min(exponent + math.frexp(math.sqrt(squares))[1], 1000)
+    return min(max(exponent + math.frexp(math.sqrt(squares))[1], -1000), 1000)
 
 
 _regularise = kernel(regularise)
@@ -209,7 +218,10 @@ _regularise = kernel(regularise)
 def _log_of_covariance(
     frames, lengths, triangles, squares, saved, product, a, rows, shrinkage, eps, per_trace, floor, max_sweeps
 ):
-    """With X'X = Q diag(s) Q' and its regularisation a X'X + r I: Q diag(log(a s + r)) Q'."""
+    """Write triangles, squares and what is saved; return whether eigenvalues converge, or squares tell why not.
+
+    With X'X = Q diag(s) Q' and its regularisation a X'X + r I, the logarithm is Q diag(log(a s + r)) Q'.
+    """
     batch, _, size = frames.shape
     q, saved_rows = saved[:-_SAVED], saved[-_SAVED:]
     _scaled_gram(frames, lengths, product, a, saved_rows[_MEAN:], rows)
@@ -243,7 +255,9 @@ def _log_of_covariance(
 
 @kernel
 def _scaled_gram(frames, lengths, part, a, mean, rows):
-    """Write X'X / tr X'X, for X the frames less their mean over time; into row 0 tr X'X.
+    """Write X'X / tr X'X, for X the frames less their mean over time, into A, and tr X'X into the first of row 0.
+
+    The mean less the first frame is written, too.
 
     With y_t = x_t - x_1 and m their mean, X'X = sum_t y_t y_t' - T m m', as in `soctk.spd.covariance`.
     """
@@ -258,7 +272,7 @@ def _scaled_gram(frames, lengths, part, a, mean, rows):
                 for lane in range(LANES):
                     frame = frames[min(lane, batch - 1)]
                     inside = start + t < lengths[min(lane, batch - 1)]
-                    part[j, t, lane] = frame[start + t, j] - frame[0, j] if inside else 0.0
+                    part[j, t, lane] = np.float64(frame[start + t, j]) - frame[0, j] if inside else 0.0
         _add_sums(size, columns, by_lanes(mean), by_lanes(part))
         _add_product(size, size, by_lanes(a), by_lanes(part), by_lanes(part), 0, columns, True)
     for lane in range(LANES):
@@ -317,7 +331,6 @@ def _gradient_of_log(gradient, frames, lengths, saved, of_frames, first, g, prod
     _multiply(size, size, size, by_lanes(g), by_lanes(product), by_lanes(q), True)
     _mirror(size, by_lanes(g))
     _multiply_frames(frames, lengths, saved_rows[_MEAN:], g, product, part, of_frames, first)
-    return True
 
 
 @kernel
@@ -343,7 +356,7 @@ def _multiply_frames(frames, lengths, mean, g, product, part, of_frames, first):
             for j in range(size):
                 for lane in range(LANES):
                     frame = frames[min(lane, batch - 1)]
-                    part[t, j, lane] = frame[start + t, j] - frame[0, j] - mean[0, j, lane]
+                    part[t, j, lane] = np.float64(frame[start + t, j]) - frame[0, j] - mean[0, j, lane]
         _multiply(size, count, size, by_lanes(product), by_lanes(g), by_lanes(part), False)
         for i in range(size):
             for lane in range(batch):
@@ -425,7 +438,7 @@ def _add_product(rows, columns, c, a, b, start, stop, lower):
 
 @kernel
 def _decompose(size, a, q, rows, max_sweeps):
-    """Write A's eigenvalues into row 0 and its eigenvectors into the columns of Q; return whether they converge.
+    """Write A's eigenvalues into the first row, its eigenvectors into Q's columns; return whether they converge.
 
     Householder's tridiagonalisation and QL with implicit shifts (Golub & Van Loan, Matrix Computations, 8.3; Bowdler,
     Martin, Reinsch & Wilkinson 1968). The lower triangle of A is read, and all of it overwritten.
@@ -437,28 +450,28 @@ def _decompose(size, a, q, rows, max_sweeps):
         for lane in range(LANES):
             q[i, i, lane] = 1.0
     _tridiagonalise(size, by_lanes(a), rows)
-    _accumulate(size, by_lanes(a), by_lanes(q), by_lanes(rows[2:]))
+    _accumulate(size, by_lanes(a), by_lanes(q), by_lanes(rows[_TAU:]))
     return _diagonalise(size, by_lanes(q), rows, max_sweeps)
 
 
 @kernel
 def _tridiagonalise(size, a, rows):
-    """Turn A into T = Q'AQ: its diagonal goes into row 0, what is beside it into row 1.
+    """Turn A into T = Q'AQ: its diagonal, and what is beside it.
 
-    Q is the product of H_k = I - tau_k u_k u_k': tau goes into row 2, u into the rows of A above the diagonal. A step's
-    update A - v w' - w v' is made in the next one, in the one pass over A that its product with u needs.
+    Q is the product of H_k = I - tau_k u_k u_k'; u goes into the rows of A above the diagonal. A step's update
+    A - v w' - w v' is made in the next one, in the one pass over A that its product with u needs.
     """
-    d, e, tau = by_lanes(rows), by_lanes(rows[1:]), by_lanes(rows[2:])
-    u, v, w, p = by_lanes(rows[3:]), by_lanes(rows[4:]), by_lanes(rows[5:]), by_lanes(rows[6:])
+    d, e, tau = by_lanes(rows[_DIAGONAL:]), by_lanes(rows[_BESIDE:]), by_lanes(rows[_TAU:])
+    u, v, w, p = by_lanes(rows[_U:]), by_lanes(rows[_V:]), by_lanes(rows[_W:]), by_lanes(rows[_P:])
     for k in range(size - 1):
         d[k] = a[k, k] - 2.0 * v[k] * w[k]
-        square, product = 0.0, 0.0
         for j in range(k + 1, size):
             u[j] = a[j, k] - v[j] * w[k] - w[j] * v[k]
-            square += u[j] * u[j]
-        first = u[k + 1]
-        turns = square - first * first > 0.0
-        e[k] = where(turns, math.copysign(math.sqrt(square), -first), first)
+        first, rest, product = u[k + 1], 0.0 * u[k + 1], 0.0
+        for j in range(k + 2, size):
+            rest += u[j] * u[j]
+        turns = rest > _SILENCE
+        e[k] = where(turns, math.copysign(math.sqrt(first * first + rest), -first), first)
         tau[k] = where(turns, 1.0 - first / e[k], 0.0)
         factor = where(turns, 1.0 / (first - e[k]), 0.0)
         u[k + 1] = a[k, k + 1] = 1.0
@@ -524,25 +537,24 @@ def _diagonalise(size, q, rows, max_sweeps):
     Eigenvalues come out from the top. A lane sweeps up from its bottom, at which its T falls apart, to its top, the
     first row that is not done; where it has nothing to do, while others have, it rotates by 0.
     """
-    d, e = by_lanes(rows), by_lanes(rows[1:])
-    tops, bottoms, shifts = rows[2, 0], rows[3, 0], rows[4, 0]
-    top, bottom, shifted = by_lanes(rows[2:]), by_lanes(rows[3:]), by_lanes(rows[4:])
-    cosine, sine = by_lanes(rows[5:]), by_lanes(rows[5 + _KEPT :])
+    d, e, cosine, sine = rows[_DIAGONAL:], rows[_BESIDE:], by_lanes(rows[_COSINE:]), by_lanes(rows[_SINE:])
+    tops, bottoms, shifts = rows[_TOP, 0], rows[_BOTTOM, 0], rows[_SHIFTED, 0]
+    top, bottom, shifted = by_lanes(rows[_TOP:]), by_lanes(rows[_BOTTOM:]), by_lanes(rows[_SHIFTED:])
     ends, kept = np.empty(_KEPT, np.int64), 0
     tops[:] = 0.0
     for _ in range(max_sweeps):
         for lane in range(LANES):
-            tops[lane] = _first_of_size(rows[1, :size, lane], int(tops[lane]))
+            tops[lane] = _first_of_size(e[0, :size, lane], int(tops[lane]))
         end = int(tops.min())
         if end == size - 1 or kept == _KEPT:
             _rotate(size, q, cosine, sine, ends[:kept])
             kept = 0
         if end == size - 1:
             return True
-        bottom[0] = _first_negligible(size, e, top[0], end)
+        bottom[0] = _first_negligible(size, by_lanes(e), top[0], end)
         for lane in range(LANES):
-            shifts[lane] = _shifted(rows[0, :, lane], rows[1, :, lane], int(tops[lane]), int(bottoms[lane]))
-        _sweep(size, d, e, top[0], bottom[0], shifted[0], end, cosine, sine, kept)
+            shifts[lane] = _difference_to_shift(d[0, :, lane], e[0, :, lane], int(tops[lane]), int(bottoms[lane]))
+        _sweep(size, by_lanes(d), by_lanes(e), top[0], bottom[0], shifted[0], end, cosine, sine, kept)
         ends[kept] = end
         kept += 1
     return False
@@ -566,7 +578,7 @@ def _first_negligible(size, e, top, end):
 
 
 @kernel
-def _shifted(d, e, top, bottom):
+def _difference_to_shift(d, e, top, bottom):
     """Return d[bottom] less Wilkinson's shift, the eigenvalue next to d[top] of the 2 x 2 block that begins there."""
     if top == bottom:
         return 0.0

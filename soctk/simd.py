@@ -1,25 +1,43 @@
 """Eight float64 side by side, one of each of eight problems, as a type for kernels that numba compiles.
 
 A kernel reads like one for a single number: `a[i, j] -= v[i] * w[j]` works on eight matrices at a time. LLVM makes
-AVX-512, AVX2 or NEON of it. numba's cache goes by the file of a kernel alone: after a change here delete
-soctk/__pycache__/*.nb?.
+AVX-512, AVX2 or NEON of it.
 """
 
 import math
 import operator
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
 LANES = 8
 
-kernel = njit(nogil=True, cache=True, error_model="numpy")
+# numba compares what it keeps with the file of a kernel, and would not notice that this one has changed.
+_CACHE = (
+    f"{config.CACHE_DIR or Path(__file__).with_name('__pycache__')}/simd-{zlib.crc32(Path(__file__).read_bytes()):x}"
+)
 
 _EIGHT = ir.VectorType(ir.DoubleType(), LANES)
+
+
+def kernel(function: Callable) -> Callable:
+    """Have numba compile a function when it is called first, and keep that for other processes where it can."""
+    options = {"nogil": True, "error_model": "numpy"}
+    users, config.CACHE_DIR = config.CACHE_DIR, _CACHE
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither there nor in the user's own cache
+        return njit(**options)(function)
+    finally:
+        config.CACHE_DIR = users
 
 
 class _Float64x8(types.Type):
@@ -145,6 +163,9 @@ def by_lanes(typingctx, array):
 
     Indices are not checked, and none may be negative.
     """
+    is_array = isinstance(array, types.Array)
+    if not is_array or (array.dtype, array.ndim, array.layout) != (types.float64, 3, "C"):
+        raise TypingError(f"a contiguous float64 array (rows, columns, {LANES}) is needed, not {array}")
 
     def emit(context, builder, signature, args):
         source = context.make_array(array)(context, builder, args[0])

@@ -275,7 +275,8 @@ class _Regularisation(NamedTuple):
     @staticmethod
     def constants(shrinkage: float, eps: float, trace: float | None) -> tuple[float, float, float, float]:
         """Return the last arguments of `kernels.regularise`."""
-        return (shrinkage, eps, 0.0, 1.0) if trace is None else (shrinkage, eps, 1 / trace, eps)
+        normalisation = (0.0, 1.0) if trace is None else (1 / trace, float(eps))
+        return (float(shrinkage), float(eps), *normalisation)  # kernels are compiled for the types that they are given
 
     def of_squares(self, of_scale: torch.Tensor, of_ridge: torch.Tensor) -> torch.Tensor:
         """Return the gradient `(B,)` of tr X'X for those of a and r."""
@@ -522,12 +523,13 @@ def _log_slope(s: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> to
 def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)`, in columns, of matrices `(B, D, D)`.
 
-    On CPU a batch is shared among threads: LAPACK gains from them within a matrix little or less than nothing.
+    On CPU a batch of small ones is decomposed by `soctk.kernels`, in float64; one of large ones by LAPACK, in which
+    each is one thread's: within a matrix LAPACK gains from threads little or less than nothing.
     """
     batch, size = matrices.shape[:2]
-    if matrices.device.type != "cpu" or batch == 1:
+    if matrices.device.type != "cpu" or batch <= 2:
         return tuple(torch.linalg.eigh(matrices))
-    if batch > 2 and size <= kernels.MAX_SIZE:
+    if size <= kernels.MAX_SIZE:
         return kernels.eigh(matrices)
     spectrum, vectors = matrices.new_empty(batch, size), torch.empty_like(matrices)
     step = -(-batch // (4 * torch.get_num_threads()))

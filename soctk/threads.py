@@ -1,7 +1,7 @@
 """Parts of a batch shared among threads, for work that lets go of Python's lock."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from ctypes import CDLL
 from functools import cache
 
@@ -10,7 +10,11 @@ from threadpoolctl import ThreadpoolController
 
 
 def share(work: Callable[[int], None], starts: range, alone: bool = False) -> None:
-    """Call `work` for each start: by as many threads as torch has, whichever is free, or by this one alone."""
+    """Call `work` for each start: by as many threads as torch has, whichever is free, or by this one alone.
+
+    While several do, torch has one thread, and so it has in any other thread that comes to it first at that time.
+    When work fails in one thread, none begins with more.
+    """
     threads = torch.get_num_threads()
     if alone or min(threads, len(starts)) <= 1:
         for start in starts:
@@ -24,7 +28,11 @@ def share(work: Callable[[int], None], starts: range, alone: bool = False) -> No
                 start = pending.pop()
             except IndexError:
                 return
-            work(start)
+            try:
+                work(start)
+            except BaseException:
+                pending.clear()
+                raise
 
     # Or else torch's own threads, idle after an operation, would spin for some ms on the cores that ours need.
     for library in _openmp_libraries():
@@ -33,11 +41,12 @@ def share(work: Callable[[int], None], starts: range, alone: bool = False) -> No
     torch.set_num_threads(1)
     try:
         take()
-        for helper in helpers:
-            if not helper.cancel():  # it has begun
-                helper.result()
     finally:
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
         torch.set_num_threads(threads)
+    for helper in begun:
+        helper.result()
 
 
 @cache

@@ -26,7 +26,8 @@ def check(matrices: torch.Tensor) -> None:
     """Check that it is a decomposition, and that the eigenvalues are LAPACK's: both to the rounding of the largest."""
     spectrum, vectors = kernels.eigh(matrices)
     size = matrices.shape[1]
-    unit = torch.linalg.eigvalsh(matrices).abs().amax(1).clamp(min=1e-306)
+    unit = torch.linalg.eigvalsh(matrices).abs().amax(1)
+    unit = torch.where(unit > 0, unit, 1)
     back = (vectors * (spectrum / unit[:, None]).unsqueeze(1)) @ vectors.mT
     errors = (back - matrices / unit[:, None, None]).abs().amax((1, 2))
     distances = ((spectrum.sort().values - torch.linalg.eigvalsh(matrices)) / unit[:, None]).abs().amax(1)
@@ -63,6 +64,9 @@ SPECIAL = {
     "blocks that do not touch": torch.block_diag(
         with_spectrum(np.arange(1.0, 6)), with_spectrum(np.arange(7.0, 11), 1)
     ),
+    "an element of 1e-9 beside one of 1": torch.tensor([[0, 1, 1e-9], [1, 0, 0], [1e-9, 0, 0.5]]),
+    "elements whose squares are none": torch.eye(5) + 1e-161,
+    "the smallest numbers": 1e-310 * (torch.eye(5, dtype=torch.float64) + 0.1),
     "small numbers": 1e-305 * with_spectrum(np.arange(1.0, 6)),
     "large numbers": 1e307 * with_spectrum(np.arange(1.0, 6)),
 }
@@ -90,10 +94,19 @@ def test_only_the_lower_triangle_is_read():
     torch.testing.assert_close(kernels.eigh(matrices.tril()), kernels.eigh(matrices), rtol=0, atol=0)
 
 
+@given(SEEDS, st.integers(2, 12))
+def test_eigenvalues_and_eigenvectors_of_matrices_whose_rows_are_of_any_size(seed, size):
+    generator = np.random.default_rng(seed)
+    scales = torch.from_numpy(10 ** -generator.uniform(0, 12, (3, size, 1)))
+    matrices = gaussian(3, size, size, seed=seed) * scales * scales.mT
+    check(matrices + matrices.mT)
+
+
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
-def test_no_eigenvalues_are_told(wrong):
-    matrices = gaussian(11, 5, 5)
-    matrices[9, 3, 2] = wrong
+@pytest.mark.parametrize(("size", "place"), [(1, (0, 0)), (2, (1, 1)), (5, (3, 3)), (5, (3, 2)), (5, (4, 0))])
+def test_no_eigenvalues_are_told(wrong, size, place):
+    matrices = gaussian(11, size, size)
+    matrices[9][place] = wrong
     with pytest.raises(torch.linalg.LinAlgError, match="no eigenvalues: elements are NaN or infinite"):
         kernels.eigh(matrices)
 
@@ -129,14 +142,67 @@ def test_an_utterance_has_the_same_logarithm_and_gradient_alone_and_in_any_batch
         assert not together[1][number, length:].any()
 
 
+def outcome(frames: torch.Tensor, lengths: torch.Tensor, upstream: torch.Tensor) -> list[torch.Tensor]:
+    triangles, squares, saved = kernels.log_of_covariance(frames, lengths, REGULARISATION)
+    return [triangles, squares, kernels.gradient_of_log(upstream, frames, lengths, saved)]
+
+
+@given(SEEDS, st.integers(1, 18), st.integers(1, 20), st.integers(1, 80), st.sampled_from([0.0, torch.nan, torch.inf]))
+def test_nothing_depends_on_what_memory_held_before(seed, batch, size, time, poison):
+    frames, upstream = gaussian(batch, time, size, seed=seed), gaussian(batch, size * (size + 1) // 2, seed=seed)
+    lengths = torch.from_numpy(np.random.default_rng(seed).integers(1, time + 1, batch))
+    expected = outcome(frames, lengths, upstream)
+    matrices = frames.mT @ frames
+    decomposed = kernels.eigh(matrices)
+    torch.use_deterministic_algorithms(True)  # what is new in memory is NaN
+    try:
+        kernels._thread.memory.fill_(poison)
+        results = outcome(frames, lengths, upstream)
+        kernels._thread.memory.fill_(poison)
+        results += kernels.eigh(matrices)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for result, own in zip(results, [*expected, *decomposed], strict=True):
+        assert torch.equal(result, own)
+
+
+def test_tensors_may_lie_in_memory_in_any_way():
+    frames, upstream, lengths = gaussian(3, 9, 4), gaussian(3, 10, seed=1), torch.tensor([9, 5, 7])
+    expected = outcome(frames, lengths, upstream)
+    turned = frames.mT.contiguous().mT, lengths.to(torch.int16), upstream.T.contiguous().T
+    strided = frames.repeat_interleave(2, 2)[..., ::2], lengths.int(), upstream.repeat_interleave(2, 0)[::2]
+    for inputs in (turned, strided):
+        assert all(map(torch.equal, outcome(*inputs), expected))
+    alike = outcome(frames, lengths, upstream[:1].expand(3, 10))
+    assert all(map(torch.equal, alike, outcome(frames, lengths, upstream[:1].repeat(3, 1))))
+
+
+def test_training_goes_on_after_inference_mode():
+    frames, lengths, upstream = gaussian(20, 70, 50), torch.full((20,), 70), gaussian(20, 1275, seed=1)
+    with torch.inference_mode():
+        kernels._thread.__dict__.clear()
+        inferred = spd.log_covariance(frames, lengths, 0.1, 1e-5, triangle=True)
+    x = frames.clone().requires_grad_()
+    trained = spd.log_covariance(x, lengths, 0.1, 1e-5, triangle=True)
+    trained.backward(upstream)
+    assert torch.equal(inferred, trained.detach())
+    assert torch.equal(x.grad, outcome(frames, lengths, upstream)[2])
+
+
+def test_numbers_of_any_type_are_compiled_for_once():
+    spd.log_covariance(gaussian(3, 9, 4), torch.full((3,), 9), 0.0, 1e-5)
+    before = len(kernels._log_of_covariance.signatures)
+    spd.log_covariance(gaussian(3, 9, 4), torch.full((3,), 9), 0, 1, 2)
+    assert len(kernels._log_of_covariance.signatures) == before
+
+
 def test_threads_do_not_change_a_bit():
     frames, lengths, upstream = gaussian(20, 70, 50), torch.full((20,), 70), gaussian(20, 1275, seed=1)
     threads, results = torch.get_num_threads(), []
     try:
         for number in (1, 3):
             torch.set_num_threads(number)
-            triangles, _, saved = kernels.log_of_covariance(frames, lengths, REGULARISATION)
-            results.append((triangles, kernels.gradient_of_log(upstream, frames, lengths, saved)))
+            results.append(outcome(frames, lengths, upstream))
     finally:
         torch.set_num_threads(threads)
     for one, other in zip(*results, strict=True):

@@ -1,8 +1,13 @@
 import math
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import caching
+from numba.core.errors import TypingError
 
+from soctk import simd
 from soctk.simd import LANES, by_lanes, fma, kernel, where
 
 A = np.array([-8.0, -0.5, 0.0, 1e-300, 1.0, 2.25, 1e300, 3.0])
@@ -70,11 +75,44 @@ def test_rows_and_columns_and_a_sum_that_begins_as_a_number():
     np.testing.assert_array_equal(result[0], [np.zeros(LANES), expected.sum((0, 1))])
 
 
+@kernel
+def view(array):
+    by_lanes(array)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((1, 1, LANES), np.float32),
+        np.zeros((1, LANES)),
+        np.zeros((4, 4, LANES))[:, ::2],
+    ],
+    ids=["float32", "two dimensions", "gaps"],
+)
+def test_other_arrays_have_no_lanes(array):
+    with pytest.raises(TypingError, match=r"a contiguous float64 array \(rows, columns, 8\) is needed, not"):
+        view(array)
+
+
 def test_a_mask_is_no_number():
     @kernel
     def wrong(array):
         x = by_lanes(array)
         x[0] = x[0] > 0.0
 
-    with pytest.raises(Exception, match="bool x 8"):
+    with pytest.raises(TypingError, match="bool x 8"):
         wrong(np.zeros((1, 1, LANES)))
+
+
+def test_what_is_compiled_is_kept_for_this_version_of_the_type_alone():
+    version = f"{zlib.crc32(Path(simd.__file__).read_bytes()):x}"
+    assert f"simd-{version}" in apply.stats.cache_path
+
+
+def test_a_kernel_works_where_nothing_can_be_kept(monkeypatch):
+    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
+    unkept = kernel(apply.py_func)
+    array = np.ones((1, 14, LANES))
+    unkept(array)
+    assert (array[0, 2] == 2).all()
+    assert unkept.stats.cache_path is None

@@ -209,6 +209,17 @@ def test_a_projection_after_the_logarithm(d, with_gradient):
     assert projected.requires_grad == with_gradient
 
 
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("d", [4, 11])
+@pytest.mark.parametrize("projected", [False, True])
+def test_the_triangle_of_a_logarithm(d, projected):
+    frames, weight = random_frames(0, 3, 6, d), random_frames(1, 1, 3, d)[0] if projected else None
+    matrices = spd.log_covariance(frames, LENGTHS, 0.1, 1e-5, projection=weight)
+    triangles = spd.log_covariance(frames, LENGTHS, 0.1, 1e-5, projection=weight, triangle=True)
+    torch.testing.assert_close(triangles, spd.upper_triangle(matrices), rtol=0, atol=0)
+    torch.testing.assert_close(matrices, matrices.mT, rtol=0, atol=1e-13)
+
+
 def test_a_factored_logarithm_is_the_dense_one():
     frames = random_frames(0, 3, 6, 11)
     factored = spd.factored_log(frames, LENGTHS, 0.1, 1e-5)
@@ -224,6 +235,10 @@ def test_what_is_not_finite_is_told_with_the_utterance():
     with pytest.raises(ValueError, match="frames of utterance 1, 2 of the batch are NaN, infinite or too large"):
         spd.log_covariance(frames, torch.tensor([6, 6, 6]), 0.0, 1e-5)
     spd.log_covariance(frames[:2], torch.tensor([6, 2]), 0.0, 1e-5)  # beyond an utterance's end anything may stand
+    many = random_frames(0, 11, 6, 4)
+    many[9] = torch.inf
+    with pytest.raises(ValueError, match="frames of utterance 9 of the batch are NaN, infinite or too large"):
+        spd.log_covariance(many, torch.full((11,), 6), 0.0, 1e-5)
 
 
 def test_large_matrices_are_shared_among_threads(monkeypatch):

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 import torch
@@ -37,11 +38,26 @@ def test_parts_are_done_with_one_thread_each(threads):
     assert numbers == [1] * 8
 
 
-def test_what_fails_in_any_thread_fails(threads):
-    def work(start):
-        if start == 3:
-            raise ArithmeticError("3")
+@pytest.mark.parametrize("in_caller", [True, False])
+def test_what_fails_in_any_thread_fails_and_no_thread_begins_with_more(in_caller):
+    before, done = torch.get_num_threads(), []
+    meeting = threading.Barrier(3)
 
-    with pytest.raises(ArithmeticError, match="3"):
-        share(work, range(8))
-    assert torch.get_num_threads() == threads
+    def work(start):
+        is_caller = threading.current_thread() is threading.main_thread()
+        meeting.wait(timeout=10)
+        if is_caller == in_caller:
+            raise ArithmeticError(str(start))
+        time.sleep(0.1)  # until the others have failed
+        done.append(start)
+
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ArithmeticError):
+            share(work, range(30))
+        assert torch.get_num_threads() == 3
+        assert len(done) == (2 if in_caller else 1)
+        time.sleep(0.2)
+        assert len(done) == (2 if in_caller else 1)
+    finally:
+        torch.set_num_threads(before)

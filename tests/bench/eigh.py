@@ -1,0 +1,50 @@
+"""How long the eigendecompositions of a batch of covariances take: by LAPACK, through torch, and by our kernels.
+
+    .venv/bin/python tests/bench/eigh.py
+
+B = 32 covariances, float32 and float64 as they come (LAPACK's work is in their dtype, ours in float64); each with one
+thread, and with all there are. The error is that of U diag(s) U' beside the largest eigenvalue.
+"""
+
+import click
+import torch
+from tabulate import tabulate
+from timing import compare, median, ratio
+
+from soctk import kernels
+
+
+def error(matrices: torch.Tensor, spectrum: torch.Tensor, vectors: torch.Tensor) -> str:
+    back = (vectors * spectrum.unsqueeze(1)) @ vectors.mT
+    return f"{((back - matrices).abs().amax((1, 2)) / spectrum.amax(1)).max().item():.0e}"
+
+
+@click.command()
+@click.option("--rounds", default=15)
+@click.option("--threads", default=torch.get_num_threads(), show_default=True)
+def main(rounds: int, threads: int) -> None:
+    """Print a row for each size, dtype and number of threads."""
+    torch.manual_seed(0)
+    rows = []
+    for size in (8, 24, 64, 128, 180, 256, 400):
+        frames = torch.randn(32, max(150, size + 1), size, dtype=torch.float64)
+        for dtype in (torch.float64, torch.float32):
+            matrices = (frames.mT @ frames).to(dtype)
+            ways = {
+                "LAPACK": lambda matrices=matrices: torch.linalg.eigh(matrices),
+                "ours": lambda matrices=matrices: kernels.eigh(matrices),
+            }
+            for number in sorted({1, threads}):
+                torch.set_num_threads(number)
+                times = compare(ways, rounds, calls=1)
+                errors = [error(matrices, *way()) for way in ways.values()]
+                name = str(dtype).removeprefix("torch.")
+                rows.append(
+                    [size, name, number, *map(median, times.values()), ratio(times["LAPACK"], times["ours"]), *errors]
+                )
+    headers = ["D", "dtype", "threads", "LAPACK ms", "ours ms", "LAPACK/ours", "error LAPACK", "ours"]
+    click.echo(tabulate(rows, headers, "github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
