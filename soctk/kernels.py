@@ -257,7 +257,8 @@ def _log_of_covariance(
 def _scaled_gram(frames, lengths, part, a, mean, rows):
     """Write X'X / tr X'X, for X the frames less their mean over time, into A, and tr X'X into the first of row 0.
 
-    The mean less the first frame is kept, too: with y_t = x_t - x_1 and m their mean, X'X = sum_t y_t y_t' - T m m', as in `soctk.spd.covariance`.
+    With y_t = x_t - x_1 and m their mean, which is written, too, X'X = sum_t y_t y_t' - T m m', as in
+    `soctk.spd.covariance`.
     """
     batch, time, size = frames.shape
     a[:] = 0.0
