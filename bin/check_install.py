@@ -18,7 +18,7 @@ def run_torch() -> None:
 
 
 def run_s3prl() -> None:
-    from soctk import upstream
+    from soctk.features import upstream
 
     upstream.load("fbank").hidden_states([_second_of_noise()], [0])
 
@@ -50,7 +50,9 @@ def run_espeak() -> None:
 
 
 def run_commands() -> None:
-    from soctk import experiment, extract, page  # noqa: F401
+    from soctk.features import extract  # noqa: F401
+    from soctk.reporting import page  # noqa: F401
+    from soctk.training import experiment  # noqa: F401
 
     for command in distribution("soctk").entry_points.select(group="console_scripts").names:
         if not shutil.which(command, path=sysconfig.get_path("scripts")):

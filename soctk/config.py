@@ -8,9 +8,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from soctk.errors import SoctkError, listing, unknown_name
+from soctk.mappings import read_yaml
 
-# What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.folds), labels.yaml by
-# soctk-import and soctk-cross (soctk.labels).
+# What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.corpus.folds), labels.yaml by
+# soctk-import and soctk-cross (soctk.corpus.labels).
 _FILES = ("frames.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml")
 
 # The parts of a run's config.yaml in which the runs of an experiment may differ.
@@ -31,7 +32,7 @@ class FramesConfig(_Section):
     Attributes:
         layer_norm: normalise each frame over its features.
         layers: those of the store that are used.
-        speeds: of copies in the store that are used too (soctk.perturb): all, or some, or none.
+        speeds: of copies in the store that are used too (soctk.features.speed): all, or some, or none.
         combine: of several layers, `sum`: one sequence of frames, weighted by learned weights; `concat`: a descriptor
             of each, side by side.
     """
@@ -50,12 +51,12 @@ class FramesConfig(_Section):
 
 
 class RecentreConfig(_Section):
-    """Speaker re-centring (soctk.recentre): what is taken away from descriptors before the head.
+    """Speaker re-centring (soctk.training.recentre): what is taken away from descriptors before the head.
 
     Attributes:
         by: `speaker`, or `none`.
         enrol: how many unlabelled utterances of a test speaker give the speaker's mean: all, or a number.
-        relevance: r of soctk.recentre.Recentring.
+        relevance: r of soctk.training.recentre.Recentring.
     """
 
     by: Literal["none", "speaker"]
@@ -78,11 +79,11 @@ class MLPConfig(_Section):
 
 
 class LinearConfig(_Section):
-    """The head that is a logistic regression (soctk.linear).
+    """The head that is a logistic regression (soctk.training.linear).
 
     Attributes:
         C: inverses of the strength of its regularisation, one of which is chosen.
-        within_class_shrinkage: of soctk.linear.WithinClass.
+        within_class_shrinkage: of soctk.training.linear.WithinClass.
     """
 
     name: Literal["linear"]
@@ -156,7 +157,7 @@ def load(
         layers: directories, the shared conf/ first.
         pooling: the pooling's name, or several joined by `+`; the options of each are those of `pooling/NAME.yaml`.
         head: `mlp`, or `linear`, which is not trained by the training loop and so has no section `train`.
-        protocol: how validation utterances are chosen (soctk.protocol).
+        protocol: how validation utterances are chosen (soctk.corpus.splits).
         overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.soc.d=16`, for a single pooling also
             `pooling.d=16`; VALUE is read as YAML.
 
@@ -200,49 +201,6 @@ def load_upstream(layers: Sequence[Path], name: str) -> UpstreamConfig | None:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
         raise SoctkError(f"malformed\n{listing(problems)}", remedy="Mend the file.", where=there[-1]) from error
-
-
-def differences(there: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return a line for each key, dotted, whose value differs between two nested mappings."""
-    lines = []
-    for key in sorted(there.keys() | asked.keys()):
-        old, new = there.get(key), asked.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            lines.append(f"{prefix}{key}: {old} there, {new} asked for")
-    return lines
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping; PyYAML takes the last."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if (key.tag, key.value) in seen:
-                raise yaml.MarkedYAMLError(problem=f"'{key.value}' stands there twice", problem_mark=key.start_mark)
-            seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; an empty file is an empty mapping.
-
-    Raises:
-        SoctkError: the file is missing, not YAML, or not a mapping, or a key stands there twice.
-    """
-    try:
-        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except OSError as error:
-        raise SoctkError(f"cannot be read ({error.strerror})", remedy="Check the path.", where=path) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or no such day
-        raise SoctkError(f"not YAML: {error}", remedy="Mend the file.", where=path) from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SoctkError("not a mapping", remedy="Write it as 'key: value' lines.", where=path)
-    return content
 
 
 def _check_layers(layers: Iterable[Path]) -> None:

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from hypothesis import settings
 
-from soctk import datadir
-from soctk.datadir import DataDir
+from soctk.corpus import datadir
+from soctk.corpus.datadir import DataDir
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_RATE = 16000

@@ -3,7 +3,7 @@ import re
 import pytest
 import yaml
 
-from soctk import config
+from soctk import config, mappings
 from soctk.errors import SoctkError
 
 
@@ -123,8 +123,8 @@ def test_a_missing_key_is_named(recipe):
 
 def test_differences_name_the_nested_keys():
     there = {"a": {"b": 1, "c": 2}, "d": [1]}
-    assert config.differences(there, there) == []
-    assert config.differences(there, {"a": {"b": 1, "c": 3}, "e": 0}) == [
+    assert mappings.differences(there, there) == []
+    assert mappings.differences(there, {"a": {"b": 1, "c": 3}, "e": 0}) == [
         "a.c: 2 there, 3 asked for",
         "d: [1] there, None asked for",
         "e: None there, 0 asked for",
@@ -168,9 +168,9 @@ def test_a_recipes_upstream_inherits_and_a_malformed_one_is_told(conf, recipe):
 def test_a_file_that_is_ambiguous_or_no_plain_yaml_is_refused(tmp_path, content, message):
     (tmp_path / "x.yaml").write_text(content)
     with pytest.raises(SoctkError, match=rf"x\.yaml: {re.escape(message)}"):
-        config.read_yaml(tmp_path / "x.yaml")
+        mappings.read_yaml(tmp_path / "x.yaml")
 
 
 def test_a_merged_key_may_be_given_anew(tmp_path):
     (tmp_path / "x.yaml").write_text("a: &a {b: 1, c: 2}\nd: {<<: *a, b: 3}\n1: x\n'1': y\n")
-    assert config.read_yaml(tmp_path / "x.yaml") == {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}, 1: "x", "1": "y"}
+    assert mappings.read_yaml(tmp_path / "x.yaml") == {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}, 1: "x", "1": "y"}

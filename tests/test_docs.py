@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from soctk.pooling import POOLINGS
+from soctk.pooling.layers import POOLINGS
 
 README = (ROOT / "README.md").read_text()
 RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/run.sh"))

@@ -17,7 +17,7 @@ def main(corpus: Path, cases: int) -> None:
     """
     from tabulate import tabulate
 
-    from soctk.check import check
+    from soctk.corpus.doctor import check
     from soctk.errors import listing
 
     summary, findings = check(corpus)

@@ -48,11 +48,13 @@ def main(
     corpora; classes that not all corpora have are dropped, and named. An experiment TRAIN-to-TEST, or NAME for a corpus
     with itself, is left under EXP for soctk-score; what is there is not repeated.
     """
-    from soctk import config, cross, datadir
+    from soctk import config
+    from soctk.corpus import datadir
+    from soctk.corpus.labels import read as read_labels
     from soctk.device import resolve
     from soctk.errors import unknown_name
-    from soctk.labels import read as read_labels
-    from soctk.store import FeatureStore
+    from soctk.features.store import FeatureStore
+    from soctk.training import cross
 
     if len(sources) < 2 or not seeds:
         raise click.UsageError("--corpus is needed twice or more, and --seeds at least one number")

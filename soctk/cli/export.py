@@ -14,7 +14,7 @@ from soctk.cli.common import CONTEXT, Command, Directory
 @click.option("--name", help="EmoBox's name of the corpus.", show_default="that of TARGET")
 def main(data: Path, target: Path, form: str, name: str | None) -> None:
     """Write the data directory DATA into TARGET, as EmoBox (JSONL, folds, label map) or Kaldi's scripts have it."""
-    from soctk import datadir, emobox
+    from soctk.corpus import datadir, emobox
 
     corpus = datadir.read(data)
     if form == "emobox":

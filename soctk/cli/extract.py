@@ -66,9 +66,10 @@ def main(
     Run again after an interruption, it does only what is missing. --nj is the number of processes on a CPU, of decoding
     threads on a GPU; with --job K it is the number of parts that as many runs, each with its own K, share.
     """
-    from soctk import config, datadir
+    from soctk import config
+    from soctk.corpus import datadir
     from soctk.device import resolve
-    from soctk.extract import Extraction, extract, in_bytes
+    from soctk.features.extract import Extraction, extract, in_bytes
 
     if job and job > nj:
         raise click.UsageError(f"--job {job} is beyond --nj {nj}")

@@ -48,19 +48,19 @@ def main(
 
     Folds that nothing says are made, by speaker, balanced by class and sex.
     """
-    from soctk import datadir, tables
-    from soctk.folds import read as read_folds
-    from soctk.labels import read as read_labels
+    from soctk.corpus import datadir, importing
+    from soctk.corpus.folds import read as read_folds
+    from soctk.corpus.labels import read as read_labels
 
-    rows = tables.read(sources, pattern, dict(columns))
+    rows = importing.read(sources, pattern, dict(columns))
     classes = read_labels(labels) if labels else {}
     if classes:
-        rows, dropped = tables.relabel(rows, classes)
+        rows, dropped = importing.relabel(rows, classes)
         for label, count in sorted(dropped.items()):
             click.echo(f"dropped, as {labels} says: '{label}', {count} utterances")
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))
-    corpus = tables.corpus(rows, audio or tables.audio_root(sources[0]), classes, table, num_folds)
+    corpus = importing.corpus(rows, audio or importing.audio_root(sources[0]), classes, table, num_folds)
     datadir.write(data, corpus)
     click.echo(f"{data}: {datadir.summary(corpus)}")
     click.echo(f"folds: {table}{', written now' if is_made else ''}")

@@ -27,9 +27,11 @@ def main(
     WA with intervals; for each experiment confusions and learning curves, and where its feature store is at hand,
     t-SNE (and UMAP, if umap-learn is installed) of its descriptors, and the mean log-covariance of each emotion.
     """
-    from soctk import plot
-    from soctk.score import score
+    from soctk.reporting import figures
+    from soctk.scoring.score import score
 
     experiments = score(exp, data)
-    for path in plot.save(plot.pictures(experiments, feats, has_descriptors), output or exp[0] / "figures", style):
+    for path in figures.save(
+        figures.pictures(experiments, feats, has_descriptors), output or exp[0] / "figures", style
+    ):
         click.echo(path)

@@ -68,11 +68,11 @@ def main(
     """
     from tabulate import tabulate
 
-    from soctk import datadir
+    from soctk.corpus import datadir
     from soctk.device import resolve
-    from soctk.features import Features
-    from soctk.store import FeatureStore
-    from soctk.sweep import Sweep
+    from soctk.features.store import FeatureStore
+    from soctk.training.inputs import Features
+    from soctk.training.sweep import Sweep
 
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")

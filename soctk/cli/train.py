@@ -63,11 +63,12 @@ def main(
 
     Runs that are already there with the same settings are not repeated.
     """
-    from soctk import config, datadir
+    from soctk import config
+    from soctk.corpus import datadir
     from soctk.device import resolve
-    from soctk.experiment import Experiment
-    from soctk.features import Features
-    from soctk.store import FeatureStore
+    from soctk.features.store import FeatureStore
+    from soctk.training.experiment import Experiment
+    from soctk.training.inputs import Features
 
     if not seeds:
         raise click.UsageError("--seeds needs at least one number")

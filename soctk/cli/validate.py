@@ -11,6 +11,6 @@ from soctk.cli.common import CONTEXT, Command, Directory
 @click.argument("data", type=Directory())
 def main(data: Path) -> None:
     """Check the data directory DATA, and print in one line what is in it."""
-    from soctk import datadir
+    from soctk.corpus import datadir
 
     click.echo(f"{data}: {datadir.summary(datadir.read(data))}")

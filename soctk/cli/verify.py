@@ -12,7 +12,7 @@ from soctk.cli.common import CONTEXT, Command, Directory
 def main(store: Path) -> None:
     """Read every shard of the feature store STORE, and compare it with its checksum."""
     from soctk.errors import SoctkError, listing
-    from soctk.store import FeatureStore
+    from soctk.features.store import FeatureStore
 
     opened = FeatureStore.open(store)
     problems = opened.verify()

@@ -11,7 +11,7 @@ import torch
 from tabulate import tabulate
 from timing import compare, median, ratio
 
-from soctk import kernels
+from soctk.pooling.fast import kernels
 
 
 def error(matrices: torch.Tensor, spectrum: torch.Tensor, vectors: torch.Tensor) -> str:

@@ -27,11 +27,11 @@ from tabulate import tabulate
 from timing import in_process_of_its_own
 from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from soctk import audio, datadir
-from soctk.datadir import DataDir
-from soctk.extract import Extraction, extract
-from soctk.store import FeatureStore
-from soctk.upstream.huggingface import HuggingFaceUpstream
+from soctk.corpus import audio, datadir
+from soctk.corpus.datadir import DataDir
+from soctk.features.extract import Extraction, extract
+from soctk.features.store import FeatureStore
+from soctk.features.upstream.huggingface import HuggingFaceUpstream
 
 
 def plain(data: DataDir, encoder: str, out: Path, device: str) -> None:
@@ -93,7 +93,7 @@ def frames_in(out: Path, utt: str) -> np.ndarray:
     """Return the frames `(T, D)` that a way left of an utterance."""
     if (out / f"{utt}.npy").exists():
         return np.load(out / f"{utt}.npy")
-    return FeatureStore.open(out).load([utt]).block[:, 0].numpy()
+    return FeatureStore.open(out).load([utt])[:, 0].numpy()
 
 
 def error(out: Path, reference: Path, utterances: list[str]) -> str:

@@ -3,8 +3,8 @@
     .venv/bin/python tests/bench/full_log.py                    # float32, on the CPU
     .venv/bin/python tests/bench/full_log.py --device cuda
 
-`factored` is soctk.spd.factored_log, `projected` the same and a projection to 128 dimensions after it, `dense` the
-D x D logarithm of soctk.spd.log_covariance. `eigh` is torch.linalg.eigh of the D x D matrices alone, in float32 and
+`factored` is soctk.pooling.spd.factored_log, `projected` the same and a projection to 128 dimensions after it, `dense` the
+D x D logarithm of soctk.pooling.spd.log_covariance. `eigh` is torch.linalg.eigh of the D x D matrices alone, in float32 and
 float64, `log by eigh` the logarithm made of it in float64. The error is relative to `log by eigh` in float64.
 """
 
@@ -15,7 +15,7 @@ import torch
 from tabulate import tabulate
 from timing import compare, ratio
 
-from soctk import spd
+from soctk.pooling import spd
 
 SHRINKAGE, EPS = 0.7, 1e-8
 

@@ -4,7 +4,7 @@
     .venv/bin/python tests/bench/linear.py 30000      # so many
 
 `all numbers` is the logistic regression on the D(D+1)/2 numbers of a descriptor; `coordinates` the same regression in
-the space that the training utterances span (soctk.linear.Coordinates), where dimensions are scaled as a whole rather
+the space that the training utterances span (soctk.training.linear.Coordinates), where dimensions are scaled as a whole rather
 than one by one; `projected` it on the logarithm projected
 to 128 dimensions, 8,256 numbers, in coordinates too where there are fewer utterances than that. Three C and two inner
 folds each; descriptors are Gaussian around a mean for each of 8 classes, D = 512. A form that would need more than
@@ -22,7 +22,7 @@ from timing import in_process_of_its_own
 from torch import nn
 
 from soctk.config import LinearConfig
-from soctk.linear import Block, fit, gram, posteriors, scores
+from soctk.training.linear import Block, fit, gram, posteriors, scores
 
 CLASSES = 8
 FULL, PROJECTED = 512 * 513 // 2, 128 * 129 // 2

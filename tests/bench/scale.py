@@ -23,8 +23,8 @@ import soundfile
 import torch
 from tabulate import tabulate
 
-from soctk import datadir, emobox, folds, protocol, tables
-from soctk.store import FeatureStore
+from soctk.corpus import datadir, emobox, folds, importing, splits
+from soctk.features.store import FeatureStore
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs" / "esd"
@@ -99,11 +99,11 @@ def main(utterances: int) -> None:
         with timed("folds made anew, balanced by class and sex"):
             folds.assign(data.speaker, data.emotion, data.gender, 5)
         with timed("the split of one fold, soctk"):
-            protocol.split(data, 1, "soctk", 1)
+            splits.split(data, 1, "soctk", 1)
         shutil.rmtree(root / "data")
         with timed("soctk-import by file names, every recording decoded"):
-            rows_of_table = tables.read([root / "ESD"], "{speaker}/{emotion}/{speaker}_{n}.wav")
-            datadir.write(root / "imported", tables.corpus(rows_of_table, root / "ESD", {}, root / "folds.yaml"))
+            rows_of_table = importing.read([root / "ESD"], "{speaker}/{emotion}/{speaker}_{n}.wav")
+            datadir.write(root / "imported", importing.corpus(rows_of_table, root / "ESD", {}, root / "folds.yaml"))
         with timed("soctk-export to EmoBox's layout, every recording decoded"):
             emobox.write(root / "emobox", "esd", data)
         fill_store(root / "feats", data)

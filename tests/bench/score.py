@@ -12,8 +12,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from soctk import datadir
-from soctk.datadir import DataDir
+from soctk.corpus import datadir
+from soctk.corpus.datadir import DataDir
 
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
 SPEAKERS, FOLDS = 20, 5

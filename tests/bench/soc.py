@@ -19,7 +19,7 @@ from tabulate import tabulate
 from timing import compare, median, ratio
 from torch import nn
 
-from soctk.pooling import SOC
+from soctk.pooling.layers import SOC
 
 EPS = 1e-5
 

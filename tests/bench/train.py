@@ -24,11 +24,12 @@ import torch
 from tabulate import tabulate
 from timing import in_process_of_its_own
 
-from soctk import config, datadir, protocol
-from soctk.experiment import Experiment
-from soctk.features import Features
-from soctk.score import score
-from soctk.store import FeatureStore
+from soctk import config
+from soctk.corpus import datadir, splits
+from soctk.features.store import FeatureStore
+from soctk.scoring.score import score
+from soctk.training.experiment import Experiment
+from soctk.training.inputs import Features, Frames
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -36,12 +37,12 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 def export(data: Path, store: Path, layer: int, out: Path) -> None:
     """Write the frames as the authors' trainer reads them: an .npy an utterance, and JSON lines of each fold."""
     corpus = datadir.read(data)
-    frames = FeatureStore.open(store).load(corpus.utterances, [layer]).layer_normalised()
+    frames = Frames.of(FeatureStore.open(store), corpus.utterances, [layer]).layer_normalised()
     (out / "features").mkdir()
     for utt, rows in zip(corpus.utterances, frames.block[:, 0].split(frames.lengths), strict=True):
         np.save(out / "features" / f"{utt}.npy", rows.numpy())
     for fold in corpus.folds:
-        split = protocol.split(corpus, fold, "soctk", seed=0)
+        split = splits.split(corpus, fold, "soctk", seed=0)
         (out / f"fold_{fold}").mkdir()
         for part, utterances in (("train", split.train + split.valid), ("test", split.test)):
             lines = [json.dumps({"key": utt, "emo": corpus.emotion[utt]}) for utt in sorted(utterances)]

@@ -16,7 +16,8 @@ import soundfile
 import yaml
 from conftest import ROOT
 
-from soctk import config, datadir, folds
+from soctk import config
+from soctk.corpus import datadir, folds
 
 RECIPE = ROOT / "egs" / "esd"
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from soctk import datadir, folds
+from soctk.corpus import datadir, folds
 
 ACTORS = {"mara": "female", "otto": "male", "Ida Lee": "female", "finn": "male", "0042": "female", "lou": "male"}
 MOODS = {"cheerful": "Happy", "gloomy": "Sad", "plain": "Neutral", "unclear": None}

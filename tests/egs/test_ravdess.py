@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from soctk import datadir
+from soctk.corpus import datadir
 
 RECIPE = ROOT / "egs" / "ravdess"
 FOLDER = "Audio_Speech_Actors_01-24"

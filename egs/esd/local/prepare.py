@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 
-from soctk import audio, datadir, recordings
-from soctk import folds as fold_tables
 from soctk.cli.common import Command, Directory
-from soctk.datadir import DataDir
+from soctk.corpus import audio, datadir, recordings
+from soctk.corpus import folds as fold_tables
+from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")

@@ -16,9 +16,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from soctk import audio, datadir, folds
 from soctk.cli.common import Command, Directory
-from soctk.datadir import DataDir
+from soctk.corpus import audio, datadir, folds
+from soctk.corpus.datadir import DataDir
 from soctk.files import atomic
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from soctk import audio, datadir, folds, recordings
 from soctk.cli.common import Command, Directory
-from soctk.datadir import DataDir
+from soctk.corpus import audio, datadir, folds, recordings
+from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 
 EMOTIONS = {

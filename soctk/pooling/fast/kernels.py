@@ -1,0 +1,622 @@
+"""Kernels that numba compiles for CPUs, each for eight small matrices side by side.
+
+torch has LAPACK take one matrix after another, whose rows are too short for what a processor's vectors could do. Here
+each element of a vector belongs to another matrix, so that all of it is used at any size (tests/bench/README.md). All
+is in float64, whatever comes in, and what comes out for one matrix does not depend on the others, bit for bit.
+
+Arrays are `(rows, columns, 8)`. Loops that are unrolled run over the end of what they are for, and arrays have room for
+that. Their number of columns is odd: rows a power of two apart would share the same few lines of a cache.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from soctk.pooling.fast.simd import LANES, by_lanes, fma, kernel, where
+from soctk.pooling.threads import share
+
+MAX_SIZE = 256  # eight larger matrices are too much for a processor's caches: LAPACK is as fast
+
+_MIN_SIZE_FOR_THREADS = 48  # below it a batch is done sooner than a thread wakes up
+_ROOM = 3  # beyond the last row or column, for loops that take four at a time
+
+# What does not fit the fastest cache as a whole goes there in parts: so many columns of a factor, so many sweeps of QL.
+_DEPTH = 64
+_KEPT = 4
+
+# A decomposition is of matrices with a norm of about 1. Off the diagonal, what is below this counts as 0: as in LAPACK,
+# errors are relative to the largest eigenvalue.
+_NEGLIGIBLE = 2.0**-53
+_MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
+# The rows that it works in beside the matrices. Once A is tridiagonal those of tau, u and v serve QL.
+_DIAGONAL, _BESIDE, _TAU, _U, _V, _W, _P = range(7)
+_TOP, _BOTTOM, _SHIFTED, _COSINE = range(2, 6)
+_SINE = _COSINE + _KEPT
+_ROWS = _SINE + _KEPT
+
+# What the gradient of a logarithm needs beside the eigenvectors, a row each.
+_SPECTRUM, _REGULARISED, _LOGARITHMS, _MEAN, _TERMS = range(5)
+_SAVED = 5
+
+_SILENCE = 1e-290  # smaller sums of squares have no inverse
+
+_thread = threading.local()
+
+
+def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)`, in columns, of matrices `(B, D, D)`.
+
+    The matrices are symmetric; their lower triangles are read.
+
+    Raises:
+        torch.linalg.LinAlgError: elements are NaN or infinite.
+    """
+    batch, size = matrices.shape[:2]
+    spectrum, vectors = matrices.new_empty(batch, size), matrices.new_empty(matrices.shape)
+
+    def work(part: slice, number: int) -> None:
+        workspace = _workspace((size + _ROOM, size), (size + _ROOM, size), (_ROWS, size))
+        _require(_eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size))
+
+    _each_eight(work, batch, size)
+    return spectrum, vectors
+
+
+def log_of_covariance(
+    frames: torch.Tensor, lengths: torch.Tensor, regularisation: tuple[float, float, float, float]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the upper triangles of the logarithms of frames' regularised covariances, and more.
+
+    Args:
+        frames: `(B, T, D)`.
+        lengths: `(B,)` in frames.
+        regularisation: the last arguments of `regularise`.
+
+    Returns:
+        The triangles, row by row, `(B, D(D+1)/2)`; the sums of squares `(B,)` of the frames less their mean over time;
+        and something for `gradient_of_log`. Where a sum is not finite, the others are of no use.
+    """
+    batch, _, size = frames.shape
+    triangles, squares = frames.new_empty(batch, size * (size + 1) // 2), frames.new_empty(batch, dtype=torch.float64)
+    saved = frames.new_empty(-(-batch // LANES), size + _ROOM + _SAVED, _columns(size), LANES, dtype=torch.float64)
+    lengths = lengths.long()
+
+    def work(part: slice, number: int) -> None:
+        arrays = _numpy(frames[part], lengths[part], triangles[part], squares[part], saved[number])
+        workspace = _workspace((size + _ROOM, max(size, _DEPTH)), (size + _ROOM, size), (_ROWS, size))
+        _require(_log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size))
+
+    _each_eight(work, batch, size)
+    return triangles, squares, saved
+
+
+def gradient_of_log(
+    gradient: torch.Tensor, frames: torch.Tensor, lengths: torch.Tensor, saved: torch.Tensor
+) -> torch.Tensor:
+    """Return the gradient for frames `(B, T, D)`, which lies in memory as `(D, B, T)`: so a projection's takes it.
+
+    Args:
+        gradient: that of the triangles, `(B, D(D+1)/2)`.
+        frames: as `log_of_covariance` took them.
+        lengths: as well.
+        saved: by it.
+    """
+    batch, time, size = frames.shape
+    of_frames = frames.new_empty(size, batch, time)
+    lengths = lengths.long()
+
+    def work(part: slice, number: int) -> None:
+        arrays = _numpy(gradient[part], frames[part], lengths[part], saved[number], of_frames)
+        square, wide, tall = (size, size), (size, max(size, _DEPTH)), (_DEPTH, size)
+        workspace = _workspace(*((rows + _ROOM, columns) for rows, columns in (square, wide, square, tall)))
+        _gradient_of_log(*arrays, part.start, *workspace)
+
+    _each_eight(work, batch, size)
+    return of_frames.permute(1, 2, 0)
+
+
+def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
+    """Return what makes a covariance C = X'X / degrees positive definite, as a X'X + r I; of numbers or of tensors.
+
+    It is ((1-alpha) C + alpha (tr C / D) I) / (per_trace tr C + floor) + eps I.
+
+    Args:
+        squares: tr X'X.
+        degrees: of freedom.
+        size: D.
+        shrinkage: alpha.
+        eps: what is added in the end.
+        per_trace: 1 over the trace to normalise to; 0 for no normalisation.
+        floor: beside it eps; 1 for no normalisation.
+
+    Returns:
+        a, r, and the derivatives of both by tr X'X.
+    """
+    own = squares / degrees
+    divisor, divisor_slope = own * per_trace + floor, per_trace / degrees
+    scale, ridge = (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor
+    ridge_slope = shrinkage / size / divisor / degrees - ridge / divisor * divisor_slope
+    return scale, ridge + eps, -scale / divisor * divisor_slope, ridge_slope
+
+
+def _each_eight(work: Callable[[slice, int], None], batch: int, size: int) -> None:
+    def part(start: int) -> None:
+        work(slice(start, start + LANES), start // LANES)
+
+    share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS)
+
+
+def _require(eigenvalues: bool) -> None:
+    if not eigenvalues:
+        raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
+
+
+def _numpy(*tensors: torch.Tensor) -> list[np.ndarray]:
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def _columns(columns: int) -> int:
+    return (columns + _ROOM + 1) | 1
+
+
+def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
+    """Return arrays with room for so many rows and columns, in memory that the thread keeps: new memory takes time."""
+    shapes = [(rows, _columns(columns), LANES) for rows, columns in shapes]
+    sizes = [math.prod(shape) for shape in shapes]
+    if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
+        _thread.memory = torch.empty(sum(sizes), dtype=torch.float64)  # begins where a vector may, unlike numpy's
+    parts = _thread.memory[: sum(sizes)].split(sizes)
+    return [part.view(shape).numpy() for part, shape in zip(parts, shapes, strict=True)]
+
+
+# Where a batch has fewer than eight matrices left, the other lanes repeat the last of these.
+
+
+@kernel
+def _eigh(matrices, spectrum, vectors, a, q, rows, max_sweeps):
+    """Write spectrum and vectors of `eigh`; return whether there are any."""
+    batch, size = spectrum.shape
+    for lane in range(LANES):
+        matrix = matrices[min(lane, batch - 1)]
+        scale = math.ldexp(1.0, -_exponent(matrix))
+        for i in range(size):
+            for j in range(i + 1):
+                a[i, j, lane] = matrix[i, j] * scale
+    converged = _decompose(size, a, q, rows, max_sweeps)
+    for lane in range(batch):
+        scale = math.ldexp(1.0, _exponent(matrices[lane]))
+        for i in range(size):
+            spectrum[lane, i] = rows[0, i, lane] * scale
+            for j in range(size):
+                vectors[lane, i, j] = q[i, j, lane]
+    return converged and np.isfinite(spectrum).all()
+
+
+@kernel
+def _exponent(matrix):
+    """Return that of the Frobenius norm, but one that has an inverse; by a sum that does not overflow."""
+    size = len(matrix)
+    largest = 0.0
+    for i in range(size):
+        for j in range(i + 1):
+            largest = max(largest, abs(matrix[i, j]))
+    exponent = min(max(math.frexp(largest)[1], -1000), 1000)
+    scale, squares = math.ldexp(1.0, -exponent), 0.0
+    for i in range(size):
+        for j in range(i + 1):
+            squares += (1.0 if i == j else 2.0) * (matrix[i, j] * scale) ** 2
+    return min(max(exponent + math.frexp(math.sqrt(squares))[1], -1000), 1000)
+
+
+_regularise = kernel(regularise)
+
+
+@kernel
+def _log_of_covariance(
+    frames, lengths, triangles, squares, saved, product, a, rows, shrinkage, eps, per_trace, floor, max_sweeps
+):
+    """Write triangles, squares and what is saved; return whether eigenvalues converge, or squares tell why not.
+
+    With X'X = Q diag(s) Q' and its regularisation a X'X + r I, the logarithm is Q diag(log(a s + r)) Q'.
+    """
+    batch, _, size = frames.shape
+    q, saved_rows = saved[:-_SAVED], saved[-_SAVED:]
+    _scaled_gram(frames, lengths, product, a, saved_rows[_MEAN:], rows)
+    squares[:] = rows[0, 0, :batch]
+    if not np.isfinite(squares).all():
+        return True
+    converged = _decompose(size, a, q, rows, max_sweeps)
+    for lane in range(LANES):
+        own = min(lane, batch - 1)
+        scale, ridge, scale_slope, ridge_slope = _regularise(
+            squares[own], max(lengths[own] - 1, 1), size, shrinkage, eps, per_trace, floor
+        )
+        for j in range(size):
+            s = max(rows[0, j, lane], 0.0) * (squares[own] if squares[own] > _SILENCE else 1.0)
+            saved_rows[_SPECTRUM, j, lane] = s
+            saved_rows[_REGULARISED, j, lane] = scale * s + ridge
+            saved_rows[_LOGARITHMS, j, lane] = math.log(scale * s + ridge)
+        saved_rows[_TERMS, 0, lane] = scale
+        saved_rows[_TERMS, 1, lane] = scale_slope
+        saved_rows[_TERMS, 2, lane] = ridge_slope
+    _scale_columns(size, by_lanes(a), by_lanes(q), by_lanes(saved_rows[_LOGARITHMS:]))
+    _multiply(size, size, size, by_lanes(product), by_lanes(a), by_lanes(q), True)
+    k = 0
+    for j in range(size):
+        for i in range(j, size):
+            for lane in range(batch):
+                triangles[lane, k] = product[i, j, lane]
+            k += 1
+    return converged
+
+
+@kernel
+def _scaled_gram(frames, lengths, part, a, mean, rows):
+    """Write X'X / tr X'X, for X the frames less their mean over time, into A, and tr X'X into the first of row 0.
+
+    With y_t = x_t - x_1 and m their mean, which is written, too, X'X = sum_t y_t y_t' - T m m', as in
+    `soctk.pooling.spd.covariance`.
+    """
+    batch, time, size = frames.shape
+    a[:] = 0.0
+    part[size:] = 0.0
+    mean[0] = 0.0
+    for start in range(0, time, _DEPTH):
+        columns = min(_DEPTH, time - start)
+        for t in range(columns):
+            for j in range(size):
+                for lane in range(LANES):
+                    frame = frames[min(lane, batch - 1)]
+                    inside = start + t < lengths[min(lane, batch - 1)]
+                    part[j, t, lane] = np.float64(frame[start + t, j]) - frame[0, j] if inside else 0.0
+        _add_sums(size, columns, by_lanes(mean), by_lanes(part))
+        _add_product(size, size, by_lanes(a), by_lanes(part), by_lanes(part), 0, columns, True)
+    for lane in range(LANES):
+        rows[0, 0, lane] = lengths[min(lane, batch - 1)]
+    _centre_and_scale(size, by_lanes(a), by_lanes(mean), by_lanes(rows))
+
+
+@kernel
+def _add_sums(size, columns, sums, part):
+    for j in range(size):
+        total = sums[j]
+        for t in range(columns):
+            total += part[j, t]
+        sums[j] = total
+
+
+@kernel
+def _centre_and_scale(size, a, mean, row):
+    """Turn sums over time into means, and the row from numbers of frames into the traces of A, which becomes 1."""
+    count, trace = row[0], 0.0 * row[0]
+    for i in range(size):
+        mean[i] /= count
+        for j in range(i + 1):
+            a[i, j] -= count * mean[i] * mean[j]
+        trace += a[i, i]
+    row[0] = trace
+    factor = where(trace > _SILENCE, 1.0 / trace, 1.0)
+    for i in range(size):
+        for j in range(i + 1):
+            a[i, j] *= factor
+
+
+@kernel
+def _gradient_of_log(gradient, frames, lengths, saved, of_frames, first, g, product, transposed, part):
+    """With G the gradient plus its transpose, X M for M = Q (a L * (Q'GQ) + c I) Q', L as in `_multiply_by_slopes`.
+
+    c is what reaches tr X'X through a and r. The 2 of the gradient of X'X for X is in G.
+    """
+    size = frames.shape[2]
+    q, saved_rows = saved[:-_SAVED], saved[-_SAVED:]
+    g[size:] = 0.0
+    transposed[size:] = 0.0
+    k = 0
+    for j in range(size):
+        for i in range(j, size):
+            for lane in range(LANES):
+                own = gradient[min(lane, len(gradient) - 1), k]
+                g[i, j, lane] = g[j, i, lane] = own * (2.0 if i == j else 1.0)
+            k += 1
+    _transpose(size, by_lanes(transposed), by_lanes(q))
+    _multiply(size, size, size, by_lanes(product), by_lanes(transposed), by_lanes(g), False)
+    _multiply(size, size, size, by_lanes(g), by_lanes(product), by_lanes(transposed), True)
+    _multiply_by_slopes(size, by_lanes(g), by_lanes(saved_rows[_REGULARISED:]), by_lanes(saved_rows[_LOGARITHMS:]))
+    _add_trace(size, by_lanes(g), by_lanes(saved_rows[_SPECTRUM:]), by_lanes(saved_rows[_TERMS:]))
+    _multiply(size, size, size, by_lanes(product), by_lanes(q), by_lanes(g), False)
+    _multiply(size, size, size, by_lanes(g), by_lanes(product), by_lanes(q), True)
+    _mirror(size, by_lanes(g))
+    _multiply_frames(frames, lengths, saved_rows[_MEAN:], g, product, part, of_frames, first)
+
+
+@kernel
+def _add_trace(size, g, spectrum, terms):
+    """Turn G = L * (Q'GQ) into a G + c I."""
+    scale, scale_slope, ridge_slope = terms[0], terms[1], terms[2]
+    of_squares = 0.0
+    for j in range(size):
+        of_squares += g[j, j] * (scale_slope * spectrum[j] + ridge_slope)
+    for i in range(size):
+        for j in range(size):
+            g[i, j] *= scale
+        g[i, i] += of_squares
+
+
+@kernel
+def _multiply_frames(frames, lengths, mean, g, product, part, of_frames, first):
+    """Write M (y - first frame - mean) for each frame y, M in `g`; 0 beyond the end of an utterance."""
+    batch, time, size = frames.shape
+    for start in range(0, time, _DEPTH):
+        count = min(_DEPTH, time - start)
+        for t in range(count):
+            for j in range(size):
+                for lane in range(LANES):
+                    frame = frames[min(lane, batch - 1)]
+                    part[t, j, lane] = np.float64(frame[start + t, j]) - frame[0, j] - mean[0, j, lane]
+        _multiply(size, count, size, by_lanes(product), by_lanes(g), by_lanes(part), False)
+        for i in range(size):
+            for lane in range(batch):
+                for t in range(count):
+                    inside = start + t < lengths[lane]
+                    of_frames[i, first + lane, start + t] = product[i, t, lane] if inside else 0.0
+
+
+@kernel
+def _transpose(size, result, q):
+    for i in range(size):
+        for j in range(size):
+            result[j, i] = q[i, j]
+
+
+@kernel
+def _mirror(size, g):
+    for i in range(size):
+        for j in range(i):
+            g[j, i] = g[i, j]
+
+
+@kernel
+def _scale_columns(size, result, q, factors):
+    for i in range(size):
+        for j in range(size):
+            result[i, j] = q[i, j] * factors[j]
+
+
+@kernel
+def _multiply_by_slopes(size, g, values, logarithms):
+    """Multiply G, whose lower triangle is given, by L_ij = (log a - log b)/(a - b), or 1/a where a = b.
+
+    Near values cancel in that. With z = (a - b)/(a + b), log a - log b = 2 artanh z = 2 (z + z^3/3 + z^5/5 + ...).
+    """
+    for i in range(size):
+        for j in range(i + 1):
+            difference, inverse = values[i] - values[j], 1.0 / (values[i] + values[j])
+            square = (difference * inverse) * (difference * inverse)
+            series = 2.0 * inverse * (1.0 + square * (1.0 / 3 + square * (1.0 / 5 + square * (1.0 / 7))))
+            g[i, j] *= where(square > 4e-4, (logarithms[i] - logarithms[j]) / difference, series)
+            g[j, i] = g[i, j]
+
+
+@kernel
+def _multiply(rows, columns, inner, c, a, b, lower):
+    """Set C (rows x columns) to A B' (rows x inner, columns x inner), or only its lower triangle."""
+    for i in range(rows + _ROOM):
+        for j in range(columns + _ROOM):
+            c[i, j] = 0.0
+    for start in range(0, inner, _DEPTH):
+        _add_product(rows, columns, c, a, b, start, min(start + _DEPTH, inner), lower)
+
+
+@kernel
+def _add_product(rows, columns, c, a, b, start, stop, lower):
+    """Add A B' to C, or only to its lower triangle: of columns from `start` to `stop`, in blocks of four by four."""
+    for i in range(0, rows, 4):
+        for j in range(0, i + 4 if lower else columns, 4):
+            c00, c01, c02, c03 = c[i, j], c[i, j + 1], c[i, j + 2], c[i, j + 3]
+            c10, c11, c12, c13 = c[i + 1, j], c[i + 1, j + 1], c[i + 1, j + 2], c[i + 1, j + 3]
+            c20, c21, c22, c23 = c[i + 2, j], c[i + 2, j + 1], c[i + 2, j + 2], c[i + 2, j + 3]
+            c30, c31, c32, c33 = c[i + 3, j], c[i + 3, j + 1], c[i + 3, j + 2], c[i + 3, j + 3]
+            for k in range(start, stop):
+                b0, b1, b2, b3 = b[j, k], b[j + 1, k], b[j + 2, k], b[j + 3, k]
+                each = a[i, k]
+                c00, c01, c02, c03 = c00 + each * b0, c01 + each * b1, c02 + each * b2, c03 + each * b3
+                each = a[i + 1, k]
+                c10, c11, c12, c13 = c10 + each * b0, c11 + each * b1, c12 + each * b2, c13 + each * b3
+                each = a[i + 2, k]
+                c20, c21, c22, c23 = c20 + each * b0, c21 + each * b1, c22 + each * b2, c23 + each * b3
+                each = a[i + 3, k]
+                c30, c31, c32, c33 = c30 + each * b0, c31 + each * b1, c32 + each * b2, c33 + each * b3
+            c[i, j], c[i, j + 1], c[i, j + 2], c[i, j + 3] = c00, c01, c02, c03
+            c[i + 1, j], c[i + 1, j + 1], c[i + 1, j + 2], c[i + 1, j + 3] = c10, c11, c12, c13
+            c[i + 2, j], c[i + 2, j + 1], c[i + 2, j + 2], c[i + 2, j + 3] = c20, c21, c22, c23
+            c[i + 3, j], c[i + 3, j + 1], c[i + 3, j + 2], c[i + 3, j + 3] = c30, c31, c32, c33
+
+
+@kernel
+def _decompose(size, a, q, rows, max_sweeps):
+    """Write A's eigenvalues into the first row, its eigenvectors into Q's columns; return whether they converge.
+
+    Householder's tridiagonalisation and QL with implicit shifts (Golub & Van Loan, Matrix Computations, 8.3; Bowdler,
+    Martin, Reinsch & Wilkinson 1968). The lower triangle of A is read, and all of it overwritten.
+    """
+    a[size:] = 0.0
+    q[:] = 0.0
+    rows[:] = 0.0
+    for i in range(size):
+        for lane in range(LANES):
+            q[i, i, lane] = 1.0
+    _tridiagonalise(size, by_lanes(a), rows)
+    _accumulate(size, by_lanes(a), by_lanes(q), by_lanes(rows[_TAU:]))
+    return _diagonalise(size, by_lanes(q), rows, max_sweeps)
+
+
+@kernel
+def _tridiagonalise(size, a, rows):
+    """Turn A into T = Q'AQ: its diagonal, and what is beside it.
+
+    Q is the product of H_k = I - tau_k u_k u_k'; u goes into the rows of A above the diagonal. A step's update
+    A - v w' - w v' is made in the next one, in the one pass over A that its product with u needs.
+    """
+    d, e, tau = by_lanes(rows[_DIAGONAL:]), by_lanes(rows[_BESIDE:]), by_lanes(rows[_TAU:])
+    u, v, w, p = by_lanes(rows[_U:]), by_lanes(rows[_V:]), by_lanes(rows[_W:]), by_lanes(rows[_P:])
+    for k in range(size - 1):
+        d[k] = a[k, k] - 2.0 * v[k] * w[k]
+        for j in range(k + 1, size):
+            u[j] = a[j, k] - v[j] * w[k] - w[j] * v[k]
+        first, rest, product = u[k + 1], 0.0 * u[k + 1], 0.0
+        for j in range(k + 2, size):
+            rest += u[j] * u[j]
+        turns = rest > _SILENCE
+        e[k] = where(turns, math.copysign(math.sqrt(first * first + rest), -first), first)
+        tau[k] = where(turns, 1.0 - first / e[k], 0.0)
+        factor = where(turns, 1.0 / (first - e[k]), 0.0)
+        u[k + 1] = a[k, k + 1] = 1.0
+        for j in range(k + 2, size):
+            u[j] *= factor
+            a[k, j] = u[j]
+        _update_and_multiply(k + 1, size, a, u, v, w, p)
+        for j in range(k + 1, size):
+            product += p[j] * u[j]
+        for j in range(k + 1, size):
+            v[j] = u[j]
+            w[j] = tau[k] * (p[j] - 0.5 * tau[k] * product * u[j])
+    last = size - 1
+    d[last] = a[last, last] - 2.0 * v[last] * w[last]
+
+
+@kernel
+def _update_and_multiply(start, size, a, u, v, w, p):
+    """From row and column `start` on, set A to A - v w' - w v' and p to A u, two rows at a time."""
+    for i in range(start, size, 2):
+        u0, v0, w0, p0 = u[i], v[i], w[i], 0.0
+        u1, v1, w1, p1 = u[i + 1], v[i + 1], w[i + 1], 0.0
+        for j in range(start, i):
+            a0 = a[i, j] - v0 * w[j] - w0 * v[j]
+            a1 = a[i + 1, j] - v1 * w[j] - w1 * v[j]
+            a[i, j], a[i + 1, j] = a0, a1
+            p0 += a0 * u[j]
+            p1 += a1 * u[j]
+            p[j] += a0 * u0 + a1 * u1
+        a[i, i] -= 2.0 * v0 * w0
+        a[i + 1, i] -= v1 * w0 + w1 * v0
+        a[i + 1, i + 1] -= 2.0 * v1 * w1
+        p[i] = p0 + a[i, i] * u0 + a[i + 1, i] * u1
+        p[i + 1] = p1 + a[i + 1, i] * u0 + a[i + 1, i + 1] * u1
+
+
+@kernel
+def _accumulate(size, a, q, tau):
+    """Turn the identity Q into H_0 H_1 ..., four columns at a time, which stay in the fastest cache.
+
+    The pass that reflects them by H_k makes the products with the u of the next one, too.
+    """
+    for j in range(0, size, 4):
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for k in range(min(j + 2, size - 2), -1, -1):
+            row, following = k + 1, max(k - 1, 0)
+            t0, t1 = tau[k] * (s0 + q[row, j]), tau[k] * (s1 + q[row, j + 1])
+            t2, t3 = tau[k] * (s2 + q[row, j + 2]), tau[k] * (s3 + q[row, j + 3])
+            s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+            for i in range(row, size):
+                u = a[k, i]
+                q0, q1 = q[i, j] - u * t0, q[i, j + 1] - u * t1
+                q2, q3 = q[i, j + 2] - u * t2, q[i, j + 3] - u * t3
+                q[i, j], q[i, j + 1], q[i, j + 2], q[i, j + 3] = q0, q1, q2, q3
+                u = a[following, i]
+                s0, s1, s2, s3 = s0 + u * q0, s1 + u * q1, s2 + u * q2, s3 + u * q3
+
+
+@kernel
+def _diagonalise(size, q, rows, max_sweeps):
+    """Turn T into its eigenvalues and the columns of Q into A's eigenvectors; return whether that takes few sweeps.
+
+    Eigenvalues come out from the top. A lane sweeps up from its bottom, at which its T falls apart, to its top, the
+    first row that is not done; where it has nothing to do, while others have, it rotates by 0.
+    """
+    d, e, cosine, sine = rows[_DIAGONAL:], rows[_BESIDE:], by_lanes(rows[_COSINE:]), by_lanes(rows[_SINE:])
+    tops, bottoms, shifts = rows[_TOP, 0], rows[_BOTTOM, 0], rows[_SHIFTED, 0]
+    top, bottom, shifted = by_lanes(rows[_TOP:]), by_lanes(rows[_BOTTOM:]), by_lanes(rows[_SHIFTED:])
+    ends, kept = np.empty(_KEPT, np.int64), 0
+    tops[:] = 0.0
+    for _ in range(max_sweeps):
+        for lane in range(LANES):
+            tops[lane] = _first_of_size(e[0, :size, lane], int(tops[lane]))
+        end = int(tops.min())
+        if end == size - 1 or kept == _KEPT:
+            _rotate(size, q, cosine, sine, ends[:kept])
+            kept = 0
+        if end == size - 1:
+            return True
+        bottom[0] = _first_negligible(size, by_lanes(e), top[0], end)
+        for lane in range(LANES):
+            shifts[lane] = _difference_to_shift(d[0, :, lane], e[0, :, lane], int(tops[lane]), int(bottoms[lane]))
+        _sweep(size, by_lanes(d), by_lanes(e), top[0], bottom[0], shifted[0], end, cosine, sine, kept)
+        ends[kept] = end
+        kept += 1
+    return False
+
+
+@kernel
+def _first_of_size(e, start):
+    """Return the first row from `start` on whose element beside the diagonal is not negligible; or else the last."""
+    while start < len(e) - 1 and abs(e[start]) <= _NEGLIGIBLE:
+        start += 1
+    return start
+
+
+@kernel
+def _first_negligible(size, e, top, end):
+    """Return the first row from `top` >= `end` on whose element beside the diagonal is negligible; or else the last."""
+    result = 0.0 * top + float(size - 1)
+    for i in range(size - 2, end - 1, -1):
+        result = where((top <= float(i)) & (abs(e[i]) <= _NEGLIGIBLE), float(i), result)
+    return result
+
+
+@kernel
+def _difference_to_shift(d, e, top, bottom):
+    """Return d[bottom] less Wilkinson's shift, the eigenvalue next to d[top] of the 2 x 2 block that begins there."""
+    if top == bottom:
+        return 0.0
+    half = (d[top + 1] - d[top]) / (2.0 * e[top])
+    return d[bottom] - d[top] + e[top] / (half + math.copysign(math.sqrt(half * half + 1.0), half))
+
+
+@kernel
+def _sweep(size, d, e, top, bottom, shifted, end, cosine, sine, number):
+    """Chase the bulge from `bottom` to `top` by rotations of neighbouring rows, and keep these."""
+    c, s, g, p = 1.0, 0.0, 0.0, 0.0
+    for i in range(size - 2, end - 1, -1):
+        begins = bottom == float(i + 1)
+        g, s = where(begins, shifted, g), where(begins, 1.0, s)
+        f, b = s * e[i], c * e[i]
+        r = math.sqrt(f * f + g * g)
+        turns = (top <= float(i)) & (float(i) < bottom) & (r > 0.0)
+        e[i + 1] = where(turns, where(begins, 0.0, r), g)
+        c, s = where(turns, g / r, 1.0), where(turns, f / r, 0.0)
+        cosine[number, i], sine[number, i] = c, s
+        g = d[i + 1] - p
+        r = (d[i] - g) * s + 2.0 * c * b
+        p = s * r
+        d[i + 1] = g + p
+        g = c * r - b
+    d[end] -= p
+    e[end] = g
+
+
+@kernel
+def _rotate(size, q, cosine, sine, ends):
+    """Rotate neighbouring columns of Q, from the last to the end, sweep after sweep, four rows at a time."""
+    for k in range(0, size, 4):
+        for sweep, end in enumerate(ends):
+            h0, h1, h2, h3 = q[k, size - 1], q[k + 1, size - 1], q[k + 2, size - 1], q[k + 3, size - 1]
+            for i in range(size - 2, end - 1, -1):
+                c, s = cosine[sweep, i], sine[sweep, i]
+                f0, f1, f2, f3 = q[k, i], q[k + 1, i], q[k + 2, i], q[k + 3, i]
+                q[k, i + 1], q[k + 1, i + 1] = c * h0 + s * f0, c * h1 + s * f1
+                q[k + 2, i + 1], q[k + 3, i + 1] = c * h2 + s * f2, c * h3 + s * f3
+                h0, h1, h2, h3 = fma(-s, h0, c * f0), fma(-s, h1, c * f1), fma(-s, h2, c * f2), fma(-s, h3, c * f3)
+            q[k, end], q[k + 1, end], q[k + 2, end], q[k + 3, end] = h0, h1, h2, h3

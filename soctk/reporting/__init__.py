@@ -1,0 +1,1 @@
+"""Reporting: scores come in; tables, pictures and an HTML page go out."""

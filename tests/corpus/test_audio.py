@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+import soundfile
+
+from soctk.corpus import audio
+from soctk.errors import SoctkError
+
+RATE = 16000
+
+
+def tone(frequency: float, rate: int, seconds: float = 0.5) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
+def test_resampling_keeps_a_tone_as_it_is(tmp_path, rate):
+    soundfile.write(tmp_path / "tone.wav", tone(440, rate), rate, subtype="FLOAT")
+    samples = audio.load(tmp_path / "tone.wav", RATE)
+    assert samples.dtype == np.float32
+    assert abs(len(samples) - RATE / 2) <= 1
+    middle = slice(2000, 6000)  # away from the filter's edges
+    np.testing.assert_allclose(samples[middle], tone(440, RATE)[middle], atol=2e-3)
+
+
+def test_a_tone_played_slower_is_lower_and_longer(tmp_path):
+    soundfile.write(tmp_path / "tone.wav", tone(440, 48000), 48000, subtype="FLOAT")
+    samples = audio.load(tmp_path / "tone.wav", RATE, speed=0.8)
+    assert abs(len(samples) - RATE / 2 / 0.8) <= 1
+    middle = slice(2000, 8000)
+    np.testing.assert_allclose(samples[middle], tone(352, RATE, 0.625)[middle], atol=2e-3)
+
+
+def test_only_the_first_channel_is_read(tmp_path):
+    left, right = tone(440, RATE), tone(1000, RATE)
+    soundfile.write(tmp_path / "stereo.flac", np.stack([left, right], axis=1), RATE)
+    soundfile.write(tmp_path / "mono.flac", left, RATE)
+    np.testing.assert_array_equal(audio.load(tmp_path / "stereo.flac", RATE), audio.load(tmp_path / "mono.flac", RATE))
+    infos = audio.check({name: tmp_path / f"{name}.flac" for name in ("stereo", "mono")})
+    assert (infos["stereo"].channels, infos["mono"].channels) == (2, 1)
+    assert infos["stereo"].digest == infos["mono"].digest
+    assert infos["mono"].seconds == 0.5
+
+
+def test_the_same_samples_in_another_container_have_the_same_digest(tmp_path):
+    for name in ("a.wav", "b.flac"):
+        soundfile.write(tmp_path / name, (32767 * tone(440, RATE)).astype(np.int16), RATE)
+    soundfile.write(tmp_path / "c.wav", (32767 * tone(441, RATE)).astype(np.int16), RATE)
+    infos = audio.check({name: tmp_path / name for name in ("a.wav", "b.flac", "c.wav")})
+    assert infos["a.wav"].digest == infos["b.flac"].digest != infos["c.wav"].digest
+
+
+@pytest.fixture
+def bad_files(tmp_path):
+    """Files that cannot be used -> what is to be said of each."""
+    samples = tone(440, RATE)
+    (tmp_path / "text.wav").write_text("this is no sound")
+    (tmp_path / "zero bytes.wav").touch()
+    (tmp_path / "folder.wav").mkdir()
+    soundfile.write(tmp_path / "no samples.wav", samples[:0], RATE)
+    soundfile.write(tmp_path / "too short.wav", samples[:160], RATE)
+    soundfile.write(tmp_path / "one sample.wav", samples[:1], RATE)
+    soundfile.write(
+        tmp_path / "nan.wav", np.where(np.arange(len(samples)) == 7, np.nan, samples), RATE, subtype="FLOAT"
+    )
+    soundfile.write(
+        tmp_path / "inf.wav", np.where(np.arange(len(samples)) == 7, np.inf, samples), RATE, subtype="FLOAT"
+    )
+    soundfile.write(tmp_path / "whole.wav", samples, RATE)
+    (tmp_path / "cut header.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:20])
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:10044])
+    soundfile.write(tmp_path / "whole.flac", samples, RATE)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:-2000])
+    return {
+        "text.wav": "cannot be decoded",
+        "zero bytes.wav": "cannot be decoded",
+        "cut header.wav": "cannot be decoded",
+        "cut.wav": "cut short: 10000 of the 16000 bytes of samples",
+        "cut.flac": "cannot be decoded",
+        "folder.wav": "not a file",
+        "no samples.wav": "empty: no samples",
+        "too short.wav": "too short: 10.0 ms, 50 ms are needed",
+        "one sample.wav": "too short: 0.1 ms, 50 ms are needed",
+        "nan.wav": "NaN or infinite samples",
+        "inf.wav": "NaN or infinite samples",
+        "missing.wav": "no such file",
+    }
+
+
+def test_all_bad_files_are_told_at_once_with_their_paths(tmp_path, bad_files):
+    recordings = {name: tmp_path / name for name in ["whole.wav", *bad_files]}
+    with pytest.raises(SoctkError) as error:
+        audio.check(recordings)
+    message = str(error.value)
+    assert f"{len(bad_files)} of {len(recordings)} recordings cannot be used" in message
+    for name, problem in bad_files.items():
+        assert f"{tmp_path / name}: {problem}" in message
+    assert str(tmp_path / "whole.wav") not in message
+
+
+def test_loading_a_bad_file_says_the_same(tmp_path, bad_files):
+    for name, problem in bad_files.items():
+        with pytest.raises(SoctkError) as error:
+            audio.load(tmp_path / name, RATE)
+        assert str(error.value).startswith(f"{tmp_path / name}: {problem}")
+
+
+def test_silence_is_audio(tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(RATE), RATE)
+    assert not audio.load(tmp_path / "silence.wav", RATE).any()
+
+
+def test_a_wav_written_to_a_pipe_that_knows_no_length_is_whole(tmp_path):
+    soundfile.write(tmp_path / "whole.wav", tone(440, RATE), RATE)
+    content = (tmp_path / "whole.wav").read_bytes()
+    unknown = b"\xff" * 4
+    (tmp_path / "piped.wav").write_bytes(content[:4] + unknown + content[8:40] + unknown + content[44:])
+    np.testing.assert_array_equal(*(audio.load(tmp_path / f"{name}.wav", RATE) for name in ("whole", "piped")))
+
+
+@pytest.fixture
+def odd_files(tmp_path):
+    """Files that are unlike most and are read nevertheless -> how exactly."""
+    samples = tone(440, RATE)
+    odd = {
+        "24 bit.wav": (samples, RATE, "PCM_24", 1e-6),
+        "8 bit.wav": (samples, RATE, "PCM_U8", 1e-2),
+        "float.wav": (samples, RATE, "FLOAT", 1e-6),
+        "double.wav": (samples, RATE, "DOUBLE", 1e-6),
+        "mu-law.wav": (samples, RATE, "ULAW", 2e-2),
+        "flac.flac": (samples, RATE, "PCM_16", 1e-4),
+        "mp3.mp3": (samples, RATE, "MPEG_LAYER_III", 5e-2),
+        "vorbis.ogg": (samples, RATE, "VORBIS", 5e-2),
+        "8 kHz.wav": (tone(440, 8000), 8000, "PCM_16", 2e-3),
+        "96 kHz.wav": (tone(440, 96000), 96000, "PCM_16", 2e-3),
+        "six channels.wav": (np.stack([samples, *np.zeros((5, len(samples)))], axis=1), RATE, "PCM_16", 1e-4),
+        "a flac called.wav": (samples, RATE, "PCM_16", 1e-4),
+        "ein schöner Ton 音.wav": (samples, RATE, "PCM_16", 1e-4),
+    }
+    for name, (content, rate, subtype, _) in odd.items():
+        format = "FLAC" if "flac" in name else None
+        soundfile.write(tmp_path / name, content, rate, subtype=subtype, format=format)
+    return {name: tolerance for name, (*_, tolerance) in odd.items()}
+
+
+def test_odd_files_hold_the_same_tone(tmp_path, odd_files):
+    assert len(audio.check({name: tmp_path / name for name in odd_files})) == len(odd_files)
+    middle = slice(2000, 6000)
+    for name, tolerance in odd_files.items():
+        read = audio.load(tmp_path / name, RATE)[middle]
+        np.testing.assert_allclose(read, tone(440, RATE)[middle], atol=tolerance, err_msg=name)
+
+
+def test_clipping_is_the_share_of_samples_in_runs_at_full_scale(tmp_path):
+    samples = 0.5 * np.ones(1000)
+    samples[10:14], samples[20:22], samples[30:36] = 1, 1, -1  # runs of 4, of 2, which does not count, and of 6
+    soundfile.write(tmp_path / "clipped.wav", samples, RATE, subtype="PCM_16")
+    assert audio.check({"utt": tmp_path / "clipped.wav"})["utt"].clipped == 10 / 1000

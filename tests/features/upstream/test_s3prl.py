@@ -1,0 +1,151 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+from s3prl.nn import S3PRLUpstream
+
+from soctk.errors import SoctkError
+from soctk.features import upstream
+
+
+@pytest.fixture(scope="module")
+def waveform() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+
+
+def only_state(encoder, waveform) -> torch.Tensor:
+    ((state,),) = encoder.hidden_states([waveform], [0])
+    return state
+
+
+@pytest.mark.parametrize(("name", "width"), [("fbank", 240), ("mfcc", 39)])
+def test_it_tells_its_shape(name, width, waveform):
+    encoder = upstream.load(name)
+    assert (encoder.name, encoder.hidden_sizes) == (name, [width])
+    assert (encoder.sample_rate, encoder.frame_shift) == (16000, 10.0)
+    state = only_state(encoder, waveform)
+    assert (state.shape, state.dtype) == ((100, width), torch.float32)
+
+
+def test_fbank_is_kaldis_with_the_mean_and_variance_of_the_utterance_taken_out(waveform):
+    state = only_state(upstream.load("fbank"), waveform)
+    log_mel = torchaudio.compliance.kaldi.fbank(torch.from_numpy(waveform)[None], num_mel_bins=80)
+    expected = (log_mel - log_mel.mean(0)) / log_mel.std(0)
+    torch.testing.assert_close(state[: len(log_mel), :80], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_an_utterance_is_the_same_after_others(waveform):
+    encoder = upstream.load("fbank")
+    first = only_state(encoder, waveform)
+    only_state(encoder, waveform[:5000])
+    torch.testing.assert_close(only_state(encoder, waveform), first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+def test_silence_is_zeros_and_not_amplified_rounding(name):
+    state = only_state(upstream.load(name), np.zeros(16000, np.float32))
+    assert state.shape[0] == 100
+    assert not state.any()
+
+
+def test_the_prefix_s3prl_is_taken(waveform):
+    assert upstream.load("s3prl:mfcc").name == "mfcc"
+
+
+MODEL = {
+    "encoder_layers": 3,
+    "encoder_embed_dim": 16,
+    "encoder_ffn_embed_dim": 24,
+    "encoder_attention_heads": 2,
+    "conv_feature_layers": "[(8, 10, 5)] + [(8, 3, 2)] * 4 + [(8, 2, 2)] * 2",
+    "conv_pos": 16,
+    "conv_pos_groups": 4,
+}
+
+
+def wav2vec2_checkpoint(layer_norm_first: bool):
+    from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
+
+    model = MODEL | {"layer_norm_first": layer_norm_first, "quantize_targets": False, "final_dim": 16}
+    weights = Wav2Vec2Model(Wav2Vec2Config(**model)).state_dict()
+    return {"task_cfg": {"normalize": layer_norm_first}, "model_cfg": model, "model_weight": weights}
+
+
+def hubert_checkpoint():
+    from s3prl.upstream.hubert.hubert_model import HubertConfig, HubertModel, HubertPretrainingConfig
+
+    task, words = {"label_rate": 50.0, "sample_rate": 16000}, [["a", "b", "c"]]
+    model = MODEL | {"label_rate": 50.0, "final_dim": 8}
+    weights = HubertModel(HubertConfig(**model), HubertPretrainingConfig(**task), words).state_dict()
+    return {"task_cfg": task, "model_cfg": model, "model_weight": weights, "dictionaries_symbols": words}
+
+
+def wavlm_checkpoint():
+    from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
+
+    model = MODEL | {"relative_position_embedding": True, "gru_rel_pos": True, "num_buckets": 8, "max_distance": 20}
+    return {"cfg": model, "model": WavLM(WavLMConfig(model)).state_dict()}
+
+
+CHECKPOINTS = {
+    "wav2vec2_base_960": ("wav2vec_small.pt", lambda: wav2vec2_checkpoint(layer_norm_first=False)),
+    "wav2vec2_large_lv60_cv_swbd_fsh": (
+        "w2v_large_lv_fsh_swbd_cv.pt",
+        lambda: wav2vec2_checkpoint(layer_norm_first=True),
+    ),
+    "hubert_base": ("hubert_base_ls960.pt", hubert_checkpoint),
+    "wavlm_base_plus": ("wavlm_base_plus.pt", wavlm_checkpoint),
+}
+
+
+@pytest.fixture(params=CHECKPOINTS)
+def small(request, tmp_path, monkeypatch):
+    """The upstream of that name, its weights found where s3prl would have downloaded them to, small and random."""
+    file, make = CHECKPOINTS[request.param]
+    url = f"https://huggingface.co/s3prl/converted_ckpts/resolve/main/{file}"
+    torch.manual_seed(0)
+    torch.save(make(), tmp_path / f"{hashlib.sha256(url.encode()).hexdigest()}.{file}")
+    monkeypatch.setattr("s3prl.util.download._download_dir", tmp_path)
+    return upstream.load(request.param)
+
+
+def test_transformers_of_s3prl_are_loaded_and_give_what_s3prl_gives(small, waveform):
+    assert (small.hidden_sizes, small.frame_shift) == ([16] * 4, 20.0)
+    ours = small.hidden_states([waveform], range(4))[0]
+    assert ours.shape == (4, 50, 16)
+    with torch.inference_mode():
+        samples, length = torch.from_numpy(waveform)[None], torch.tensor([len(waveform)])
+        expected, _ = S3PRLUpstream.forward(small._model, samples, length)
+    for state, theirs in zip(ours, expected, strict=True):
+        torch.testing.assert_close(state, theirs[0])
+
+
+@pytest.mark.parametrize("samples", [16000, 9001, 12345])
+def test_lower_layers_of_s3prl_are_the_same_without_the_ones_above(small, waveform, samples, monkeypatch):
+    every = small.hidden_states([waveform[:samples]], range(4))[0]
+    ran = []
+    for i, layer in enumerate(small._expert.model.encoder.layers):
+        layer.register_forward_hook(lambda *_, i=i: ran.append(i))
+    for layers in ([0], [1], [2], [0, 2]):
+        ran.clear()
+        lower = small.hidden_states([waveform[:samples]], layers)[0]
+        torch.testing.assert_close(lower, every[layers])
+        assert max(ran, default=-1) < max(layers)
+
+
+def test_an_unknown_name_has_its_nearest():
+    with pytest.raises(
+        SoctkError, match=r"'hubert_bse'\nDid you mean 'hubert_base'\? An encoder of your own is given by its folder"
+    ):
+        upstream.load("hubert_bse")
+
+
+def test_without_a_network_the_weights_remedy_is_told(monkeypatch):
+    def no_network(*_args, **_options):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("soctk.features.upstream.s3prl.S3PRLUpstream.__init__", no_network)
+    with pytest.raises(SoctkError, match=r"could not get the weights of hubert_base .*\n.*--upstream DIR"):
+        upstream.load("hubert_base")

@@ -1,0 +1,244 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soctk.pooling import spd
+from soctk.pooling.fast import kernels
+from soctk.pooling.fast.simd import LANES, by_lanes, kernel
+
+SEEDS = st.integers(0, 2**32 - 1)
+REGULARISATION = (0.1, 1e-5, 1.0, 1e-5)
+
+
+def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def with_spectrum(eigenvalues: np.ndarray, seed: int = 0) -> torch.Tensor:
+    """A matrix (D, D) with these eigenvalues and a random orthogonal basis."""
+    basis, _ = torch.linalg.qr(gaussian(len(eigenvalues), len(eigenvalues), seed=seed))
+    matrix = basis @ torch.diag(torch.as_tensor(eigenvalues, dtype=torch.float64)) @ basis.T
+    return (matrix + matrix.T) / 2
+
+
+def check(matrices: torch.Tensor) -> None:
+    """Check that it is a decomposition, and that the eigenvalues are LAPACK's: both to the rounding of the largest."""
+    spectrum, vectors = kernels.eigh(matrices)
+    size = matrices.shape[1]
+    unit = torch.linalg.eigvalsh(matrices).abs().amax(1)
+    unit = torch.where(unit > 0, unit, 1)
+    back = (vectors * (spectrum / unit[:, None]).unsqueeze(1)) @ vectors.mT
+    errors = (back - matrices / unit[:, None, None]).abs().amax((1, 2))
+    distances = ((spectrum.sort().values - torch.linalg.eigvalsh(matrices)) / unit[:, None]).abs().amax(1)
+    assert errors.max() <= 2e-15 * size**0.5
+    assert distances.max() <= 2e-15 * size**0.5
+    torch.testing.assert_close(vectors.mT @ vectors, torch.eye(size).expand_as(matrices).double(), rtol=0, atol=1e-13)
+
+
+@given(SEEDS, st.integers(1, 17), st.integers(1, 20), st.sampled_from([-150, 0, 150]))
+def test_eigenvalues_and_eigenvectors_of_random_matrices(seed, batch, size, exponent):
+    matrices = gaussian(batch, size, size, seed=seed) * 10.0**exponent
+    check(matrices + matrices.mT)
+
+
+@pytest.mark.parametrize("size", [31, 32, 33, 64, 65, 130])
+def test_eigenvalues_and_eigenvectors_of_covariances(size):
+    frames = gaussian(9, size + 5, size)
+    check(frames.mT @ frames)
+
+
+SPECIAL = {
+    "silence": torch.zeros(9, 9),
+    "the identity": torch.eye(9),
+    "a diagonal in no order": torch.diag(torch.tensor([3.0, -1, 0, 7, 7, 1e-20, -5, 2, 3])),
+    "one direction": torch.outer(gaussian(9), gaussian(9)),
+    "one direction, alike in each element": torch.ones(24, 24),
+    "two directions": gaussian(24, 2) @ gaussian(24, 2).T,
+    "nearly equal eigenvalues": with_spectrum(1 + 1e-13 * np.arange(9)),
+    "eigenvalues that are equal by threes": with_spectrum(np.repeat([1.0, 2.0, 5.0], 3)),
+    "eigenvalues far apart": with_spectrum(10.0 ** -np.arange(20)),
+    "small elements first": torch.diag(10.0 ** torch.arange(-20, 0)) + 1e-21,
+    "large elements first": torch.diag(10.0 ** -torch.arange(0, 20.0)) + 1e-21,
+    "Wilkinson's W21": torch.diag(torch.arange(-10.0, 11).abs()) + torch.diag(torch.ones(20), 1),
+    "blocks that do not touch": torch.block_diag(
+        with_spectrum(np.arange(1.0, 6)), with_spectrum(np.arange(7.0, 11), 1)
+    ),
+    "an element of 1e-9 beside one of 1": torch.tensor([[0, 1, 1e-9], [1, 0, 0], [1e-9, 0, 0.5]]),
+    "elements whose squares are none": torch.eye(5) + 1e-161,
+    "the smallest numbers": 1e-310 * (torch.eye(5, dtype=torch.float64) + 0.1),
+    "small numbers": 1e-305 * with_spectrum(np.arange(1.0, 6)),
+    "large numbers": 1e307 * with_spectrum(np.arange(1.0, 6)),
+}
+
+
+@pytest.mark.parametrize("matrix", SPECIAL.values(), ids=SPECIAL)
+def test_eigenvalues_and_eigenvectors_of_special_matrices(matrix):
+    matrix = matrix.double().triu()
+    matrix = matrix + matrix.triu(1).T
+    check(torch.stack([matrix, matrix.flip(0, 1), torch.eye(len(matrix), dtype=torch.float64) * matrix.abs().max()]))
+
+
+def test_float32_is_decomposed_in_double_precision():
+    frames = gaussian(8, 20, 12)
+    matrices = (frames.mT @ frames).float()
+    spectrum, vectors = kernels.eigh(matrices)
+    assert spectrum.dtype == vectors.dtype == torch.float32
+    exact = torch.linalg.eigvalsh(matrices.double())
+    torch.testing.assert_close(spectrum.sort().values.double(), exact, rtol=1e-7, atol=0)
+
+
+def test_only_the_lower_triangle_is_read():
+    matrices = gaussian(3, 7, 7)
+    matrices = matrices + matrices.mT
+    torch.testing.assert_close(kernels.eigh(matrices.tril()), kernels.eigh(matrices), rtol=0, atol=0)
+
+
+@given(SEEDS, st.integers(2, 12))
+def test_eigenvalues_and_eigenvectors_of_matrices_whose_rows_are_of_any_size(seed, size):
+    generator = np.random.default_rng(seed)
+    scales = torch.from_numpy(10 ** -generator.uniform(0, 12, (3, size, 1)))
+    matrices = gaussian(3, size, size, seed=seed) * scales * scales.mT
+    check(matrices + matrices.mT)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize(("size", "place"), [(1, (0, 0)), (2, (1, 1)), (5, (3, 3)), (5, (3, 2)), (5, (4, 0))])
+def test_no_eigenvalues_are_told(wrong, size, place):
+    matrices = gaussian(11, size, size)
+    matrices[9][place] = wrong
+    with pytest.raises(torch.linalg.LinAlgError, match="no eigenvalues: elements are NaN or infinite"):
+        kernels.eigh(matrices)
+
+
+@given(SEEDS, st.integers(2, 12), st.permutations(range(10)))
+def test_a_matrix_is_decomposed_alike_alone_and_in_any_batch(seed, size, order):
+    matrices = gaussian(10, size, size, seed=seed)
+    matrices = matrices + matrices.mT
+    matrices[3] = torch.eye(size)
+    together = kernels.eigh(matrices)
+    shuffled = kernels.eigh(matrices[list(order)])
+    alone = [kernels.eigh(matrix[None]) for matrix in matrices]
+    for number, (whole, mixed) in enumerate(zip(together, shuffled, strict=True)):
+        assert torch.equal(whole[list(order)], mixed)
+        assert torch.equal(whole, torch.cat([each[number] for each in alone]))
+
+
+@given(SEEDS, st.lists(st.integers(5, 9), min_size=1, max_size=10))
+def test_an_utterance_has_the_same_logarithm_and_gradient_alone_and_in_any_batch(seed, lengths):
+    frames = gaussian(len(lengths), 9, 5, seed=seed).float()
+    upstream = gaussian(len(lengths), 15, seed=1).float()
+
+    def results(part, time=9):
+        inputs = frames[part, :time], torch.tensor(lengths)[part]
+        triangles, _, saved = kernels.log_of_covariance(*inputs, REGULARISATION)
+        return triangles, kernels.gradient_of_log(upstream[part], *inputs, saved)
+
+    together = results(slice(None))
+    for number, length in enumerate(lengths):
+        triangles, of_frames = results(slice(number, number + 1), length)
+        assert torch.equal(together[0][number], triangles[0])
+        assert torch.equal(together[1][number, :length], of_frames[0])
+        assert not together[1][number, length:].any()
+
+
+def outcome(frames: torch.Tensor, lengths: torch.Tensor, upstream: torch.Tensor) -> list[torch.Tensor]:
+    triangles, squares, saved = kernels.log_of_covariance(frames, lengths, REGULARISATION)
+    return [triangles, squares, kernels.gradient_of_log(upstream, frames, lengths, saved)]
+
+
+@given(SEEDS, st.integers(1, 18), st.integers(1, 20), st.integers(1, 80), st.sampled_from([0.0, torch.nan, torch.inf]))
+def test_nothing_depends_on_what_memory_held_before(seed, batch, size, time, poison):
+    frames, upstream = gaussian(batch, time, size, seed=seed), gaussian(batch, size * (size + 1) // 2, seed=seed)
+    lengths = torch.from_numpy(np.random.default_rng(seed).integers(1, time + 1, batch))
+    expected = outcome(frames, lengths, upstream)
+    matrices = frames.mT @ frames
+    decomposed = kernels.eigh(matrices)
+    torch.use_deterministic_algorithms(True)  # what is new in memory is NaN
+    try:
+        kernels._thread.memory.fill_(poison)
+        results = outcome(frames, lengths, upstream)
+        kernels._thread.memory.fill_(poison)
+        results += kernels.eigh(matrices)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for result, own in zip(results, [*expected, *decomposed], strict=True):
+        assert torch.equal(result, own)
+
+
+def test_tensors_may_lie_in_memory_in_any_way():
+    frames, upstream, lengths = gaussian(3, 9, 4), gaussian(3, 10, seed=1), torch.tensor([9, 5, 7])
+    expected = outcome(frames, lengths, upstream)
+    turned = frames.mT.contiguous().mT, lengths.to(torch.int16), upstream.T.contiguous().T
+    strided = frames.repeat_interleave(2, 2)[..., ::2], lengths.int(), upstream.repeat_interleave(2, 0)[::2]
+    for inputs in (turned, strided):
+        assert all(map(torch.equal, outcome(*inputs), expected))
+    alike = outcome(frames, lengths, upstream[:1].expand(3, 10))
+    assert all(map(torch.equal, alike, outcome(frames, lengths, upstream[:1].repeat(3, 1))))
+
+
+def test_training_goes_on_after_inference_mode():
+    frames, lengths, upstream = gaussian(20, 70, 50), torch.full((20,), 70), gaussian(20, 1275, seed=1)
+    with torch.inference_mode():
+        kernels._thread.__dict__.clear()
+        inferred = spd.log_covariance(frames, lengths, 0.1, 1e-5, triangle=True)
+    x = frames.clone().requires_grad_()
+    trained = spd.log_covariance(x, lengths, 0.1, 1e-5, triangle=True)
+    trained.backward(upstream)
+    assert torch.equal(inferred, trained.detach())
+    assert torch.equal(x.grad, outcome(frames, lengths, upstream)[2])
+
+
+def test_numbers_of_any_type_are_compiled_for_once():
+    spd.log_covariance(gaussian(3, 9, 4), torch.full((3,), 9), 0.0, 1e-5)
+    before = len(kernels._log_of_covariance.signatures)
+    spd.log_covariance(gaussian(3, 9, 4), torch.full((3,), 9), 0, 1, 2)
+    assert len(kernels._log_of_covariance.signatures) == before
+
+
+def test_threads_do_not_change_a_bit():
+    frames, lengths, upstream = gaussian(20, 70, 50), torch.full((20,), 70), gaussian(20, 1275, seed=1)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(outcome(frames, lengths, upstream))
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 63, 64, 65, 130])
+def test_kernels_and_torch_agree_in_value_and_gradient(d, monkeypatch):
+    lengths = torch.tensor([140, 135, 150, 131, 140, 140, 149, 150, 131, 133, 140])
+    frames, upstream = gaussian(11, 150, d) + 3, gaussian(11, d * (d + 1) // 2, seed=1)
+    results = []
+    for largest in (kernels.MAX_SIZE, 0):
+        monkeypatch.setattr(kernels, "MAX_SIZE", largest)
+        x = frames.clone().requires_grad_()
+        triangles = spd.log_covariance(x, lengths, 0.05, 1e-4, triangle=True)
+        triangles.backward(upstream)
+        results.append((triangles.detach(), x.grad))
+    for ours, torchs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, torchs, rtol=0, atol=1e-15 + 1e-11 * torchs.abs().max().item())
+
+
+@kernel
+def slopes(size, g, values, logarithms):
+    kernels._multiply_by_slopes(size, by_lanes(g), by_lanes(values), by_lanes(logarithms))
+
+
+@given(st.floats(1e-12, 1e12), st.sampled_from([0.0, 1e-15, 1e-9, 1e-4, 0.02, 0.0404, 0.0409, 0.05, 1.0, 1e5, 1e12]))
+def test_slopes_are_those_of_exact_arithmetic(value, gap):
+    from mpmath import log, mp, mpf
+
+    mp.dps = 60
+    values = np.zeros((1, 3, LANES)) + np.array([[value], [value * (1 + gap)], [1.0]])
+    g = np.ones((3, 3, LANES))
+    slopes(2, g, values, np.log(values))
+    a, b = mpf(values[0, 0, 0]), mpf(values[0, 1, 0])
+    expected = 1 / a if a == b else (log(a) - log(b)) / (a - b)
+    np.testing.assert_allclose(g[[0, 1], [1, 0]], float(expected), rtol=2e-12 if gap < 0.1 else 1e-13)
+    np.testing.assert_allclose(g[0, 0], 1 / value, rtol=1e-15)

@@ -1,0 +1,104 @@
+import html.parser
+import urllib.parse
+
+import pytest
+from conftest import write_run
+from test_tables import CONFIG, corpus_of
+
+from soctk.reporting import figures, page
+from soctk.reporting.tables import Report
+from soctk.scoring import score
+
+
+class Tags(html.parser.HTMLParser):
+    """Collects what a page refers to, and whether its tags are closed."""
+
+    VOID = ("meta", "img", "link", "br")
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.sources, self.scripts, self._open = [], 0, []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self._open.append(tag)
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        self.scripts += tag == "script"
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+
+@pytest.fixture
+def made(tmp_path) -> Report:
+    corpus_of(tmp_path, "ravdess")
+    for fold, pairs in ((1, "aa ba"), (2, "ab bb")):
+        write_run(tmp_path / "exp" / "m" / f"fold{fold}" / "seed1", pairs, config=CONFIG)
+    experiments = score.score([tmp_path / "exp"], tmp_path / "ravdess")
+    return Report("exp", experiments, None, None, "soctk-report exp")
+
+
+def test_the_page_needs_no_other_file_but_recordings(made, tmp_path):
+    page.write(tmp_path / "report.html", made, figures.pictures(made.experiments, None, has_descriptors=False))
+    tags = Tags((tmp_path / "report.html").read_text())
+    pictures = [source for source in tags.sources if source.startswith("data:image/png;base64,")]
+    assert len(pictures) == 2
+    assert set(tags.sources) - set(pictures) == {"any.wav"}
+    assert tags.scripts == 0
+
+
+def test_the_page_has_the_tables(made, tmp_path):
+    page.write(tmp_path / "report.html", made, [])
+    text = (tmp_path / "report.html").read_text()
+    assert "Written by <code>soctk-report exp</code> on 20" in text
+    assert 'mean ± sd over folds</td><td style="text-align: right;">' in text
+    assert "Protocol soctk: speaker-disjoint" in text
+    assert "fewer than 5 speakers, so no interval." in text
+
+
+def test_the_worst_errors_come_first(tmp_path):
+    run = tmp_path / "exp" / "m" / "fold1" / "seed1"
+    write_run(run, "aa")
+    rows = [("u1", "a", "b", 0.3, 0.7, 0), ("u2", "a", "b", 0.01, 0.99, 0), ("u3", "a", "a", 1, 0, 0)]
+    lines = [f"{utt}\ts\t{ref}\t{hyp}\t{a}\t{b}\t{c}" for utt, ref, hyp, a, b, c in rows]
+    (run / "predictions.tsv").write_text("\n".join(["utt\tspk\tref\thyp\ta\tb\tc", *lines]) + "\n")
+    (experiment,) = score.score([tmp_path / "exp"])
+    errors = page.worst_errors(experiment, tmp_path)
+    assert [(e.utt, e.reference, e.hypothesis) for e in errors] == [("u2", "a", "b"), ("u1", "a", "b")]
+    assert [round(e.confidence) for e in errors] == [99, 70]
+    assert errors[0].recording is None
+    assert len(page.worst_errors(experiment, tmp_path, most=1)) == 1
+
+
+def test_seeds_are_averaged_before_an_utterance_is_called_wrong(tmp_path):
+    for seed, a in ((1, 0.4), (2, 0.9)):
+        run = tmp_path / "exp" / "m" / "fold1" / f"seed{seed}"
+        write_run(run, "aa")
+        hyp = "a" if a > 0.5 else "b"
+        (run / "predictions.tsv").write_text(f"utt\tspk\tref\thyp\ta\tb\nu\ts\ta\t{hyp}\t{a}\t{1 - a:.1f}\n")
+    (experiment,) = score.score([tmp_path / "exp"])
+    assert page.worst_errors(experiment, tmp_path) == []
+
+
+def test_a_recording_is_linked_relative_to_the_page_whatever_its_name(made, tmp_path):
+    odd = tmp_path / "a b" / "50% #1.wav"
+    odd.parent.mkdir()
+    odd.touch()
+    (experiment,) = made.experiments
+    experiment.data.wav["fold1-1"] = odd
+    errors = page.worst_errors(experiment, tmp_path / "deep" / "down")
+    (url,) = [error.recording for error in errors if error.utt == "fold1-1"]
+    assert urllib.parse.unquote(url) == "../../a b/50% #1.wav"
+    assert "#" not in url and " " not in url
+
+
+def test_what_names_hold_is_text_and_not_markup(tmp_path):
+    write_run(tmp_path / "exp" / "<b>m" / "fold1" / "seed1", "aa ba", ["<i>-1", "<i>-2"])
+    experiments = score.score([tmp_path / "exp"])
+    page.write(tmp_path / "report.html", Report("<u>", experiments, None, None, "x"), [])
+    text = (tmp_path / "report.html").read_text()
+    Tags(text)
+    assert not any(tag in text for tag in ("<b>", "<i>", "<u>"))
+    assert "&lt;b&gt;m" in text

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from conftest import write_run
+
+from soctk.errors import SoctkError
+from soctk.scoring.compare import compare, mcnemar
+from soctk.scoring.score import score
+
+
+def write_experiment(path, answers: dict[str, str], seed: int = 1) -> None:
+    """Write one fold: speaker -> pairs of reference and hypothesis."""
+    pairs = " ".join(answers.values())
+    utterances = [f"{speaker}-{i}" for speaker, words in answers.items() for i in range(len(words.split()))]
+    write_run(path / "fold1" / f"seed{seed}", pairs, utterances, "ab")
+
+
+RIGHT, WRONG = "aa bb aa bb", "aa ba aa bb"
+SPEAKERS = [f"s{i}" for i in range(6)]
+
+
+def test_a_comparison_by_hand(tmp_path):
+    write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, WRONG))
+    write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS, RIGHT))
+    table = compare(score([tmp_path])).set_index("metric")
+    assert table["difference"].to_dict() == pytest.approx({"WA": 25, "UA": 25, "F1": 100 - 100 * (4 / 5 + 2 / 3) / 2})
+    # All six speakers the same way: 2 of the 64 exchanges; McNemar: 6 of 6 discordant utterances, 2 / 2^6.
+    assert table["p"].tolist() == pytest.approx([2 / 64] * 3)
+    assert table["mcnemar"]["WA"] == pytest.approx(2 / 64)
+    assert table["mcnemar"][["UA", "F1"]].isna().all()
+    assert table.loc["WA", ["first", "second"]].tolist() == ["a", "b"]
+
+
+def test_p_values_are_corrected_for_the_number_of_pairs(tmp_path):
+    for name, words in (("a", WRONG), ("b", RIGHT), ("c", "ab ba ab ba")):
+        write_experiment(tmp_path / name, dict.fromkeys(SPEAKERS, words))
+    table = compare(score([tmp_path]))
+    accuracy = table[table["metric"] == "WA"]
+    assert accuracy["p"].tolist() == pytest.approx([2 / 64] * 3)
+    assert accuracy["p_holm"].tolist() == pytest.approx([6 / 64] * 3)
+
+
+def test_seeds_are_averaged_and_mcnemar_takes_the_first_that_both_have(tmp_path):
+    write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, WRONG), seed=1)
+    write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, RIGHT), seed=2)
+    write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS, RIGHT), seed=2)
+    write_experiment(tmp_path / "c", dict.fromkeys(SPEAKERS, RIGHT), seed=3)
+    table = compare(score([tmp_path])).query("metric == 'WA'").set_index(["first", "second"])
+    assert table["difference"].to_dict() == {("a", "b"): 12.5, ("a", "c"): 12.5, ("b", "c"): 0}
+    assert table["mcnemar"]["a", "b"] == 1
+    assert np.isnan(table["mcnemar"]["a", "c"])
+
+
+def test_mcnemar_raises_at_most_5_false_alarms_in_100():
+    generator = np.random.default_rng(0)
+    systems = generator.random((500, 2, 200)) < 0.7  # right about 7 utterances in 10, each for itself
+    alarms = [mcnemar(one, other) <= 0.05 for one, other in systems]
+    assert 0.01 < np.mean(alarms) <= 0.05
+
+
+def test_experiments_on_different_utterances_are_refused(tmp_path):
+    write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, RIGHT))
+    write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS[:5], RIGHT))
+    with pytest.raises(SoctkError, match="a and b were not tested alike: 4 utterances are in one alone"):
+        compare(score([tmp_path]))
+    write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS, "ba bb aa bb"))
+    with pytest.raises(SoctkError, match="a and b were not tested alike: labels, speakers or folds differ"):
+        compare(score([tmp_path]))
+
+
+def test_one_experiment_is_not_compared(tmp_path):
+    write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, RIGHT))
+    with pytest.raises(SoctkError, match="--compare: only a is there"):
+        compare(score([tmp_path]))

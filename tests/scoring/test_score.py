@@ -1,0 +1,64 @@
+import json
+
+import pytest
+from conftest import write_run
+
+from soctk.errors import SoctkError
+from soctk.scoring import score
+
+
+def test_means_and_deviations_by_hand(tmp_path):
+    # WA: fold 1 has 100 and 50 over the seeds, fold 2 has 50 and 0
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb")
+    write_run(tmp_path / "m" / "fold1" / "seed2", "aa ba")
+    write_run(tmp_path / "m" / "fold2" / "seed1", "aa ba")
+    write_run(tmp_path / "m" / "fold2" / "seed2", "ab ba")
+    (experiment,) = score.score([tmp_path])
+    assert (experiment.name, experiment.seeds, experiment.protocol) == ("m", [1, 2], "unknown")
+    assert experiment.folds["WA"].to_dict() == {1: 75.0, 2: 25.0}
+    assert experiment.folds["utterances"].to_dict() == {1: 2, 2: 2}
+    assert experiment.over_folds()["WA"].mean == 50.0
+    assert experiment.over_folds()["WA"].sd == pytest.approx(35.3553, abs=1e-4)  # of 75 and 25
+    assert experiment.over_seeds()["WA"].mean == 50.0
+    assert experiment.over_seeds()["WA"].sd == pytest.approx(35.3553, abs=1e-4)  # of 75 and 25
+    assert experiment.pooled["WA"].value == 50.0
+    # of a 3 of 4 are right over the seeds, of b 1 of 4
+    assert experiment.per_class["recall"].tolist() == [75, 25, 0]
+    assert experiment.per_class["utterances"].tolist() == [2, 2, 0]
+    assert experiment.confusion.to_numpy().tolist() == [[1.5, 0.5, 0], [1.5, 0.5, 0], [0, 0, 0]]
+
+
+def test_an_experiment_is_named_by_where_it_is(tmp_path):
+    for name in ("one", "deeper/two"):
+        write_run(tmp_path / name / "fold1" / "seed1", "aa bb")
+    assert [experiment.name for experiment in score.score([tmp_path])] == ["deeper/two", "one"]
+    assert [experiment.name for experiment in score.score([tmp_path, tmp_path / "one"])] == ["deeper/two", "one"]
+    for below in ("one", "one/fold1", "one/fold1/seed1"):
+        assert [experiment.name for experiment in score.score([tmp_path / below])] == ["one"]
+
+
+def test_a_relative_path_serves(tmp_path, monkeypatch):
+    write_run(tmp_path / "one" / "fold1" / "seed1", "aa bb")
+    monkeypatch.chdir(tmp_path / "one" / "fold1")
+    assert [experiment.name for experiment in score.score([score.Path("."), score.Path("..")])] == ["one"]
+
+
+def test_two_experiments_of_one_name_are_refused(tmp_path):
+    for name in ("a/m", "b/m"):
+        write_run(tmp_path / name / "fold1" / "seed1", "aa bb")
+    with pytest.raises(SoctkError, match=r"b/m: two experiments are called m, the other is .*/a/m\nRename one"):
+        score.score([tmp_path / "a", tmp_path / "b"])
+
+
+def test_protocol_and_head_are_those_of_the_runs(tmp_path):
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb", config="protocol: emobox\nhead: {name: linear}\n")
+    (experiment,) = score.score([tmp_path])
+    assert (experiment.protocol, experiment.head) == ("emobox", "linear")
+
+
+def test_all_of_it_can_be_written_as_json(tmp_path):
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb")
+    (experiment,) = score.score([tmp_path])
+    text = json.dumps(experiment.as_dict(), allow_nan=False)
+    assert json.loads(text)["over_folds"]["WA"] == {"mean": 100.0, "sd": None}
+    assert json.loads(text)["pooled"]["WA"] == {"value": 100.0, "low": None, "high": None}

@@ -1,0 +1,71 @@
+import dataclasses
+
+import pandas as pd
+import pytest
+from conftest import write_run
+
+from soctk.corpus.datadir import DataDir
+from soctk.scoring import predictions, subgroups
+
+UTTERANCES = ["ann-1", "ann-2", "bob-1", "bob-2"]
+
+
+@pytest.fixture
+def found(tmp_path) -> predictions.Predictions:
+    """Two seeds; Ann has 1 and 2 of 2 right, Bob 0 and 1."""
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa ba ab ba", UTTERANCES, "ab")
+    write_run(tmp_path / "m" / "fold1" / "seed2", "aa bb aa ba", UTTERANCES, "ab")
+    ((path, runs),) = predictions.find(tmp_path).items()
+    return predictions.read(path, runs)
+
+
+DATA = DataDir(
+    wav=dict.fromkeys(UTTERANCES),
+    speaker={utt: utt[:3] for utt in UTTERANCES},
+    emotion=dict(zip(UTTERANCES, "abab", strict=True)),
+    seconds=dict(zip(UTTERANCES, (1.0, 2.0, 9.0, 10.0), strict=True)),
+    gender={"ann": "f", "bob": "m"},
+    fold={"ann": 1, "bob": 1},
+    emotions=("a", "b"),
+    extra={"text": dict(zip(UTTERANCES, ("yes", "no", "yes", "no"), strict=True))},
+)
+
+
+def accuracy(parts: list[subgroups.Slice]) -> dict[tuple[str, str], tuple[int, int, float]]:
+    return {(p.attribute, p.value): (p.utterances, p.speakers, p.scores["WA"].value) for p in parts}
+
+
+def test_slices_by_hand(found):
+    assert accuracy(subgroups.slices(found, DATA)) == {
+        ("fold", "1"): (4, 2, 50.0),
+        ("speaker", "ann"): (2, 1, 75.0),
+        ("speaker", "bob"): (2, 1, 25.0),
+        ("sex", "female"): (2, 1, 75.0),
+        ("sex", "male"): (2, 1, 25.0),
+        ("duration", "1: up to 1.75 s"): (1, 1, 100.0),
+        ("duration", "2: to 5.50 s"): (1, 1, 50.0),
+        ("duration", "3: to 9.25 s"): (1, 1, 50.0),
+        ("duration", "4: over 9.25 s"): (1, 1, 0.0),
+        ("text", "no"): (2, 2, 25.0),
+        ("text", "yes"): (2, 2, 75.0),
+    }
+
+
+def test_without_a_data_directory_there_are_folds_and_speakers(found):
+    assert {part.attribute for part in subgroups.slices(found, None)} == {"fold", "speaker"}
+
+
+def test_a_corpus_that_does_not_tell_the_sex_of_its_speakers_has_no_scores_by_it(found):
+    attributes = {part.attribute for part in subgroups.slices(found, dataclasses.replace(DATA, gender={}))}
+    assert attributes == {"fold", "speaker", "duration", "text"}
+
+
+def test_durations_that_are_all_alike_are_one_slice(found):
+    alike = dataclasses.replace(DATA, seconds=dict.fromkeys(UTTERANCES, 2.0))
+    parts = [part for part in subgroups.slices(found, alike) if part.attribute == "duration"]
+    assert accuracy(parts) == {("duration", "1: up to 2.00 s"): (4, 2, 50.0)}
+
+
+def test_the_parts_of_an_attribute_make_up_the_whole(found):
+    parts = pd.DataFrame([vars(part) for part in subgroups.slices(found, DATA)])
+    assert set(parts.groupby("attribute")["utterances"].sum()) == {4}

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from soctk import config
+from soctk.errors import SoctkError
+from soctk.training.classifier import EmotionClassifier
+
+
+def test_the_head_is_the_papers(conf):
+    model = EmotionClassifier(6, 1, 5, config.load(conf, "soc"))
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    assert shapes == {
+        "poolings.0.projection.weight": (24, 6),
+        "head.0.weight": (128, 300),
+        "head.0.bias": (128,),
+        "head.1.weight": (128,),
+        "head.1.bias": (128,),
+        "head.4.weight": (5, 128),
+        "head.4.bias": (5,),
+    }
+    assert [type(layer).__name__ for layer in model.head] == ["Linear", "BatchNorm1d", "ReLU", "Dropout", "Linear"]
+    assert model.head[3].p == 0.4
+
+
+def test_a_linear_head_is_a_linear_layer_and_cannot_train_a_pooling(conf):
+    model = EmotionClassifier(6, 1, 5, config.load(conf, "mean+soc_full", "linear"))
+    assert tuple(model.head.weight.shape) == (5, 6 + 21)
+    with pytest.raises(SoctkError, match="the head linear is fitted to descriptors, and cannot train mean\\+soc\n"):
+        EmotionClassifier(6, 1, 5, config.load(conf, "mean+soc", "linear"))
+
+
+def test_of_several_layers_a_learned_weighted_sum_is_pooled(conf):
+    model = EmotionClassifier(6, 3, 2, config.load(conf, "mean")).eval()
+    frames, lengths = torch.randn(12, 3, 6), torch.tensor([7, 5])
+    assert torch.allclose(model.describe(frames, lengths)[0], frames[:7].mean((0, 1)), atol=1e-6)
+    model.layer_weights.data = torch.tensor([0.5, 0.3, 0.2]).log()
+    expected = 0.5 * frames[7:, 0] + 0.3 * frames[7:, 1] + 0.2 * frames[7:, 2]
+    assert torch.allclose(model.describe(frames, lengths)[1], expected.mean(0), atol=1e-6)
+    model(frames, lengths).square().sum().backward()
+    assert model.layer_weights.grad.abs().min() > 0
+
+
+def test_of_several_layers_side_by_side_each_has_a_pooling_and_a_descriptor_of_its_own(conf):
+    side_by_side = config.load(conf, "mean+soc", overrides=["frames.combine=concat", "pooling.soc.d=2"])
+    model = EmotionClassifier(6, 3, 2, side_by_side).eval()
+    frames, lengths = torch.randn(12, 3, 6), torch.tensor([7, 5])
+    descriptors = model.describe(frames, lengths)
+    assert descriptors.shape == (2, 3 * (6 + 3))
+    weights = {tuple(pool.layers[1].projection.weight.flatten().tolist()) for pool in model.poolings}
+    assert len(weights) == 3
+    assert torch.allclose(descriptors[1, 9:15], frames[7:, 1].mean(0), atol=1e-6)
+
+
+def test_a_linear_head_cannot_train_the_weights_of_layers(conf):
+    with pytest.raises(SoctkError, match=r"cannot train the weights of the layers\n.*--combine concat"):
+        EmotionClassifier(6, 3, 5, config.load(conf, "mean", "linear"))
+    concat = config.load(conf, "mean", "linear", overrides=["frames.combine=concat"])
+    assert tuple(EmotionClassifier(6, 3, 5, concat).head.weight.shape) == (5, 18)

@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from soctk.config import LinearConfig
+from soctk.errors import SoctkError
+from soctk.training import linear
+from soctk.training.linear import Block, Coordinates, Standardised, WithinClass, fit, gram, scores
+
+TRAIN = list(range(40))
+TEST = list(range(40, 60))
+# Utterances 0..19 fit and 20..39 are scored, and the other way round.
+INNER = [(TRAIN[:20], TRAIN[20:]), (TRAIN[20:], TRAIN[:20])]
+
+
+def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """60 descriptors around a mean for each class, and far from the origin."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % classes
+    means = generator.normal(size=(classes, dimensions))
+    return (5 + means[labels] + 2 * generator.normal(size=(60, dimensions))).astype(np.float32), labels
+
+
+def fitted(
+    descriptors: list[np.ndarray], labels: np.ndarray, C: list[float], shrinkage: float = 0.5
+) -> tuple[nn.Linear, list[dict]]:
+    blocks, classes = [Block(block, gram(block)) for block in descriptors], labels.max() + 1
+    config = LinearConfig(name="linear", C=C, within_class_shrinkage=shrinkage)
+    inner = [(scored, linear.posteriors(blocks, labels, fit_on, config, classes)) for fit_on, scored in INNER]
+    records = scores(labels, inner, config)
+    head = nn.Linear(sum(block.shape[1] for block in descriptors), classes)
+    fit(head, blocks, labels, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"], config)
+    return head, records
+
+
+def posteriors(head: nn.Linear, blocks: list[np.ndarray]) -> np.ndarray:
+    with torch.no_grad():
+        return head(torch.from_numpy(np.concatenate(blocks, axis=1))).softmax(1).numpy()
+
+
+def test_inner_products_are_those_of_the_centred_descriptors():
+    descriptors, _ = corpus(300)
+    centred = descriptors.astype(np.float64) - descriptors.mean(0, dtype=np.float64)
+    np.testing.assert_allclose(gram(descriptors, step=16), centred @ centred.T, atol=1e-2)
+    assert gram(corpus(59)[0]) is None
+
+
+@pytest.mark.parametrize("dimensions", [39, 40, 59, 60, 300])
+def test_coordinates_have_the_inner_products_of_the_standardised_descriptors(dimensions):
+    (one, _), (other, _) = corpus(dimensions), corpus(7)
+    values = Coordinates([Block(one, gram(one)), Block(other, gram(other))], TRAIN).values
+    assert values.shape[1] <= len(TRAIN) - 1
+    expected = 0
+    for block in (one, other):
+        centred = (block - block[TRAIN].mean(0)).astype(np.float64)
+        deviations = centred[TRAIN].std(0)
+        if block.shape[1] >= 60:
+            deviations = np.sqrt((deviations**2).mean())
+        expected = expected + (standard := centred / deviations / np.sqrt(block.shape[1])) @ standard.T
+    np.testing.assert_allclose(values @ values[TRAIN].T, expected[:, TRAIN], atol=2e-4)
+
+
+def test_coordinates_of_descriptors_that_are_linearly_dependent():
+    descriptors, _ = corpus(4)
+    wide = descriptors @ np.random.default_rng(1).normal(size=(4, 300)).astype(np.float32)
+    values = Coordinates([Block(wide, gram(wide))], TRAIN).values
+    assert values.shape == (60, 4)
+    between = torch.pdist(torch.tensor(wide[TRAIN]))
+    ratios = torch.pdist(torch.tensor(values[TRAIN])) / between
+    np.testing.assert_allclose(ratios, ratios.mean(), rtol=1e-3)
+
+
+def whitened(values: np.ndarray, labels: np.ndarray, fit_on: list[int], shrinkage: float) -> np.ndarray:
+    """Values by whose covariance within classes, shrunk, they have been divided, by its eigenvalues."""
+    of_class = [values[fit_on][labels[fit_on] == label] for label in np.unique(labels)]
+    within = sum(np.cov(rows.T, ddof=0) * len(rows) / len(fit_on) for rows in of_class)
+    within = (1 - shrinkage) * within + shrinkage * np.trace(within) / len(within) * np.eye(len(within))
+    spectrum, vectors = np.linalg.eigh(within)
+    return (values - values[fit_on].mean(0)) @ vectors / np.sqrt(spectrum)
+
+
+@pytest.mark.parametrize("dimensions", [5, 300], ids=["primal", "dual"])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("shrinkage", [0.3, 1.0])
+def test_it_is_scikit_learns_logistic_regression_on_whitened_descriptors(dimensions, classes, shrinkage):
+    descriptors, labels = corpus(dimensions, classes)
+    head, _ = fitted([descriptors], labels, [0.1], shrinkage)
+    if dimensions < 60:  # each dimension has the same variance
+        values = descriptors / descriptors[TRAIN].std(0)
+    else:  # in principal components, for there are fewer utterances
+        centred = descriptors - descriptors[TRAIN].mean(0)
+        values = centred @ np.linalg.svd(centred[TRAIN].astype(np.float64))[2][: len(TRAIN) - 1].T
+    white = whitened(values, labels, TRAIN, shrinkage)
+    oracle = LogisticRegression(C=0.1, tol=1e-8, max_iter=10000).fit(white[TRAIN], labels[TRAIN])
+    np.testing.assert_allclose(posteriors(head, [descriptors[TEST]]), oracle.predict_proba(white[TEST]), atol=5e-3)
+
+
+@pytest.mark.parametrize("dimensions", [20, 300], ids=["primal", "dual"])
+def test_each_C_is_fitted_as_if_it_were_alone(dimensions):
+    descriptors, labels = corpus(dimensions)
+    block = [Block(descriptors, gram(descriptors))]
+
+    def of(*C):
+        config = LinearConfig(name="linear", C=C, within_class_shrinkage=0.5)
+        return linear.posteriors(block, labels, TRAIN, config, 3)
+
+    together = of(0.01, 1.0, 0.1)
+    for i, C in enumerate((0.01, 1.0, 0.1)):
+        np.testing.assert_allclose(together[i], of(C)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("shrinkage", [0.5, 1.0])
+def test_normalised_values_stay_in_float32_which_halves_memory_and_time(shrinkage):
+    values = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    within = WithinClass(values, np.arange(20) % 4, shrinkage)
+    assert within.normalise(values).dtype == np.float32
+    assert Standardised(Block(values, None), range(20), None).values.dtype == np.float32
+
+
+def test_an_utterance_of_each_class_leaves_nothing_within_classes():
+    values = np.array([[-1, 0], [1, 0], [0, 2], [0, -2]], dtype=np.float32)
+    within = WithinClass(values, np.arange(4), 0.5)
+    np.testing.assert_allclose(within.normalise(values), values / np.sqrt(0.5), rtol=1e-6)
+
+
+def test_two_blocks_weigh_the_same_whatever_their_scale():
+    (narrow, labels), (wide, _) = corpus(5), corpus(300)
+    one, _ = fitted([narrow, wide], labels, C=[3.0])
+    other, _ = fitted([1000 * narrow, wide / 1000], labels, C=[3.0])
+    np.testing.assert_allclose(
+        posteriors(one, [narrow[TEST], wide[TEST]]),
+        posteriors(other, [1000 * narrow[TEST], wide[TEST] / 1000]),
+        atol=5e-3,
+    )
+
+
+def test_C_is_the_one_with_the_lowest_loss_on_the_utterances_that_were_held_out():
+    descriptors, labels = corpus(15)
+    candidates = [10.0, 1e-4, 0.1]
+    head, records = fitted([descriptors], labels, candidates)
+    assert [record["C"] for record in records] == sorted(candidates)
+    best = min(records, key=lambda record: record["valid_loss"])["C"]
+    alone, (record,) = fitted([descriptors], labels, [best])
+    np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(alone, [descriptors]), atol=1e-6)
+
+    # By hand: both halves, each scored by a fit on the other.
+    held_out = np.zeros((40, 3))
+    for fit_on, score_on in INNER:
+        values = whitened(descriptors / descriptors[fit_on].std(0), labels, fit_on, shrinkage=0.5)
+        model = LogisticRegression(C=best, tol=1e-8, max_iter=10000).fit(values[fit_on], labels[fit_on])
+        held_out[score_on] = model.predict_proba(values[score_on])
+    assert record["valid_WA"] == (held_out.argmax(1) == labels[TRAIN]).mean()
+    assert record["valid_loss"] == pytest.approx(-np.log(held_out[TRAIN, labels[TRAIN]]).mean(), rel=1e-3)
+
+
+def test_a_class_that_no_one_trains_on_is_never_chosen():
+    descriptors, labels = corpus(20)
+    labels[labels == 1] = 3  # of classes 0..3 there is no 1
+    head, _ = fitted([descriptors], labels, [1.0])
+    chances = posteriors(head, [descriptors])
+    assert not chances[:, 1].any()
+    np.testing.assert_allclose(chances.sum(1), 1, rtol=1e-5)
+
+
+def test_a_dimension_that_is_constant_over_the_training_utterances_does_not_matter():
+    descriptors, labels = corpus(20)
+    descriptors[TRAIN, 3] = 7.0
+    head, _ = fitted([descriptors], labels, [1.0])
+    assert not head.weight[:, 3].any()
+    assert head.bias.isfinite().all()
+
+
+@pytest.mark.parametrize("dimensions", [5, 300])
+def test_what_is_not_in_train_does_not_matter(dimensions):
+    descriptors, labels = corpus(dimensions)
+    head, records = fitted([descriptors], labels, [0.1, 1.0])
+    changed, changed_labels = descriptors.copy(), labels.copy()
+    changed[TEST] = 100 * changed[TEST] + 1
+    changed_labels[TEST] = 0
+    other, other_records = fitted([changed], changed_labels, [0.1, 1.0])
+    np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(other, [descriptors]), atol=1e-2)
+    assert [r["valid_loss"] for r in records] == pytest.approx([r["valid_loss"] for r in other_records], abs=1e-3)
+
+
+def test_descriptors_that_are_all_the_same_tell_nothing():
+    _, labels = corpus(5)
+    for dimensions in (5, 300):
+        same = np.full((60, dimensions), 7.0, dtype=np.float32)
+        informative, _ = corpus(20)
+        head, _ = fitted([same, informative], labels, [1.0])
+        alone, _ = fitted([informative], labels, [1.0])
+        np.testing.assert_allclose(posteriors(head, [same, informative]), posteriors(alone, [informative]), atol=1e-3)
+
+
+def test_a_single_class_is_told():
+    descriptors, labels = corpus(20)
+    with pytest.raises(SoctkError, match="the utterances to fit the linear head on are all of one class"):
+        fitted([descriptors], np.where(labels == 1, 1, 1), [1.0])

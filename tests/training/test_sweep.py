@@ -1,0 +1,73 @@
+import json
+from datetime import date
+
+import pytest
+from conftest import ROOT
+
+from soctk.errors import SoctkError
+from soctk.features import extract
+from soctk.features.store import FeatureStore
+from soctk.training.inputs import Features
+from soctk.training.sweep import Sweep
+
+CONF = [ROOT / "conf"]
+QUICK = ["train.epochs=3", "train.batch_size=8"]
+
+
+@pytest.fixture
+def features(tmp_path, corpus) -> Features:
+    extract.extract(corpus, tmp_path / "feats", extract.Extraction("mfcc"))
+    return Features(FeatureStore.open(tmp_path / "feats"), corpus.utterances)
+
+
+def test_every_point_is_trained_once_and_the_best_on_validation_stands_first(tmp_path, corpus, features, monkeypatch):
+    grid = {"pooling": ["mean", "mean+soc_full"], "train.lr": [1e-5, 1e-2]}
+    described = []
+    blocks = features.blocks
+    monkeypatch.setattr(features, "blocks", lambda config, nj: described.append(config) or blocks(config, nj))
+    sweep = Sweep(CONF, grid, "soctk", QUICK)
+    table = sweep.run(corpus, features, tmp_path / "sweep", [1, 2], [1], nj=1)
+    assert list(table["valid_WA"]) == sorted(table["valid_WA"], reverse=True)
+    assert {tuple(row) for row in table[["pooling", "train.lr"]].to_numpy()} == {
+        (pooling, rate) for pooling in grid["pooling"] for rate in ("1e-05", "0.01")
+    }
+    assert len(described) == 4
+    assert len(features._blocks) == 2  # mean and soc_full, each made once
+    for _, row in table.iterrows():
+        records = [
+            min(map(json.loads, path.read_text().splitlines()), key=lambda record: record["valid_loss"])
+            for path in (tmp_path / "sweep" / row["name"]).glob("fold*/seed1/train.jsonl")
+        ]
+        assert row["runs"] == len(records) == 2
+        assert row["valid_WA"] == pytest.approx(50 * sum(record["valid_WA"] for record in records))
+    text = (tmp_path / "sweep" / "sweep.tsv").read_text()
+    assert text.splitlines()[0].split("\t") == list(table.columns)
+    sweep.run(corpus, features, tmp_path / "sweep", [1, 2], [1], nj=1)
+    assert len(described) == 4
+    assert (tmp_path / "sweep" / "sweep.tsv").read_text() == text
+
+
+def test_the_names_of_points_are_fit_for_directories(tmp_path, corpus, features):
+    grid = {"head": ["linear"], "head.C": [[1.0, 10.0]], "pooling": ["mean"]}
+    table = Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
+    assert table["name"].tolist() == ["head=linear,head.C=1.0-10.0,pooling=mean"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"pooling": ["mean"], "train.lr": [1e-3, -1]}, r"train\.lr: Input should be greater than 0"),
+        ({"pooling": [1]}, "--grid pooling: 1 is no name"),
+        ({"pooling": [["mean", "soc"]]}, r"--grid pooling: \['mean', 'soc'\] is no name"),
+        ({"head": [None], "pooling": ["mean"]}, "--grid head: None is no name"),
+        ({"pooling": ["mean"], "train.lr": [date(2020, 1, 1)]}, r"train\.lr: Input should be a valid number"),
+        ({"head": ["linear"], "pooling": ["mean"], "recentre.enrol": [1, 5]}, "recentre: .*enrol is for by=speaker"),
+        ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear is fitted to descriptors"),
+    ],
+)
+def test_a_wrong_setting_anywhere_in_the_grid_is_told_before_anything_is_trained(
+    grid, message, tmp_path, corpus, features
+):
+    with pytest.raises(SoctkError, match=message):
+        Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
+    assert not (tmp_path / "sweep").exists()
