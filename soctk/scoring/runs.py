@@ -1,0 +1,62 @@
+"""The layout of an experiment on disk: one directory `foldK/seedS` for each run."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_RUN = re.compile(r"fold(\d+)/seed(\d+)")
+
+
+@dataclass(frozen=True, order=True)
+class RunDirectory:
+    """The directory of one run: one fold of an experiment with one seed.
+
+    It appears under its final name only when the run has finished (soctk.files.atomic_directory), so a run directory
+    that exists is complete.
+
+    Attributes:
+        experiment: the directory of the experiment.
+        fold: the fold under test, from 1.
+        seed: the seed of the run.
+    """
+
+    experiment: Path
+    fold: int
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """`EXPERIMENT/foldK/seedS`."""
+        return self.experiment / f"fold{self.fold}" / f"seed{self.seed}"
+
+    @property
+    def config(self) -> Path:
+        """The settings of the run, config.yaml."""
+        return self.path / "config.yaml"
+
+    @property
+    def weights(self) -> Path:
+        """The model, model.safetensors."""
+        return self.path / "model.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One JSON record per line for each epoch or each C, train.jsonl."""
+        return self.path / "train.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions for the test utterances, predictions.tsv."""
+        return self.path / "predictions.tsv"
+
+    @classmethod
+    def parse(cls, path: Path) -> "RunDirectory | None":
+        """Return the run whose directory is `path`; None if the path does not end in foldK/seedS."""
+        match = _RUN.fullmatch("/".join(path.parts[-2:]))
+        return cls(path.parents[1], int(match[1]), int(match[2])) if match else None
+
+    @classmethod
+    def of_experiment(cls, experiment: Path) -> "list[RunDirectory]":
+        """Return the finished runs of an experiment, sorted by fold and seed."""
+        runs = (cls.parse(path) for path in experiment.glob("fold*/seed*"))
+        return sorted(run for run in runs if run is not None)
