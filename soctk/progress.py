@@ -1,0 +1,59 @@
+"""Progress of long work: a bar at a terminal, one line a minute in a log."""
+
+import sys
+from collections.abc import Iterable, Sized
+from typing import IO, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 60
+_LINE = "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}, {remaining} left{postfix}]"
+
+
+def track(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> "tqdm[Item]":
+    """Return an iterable over the items that reports progress on standard error as it is consumed.
+
+    Args:
+        items: the work; each item counts as one unit.
+        description: what is being done, such as "extract".
+        unit: what is counted, such as "utt".
+        total: how many units; by default the length of `items`.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    return tqdm(items, description, total, unit=unit, **_style(sys.stderr))
+
+
+def counter(description: str, unit: str, total: int) -> "tqdm[None]":
+    """Return a progress report to be advanced by hand with `update(n)`, as a context manager."""
+    return tqdm(desc=description, total=total, unit=unit, **_style(sys.stderr))
+
+
+def message(text: str, file: IO[str] | None = None) -> None:
+    """Print a line, to standard output by default, without breaking a progress bar."""
+    tqdm.write(text, file=file or sys.stdout)
+
+
+class _Lines:
+    """A stream on which each state of a progress bar becomes a line of its own; tqdm overwrites one line with \\r."""
+
+    def __init__(self, stream: IO[str]):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        text = text.replace("\r", "").strip()
+        if text:
+            self._stream.write(f"{text}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _style(stream: IO[str]) -> dict:
+    """Return tqdm's options for a terminal, or else for a log."""
+    if stream.isatty():
+        return {"file": stream}
+    options = {"file": _Lines(stream), "mininterval": SECONDS_BETWEEN_LINES, "maxinterval": SECONDS_BETWEEN_LINES}
+    return {**options, "delay": SECONDS_BETWEEN_LINES / 2, "bar_format": _LINE, "leave": False}
