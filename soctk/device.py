@@ -1,4 +1,4 @@
-"""Where the computation runs."""
+"""The device on which tensors are computed."""
 
 import torch
 
@@ -6,15 +6,15 @@ from soctk.errors import SoctkError
 
 
 def resolve(device: str) -> str:
-    """Return `cpu` or `cuda` for `cpu`, `cuda` or `auto` (a GPU where there is one).
+    """Return `cpu` or `cuda` for `cpu`, `cuda` or `auto` (the GPU if torch finds one, else the CPU).
 
     Raises:
-        SoctkError: a GPU is asked for and there is none.
+        SoctkError: `cuda` is given and torch finds no GPU.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise SoctkError(
-            "no GPU that torch can use", remedy="Use --device cpu or --device auto.", where="--device cuda"
+            "torch finds no GPU", remedy="Use --device cpu or --device auto.", where="--device cuda"
         )
     return device

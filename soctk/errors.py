@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend: what is wrong, where, and what to do."""
+"""The exception for errors that a user can mend: what is wrong, where, and what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,7 +6,7 @@ from os import PathLike
 
 
 class SoctkError(Exception):
-    """Something a user can mend; the commands print it as one message and exit with 1.
+    """An error that a user can mend. The commands print it as one message and exit with 1.
 
     Args:
         what: what is wrong.
@@ -15,7 +15,7 @@ class SoctkError(Exception):
     """
 
     def __init__(self, what: str, remedy: str, where: str | PathLike | None = None):
-        super().__init__(what, remedy, where)  # all of it, so that it comes whole out of a worker process
+        super().__init__(what, remedy, where)  # all arguments, so that pickle restores the error from a worker process
         self.what, self.remedy, self.where = what, remedy, where
 
     def __str__(self) -> str:
@@ -26,14 +26,14 @@ class SoctkError(Exception):
 def unknown_name(
     kind: str, name: str, known: Iterable[str], *, where: str | PathLike | None = None, also: str = ""
 ) -> SoctkError:
-    """Return the error for a name that is none of the known ones, with the nearest of them as the remedy.
+    """Return the error for an unknown name. Its remedy suggests the most similar known name and lists all of them.
 
     Args:
-        kind: of what it is a name.
-        name: the unknown one.
-        known: the others.
-        where: it was given.
-        also: a sentence of what else may be given.
+        kind: what the name should name, such as "pooling".
+        name: the unknown name.
+        known: the valid names.
+        where: the file or option in which the name was given.
+        also: a sentence about other values that are valid.
     """
     known = sorted(known)
     nearest = get_close_matches(name, known, n=1)
@@ -42,7 +42,7 @@ def unknown_name(
 
 
 def listing(problems: Iterable[str], at_most: int | None = 20) -> str:
-    """Return the problems one a line; those beyond `at_most` are counted."""
+    """Return the problems, one per line; after `at_most` lines only the number of the rest is given."""
     problems = list(problems)
     lines = [f"  {problem}" for problem in problems[:at_most]]
     if len(problems) > len(lines):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file or a directory appears under its final name complete, or not at all."""
 
 import fcntl
 import os
@@ -14,8 +14,8 @@ from soctk.errors import SoctkError
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; rename it to `path` when the block ends well.
 
-    A process killed at any moment leaves either the old file, the new file or no file under the final name. The
-    directory is made if it is missing; a block that raises leaves nothing behind.
+    If the process is killed at any moment, the final name holds the old file, the new file or no file, never a part of
+    one. A missing parent directory is made. If the block raises, the temporary file is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,10 +31,11 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     """Yield the empty directory `path`.unfinished to fill; rename it to `path` when the block ends well.
 
-    What an interrupted run left in `path`.unfinished is removed first; a block that raises leaves it to be looked at.
+    The content of a `path`.unfinished that an interrupted run left is removed first. If the block raises, the directory
+    keeps the name `path`.unfinished, so that a user can inspect it.
 
     Raises:
-        SoctkError: another process is filling it.
+        SoctkError: another process is filling the same directory.
         OSError: `path` exists and is not empty when the block ends.
     """
     path = Path(path)
@@ -49,14 +50,16 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold the lock of a directory; the system takes it back from a process that ends, however it ends."""
+    """Hold the lock of a directory. The system releases the lock when the process ends, even if it is killed."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(handle)
         raise SoctkError(
-            "another process is at work on it", remedy="Wait until it has ended, or end it.", where=directory
+            "another process is writing to this directory",
+            remedy="Wait until it has finished, or stop it.",
+            where=directory,
         ) from error
     try:
         yield

@@ -1,4 +1,4 @@
-"""Jobs shared among processes that end with the one that started them."""
+"""Jobs that several worker processes share. The workers end when the process that started them ends."""
 
 import multiprocessing
 import os
@@ -18,19 +18,20 @@ from threadpoolctl import threadpool_limits
 from soctk.errors import SoctkError
 
 Job = Callable[[], Any]
-_jobs: Sequence[Job] = ()  # in a worker, those that it is asked for by number
+_jobs: Sequence[Job] = ()  # set in each worker; the parent asks for a job by its number
 
 
 def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
-    """Yield the results of jobs as they come, `nj` jobs at a time, each in a process with one thread.
+    """Run jobs in worker processes, `nj` at a time, and yield each result as soon as it is ready.
 
-    A single job, or `nj` = 1, runs in this process. On a CPU a worker is forked: it has at once what this process has
-    imported and loaded, in the same memory. CUDA does not live through a fork.
+    Each worker uses one thread. A single job, or `nj` = 1, runs in this process. On a CPU a worker is forked: it shares
+    the modules and data that this process has loaded. On a GPU a worker is spawned, because CUDA does not survive a
+    fork.
 
     Args:
         jobs: functions without arguments.
-        nj: how many at a time.
-        device: where they compute.
+        nj: the number of worker processes.
+        device: `cpu` or `cuda`, the device on which the jobs compute.
 
     Raises:
         SoctkError: a worker was killed.
@@ -49,8 +50,8 @@ def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
                 worker.kill()
             if isinstance(error, BrokenProcessPool):
                 raise SoctkError(
-                    "a worker process was killed, perhaps for want of memory",
-                    remedy="Run again, with fewer at a time; what is finished is kept.",
+                    "a worker process was killed, perhaps because memory ran out",
+                    remedy="Run again with a smaller --nj; finished work is kept.",
                     where=f"--nj {nj}",
                 ) from error
             raise
@@ -58,7 +59,7 @@ def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch use one thread, for results that do not depend on how many jobs go on."""
+    """Let torch use one thread, so that results do not depend on the number of jobs that run at the same time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -68,9 +69,10 @@ def one_thread() -> Iterator[None]:
 
 
 def _begin(jobs: Sequence[Job], parent: int) -> None:
-    """Make a process a worker: with one thread, as OpenMP's others do not live through a fork.
+    """Set up a worker process: one thread, since OpenMP's threads do not survive a fork.
 
-    It leaves Ctrl-C to the parent, and ends when it does: a killed run must not go on writing behind the next one.
+    The worker ignores Ctrl-C, which the parent handles. It ends when the parent ends: after a run is killed, its workers
+    must not write files while the next run is working.
     """
     global _jobs
     _jobs = jobs

@@ -53,7 +53,7 @@ def long(done: Path) -> None:
 
 @pytest.mark.parametrize(
     ("job", "message"),
-    [(killed, "--nj 2: a worker process was killed, perhaps for want of memory"), (wrong, "job 0: it is wrong")],
+    [(killed, "--nj 2: a worker process was killed, perhaps because memory ran out"), (wrong, "job 0: it is wrong")],
 )
 def test_what_goes_wrong_in_one_job_is_told_and_the_others_are_not_waited_for(job, message, tmp_path):
     with pytest.raises(SoctkError, match=message):

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 
 from conftest import ROOT
 
@@ -44,6 +45,7 @@ def test_work_of_less_than_a_minute_leaves_no_line_in_a_log():
 
 def test_a_terminal_gets_a_bar():
     terminal, other_end = pty.openpty()
+    termios.tcsetwinsize(other_end, (24, 80))
     with subprocess.Popen([sys.executable, "-c", WORK.format(seconds=60)], cwd=ROOT, stderr=other_end) as process:
         os.close(other_end)
         output = b""
