@@ -77,6 +77,12 @@ def run_spd_learn() -> None:
     LogEig()(torch.eye(3)[None])
 
 
+def run_mkdocs() -> None:
+    import material  # noqa: F401
+    import mkdocs  # noqa: F401
+    import mkdocstrings_handlers.python  # noqa: F401
+
+
 def run_tensorboard() -> None:
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
@@ -92,6 +98,7 @@ CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
     "mini": {"espeakng-loader": run_espeak},
     "test": {"pytest": run_test_tools},
     "bench": {"spd-learn": run_spd_learn},
+    "docs": {"mkdocs": run_mkdocs},
     "tensorboard": {"tensorboard": run_tensorboard},
 }
 

@@ -15,7 +15,7 @@ def test_setup_has_nothing_to_do_the_second_time():
 def test_an_extra_that_is_none_is_told_before_anything_is_installed():
     result = subprocess.run([ROOT / "bin" / "setup", "mini", "--help"], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "EXTRA is mini, test, bench or tensorboard, not '--help'" in result.stderr
+    assert "EXTRA is mini, test, bench, docs or tensorboard, not '--help'" in result.stderr
 
 
 def check_install(*extras: str, **options) -> subprocess.CompletedProcess:
