@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -10,9 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from soctk.errors import SoctkError, listing, unknown_name
 from soctk.mappings import read_yaml
 
-# What may lie at the top of a conf/ directory; folds.yaml is read by a recipe's stage 0 (soctk.corpus.folds), labels.yaml by
-# soctk-import and soctk-cross (soctk.corpus.labels).
-_FILES = ("frames.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml")
+_PACKAGE = Path(__file__).resolve().parent
+# soctk's own settings: every command starts from these. A wheel contains them; a checkout has them beside the package.
+BUILTIN_CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+# The YAML files that a conf directory may hold at its top. Others read three of them: folds.yaml (soctk.corpus.folds),
+# labels.yaml (soctk.corpus.labels), recipe.yaml (soctk.training.plan).
+_FILES = ("frames.yaml", "model.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml", "recipe.yaml")
 
 # The parts of a run's config.yaml in which the runs of an experiment may differ.
 OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
@@ -24,6 +28,9 @@ Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Section = TypeVar("Section", bound=_Section)
 
 
 class FramesConfig(_Section):
@@ -68,6 +75,18 @@ class RecentreConfig(_Section):
         if self.by == "none" and self.enrol != "all":
             raise ValueError("enrol is for by=speaker")
         return self
+
+
+class ModelConfig(_Section):
+    """The model to train when the command line names none: conf/model.yaml.
+
+    Attributes:
+        pooling: the pooling's name, or several joined by `+`.
+        head: `mlp`, `linear`, or `auto`: mlp for a pooling with trained parameters, linear for others.
+    """
+
+    pooling: str
+    head: str
 
 
 class MLPConfig(_Section):
@@ -141,87 +160,124 @@ class Config(_Section):
     train: TrainConfig | None = None
 
 
+def conf_directories(preset: str = "default", given: Sequence[Path] = ()) -> list[Path]:
+    """Return the conf directories to merge, in order; a later one wins.
+
+    soctk's own settings come first, then the preset's, then the given directories. A given directory that is one of
+    soctk's own is left out, so that `--conf ../../conf` does not undo a preset.
+
+    Args:
+        preset: `default`, or the name of a folder in conf/preset/.
+        given: the directories of `--conf`.
+
+    Raises:
+        SoctkError: the preset is unknown.
+    """
+    presets = BUILTIN_CONF / "preset"
+    known = ["default", *(folder.name for folder in presets.iterdir() if folder.is_dir())]
+    if preset not in known:
+        raise unknown_name("preset", preset, known, where="--preset")
+    builtin = [BUILTIN_CONF] if preset == "default" else [BUILTIN_CONF, presets / preset]
+    return builtin + [folder for folder in given if folder.resolve() not in builtin]
+
+
 def load(
-    layers: Sequence[Path],
+    conf_dirs: Sequence[Path],
     pooling: str,
     head: str = "mlp",
     protocol: Protocol = "soctk",
     overrides: Iterable[str] = (),
 ) -> Config:
-    """Merge the conf/ directories in `layers`, a later one over an earlier one, and then `overrides`.
+    """Merge the files of the conf directories, a later directory over an earlier one, and then the overrides.
 
-    Each layer may hold `frames.yaml`, `recentre.yaml`, `train.yaml`, `head/NAME.yaml` and `pooling/NAME.yaml`; what a
-    layer leaves out is inherited.
+    Each directory may hold `frames.yaml`, `recentre.yaml`, `train.yaml`, `head/NAME.yaml` and `pooling/NAME.yaml`.
+    A key that a directory does not set keeps the value of the earlier directories.
 
     Args:
-        layers: directories, the shared conf/ first.
-        pooling: the pooling's name, or several joined by `+`; the options of each are those of `pooling/NAME.yaml`.
-        head: `mlp`, or `linear`, which is not trained by the training loop and so has no section `train`.
+        conf_dirs: the directories, soctk's own first (conf_directories).
+        pooling: the pooling's name, or several joined by `+`; each takes its options from `pooling/NAME.yaml`.
+        head: `mlp`, or `linear`, which does not use the training loop and has no section `train`.
         protocol: how validation utterances are chosen (soctk.corpus.splits).
-        overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.soc.d=16`, for a single pooling also
-            `pooling.d=16`; VALUE is read as YAML.
+        overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.soc.d=16`; with one pooling, `pooling.d=16`
+            is enough. VALUE is read as YAML.
 
     Raises:
-        SoctkError: a file that is missing or no YAML mapping, an unknown key, a value of the wrong type or range.
+        SoctkError: a file is missing or is not a YAML mapping, a key is unknown, or a value has a wrong type or range.
     """
-    _check_layers(layers)
+    _check_conf_dirs(conf_dirs)
     poolings = pooling.split("+")
     for name in poolings:
-        _check_is_known("pooling", name, layers)
+        _check_name("pooling", name, conf_dirs)
     if len(set(poolings)) < len(poolings):
         raise SoctkError("a pooling is named twice", remedy="Name each once.", where=f"--pooling {pooling}")
-    _check_is_known("head", head, layers)
-    sections = {
-        "frames": _merge_files(layers, "frames.yaml"),
-        "pooling": {name: _merge_files(layers, f"pooling/{name}.yaml") for name in poolings},
-        "recentre": _merge_files(layers, "recentre.yaml"),
-        "head": _merge_files(layers, f"head/{head}.yaml"),
+    _check_name("head", head, conf_dirs)
+    sections: dict[str, dict[str, Any]] = {
+        "frames": _merge_files(conf_dirs, "frames.yaml"),
+        "pooling": {name: _merge_files(conf_dirs, f"pooling/{name}.yaml") for name in poolings},
+        "recentre": _merge_files(conf_dirs, "recentre.yaml"),
+        "head": _merge_files(conf_dirs, f"head/{head}.yaml"),
     }
     if head == "mlp":
-        sections["train"] = _merge_files(layers, "train.yaml")
+        sections["train"] = _merge_files(conf_dirs, "train.yaml")
     sections["head"]["name"] = head
     for override in overrides:
         _apply_override(sections, override)
-    return _validated({"protocol": protocol, **sections}, where=" < ".join(str(layer) for layer in layers))
+    if sections["frames"].get("combine") == "auto":
+        sections["frames"]["combine"] = "concat" if head == "linear" else "sum"
+    return _validated({"protocol": protocol, **sections}, where=" < ".join(str(folder) for folder in conf_dirs))
 
 
-def load_upstream(layers: Sequence[Path], name: str) -> UpstreamConfig | None:
-    """Return what `upstream/NAME.yaml` in the conf/ directories says; None if there is no such file.
+def load_model(conf_dirs: Sequence[Path]) -> ModelConfig:
+    """Return what `model.yaml` in the conf directories says.
 
     Raises:
-        SoctkError: no such conf/ directory, or a malformed file.
+        SoctkError: a directory is missing, or the file is malformed.
     """
-    _check_layers(layers)
-    files = [layer / "upstream" / f"{name}.yaml" for layer in layers]
-    there = [file for file in files if file.is_file()]
-    if not there:
+    _check_conf_dirs(conf_dirs)
+    return _validated_file(ModelConfig, conf_dirs, "model.yaml")
+
+
+def load_upstream(conf_dirs: Sequence[Path], name: str) -> UpstreamConfig | None:
+    """Return what `upstream/NAME.yaml` in the conf directories says; None if no directory has that file.
+
+    Raises:
+        SoctkError: a directory is missing, or the file is malformed.
+    """
+    _check_conf_dirs(conf_dirs)
+    file = f"upstream/{name}.yaml"
+    if not any((folder / file).is_file() for folder in conf_dirs):
         return None
+    return _validated_file(UpstreamConfig, conf_dirs, file)
+
+
+def _check_conf_dirs(conf_dirs: Iterable[Path]) -> None:
+    for folder in conf_dirs:
+        if not folder.is_dir():
+            raise SoctkError("no such conf directory", remedy="Check the path given to --conf.", where=folder)
+        for file in folder.glob("*.yaml"):
+            if file.name not in _FILES:
+                raise unknown_name("settings file", file.name, _FILES, where=folder)
+
+
+def _validated_file(section: type[Section], conf_dirs: Sequence[Path], file: str) -> Section:
     try:
-        return UpstreamConfig.model_validate(_merge_files(layers, f"upstream/{name}.yaml"))
+        return section.model_validate(_merge_files(conf_dirs, file))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
-        raise SoctkError(f"malformed\n{listing(problems)}", remedy="Mend the file.", where=there[-1]) from error
+        where = [folder / file for folder in conf_dirs if (folder / file).is_file()] or [conf_dirs[0] / file]
+        raise SoctkError(f"malformed\n{listing(problems)}", remedy="Correct the file.", where=where[-1]) from error
 
 
-def _check_layers(layers: Iterable[Path]) -> None:
-    for layer in layers:
-        if not layer.is_dir():
-            raise SoctkError("no such conf/ directory", remedy="Give --conf the toolkit's conf/ first.", where=layer)
-        for file in layer.glob("*.yaml"):
-            if file.name not in _FILES:
-                raise unknown_name("settings file", file.name, _FILES, where=layer)
-
-
-def _merge_files(layers: Iterable[Path], file: str) -> dict[str, Any]:
+def _merge_files(conf_dirs: Iterable[Path], file: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for layer in layers:
-        if (layer / file).exists():
-            merged |= read_yaml(layer / file)
+    for folder in conf_dirs:
+        if (folder / file).exists():
+            merged |= read_yaml(folder / file)
     return merged
 
 
-def _check_is_known(kind: str, name: str, layers: Sequence[Path]) -> None:
-    known = {file.stem for layer in layers for file in (layer / kind).glob("*.yaml")}
+def _check_name(kind: str, name: str, conf_dirs: Sequence[Path]) -> None:
+    known = {file.stem for folder in conf_dirs for file in (folder / kind).glob("*.yaml")}
     if name not in known:
         raise unknown_name(kind, name, known, where=f"--{kind}")
 
@@ -231,6 +287,12 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
     section, *path = key.split(".")
     if not (equals and path and all(path)):
         raise SoctkError("not of the form SECTION.KEY=VALUE", remedy="Write e.g. --set train.lr=1e-3.", where=override)
+    if section == "train" and section not in sections:
+        raise SoctkError(
+            "the head linear does not use the training loop, so this setting has no effect",
+            remedy="Choose --head mlp, or leave the setting out.",
+            where=f"--set {override}",
+        )
     if section not in sections:
         raise unknown_name("section", section, sections, where=f"--set {override}")
     settings = sections[section]

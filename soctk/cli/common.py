@@ -102,6 +102,30 @@ device_option = click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", help="auto: a GPU where there is one."
 )
 
+conf_option = click.option(
+    "--conf",
+    "conf_dirs",
+    type=Directory(),
+    multiple=True,
+    help="Directory of settings to merge over soctk's own; the last one wins.",
+)
+preset_option = click.option(
+    "--preset",
+    default="default",
+    help="Settings to start from: default, or paper (pooling, head and training of the SOC paper).",
+)
+pooling_option = click.option(
+    "--pooling", help="A name in conf/pooling, or several joined by +.", show_default="from the preset"
+)
+head_option = click.option(
+    "--head",
+    help="Classifier: linear (logistic regression), mlp, or auto (mlp for poolings with trained parameters).",
+    show_default="from the preset",
+)
+set_option = click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="One setting, such as train.lr=1e-3."
+)
+
 compare_option = click.option("--compare", is_flag=True, help="Test the difference of every two experiments.")
 published_option = click.option(
     "--published",

@@ -4,7 +4,20 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, File, Numbers, device_option, nj_option
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    File,
+    Numbers,
+    conf_option,
+    device_option,
+    head_option,
+    nj_option,
+    pooling_option,
+    preset_option,
+    set_option,
+)
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -20,12 +33,11 @@ from soctk.cli.common import CONTEXT, Command, Directory, File, Numbers, device_
 )
 @click.option("--train", "trained", metavar="NAME", multiple=True, help="Train on it.", show_default="each corpus")
 @click.option("--test", "tested", metavar="NAME", multiple=True, help="Test on it.", show_default="each corpus")
-@click.option("--pooling", required=True, help="A name that has a conf/pooling/NAME.yaml, or several joined by +.")
-@click.option("--head", default="linear", help="mlp, or linear: logistic regression on poolings without parameters.")
-@click.option(
-    "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
-)
-@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, such as train.lr=1e-3.")
+@preset_option
+@pooling_option
+@head_option
+@conf_option
+@set_option
 @click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
 @nj_option
 @device_option
@@ -34,9 +46,10 @@ def main(
     sources: tuple[tuple[Path, Path, Path], ...],
     trained: tuple[str, ...],
     tested: tuple[str, ...],
-    pooling: str,
-    head: str,
-    layers: tuple[Path, ...],
+    preset: str,
+    pooling: str | None,
+    head: str | None,
+    conf_dirs: tuple[Path, ...],
     overrides: tuple[str, ...],
     seeds: list[int],
     nj: int,
@@ -48,17 +61,16 @@ def main(
     corpora; classes that not all corpora have are dropped, and named. An experiment TRAIN-to-TEST, or NAME for a corpus
     with itself, is left under EXP for soctk-score; what is there is not repeated.
     """
-    from soctk import config
     from soctk.corpus import datadir
     from soctk.corpus.labels import read as read_labels
     from soctk.device import resolve
     from soctk.errors import unknown_name
     from soctk.features.store import FeatureStore
-    from soctk.training import cross
+    from soctk.training import cross, settings
 
     if len(sources) < 2 or not seeds:
         raise click.UsageError("--corpus is needed twice or more, and --seeds at least one number")
-    settings = config.load(layers, pooling, head, overrides=overrides)
+    config = settings.resolve(preset=preset, conf_dirs=conf_dirs, pooling=pooling, head=head, overrides=overrides)
     corpora = [
         cross.Corpus(data.resolve().name, datadir.read(data), FeatureStore.open(store), {})
         for data, store, _ in sources
@@ -73,7 +85,7 @@ def main(
     matrix = {}
     for train in trained or named:
         for test in tested or named:
-            path = cross.run(named[train], named[test], settings, exp, seeds, nj, resolve(device))
+            path = cross.run(named[train], named[test], config, exp, seeds, nj, resolve(device))
             matrix[train, test] = cross.mean_ua(path, seeds)
             click.echo(f"trained on {train}, tested on {test}: UA {matrix[train, test]:.2f}")
-    click.echo(cross.write_report(exp / "CROSS.md", corpora, matrix, settings, seeds))
+    click.echo(cross.write_report(exp / "CROSS.md", corpora, matrix, config, seeds))

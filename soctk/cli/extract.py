@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, Layers, Speeds, device_option, nj_option
+from soctk.cli.common import CONTEXT, Command, Directory, Layers, Speeds, conf_option, device_option, nj_option
 
 # Audio that a GPU encodes at a time, by default; a CPU is as fast with one utterance at a time.
 _GPU_BATCH_SECONDS = 160.0
@@ -15,7 +15,7 @@ _GPU_BATCH_SECONDS = 160.0
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
 @click.option("--upstream", required=True, help="NAME in conf/upstream or s3prl, s3prl:NAME, DIR or hub id.")
-@click.option("--conf", "conf", type=Directory(), multiple=True, help="conf/ directory with upstream/; later ones win.")
+@conf_option
 @click.option(
     "--layer",
     "layers",
@@ -51,7 +51,7 @@ def main(
     data: Path,
     store: Path,
     upstream: str,
-    conf: tuple[Path, ...],
+    conf_dirs: tuple[Path, ...],
     layers: str | tuple[int, ...],
     dtype: str,
     precision: str,
@@ -77,7 +77,7 @@ def main(
     device = resolve(device)
     if batch_seconds is None:
         batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
-    known = config.load_upstream(conf, upstream)
+    known = config.load_upstream(config.conf_directories(given=conf_dirs), upstream)
     extraction = Extraction(upstream, layers, dtype, precision, device, batch_seconds, known, speeds)
     started = time.perf_counter()
     summary = extract(corpus, store, extraction, nj, job)

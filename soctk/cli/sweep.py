@@ -4,7 +4,17 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, Numbers, device_option, nj_option
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    Numbers,
+    conf_option,
+    device_option,
+    nj_option,
+    preset_option,
+    set_option,
+)
 
 
 class Axis(click.ParamType):
@@ -39,10 +49,9 @@ class Axis(click.ParamType):
     required=True,
     help='An axis: "pooling=[mean, mean+soc_full]", "head=[mlp, linear]", or a setting, "frames.layers=[[3], [3, 4]]".',
 )
-@click.option(
-    "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
-)
-@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting of all points.")
+@preset_option
+@conf_option
+@set_option
 @click.option("--folds", type=Numbers(), default="", help='Folds, such as "1 2".', show_default="all")
 @click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
 @click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
@@ -53,7 +62,8 @@ def main(
     store: Path,
     sweep: Path,
     grid: tuple[tuple[str, list], ...],
-    layers: tuple[Path, ...],
+    preset: str,
+    conf_dirs: tuple[Path, ...],
     overrides: tuple[str, ...],
     folds: list[int],
     seeds: list[int],
@@ -80,7 +90,7 @@ def main(
         raise click.UsageError("--grid gives an axis twice; write its values as one list")
     corpus = datadir.read(data)
     features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
-    points = Sweep(layers, dict(grid), protocol, overrides)
+    points = Sweep(conf_dirs, dict(grid), protocol, overrides, preset)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
     shown = table.drop(columns="name").map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
     click.echo(tabulate(shown, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True))

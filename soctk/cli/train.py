@@ -4,20 +4,32 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, Layers, Numbers, device_option, nj_option
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    Layers,
+    Numbers,
+    conf_option,
+    device_option,
+    head_option,
+    nj_option,
+    pooling_option,
+    preset_option,
+    set_option,
+)
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
 @click.argument("experiment", type=Directory())
-@click.option("--pooling", required=True, help="A name that has a conf/pooling/NAME.yaml, or several joined by +.")
-@click.option("--head", default="mlp", help="mlp, or linear: logistic regression on poolings without parameters.")
-@click.option(
-    "--conf", "layers", type=Directory(), multiple=True, required=True, help="conf/ directory; later ones win."
-)
-@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, such as train.lr=1e-3.")
-@click.option("--layer", "hidden_states", type=Layers("all"), help='Of those in STORE: all, or numbers such as "3 4".')
+@preset_option
+@pooling_option
+@head_option
+@conf_option
+@set_option
+@click.option("--layer", "layers", type=Layers("all"), help='Of those in STORE: all, or numbers such as "3 4".')
 @click.option("--combine", type=click.Choice(["sum", "concat"]), help="Several layers: learned sum, or side by side.")
 @click.option("--recentre", type=click.Choice(["none", "speaker"]), help="Take each speaker's mean descriptor away.")
 @click.option("--enrol", metavar="N", help="Unlabelled utterances that give a test speaker's mean: all, or a number.")
@@ -43,11 +55,12 @@ def main(
     data: Path,
     store: Path,
     experiment: Path,
-    pooling: str,
-    head: str,
-    layers: tuple[Path, ...],
+    preset: str,
+    pooling: str | None,
+    head: str | None,
+    conf_dirs: tuple[Path, ...],
     overrides: tuple[str, ...],
-    hidden_states: str | tuple[int, ...] | None,
+    layers: str | tuple[int, ...] | None,
     combine: str | None,
     recentre: str | None,
     enrol: str | None,
@@ -63,10 +76,10 @@ def main(
 
     Runs that are already there with the same settings are not repeated.
     """
-    from soctk import config
     from soctk.corpus import datadir
     from soctk.device import resolve
     from soctk.features.store import FeatureStore
+    from soctk.training import settings
     from soctk.training.experiment import Experiment
     from soctk.training.inputs import Features
 
@@ -74,21 +87,25 @@ def main(
         raise click.UsageError("--seeds needs at least one number")
     if enrol not in (None, "all") and recentre != "speaker":
         raise click.UsageError("--enrol is for --recentre speaker")
-    options = {
-        "frames.layers": hidden_states if isinstance(hidden_states, str | None) else list(hidden_states),
-        "frames.combine": combine,
-        "recentre.by": recentre,
-        "recentre.enrol": enrol,
-    }
-    overrides = (*(f"{key}={value}" for key, value in options.items() if value is not None), *overrides)
-    settings = config.load(layers, pooling, head, protocol, overrides)
+    config = settings.resolve(
+        preset=preset,
+        conf_dirs=conf_dirs,
+        pooling=pooling,
+        head=head,
+        layers=layers,
+        combine=combine,
+        recentre=recentre,
+        enrol=enrol,
+        protocol=protocol,
+        overrides=overrides,
+    )
     corpus = datadir.read(data)
     folds = folds or corpus.folds
     device = resolve(device)
     features = Features(FeatureStore.open(store), corpus.utterances, device)
     if max_memory is not None:
         features.max_bytes = 1e9 * max_memory
-    done = Experiment(settings, corpus, features, experiment, device, tensorboard).run(folds, seeds, nj)
+    done = Experiment(config, corpus, features, experiment, device, tensorboard).run(folds, seeds, nj)
     click.echo(
         f"{experiment}: {len(folds)} folds x {len(seeds)} seeds, {done} of {len(folds) * len(seeds)} trained now"
     )

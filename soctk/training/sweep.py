@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from soctk import config
-from soctk.config import Protocol
+from soctk.config import Config, Protocol
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.files import atomic
+from soctk.training import settings
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
-# The axes that soctk.config.load takes by name; any other is a setting such as train.lr.
+# The axes that settings.resolve takes by name; any other is a setting such as train.lr.
 _NAMED = ("pooling", "head")
 
 
@@ -27,16 +27,18 @@ class Sweep:
     """Experiments over a grid of settings; those with descriptors in common share them.
 
     Attributes:
-        conf: conf/ directories.
+        conf_dirs: the directories of --conf.
         grid: axis -> its values: `pooling`, `head`, or a setting as `--set` takes it.
         protocol: how validation utterances are chosen.
         overrides: KEY=VALUE settings that all have.
+        preset: the preset that all start from.
     """
 
-    conf: Sequence[Path]
+    conf_dirs: Sequence[Path]
     grid: Mapping[str, Sequence[Any]]
     protocol: Protocol
     overrides: Sequence[str]
+    preset: str = "default"
 
     def run(
         self, data: DataDir, features: Features, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
@@ -72,13 +74,16 @@ class Sweep:
         for values in itertools.product(*self.grid.values()):
             yield dict(zip(self.grid, values, strict=True))
 
-    def _config(self, point: Mapping[str, Any]) -> config.Config:
-        named = {"pooling": "mean", "head": "mlp"} | {key: point[key] for key in _NAMED if key in point}
-        for key, name in named.items():
+    def _config(self, point: Mapping[str, Any]) -> Config:
+        names = {key: point[key] for key in _NAMED if key in point}
+        for key, name in names.items():
             if not isinstance(name, str):
                 raise SoctkError(f"{name!r} is no name", remedy="Give names such as mean.", where=f"--grid {key}")
-        settings = [f"{key}={json.dumps(value, default=str)}" for key, value in point.items() if key not in _NAMED]
-        return config.load(self.conf, **named, protocol=self.protocol, overrides=[*self.overrides, *settings])
+        given = [f"{key}={json.dumps(value, default=str)}" for key, value in point.items() if key not in _NAMED]
+        overrides = [*self.overrides, *given]
+        return settings.resolve(
+            preset=self.preset, conf_dirs=self.conf_dirs, **names, protocol=self.protocol, overrides=overrides
+        )
 
 
 def _name(point: Mapping[str, Any]) -> str:

@@ -53,6 +53,6 @@ def test_of_several_layers_side_by_side_each_has_a_pooling_and_a_descriptor_of_i
 
 def test_a_linear_head_cannot_train_the_weights_of_layers(conf):
     with pytest.raises(SoctkError, match=r"cannot train the weights of the layers\n.*--combine concat"):
-        EmotionClassifier(6, 3, 5, config.load(conf, "mean", "linear"))
+        EmotionClassifier(6, 3, 5, config.load(conf, "mean", "linear", overrides=["frames.combine=sum"]))
     concat = config.load(conf, "mean", "linear", overrides=["frames.combine=concat"])
     assert tuple(EmotionClassifier(6, 3, 5, concat).head.weight.shape) == (5, 18)

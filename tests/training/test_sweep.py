@@ -21,7 +21,7 @@ def features(tmp_path, corpus) -> Features:
 
 
 def test_every_point_is_trained_once_and_the_best_on_validation_stands_first(tmp_path, corpus, features, monkeypatch):
-    grid = {"pooling": ["mean", "mean+soc_full"], "train.lr": [1e-5, 1e-2]}
+    grid = {"pooling": ["mean", "mean+soc_full"], "head": ["mlp"], "train.lr": [1e-5, 1e-2]}
     described = []
     blocks = features.blocks
     monkeypatch.setattr(features, "blocks", lambda config, nj: described.append(config) or blocks(config, nj))
@@ -56,11 +56,11 @@ def test_the_names_of_points_are_fit_for_directories(tmp_path, corpus, features)
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ({"pooling": ["mean"], "train.lr": [1e-3, -1]}, r"train\.lr: Input should be greater than 0"),
+        ({"pooling": ["mean"], "head": ["mlp"], "train.lr": [1e-3, -1]}, r"train\.lr: Input should be greater than 0"),
         ({"pooling": [1]}, "--grid pooling: 1 is no name"),
         ({"pooling": [["mean", "soc"]]}, r"--grid pooling: \['mean', 'soc'\] is no name"),
         ({"head": [None], "pooling": ["mean"]}, "--grid head: None is no name"),
-        ({"pooling": ["mean"], "train.lr": [date(2020, 1, 1)]}, r"train\.lr: Input should be a valid number"),
+        ({"pooling": ["mean"], "head": ["mlp"], "train.lr": [date(2020, 1, 1)]}, r"train\.lr: Input should be a valid number"),
         ({"head": ["linear"], "pooling": ["mean"], "recentre.enrol": [1, 5]}, "recentre: .*enrol is for by=speaker"),
         ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear is fitted to descriptors"),
     ],

@@ -1,0 +1,61 @@
+"""Settings of an experiment: from options of the command line and conf directories to one validated Config."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from soctk import config
+from soctk.config import Config, Protocol
+from soctk.pooling import POOLINGS
+
+
+def resolve(
+    *,
+    preset: str = "default",
+    conf_dirs: Sequence[Path] = (),
+    pooling: str | None = None,
+    head: str | None = None,
+    layers: str | Sequence[int] | None = None,
+    combine: str | None = None,
+    recentre: str | None = None,
+    enrol: str | int | None = None,
+    protocol: Protocol = "soctk",
+    overrides: Iterable[str] = (),
+) -> Config:
+    """Return the settings for these options; an option that is None keeps the value of the conf directories.
+
+    Args:
+        preset: `default`, or the name of a folder in soctk's conf/preset/.
+        conf_dirs: the directories of `--conf`; they are merged over soctk's own settings and the preset's.
+        pooling: the pooling's name, or several joined by `+`; by default that of model.yaml.
+        head: `linear`, `mlp`, or `auto`: mlp if the pooling has trained parameters, else linear; by default that of
+            model.yaml.
+        layers: the hidden states to train on: `all`, or numbers from 0.
+        combine: several layers: `sum`, `concat`, or `auto`: concat for the linear head, sum for mlp.
+        recentre: `speaker` or `none`.
+        enrol: how many utterances of a test speaker give the speaker's mean: `all`, or a number.
+        protocol: how validation utterances are chosen.
+        overrides: KEY=VALUE strings (soctk.config.load); they win over the other options.
+
+    Raises:
+        SoctkError: a name is unknown, or a setting is wrong.
+    """
+    directories = config.conf_directories(preset, conf_dirs)
+    model = config.load_model(directories)
+    pooling = pooling or model.pooling
+    head = head or model.head
+    if head == "auto":
+        head = "mlp" if _is_trained(pooling) else "linear"
+    options = {
+        "frames.layers": layers,
+        "frames.combine": combine,
+        "recentre.by": recentre,
+        "recentre.enrol": enrol,
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    return config.load(directories, pooling, head, protocol, [*given, *overrides])
+
+
+def _is_trained(pooling: str) -> bool:
+    """Return whether one of the poolings has trained parameters; an unknown name has none (config.load reports it)."""
+    return any(POOLINGS[name](2).is_trained for name in pooling.split("+") if name in POOLINGS)
