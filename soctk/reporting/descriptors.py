@@ -13,7 +13,8 @@ from soctk.config import Config
 from soctk.errors import SoctkError
 from soctk.features.store import FeatureStore
 from soctk.pooling.layers import SOC, Concatenation, Pooling, SOCFull, SOCNoLEM
-from soctk.scoring.predictions import Predictions, used_layers
+from soctk.scoring.predictions import Predictions
+from soctk.scoring.recorded import used_layers
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inputs import Frames, describe
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from soctk.errors import SoctkError
 from soctk.files import atomic
 from soctk.reporting.tables import common_start
-from soctk.scoring.predictions import used_layers
-from soctk.scoring.score import RECENTRED, ExperimentScores
+from soctk.scoring.recorded import used_layers
+from soctk.scoring.score import ExperimentScores
 
 WIDTH, DPI = 8, 150
 # Okabe & Ito's palette (2008), grey in place of a yellow that white paper swallows; shapes tell the same again.
@@ -203,7 +203,7 @@ def log_covariances(experiment: ExperimentScores, matrices: np.ndarray, referenc
 
 
 def _of_experiment(experiment: ExperimentScores, store: Path | None, has_descriptors: bool) -> Iterator[Picture]:
-    name = experiment.name.removesuffix(f" {RECENTRED}").replace("/", "_")
+    name = experiment.name.replace("/", "_")
     yield Picture(
         f"{name}-confusion",
         f"{experiment.name}: which share of each emotion (row) is taken for which (column), in %.",
@@ -231,7 +231,7 @@ def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None)
         missing = "its feature store (--feats DIR) or its model is not at hand"
         tqdm.write(f"{experiment.name}: no pictures of its descriptors, as {missing}", file=sys.stderr)
         return
-    when = " before re-centring" if experiment.name.endswith(RECENTRED) else ""
+    when = " before re-centring" if experiment.is_recentred else ""
     source = f"the model of fold {described.fold}, seed {described.seed}{when}"
     for method, points in _embedded(described.values).items():
         yield Picture(

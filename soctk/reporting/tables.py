@@ -17,11 +17,13 @@ from soctk.files import atomic
 from soctk.scoring import published
 from soctk.scoring.compare import compare
 from soctk.scoring.metrics import METRICS
-from soctk.scoring.predictions import used_speeds
+from soctk.scoring.recorded import used_speeds
 from soctk.scoring.resampling import FEWEST_SPEAKERS, Interval
-from soctk.scoring.score import RECENTRED, ExperimentScores, Spread, score
-from soctk.scoring.subgroups import Slice
+from soctk.scoring.score import ExperimentScores, Spread, score
+from soctk.scoring.subgroups import Subgroup
 
+# Marks the scores of experiments that use unlabelled recordings of the test speakers (ExperimentScores.is_recentred).
+RECENTRED = "†"
 TITLES = {"WA": "WA", "UA": "UA", "F1": "macro-F1", "log_loss": "log-loss", "ECE": "ECE"}
 HEADS = {
     "mlp": "two layers, trained on the training utterances; the best epoch is that with the lowest validation loss",
@@ -81,7 +83,7 @@ class Report:
             *(f"Head {name}: {HEADS.get(name, 'its config.yaml is missing')}." for name in heads),
             *self._within_class(),
             *self._perturbed(),
-            *([RECENTRING] if any(e.name.endswith(RECENTRED) for e in self.experiments) else []),
+            *([RECENTRING] if any(e.is_recentred for e in self.experiments) else []),
             *(f"Trained with {line}." for line in made_with),
             f"Scored with {versions}, commit {provenance.commit()}.",
         ]
@@ -226,7 +228,7 @@ def details(experiment: ExperimentScores, style: str) -> list[str]:
     parts.append(_table(rows, headers, style))
     rows = [
         (part.attribute, part.value, part.utterances, part.speakers, *_slice_cells(part))
-        for part in _shown(experiment.slices)
+        for part in _shown(experiment.subgroups)
         if part.attribute != "fold"  # the folds have a table of their own
     ]
     parts.append(_table(rows, ("slice", "", "utterances", "speakers", "WA [95%]", "UA", "macro-F1"), style))
@@ -245,7 +247,7 @@ def as_text(report: Report) -> str:
     parts = [f"Names begin with {prefix}"] if prefix else []
     parts.append(_text_table(rows, ("experiment", "runs", *map(TITLES.get, METRICS), "log-loss")))
     parts.append("runs: folds x seeds. ±: standard deviation over folds.\n[]: 95% interval over speakers.")
-    if any(name.endswith(RECENTRED) for name in names.values()):
+    if any(e.is_recentred for e in report.experiments):
         parts.append(RECENTRING)
     if len(report.experiments) == 1:
         parts.append(
@@ -340,7 +342,7 @@ def _comparison_rows(comparison: pd.DataFrame, names: dict[str, str] | None = No
     return rows
 
 
-def _shown(slices: Sequence[Slice]) -> list[Slice]:
+def _shown(slices: Sequence[Subgroup]) -> list[Subgroup]:
     """Return the slices; of an attribute with very many values those with the lowest and the highest WA."""
     shown = []
     for attribute in dict.fromkeys(part.attribute for part in slices):
@@ -352,7 +354,7 @@ def _shown(slices: Sequence[Slice]) -> list[Slice]:
     return shown
 
 
-def _slice_cells(part: Slice) -> tuple[str, ...]:
+def _slice_cells(part: Subgroup) -> tuple[str, ...]:
     values = {metric: f"{part.scores[metric].value:.2f}" for metric in METRICS}
     bounds = _bounds(part.scores["WA"])
     return f"{values['WA']} {bounds}".rstrip(), values["UA"], values["F1"]

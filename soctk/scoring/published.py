@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from soctk.errors import SoctkError
-from soctk.scoring.predictions import used_layers
+from soctk.scoring.recorded import used_layers
 
 COLUMNS = ("source", "corpus", "upstream", "hub_id", "layer", "pooling", "protocol", "WA", "UA", "F1")
 # In a checkout, beside the package.

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_RUN = re.compile(r"fold(\d+)/seed(\d+)")
+_RUN = re.compile(r"fold(0|[1-9][0-9]*)/seed(0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, order=True)
@@ -24,10 +24,14 @@ class RunDirectory:
     fold: int
     seed: int
 
+    def __str__(self) -> str:
+        """The path within the experiment, `foldK/seedS`."""
+        return f"fold{self.fold}/seed{self.seed}"
+
     @property
     def path(self) -> Path:
         """`EXPERIMENT/foldK/seedS`."""
-        return self.experiment / f"fold{self.fold}" / f"seed{self.seed}"
+        return self.experiment / str(self)
 
     @property
     def config(self) -> Path:

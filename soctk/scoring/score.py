@@ -1,6 +1,6 @@
-"""The scores of experiments, from their predictions alone."""
+"""The scores of experiments, computed from their predictions alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,23 @@ import pandas as pd
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
-from soctk.scoring import metrics, predictions
+from soctk.scoring import metrics, predictions, recorded
 from soctk.scoring.metrics import METRICS
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.resampling import STATISTICS, Interval, count
-from soctk.scoring.subgroups import Slice, slices
+from soctk.scoring.runs import RunDirectory
+from soctk.scoring.subgroups import Subgroup, subgroups
 
-# What a run is scored by; the first three in %.
+# The scores of a run; WA, UA, F1 and ECE in %.
 COLUMNS = (*METRICS, "log_loss", "ECE")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation; the latter is NaN of a single value."""
+    """Mean and sample standard deviation; the standard deviation of a single value is NaN."""
 
     mean: float
     sd: float
-
-
-# Stands behind the name of an experiment whose predictions take unlabelled recordings of the test speakers.
-RECENTRED = "†"
 
 
 @dataclass(frozen=True)
@@ -37,28 +34,31 @@ class ExperimentScores:
     """The scores of one experiment.
 
     Attributes:
-        name: its directory, relative to the one that was scored.
-        predictions: what was scored.
-        data: the corpus, where its data directory is at hand.
+        name: its directory, relative to the scored one.
+        is_recentred: whether it uses unlabelled recordings of the test speakers (soctk.training.recentre). Its scores
+            are not comparable with those of experiments without such recordings.
+        predictions: the scored predictions.
+        data: the corpus; None if its data directory is not available.
         runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %), log_loss (nats), ECE (in %).
         pooled: by metric, the value over all utterances, averaged over seeds, and its interval over speakers.
-        per_class: precision, recall, F1 (in %) and utterances of each class, all folds and seeds together.
-        confusion: utterances of each class (rows) taken for each (columns), averaged over seeds.
-        slices: the scores of parts of the utterances.
+        per_class: precision, recall, F1 (in %) and number of utterances of each class, over all folds and seeds.
+        confusion: number of utterances of each class (rows) classified as each class (columns), averaged over seeds.
+        subgroups: the scores of subgroups of the utterances.
     """
 
     name: str
+    is_recentred: bool
     predictions: Predictions
     data: DataDir | None
     runs: pd.DataFrame
     pooled: Mapping[str, Interval]
     per_class: pd.DataFrame
     confusion: pd.DataFrame
-    slices: list[Slice]
+    subgroups: list[Subgroup]
 
     @property
     def folds(self) -> pd.DataFrame:
-        """A row a fold, indexed by it: utterances, and each metric averaged over seeds."""
+        """A row for each fold, indexed by fold: utterances, and each metric averaged over seeds."""
         return self.runs.groupby("fold")[["utterances", *COLUMNS]].mean().astype({"utterances": int})
 
     @property
@@ -68,28 +68,29 @@ class ExperimentScores:
 
     @property
     def protocol(self) -> str:
-        """How validation utterances were chosen; "unknown" without a config.yaml."""
+        """How validation utterances were chosen (soctk.corpus.splits); "unknown" without a config.yaml."""
         return self.predictions.settings.get("protocol", "unknown")
 
     @property
     def head(self) -> str:
-        """The classifier's name; "unknown" without a config.yaml."""
+        """The name of the classifier; "unknown" without a config.yaml."""
         return self.predictions.settings.get("head", {}).get("name", "unknown")
 
     def over_folds(self) -> dict[str, Spread]:
-        """Return each metric's spread over folds, a fold's value being its mean over seeds."""
+        """Return the spread of each metric over folds, after averaging over seeds."""
         return _spread(self.folds)
 
     def over_seeds(self) -> dict[str, Spread]:
-        """Return each metric's spread over seeds, a seed's value being its mean over folds."""
+        """Return the spread of each metric over seeds, after averaging over folds."""
         return _spread(self.runs.groupby("seed")[list(COLUMNS)].mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it, NaN as None."""
+        """Return all scores as values that JSON can represent; NaN becomes None."""
         settings = self.predictions.settings
         return _without_nan(
             {
                 "protocol": self.protocol,
+                "is_recentred": self.is_recentred,
                 "head": self.head,
                 "features": settings.get("features"),
                 "pooling": settings.get("pooling"),
@@ -101,9 +102,9 @@ class ExperimentScores:
                 "pooled": {metric: interval._asdict() for metric, interval in self.pooled.items()},
                 "per_class": self.per_class.to_dict("index"),
                 "confusion": self.confusion.to_dict("index"),
-                "slices": [
-                    {**vars(part), "scores": {metric: i._asdict() for metric, i in part.scores.items()}}
-                    for part in self.slices
+                "subgroups": [
+                    {**vars(group), "scores": {metric: i._asdict() for metric, i in group.scores.items()}}
+                    for group in self.subgroups
                 ],
             }
         )
@@ -114,21 +115,19 @@ def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScor
 
     Args:
         exps: the directories; an experiment below two of them is scored once.
-        data: the data directory of all of them; by default each experiment's own, where it still is.
+        data: the data directory of all experiments; by default each experiment's own, if it still exists.
 
     Raises:
-        SoctkError: there is none below one of them, two experiments have the same name, or the predictions of one are
-            malformed, incomplete, inconsistent or leaking (soctk.scoring.predictions).
+        SoctkError: a directory contains no predictions, two experiments have the same name, or the predictions of an
+            experiment are malformed, incomplete, inconsistent or leaking (soctk.scoring.predictions).
     """
-    found: dict[Path, tuple[str, Mapping]] = {}
+    experiments: dict[Path, tuple[str, Sequence[RunDirectory]]] = {}
     for exp in exps:
         for path, runs in predictions.find(exp).items():
-            found.setdefault(path, (_name(path, exp), runs))
-    _check_names_differ(found)
+            experiments.setdefault(path, (_name(path, exp), runs))
+    _check_names_differ({path: name for path, (name, _) in experiments.items()})
     corpora: dict[Path, DataDir] = {}
-    return [
-        _score_experiment(name, predictions.read(path, runs), data, corpora) for path, (name, runs) in found.items()
-    ]
+    return [_score_experiment(name, predictions.read(runs), data, corpora) for name, runs in experiments.values()]
 
 
 def _name(path: Path, exp: Path) -> str:
@@ -137,52 +136,58 @@ def _name(path: Path, exp: Path) -> str:
     return path.relative_to(exp).as_posix() if is_below else path.name
 
 
-def _check_names_differ(found: Mapping[Path, tuple[str, Mapping]]) -> None:
+def _check_names_differ(names: Mapping[Path, str]) -> None:
     first: dict[str, Path] = {}
-    for path, (name, _) in found.items():
-        if first.setdefault(name, path) != path:
+    for path, name in names.items():
+        other = first.setdefault(name, path)
+        if other != path:
             raise SoctkError(
-                f"two experiments are called {name}, the other is {first[name]}",
-                remedy="Rename one, or give a directory that both are below.",
+                f"two experiments have the name {name}; the other is {other}",
+                remedy="Rename one, or give a directory that contains both.",
                 where=path,
             )
 
 
-def _checked_corpus(found: Predictions, given: Path | None, corpora: dict[Path, DataDir]) -> DataDir | None:
-    """Return the corpus that the predictions are of and agree with, each read once; None if it is not at hand."""
-    path = predictions.data_directory(found, given)
+def _checked_corpus(scored: Predictions, given: Path | None, corpora: dict[Path, DataDir]) -> DataDir | None:
+    """Return the corpus of the predictions, after checking that they agree; None if it is not available.
+
+    `corpora` keeps the data directories that were read, so that each is read once.
+    """
+    path = predictions.data_directory(scored, given)
     if path is None:
         return None
     if path not in corpora:
         corpora[path] = datadir.read(path, recordings=False)
-    predictions.check_against(found, corpora[path])
+    predictions.check_against(scored, corpora[path])
     return corpora[path]
 
 
 def _score_experiment(
-    name: str, found: Predictions, given: Path | None, corpora: dict[Path, DataDir]
+    name: str, scored: Predictions, given: Path | None, corpora: dict[Path, DataDir]
 ) -> ExperimentScores:
-    data = _checked_corpus(found, given, corpora)
-    table, posteriors = found.table, found.posteriors
+    data = _checked_corpus(scored, given, corpora)
+    table, posteriors = scored.table, scored.posteriors
     reference, hypothesis = table["ref"].to_numpy(), table["hyp"].to_numpy()
+    fold, seed = table["fold"].to_numpy(), table["seed"].to_numpy()
     runs = [
-        {"fold": fold, "seed": seed, "utterances": len(rows)}
+        {"fold": fold[rows[0]], "seed": seed[rows[0]], "utterances": len(rows)}
         | metrics.accuracies(reference[rows], hypothesis[rows])
         | metrics.probabilistic(reference[rows], posteriors[rows])
-        for (fold, seed), rows in table.groupby(["fold", "seed"]).indices.items()
+        for rows in table.groupby(["fold", "seed"]).indices.values()
     ]
-    (counts,) = count(found)
+    (counts,) = count(scored)
+    per_class = metrics.per_class(reference, hypothesis, scored.emotions)
+    per_class["utterances"] //= len(scored.seeds)
     return ExperimentScores(
-        name=name if found.settings.get("recentre", {}).get("by", "none") == "none" else f"{name} {RECENTRED}",
-        predictions=found,
+        name=name,
+        is_recentred=recorded.is_recentred(scored.settings),
+        predictions=scored,
         data=data,
         runs=pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True),
         pooled={metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()},
-        per_class=metrics.per_class(reference, hypothesis, found.emotions).assign(
-            utterances=lambda table: table["utterances"] // len(found.seeds)
-        ),
-        confusion=metrics.confusion(reference, hypothesis, found.emotions) / len(found.seeds),
-        slices=slices(found, data),
+        per_class=per_class,
+        confusion=metrics.confusion(reference, hypothesis, scored.emotions) / len(scored.seeds),
+        subgroups=subgroups(scored, data),
     )
 
 
@@ -195,6 +200,6 @@ def _without_nan(value: Any) -> Any:
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
-    if hasattr(value, "item"):  # a number of numpy
+    if hasattr(value, "item"):  # a NumPy number
         value = value.item()
     return None if value != value else value

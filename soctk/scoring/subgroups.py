@@ -1,4 +1,4 @@
-"""Scores of parts of the test set: by fold, speaker, sex, duration, and whatever else is known of the utterances."""
+"""Scores of subgroups of the test utterances: by fold, speaker, sex, duration, and each utt2X of the data directory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from soctk.scoring.predictions import Predictions
 from soctk.scoring.resampling import STATISTICS, Interval, count
 
 SEXES = {"f": "female", "m": "male"}
-DURATION_PARTS = 4
+DURATION_GROUPS = 4
 
 
 @dataclass(frozen=True)
-class Slice:
-    """The scores of the utterances that have one value of an attribute, all folds together, averaged over seeds.
+class Subgroup:
+    """The scores of the utterances with one value of an attribute, over all folds, averaged over seeds.
 
     Attributes:
         attribute: fold, speaker, sex, duration, or X of a file utt2X.
-        value: the value that they have.
-        utterances: how many there are.
-        speakers: of how many speakers.
+        value: the value of the attribute.
+        utterances: the number of utterances with this value.
+        speakers: the number of their speakers.
         scores: by metric, with the interval over speakers.
     """
 
@@ -33,19 +33,22 @@ class Slice:
     scores: Mapping[str, Interval]
 
 
-def slices(predictions: Predictions, data: DataDir | None) -> list[Slice]:
-    """Return the scores by fold and speaker, and by what the corpus knows of its speakers and utterances."""
-    found = []
-    utterance = pd.Index(predictions.utterances["utt"]).get_indexer(predictions.table["utt"])
+def subgroups(predictions: Predictions, data: DataDir | None) -> list[Subgroup]:
+    """Return the scores by fold and speaker, and, with a data directory, by its attributes of speakers and utterances.
+
+    Utterances without a value of an attribute are in none of its subgroups.
+    """
+    result = []
+    utterance = pd.Index(predictions.utterances["utt"]).get_indexer(pd.Index(predictions.table["utt"]))
     for attribute, column in _attributes(predictions.utterances, data).items():
         codes, values = pd.factorize(column, sort=True)
         for value, counts in zip(values, count(predictions, codes[utterance], len(values)), strict=True):
-            there = counts.confusion.sum((1, 2)) > 0
-            counts = counts.of_speakers(there)
+            has_utterances = counts.confusion.sum((1, 2)) > 0
+            counts = counts.of_speakers(has_utterances)
             scores = {metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()}
             utterances = round(counts.confusion.sum())
-            found.append(Slice(attribute, str(value), utterances, int(there.sum()), scores))
-    return found
+            result.append(Subgroup(attribute, str(value), utterances, int(has_utterances.sum()), scores))
+    return result
 
 
 def _attributes(utterances: pd.DataFrame, data: DataDir | None) -> dict[str, pd.Series]:
@@ -55,16 +58,16 @@ def _attributes(utterances: pd.DataFrame, data: DataDir | None) -> dict[str, pd.
         return columns
     if data.gender:
         columns["sex"] = utterances["spk"].map(data.gender).map(SEXES)
-    columns["duration"] = utterances["utt"].map(_duration_parts(data))
+    columns["duration"] = utterances["utt"].map(_duration_groups(data))
     return columns | {name: utterances["utt"].map(values) for name, values in data.extra.items()}
 
 
-def _duration_parts(data: DataDir) -> dict[str, str]:
-    """Return utterance -> the quarter of the corpus that it is in when ordered by duration."""
+def _duration_groups(data: DataDir) -> dict[str, str]:
+    """Return utterance -> its quarter of the corpus by duration, such as "2: to 5.50 s"."""
     seconds = pd.Series(data.seconds)
-    edges = np.unique(np.quantile(seconds, np.linspace(0, 1, DURATION_PARTS + 1)[1:-1]))
-    width = max(len(f"{edge:.2f}") for edge in edges)  # the same for all, so that they sort as numbers do
+    edges = np.unique(np.quantile(seconds, np.linspace(0, 1, DURATION_GROUPS + 1)[1:-1]))
+    width = max(len(f"{edge:.2f}") for edge in edges)  # the same for all, so that the names sort like the numbers
     written = [f"{edge:{width}.2f}" for edge in edges]
     names = [f"up to {written[0]} s", *(f"to {edge} s" for edge in written[1:]), f"over {written[-1]} s"]
-    parts = np.searchsorted(edges, seconds, side="left")
-    return dict(zip(seconds.index, [f"{part + 1}: {names[part]}" for part in parts], strict=True))
+    groups = np.searchsorted(edges, seconds, side="left")
+    return dict(zip(seconds.index, [f"{group + 1}: {names[group]}" for group in groups], strict=True))

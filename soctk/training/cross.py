@@ -23,8 +23,7 @@ from soctk.features.joined import JoinedStore
 from soctk.features.store import FeatureStore
 from soctk.files import atomic
 from soctk.mappings import differences
-from soctk.reporting.tables import RECENTRING
-from soctk.scoring.score import RECENTRED
+from soctk.reporting.tables import RECENTRED, RECENTRING
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 

@@ -34,8 +34,8 @@ def trained(tmp_path_factory):
         Experiment(settings, data, Features(FeatureStore.open(root / "feats"), data.utterances), path).run(
             data.folds, [1]
         )
-        ((found, runs),) = predictions.find(path).items()
-        return predictions.read(found, runs)
+        (runs,) = predictions.find(path).values()
+        return predictions.read(runs)
 
     return train
 

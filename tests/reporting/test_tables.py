@@ -189,7 +189,7 @@ def test_of_very_many_speakers_the_lowest_and_the_highest_are_shown(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", pairs, [f"{speaker}-1" for speaker in speakers])
     text = tables.as_markdown(Report("exp", score.score([tmp_path]), None, None, "soctk-score exp"))
     assert text.count("| speaker ") == 24
-    assert len(score.score([tmp_path])[0].as_dict()["slices"]) == 31
+    assert len(score.score([tmp_path])[0].as_dict()["subgroups"]) == 31
 
 
 def test_what_took_unlabelled_recordings_of_test_speakers_is_marked_wherever_it_stands(tmp_path):

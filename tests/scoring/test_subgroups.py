@@ -15,8 +15,8 @@ def found(tmp_path) -> predictions.Predictions:
     """Two seeds; Ann has 1 and 2 of 2 right, Bob 0 and 1."""
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa ba ab ba", UTTERANCES, "ab")
     write_run(tmp_path / "m" / "fold1" / "seed2", "aa bb aa ba", UTTERANCES, "ab")
-    ((path, runs),) = predictions.find(tmp_path).items()
-    return predictions.read(path, runs)
+    (runs,) = predictions.find(tmp_path).values()
+    return predictions.read(runs)
 
 
 DATA = DataDir(
@@ -31,12 +31,12 @@ DATA = DataDir(
 )
 
 
-def accuracy(parts: list[subgroups.Slice]) -> dict[tuple[str, str], tuple[int, int, float]]:
+def accuracy(parts: list[subgroups.Subgroup]) -> dict[tuple[str, str], tuple[int, int, float]]:
     return {(p.attribute, p.value): (p.utterances, p.speakers, p.scores["WA"].value) for p in parts}
 
 
-def test_slices_by_hand(found):
-    assert accuracy(subgroups.slices(found, DATA)) == {
+def test_scores_equal_hand_worked_ones(found):
+    assert accuracy(subgroups.subgroups(found, DATA)) == {
         ("fold", "1"): (4, 2, 50.0),
         ("speaker", "ann"): (2, 1, 75.0),
         ("speaker", "bob"): (2, 1, 25.0),
@@ -51,21 +51,21 @@ def test_slices_by_hand(found):
     }
 
 
-def test_without_a_data_directory_there_are_folds_and_speakers(found):
-    assert {part.attribute for part in subgroups.slices(found, None)} == {"fold", "speaker"}
+def test_without_a_data_directory_the_subgroups_are_folds_and_speakers(found):
+    assert {part.attribute for part in subgroups.subgroups(found, None)} == {"fold", "speaker"}
 
 
-def test_a_corpus_that_does_not_tell_the_sex_of_its_speakers_has_no_scores_by_it(found):
-    attributes = {part.attribute for part in subgroups.slices(found, dataclasses.replace(DATA, gender={}))}
+def test_without_spk2gender_there_are_no_scores_by_sex(found):
+    attributes = {part.attribute for part in subgroups.subgroups(found, dataclasses.replace(DATA, gender={}))}
     assert attributes == {"fold", "speaker", "duration", "text"}
 
 
-def test_durations_that_are_all_alike_are_one_slice(found):
+def test_equal_durations_form_one_subgroup(found):
     alike = dataclasses.replace(DATA, seconds=dict.fromkeys(UTTERANCES, 2.0))
-    parts = [part for part in subgroups.slices(found, alike) if part.attribute == "duration"]
+    parts = [part for part in subgroups.subgroups(found, alike) if part.attribute == "duration"]
     assert accuracy(parts) == {("duration", "1: up to 2.00 s"): (4, 2, 50.0)}
 
 
-def test_the_parts_of_an_attribute_make_up_the_whole(found):
-    parts = pd.DataFrame([vars(part) for part in subgroups.slices(found, DATA)])
+def test_the_subgroups_of_an_attribute_contain_all_utterances(found):
+    parts = pd.DataFrame([vars(part) for part in subgroups.subgroups(found, DATA)])
     assert set(parts.groupby("attribute")["utterances"].sum()) == {4}

@@ -1,0 +1,123 @@
+"""The settings that the runs of an experiment recorded in their config.yaml."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from soctk.config import OF_ONE_RUN
+from soctk.errors import SoctkError, listing
+from soctk.mappings import differences, read_yaml
+from soctk.scoring.runs import RunDirectory
+
+
+class _Schema(BaseModel):
+    """The types of the settings that reports read; every setting may be absent. soctk.config explains the settings."""
+
+    class _Features(BaseModel, strict=True):
+        upstream: str = ""
+        layers: list[int] = []
+        num_layers: int = 0
+        speeds: list[float] = []
+
+    class _Frames(BaseModel, strict=True):
+        layers: Literal["all"] | list[int] = "all"
+        speeds: Literal["all"] | list[float] = "all"
+
+    class _Head(BaseModel, strict=True):
+        name: str = ""
+
+    class _Recentre(BaseModel, strict=True):
+        by: str = ""
+
+    protocol: str = ""
+    features: _Features = _Features()
+    frames: _Frames = _Frames()
+    pooling: dict[str, Any] = {}
+    recentre: _Recentre = _Recentre()
+    head: _Head = _Head()
+    made_with: dict[str, Any] = {}
+    made_from: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the runs of one experiment recorded.
+
+    Attributes:
+        settings: the settings that all runs share, without fold and seed; empty if no run has a config.yaml.
+        made_with: the versions, commit and device of the runs; each distinct combination once, sorted.
+        made_from: the paths of the data directory (`data`) and the feature store (`features`), if they were recorded.
+    """
+
+    settings: Mapping[str, Any]
+    made_with: list[str]
+    made_from: Mapping[str, Path]
+
+
+def read(runs: Iterable[RunDirectory]) -> Recorded:
+    """Read the config.yaml of each run of one experiment; runs without this file are skipped.
+
+    Raises:
+        SoctkError: a config.yaml is damaged, or two runs have different settings.
+    """
+    contents = {run: _read_config(run.config) for run in runs if run.config.exists()}
+    settings = {
+        run: {key: value for key, value in content.items() if key not in OF_ONE_RUN}
+        for run, content in contents.items()
+    }
+    _check_agree(settings)
+    made_with = {
+        ", ".join(f"{name} {version}" for name, version in content["made_with"].items())
+        for content in contents.values()
+        if "made_with" in content
+    }
+    made_from = {
+        name: (run.path / path).resolve()
+        for run, content in contents.items()
+        for name, path in content.get("made_from", {}).items()
+    }
+    return Recorded(next(iter(settings.values()), {}), sorted(made_with), made_from)
+
+
+def used_layers(settings: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of the hidden states that an experiment used; an empty list if they were not recorded."""
+    layers = settings.get("frames", {}).get("layers", "all")
+    return settings.get("features", {}).get("layers", []) if layers == "all" else layers
+
+
+def used_speeds(settings: Mapping[str, Any]) -> list[float]:
+    """Return the speeds of the copies of recordings (soctk.features.speed) that an experiment used."""
+    speeds = settings.get("frames", {}).get("speeds", [])
+    return settings.get("features", {}).get("speeds", []) if speeds == "all" else speeds
+
+
+def is_recentred(settings: Mapping[str, Any]) -> bool:
+    """Return whether an experiment used unlabelled recordings of the test speakers to re-centre descriptors."""
+    return settings.get("recentre", {}).get("by", "none") != "none"
+
+
+def _check_agree(settings: Mapping[RunDirectory, Mapping[str, Any]]) -> None:
+    for (first, one), (second, other) in pairwise(settings.items()):
+        lines = differences(one, other, names=(f"in {first}", f"in {second}"))
+        if lines:
+            raise SoctkError(
+                f"the runs have different settings\n{listing(lines)}",
+                remedy="Train each setting in an experiment of its own (--tag).",
+                where=first.experiment,
+            )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    content = read_yaml(path)
+    try:
+        _Schema.model_validate(content)
+    except ValidationError as error:
+        keys = dict.fromkeys(".".join(map(str, problem["loc"][:2])) for problem in error.errors())
+        raise SoctkError(
+            f"damaged at {', '.join(keys)}", remedy="Remove the run's directory and train it again.", where=path
+        ) from error
+    return content
