@@ -1,5 +1,6 @@
-"""Scoring: the predictions of experiments come in, scores with intervals and tests over speakers go out.
+"""Scoring: the predictions of experiments come in, scores with confidence intervals and significance tests go out.
 
-`predictions` reads and checks them, `metrics` defines the scores, `resampling` gives intervals and tests, and `score`,
-`subgroups`, `compare` and `published` put scores together. It needs no features, no models and no torch.
+`runs` knows the layout of experiments, `predictions` and `recorded` read and check them, `metrics` defines the scores,
+`resampling` computes intervals and tests over speakers, and `score`, `subgroups`, `compare` and `published` combine
+them. This package needs no features, no models and no torch.
 """

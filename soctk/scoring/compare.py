@@ -18,42 +18,60 @@ def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
     """Compare every two experiments.
 
     Returns:
-        A row for each metric (WA, UA, F1) and pair: metric, first, second; difference, how much the second is better,
-        all folds together and averaged over seeds, with low and high, its 95% interval over speakers; p of the
-        permutation test over speakers, and p_holm, corrected for the number of pairs; and in the rows of WA mcnemar
-        and mcnemar_holm, the p of McNemar's exact test. That compares two sets of answers, so it is of the first seed
-        that both have (NaN without one), and it takes utterances for independent, which those of a speaker are not.
+        A row for each metric (WA, UA, F1) and pair of experiments, with the columns
+
+        - metric, first, second: the metric and the names of the experiments;
+        - difference, low, high: how much better the second experiment is, over all folds and averaged over seeds, and
+          the 95% interval of this difference over speakers;
+        - p, p_holm: the p value of the permutation test over speakers, and the same corrected for the number of pairs;
+        - mcnemar, mcnemar_holm (in the rows of WA): the p value of McNemar's exact test, and the same corrected. This
+          test compares the answers of one seed, the first that both experiments have (NaN if they share none). It
+          assumes independent utterances, although utterances of one speaker are not independent.
 
     Raises:
-        SoctkError: there are fewer than two experiments, or two were not tested on the same utterances.
+        SoctkError: fewer than two experiments, or two experiments with different test utterances.
     """
     if len(experiments) < 2:
         raise SoctkError(
-            f"only {experiments[0].name} is there" if experiments else "no experiment is there",
+            f"a comparison needs two experiments, not only {experiments[0].name}" if experiments else "no experiment",
             remedy="Give two experiments, or a directory with several.",
             where="--compare",
         )
     for other in experiments[1:]:
         _check_same_utterances(experiments[0], other)
-    mcnemar = _mcnemar([experiment.predictions for experiment in experiments])
+    mcnemar = _mcnemar_of_pairs([experiment.predictions for experiment in experiments])
     counts = {experiment.name: count(experiment.predictions)[0] for experiment in experiments}
-    return pd.concat([_of_metric(metric, counts, mcnemar) for metric in METRICS], ignore_index=True)
+    return pd.concat([_compare_by(metric, counts, mcnemar) for metric in METRICS], ignore_index=True)
 
 
-def _of_metric(metric: str, counts: Mapping[str, Counts], mcnemar: Sequence[float]) -> pd.DataFrame:
+def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the two-sided p value of McNemar's exact test.
+
+    Args:
+        one: whether the first system is right about each utterance, bool `(N,)`.
+        other: the same for the second system.
+    """
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    return binomtest(only_one, only_one + only_other).pvalue if only_one + only_other else 1.0
+
+
+def _compare_by(metric: str, counts: Mapping[str, Counts], mcnemar: Sequence[float]) -> pd.DataFrame:
+    """Return the rows of one metric; `mcnemar` has a p value for each pair of experiments."""
     rows = []
-    ratios = {name: STATISTICS[metric](its_counts) for name, its_counts in counts.items()}
+    ratios = {name: STATISTICS[metric](of_experiment) for name, of_experiment in counts.items()}
     for (first, one), (second, other) in combinations(ratios.items(), 2):
         difference = other.minus(one).interval()
         names = {"metric": metric, "first": first, "second": second}
         bounds = {"difference": difference.value, "low": difference.low, "high": difference.high}
         rows.append(names | bounds | {"p": permutation_test(one, other)})
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p"])
-    table["mcnemar"] = mcnemar if metric == "WA" else np.nan
-    known = table["mcnemar"].notna()
-    table.loc[known, "mcnemar_holm"] = holm(table.loc[known, "mcnemar"])
-    return table
+    table = pd.DataFrame(rows).assign(mcnemar=mcnemar if metric == "WA" else np.nan)
+    return table.assign(p_holm=_holm_of_known(table["p"]), mcnemar_holm=_holm_of_known(table["mcnemar"]))
+
+
+def _holm_of_known(p_values: pd.Series) -> pd.Series:
+    """Return the corrected p values; NaN stays NaN and does not count as a test."""
+    known = p_values.dropna()
+    return pd.Series(holm(known.to_numpy()), index=known.index).reindex(p_values.index)
 
 
 def _check_same_utterances(first: ExperimentScores, second: ExperimentScores) -> None:
@@ -61,33 +79,31 @@ def _check_same_utterances(first: ExperimentScores, second: ExperimentScores) ->
     if one.emotions == other.emotions and one.utterances.equals(other.utterances):
         return
     different = set(one.utterances["utt"]) ^ set(other.utterances["utt"])
-    what = f"{len(different)} utterances are in one alone" if different else "labels, speakers or folds differ"
+    what = (
+        f"{len(different)} utterances belong to only one of them"
+        if different
+        else "their labels, speakers or folds differ"
+    )
     raise SoctkError(
-        f"{first.name} and {second.name} were not tested alike: {what}",
+        f"{first.name} and {second.name} have different test data: {what}",
         remedy="Compare experiments on the same folds of the same corpus.",
         where="--compare",
     )
 
 
-def _mcnemar(predictions: Sequence[Predictions]) -> list[float]:
-    """Return for each pair the two-sided p of McNemar's exact test of the first seed that both have, else NaN."""
-    right = [_right(its) for its in predictions]
+def _mcnemar_of_pairs(predictions: Sequence[Predictions]) -> list[float]:
+    """Return the p value of each pair for the first seed that both have; NaN if they share no seed."""
+    correct = [_correct(of_experiment) for of_experiment in predictions]
     p_values = []
-    for one, other in combinations(right, 2):
+    for one, other in combinations(correct, 2):
         shared = sorted(one.keys() & other.keys())
         p_values.append(mcnemar(one[shared[0]], other[shared[0]]) if shared else np.nan)
     return p_values
 
 
-def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the two-sided p of McNemar's exact test for whether two systems are right about each utterance."""
-    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
-    return binomtest(only_one, only_one + only_other).pvalue if only_one + only_other else 1.0
-
-
-def _right(predictions: Predictions) -> dict[int, np.ndarray]:
-    """Return by seed whether each utterance is classified rightly, in the order of `predictions.utterances`."""
+def _correct(predictions: Predictions) -> dict[int, np.ndarray]:
+    """Return for each seed whether each utterance is classified correctly, in the order of `predictions.utterances`."""
     table = predictions.table
-    utterance = pd.Index(predictions.utterances["utt"]).get_indexer(table["utt"])
-    right, seeds = (table["ref"] == table["hyp"]).to_numpy(), table["seed"].to_numpy()
-    return {seed: right[seeds == seed][utterance[seeds == seed].argsort()] for seed in predictions.seeds}
+    utterance = pd.Index(predictions.utterances["utt"]).get_indexer(pd.Index(table["utt"]))
+    correct, seeds = (table["ref"] == table["hyp"]).to_numpy(), table["seed"].to_numpy()
+    return {seed: correct[seeds == seed][utterance[seeds == seed].argsort()] for seed in predictions.seeds}

@@ -1,4 +1,4 @@
-"""Published figures for the same corpus, upstream and pooling as an experiment's."""
+"""Published scores for the corpus, upstream and pooling of an experiment."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,41 +6,44 @@ from typing import Any
 
 import pandas as pd
 
+from soctk.config import BUILTIN_CONF
 from soctk.errors import SoctkError
-from soctk.scoring.recorded import used_layers
+from soctk.scoring.recorded import is_recentred, used_layers
 
-COLUMNS = ("source", "corpus", "upstream", "hub_id", "layer", "pooling", "protocol", "WA", "UA", "F1")
-# In a checkout, beside the package.
-DEFAULT = Path(__file__).parents[2] / "conf" / "published.csv"
+_TEXT_COLUMNS = ("source", "corpus", "upstream", "hub_id", "layer", "pooling", "protocol")
+COLUMNS = (*_TEXT_COLUMNS, "WA", "UA", "F1")
+# The table that reports use by default.
+DEFAULT = BUILTIN_CONF / "published.csv"
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table of published figures; the metrics that a source does not have are NaN.
+    """Read a table of published scores in %; metrics that a source does not report are NaN.
 
     Raises:
-        SoctkError: it cannot be read, or has other columns.
+        SoctkError: the file cannot be read, or has other columns.
     """
-    types = {column: str if column in COLUMNS[:7] else float for column in COLUMNS}
+    types = {column: str if column in _TEXT_COLUMNS else float for column in COLUMNS}
     try:
         table = pd.read_csv(path, comment="#", dtype=types)
     except (OSError, ValueError) as error:
-        raise SoctkError(f"not a table ({error})", remedy="Check --published.", where=path) from error
+        raise SoctkError(f"not a table of scores ({error})", remedy="Check --published.", where=path) from error
     if tuple(table.columns) != COLUMNS:
-        raise SoctkError(f"the columns are not {', '.join(COLUMNS)}", remedy="Mend the file.", where=path)
-    return table.fillna(dict.fromkeys(COLUMNS[:7], ""))
+        raise SoctkError(f"the columns are not {', '.join(COLUMNS)}", remedy="Correct the file.", where=path)
+    return table.fillna(dict.fromkeys(_TEXT_COLUMNS, ""))
 
 
 def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the figures published for the same corpus, upstream and pooling as an experiment's, and how they differ.
+    """Return the published scores for the same corpus, upstream and pooling as an experiment.
 
     Args:
-        table: the published figures.
-        corpus: the corpus, by the name of its data directory.
-        settings: the experiment's.
+        table: the published scores.
+        corpus: the name of the corpus, that is, of its data directory.
+        settings: the recorded settings of the experiment (soctk.scoring.recorded).
 
     Returns:
-        Those rows, with a column differs: protocol and layer where they are not the experiment's, and whether it takes
-        recordings of the test speakers, as none of them do; "" if nothing differs.
+        The matching rows. Their column `differs` lists why the scores may not be comparable with the experiment:
+        another protocol, other hidden states, or that only the experiment uses recordings of the test speakers. It is
+        "" if nothing differs.
     """
     features = settings.get("features", {})
     upstream, pooling = _plain(features.get("upstream", "")), "+".join(settings.get("pooling", {}))
@@ -51,8 +54,7 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
         "protocol": settings.get("protocol", "unknown"),
         "layer": "last" if layers == [last] else ", ".join(map(str, layers)),
     }
-    recentred = settings.get("recentre", {}).get("by", "none") != "none"
-    always = ["without recordings of the test speakers, which it takes"] if recentred else []
+    always = ["no recordings of the test speakers, which this experiment uses"] if is_recentred(settings) else []
     differs = [
         "; ".join([*(f"{key} {row[key]}, not {value}" for key, value in ours.items() if row[key] != value), *always])
         for _, row in same.iterrows()
@@ -61,5 +63,5 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
 
 
 def _plain(name: str) -> str:
-    """Return an upstream's name without owner, case or punctuation: "microsoft/WavLM-base" -> "wavlm_base"."""
+    """Return the name of an upstream without owner, case and punctuation: "microsoft/WavLM-base" -> "wavlm_base"."""
     return name.rpartition("/")[2].lower().replace("-", "_")

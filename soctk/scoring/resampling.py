@@ -1,8 +1,8 @@
-"""Intervals and tests that take speakers, not utterances, for what was drawn at random.
+"""Confidence intervals and significance tests over speakers: speakers, not utterances, are the random sample.
 
-WA, UA and macro-F1, and differences of two systems in them, are weighted sums of ratios whose numerators and
-denominators are sums over speakers. So a resample of the speakers costs two small matrix products, and thousands of
-them take milliseconds, however many utterances there are.
+WA, UA, macro-F1 and their differences between two systems are weighted sums of ratios, and the numerators and
+denominators of these ratios are sums over speakers. A resample of the speakers therefore costs two small matrix
+products, and thousands of resamples take milliseconds for any number of utterances.
 """
 
 import math
@@ -12,6 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from soctk.scoring import metrics
 from soctk.scoring.predictions import Predictions
@@ -19,16 +20,16 @@ from soctk.scoring.predictions import Predictions
 LEVEL = 0.95
 RESAMPLES = 2000
 PERMUTATIONS = 10_000
-# Bootstrapped t statistics of fewer speakers are a matter of luck.
+# With fewer speakers the bootstrap-t interval is unreliable, and none is given.
 FEWEST_SPEAKERS = 5
 PERCENT = (0.0, 100.0)
-# How far above the count the exact 97.5% bound of a Poisson mean lies, of what was never seen and of what was seen once
-# (Garwood 1936): half the 97.5% quantile of chi-squared with 2 and with 4 degrees of freedom, less 0 and 1.
+# Distance from an observed count of 0 or 1 to the exact 97.5% upper bound of the Poisson mean (Garwood 1936): half the
+# 97.5% quantile of chi-squared with 2 or 4 degrees of freedom, minus the count.
 NEVER_SEEN, SEEN_ONCE = 3.6889, 4.5716
 
 
 class Interval(NamedTuple):
-    """A value and the bounds of its 95% interval, which are NaN where there are too few speakers for one."""
+    """A value and the bounds of its 95% interval; the bounds are NaN with fewer than FEWEST_SPEAKERS speakers."""
 
     value: float
     low: float
@@ -37,31 +38,31 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """What each of S speakers adds to the scores, averaged over seeds.
+    """The counts of S speakers from which the scores are computed, averaged over seeds.
 
     Attributes:
-        confusion: `(S, K, K)`, utterances of class i that were taken for class j.
-        log_loss: `(S,)`, sums of -ln of the posterior of each utterance's class.
+        confusion: `(S, K, K)`, the number of utterances of class i that were classified as class j.
+        log_loss: `(S,)`, the sum over utterances of -ln of the posterior of the reference class.
     """
 
     confusion: np.ndarray
     log_loss: np.ndarray
 
     def of_speakers(self, chosen: np.ndarray) -> "Counts":
-        """Return those of some of the speakers."""
+        """Return the counts of some speakers; `chosen` is a boolean or integer index."""
         return Counts(self.confusion[chosen], self.log_loss[chosen])
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """The statistic sum_k weights_k A_k / B_k, A and B being sums over S speakers.
+    """The statistic sum_k weights_k A_k / B_k, where A_k and B_k are sums over S speakers.
 
     Attributes:
-        numerators: `(S, K)`.
-        denominators: `(S, K)`.
+        numerators: `(S, K)`, the terms of A_k.
+        denominators: `(S, K)`, the terms of B_k.
         weights: `(K,)`.
-        bounds: the least and the largest value that the statistic can have.
-        is_difference: whether it compares two systems.
+        bounds: the smallest and the largest possible value of the statistic.
+        is_difference: whether the statistic is the difference of two systems.
     """
 
     numerators: np.ndarray
@@ -71,18 +72,22 @@ class Ratios:
     is_difference: bool = False
 
     def value(self) -> float:
-        """Return the statistic of all speakers."""
+        """Return the value of the statistic over all speakers."""
         return float(self._values_and_errors(np.ones((1, len(self.numerators))))[0][0])
 
     def interval(self) -> Interval:
-        """Return the statistic v and its 95% interval by the bootstrap-t over speakers (Efron 1981).
+        """Return the value v of the statistic and its 95% bootstrap-t interval over speakers (Efron 1981).
 
-        [v - e q(0.975), v - e q(0.025)], q being the quantiles of t = (v* - v) / e* over resamples, and e the standard
-        error of the linearised statistic. Of a difference [v - e q, v + e q] with the 0.95 quantile q of |t| (Hall
-        1988), for neither system stands out: where a handful of answers differ, all one way by chance, equal tails
-        would take the other way for impossible. Percentile intervals of 20 speakers hold the truth 9 times in 10 only,
-        these 19 times in 20, and no less often where almost all answers are right or the same. Only where one speaker
-        in dozens makes most errors do they fail, as any must: a sample may lack that speaker.
+        The interval is [v - e q(0.975), v - e q(0.025)]. Here e is the standard error of the linearised statistic, and
+        q are the quantiles of t = (v* - v) / e* over resamples of the speakers.
+
+        For a difference of two systems it is the symmetric interval [v - e q, v + e q] with the 0.95 quantile q of |t|
+        (Hall 1988). If only a few answers differ and all favour one system by chance, equal-tailed quantiles would
+        exclude any advantage of the other system.
+
+        In simulations with 20 speakers, percentile intervals contain the true value in 90% of the samples, these
+        intervals in 95%, also if almost all answers are correct. They are too narrow only if one speaker in dozens
+        makes most of the errors, because a sample may lack that speaker; this holds for every method.
         """
         speakers = len(self.numerators)
         (value,), (error,) = self._values_and_errors(np.ones((1, speakers)))
@@ -93,21 +98,21 @@ class Ratios:
         return Interval(float(value), *bounds.tolist())
 
     def _quantiles(self, value: float, error: float) -> tuple[float, float]:
-        """Return the two quantiles of e t.
+        """Return the lower and the upper quantile of e t.
 
-        A resample whose speakers are all alike has e* = 0 and an infinite t. It says that what sets speakers apart (the
-        errors of a system that hardly makes any) is so rare that a sample can miss it; so in place of infinity stands
-        the exact bound of a rare event: 4.57 e as though it had been seen once, and no less than 3.69 utterances. If
-        the speakers themselves are all alike, there is that bound alone.
+        A resample of identical speakers has e* = 0, so t is infinite. Such resamples occur if errors are so rare that a
+        sample of speakers can contain none. Then e t is replaced by the exact bound for a rare event: 4.57 e, as if the
+        event had been observed once, and at least 3.69 utterances. If all speakers of the sample are identical, this
+        bound alone gives the interval.
         """
         utterance = _quotient(np.abs(self.weights), self.denominators.sum(0)).max()
-        farthest = max(SEEN_ONCE * error, NEVER_SEEN * utterance)
+        rare_event = max(SEEN_ONCE * error, NEVER_SEEN * utterance)
         negligible = 1e-9 * max(1.0, abs(value))
         if error < negligible:
-            return -farthest, farthest
+            return -rare_event, rare_event
         values, errors = self._values_and_errors(_resamples(len(self.numerators)))
         deviations = values - value
-        scaled = np.where(np.abs(deviations) > negligible, np.sign(deviations) * farthest, 0)
+        scaled = np.where(np.abs(deviations) > negligible, np.sign(deviations) * rare_event, 0)
         np.divide(error * deviations, errors, out=scaled, where=errors > negligible)
         if self.is_difference:
             high = np.quantile(np.abs(scaled), LEVEL)
@@ -116,7 +121,7 @@ class Ratios:
         return low, high
 
     def minus(self, other: "Ratios") -> "Ratios":
-        """Return the difference to another statistic of the same speakers, in the same order."""
+        """Return the difference from another statistic of the same speakers, in the same order."""
         return Ratios(
             np.concatenate([self.numerators, other.numerators], axis=1),
             np.concatenate([self.denominators, other.denominators], axis=1),
@@ -126,10 +131,17 @@ class Ratios:
         )
 
     def _values_and_errors(self, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return statistic and standard error `(B,)` for how often each speaker is drawn, `(B, S)`."""
+        """Return the value and the standard error of the statistic in B resamples of the speakers.
+
+        Args:
+            draws: how many times each resample contains each speaker, `(B, S)`.
+
+        Returns:
+            Values `(B,)` and standard errors `(B,)`.
+        """
         speakers = len(self.numerators)
         numerators, denominators = draws @ self.numerators, draws @ self.denominators
-        # A class that a resample lacks keeps the value that it has in the whole.
+        # A class without utterances in a resample keeps its ratio over all speakers.
         whole = _quotient(self.numerators.sum(0), self.denominators.sum(0))
         ratios = np.broadcast_to(whole, numerators.shape).copy()
         np.divide(numerators, denominators, out=ratios, where=denominators > 0)
@@ -140,9 +152,16 @@ class Ratios:
 
 
 def count(predictions: Predictions, codes: np.ndarray | None = None, values: int = 1) -> list[Counts]:
-    """Return the counts of each value of an attribute, given as an index for each row of the predictions' table.
+    """Count the answers of each speaker, separately for each value of an attribute.
 
-    The speakers of all of them are those of the predictions, in their order; by default all rows are of one value.
+    Args:
+        predictions: the predictions of an experiment.
+        codes: the value of the attribute for each row of `predictions.table`, as an index below `values`; by default
+            all rows have the value 0.
+        values: the number of values of the attribute.
+
+    Returns:
+        The counts for each value. All of them have the speakers of the predictions, in the same order.
     """
     table, classes = predictions.table, len(predictions.emotions)
     speaker, names = predictions.speakers
@@ -159,27 +178,27 @@ def count(predictions: Predictions, codes: np.ndarray | None = None, values: int
 
 
 def accuracy(counts: Counts) -> Ratios:
-    """Return WA in %."""
+    """Return WA, the share of correct answers, in %."""
     right = np.trace(counts.confusion, axis1=1, axis2=2)
     return Ratios(right[:, None], counts.confusion.sum((1, 2))[:, None], np.array([100.0]), PERCENT)
 
 
 def mean_recall(counts: Counts) -> Ratios:
-    """Return UA in %."""
+    """Return UA, the mean recall over classes, in %."""
     right = np.diagonal(counts.confusion, axis1=1, axis2=2)
     return Ratios(right, counts.confusion.sum(2), 100 * _share_of_classes(counts), PERCENT)
 
 
 def macro_f1(counts: Counts) -> Ratios:
-    """Return macro-F1 in %: of each class 2 TP / (its references + its hypotheses)."""
+    """Return macro-F1 in %, the mean over classes of F1 = 2 TP / (references + hypotheses of the class)."""
     right = np.diagonal(counts.confusion, axis1=1, axis2=2)
     both = counts.confusion.sum(2) + counts.confusion.sum(1)
-    # Halved, so that the denominators count utterances.
+    # Both are halved, so that denominators are numbers of utterances (Ratios._quantiles needs this unit).
     return Ratios(right, both / 2, 100 * _share_of_classes(counts), PERCENT)
 
 
 def log_loss(counts: Counts) -> Ratios:
-    """Return the log-loss in nats."""
+    """Return the mean log-loss in nats."""
     return Ratios(counts.log_loss[:, None], counts.confusion.sum((1, 2))[:, None], np.ones(1), (0, math.inf))
 
 
@@ -192,10 +211,11 @@ STATISTICS: dict[str, Callable[[Counts], Ratios]] = {
 
 
 def permutation_test(first: Ratios, second: Ratios) -> float:
-    """Return the two-sided p of no difference between two statistics of the same speakers.
+    """Return the two-sided p value of a permutation test of the same statistic of two systems on the same speakers.
 
-    If the systems were alike, each speaker's results could as well be the other system's: they are exchanged for whole
-    speakers at a time, in all ways if these are few, else in random ones (Phipson & Smyth 2010 for the p of these).
+    Under the null hypothesis the results of the two systems for a speaker are exchangeable. The test exchanges all
+    results of a speaker at once: in all 2^S ways if there are at most PERMUTATIONS, else in random ways (p value by
+    Phipson & Smyth 2010).
     """
     signs = _signs(len(first.numerators))
     half = [(getattr(first, part) - getattr(second, part)) / 2 for part in ("numerators", "denominators")]
@@ -208,8 +228,8 @@ def permutation_test(first: Ratios, second: Ratios) -> float:
     return float(np.mean(differences >= differences[0] - 1e-9))
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return p values corrected for how many they are (Holm 1979)."""
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Return p values `(N,)` corrected for N tests (Holm 1979)."""
     p_values = np.asarray(p_values, dtype=float)
     order = np.argsort(p_values)
     steps = p_values[order] * np.arange(len(p_values), 0, -1)
@@ -226,7 +246,7 @@ def _resamples(speakers: int) -> np.ndarray:
 
 @cache
 def _signs(speakers: int) -> np.ndarray:
-    """Return rows of 1 and -1, the first of them all 1: every such row if there are no more than PERMUTATIONS."""
+    """Return rows of S signs, the first all 1: all 2^S rows if these are at most PERMUTATIONS, else random rows."""
     if 2**speakers <= PERMUTATIONS:
         return 1.0 - 2 * (np.arange(2**speakers)[:, None] >> np.arange(speakers) & 1)
     signs = np.random.default_rng(speakers).choice([-1.0, 1.0], size=(PERMUTATIONS, speakers))
@@ -235,12 +255,12 @@ def _signs(speakers: int) -> np.ndarray:
 
 
 def _share_of_classes(counts: Counts) -> np.ndarray:
-    """Return 1/K for each of the K classes that occur among the references, 0 for the others."""
+    """Return 1/K for each of the K classes with references, and 0 for the other classes."""
     occurs = counts.confusion.sum((0, 2)) > 0
     return occurs / max(1, occurs.sum())
 
 
 def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return numerator / denominator, 0 where the latter is 0."""
+    """Return numerator / denominator, and 0 where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
     return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 0)

@@ -34,10 +34,7 @@ class Subgroup:
 
 
 def subgroups(predictions: Predictions, data: DataDir | None) -> list[Subgroup]:
-    """Return the scores by fold and speaker, and, with a data directory, by its attributes of speakers and utterances.
-
-    Utterances without a value of an attribute are in none of its subgroups.
-    """
+    """Return the scores by fold and speaker, and, with a data directory, by sex, duration and each utt2X."""
     result = []
     utterance = pd.Index(predictions.utterances["utt"]).get_indexer(pd.Index(predictions.table["utt"]))
     for attribute, column in _attributes(predictions.utterances, data).items():

@@ -18,12 +18,12 @@ RIGHT, WRONG = "aa bb aa bb", "aa ba aa bb"
 SPEAKERS = [f"s{i}" for i in range(6)]
 
 
-def test_a_comparison_by_hand(tmp_path):
+def test_a_comparison_equals_a_hand_worked_one(tmp_path):
     write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, WRONG))
     write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS, RIGHT))
     table = compare(score([tmp_path])).set_index("metric")
     assert table["difference"].to_dict() == pytest.approx({"WA": 25, "UA": 25, "F1": 100 - 100 * (4 / 5 + 2 / 3) / 2})
-    # All six speakers the same way: 2 of the 64 exchanges; McNemar: 6 of 6 discordant utterances, 2 / 2^6.
+    # All six speakers favour b: 2 of the 64 exchanges differ as much. McNemar: 6 of 6 discordant utterances, 2 / 2^6.
     assert table["p"].tolist() == pytest.approx([2 / 64] * 3)
     assert table["mcnemar"]["WA"] == pytest.approx(2 / 64)
     assert table["mcnemar"][["UA", "F1"]].isna().all()
@@ -39,7 +39,16 @@ def test_p_values_are_corrected_for_the_number_of_pairs(tmp_path):
     assert accuracy["p_holm"].tolist() == pytest.approx([6 / 64] * 3)
 
 
-def test_seeds_are_averaged_and_mcnemar_takes_the_first_that_both_have(tmp_path):
+def test_mcnemar_p_values_of_pairs_without_a_common_seed_do_not_count_as_tests(tmp_path):
+    for name, words, seed in (("a", WRONG, 1), ("b", RIGHT, 1), ("c", RIGHT, 2)):
+        write_experiment(tmp_path / name, dict.fromkeys(SPEAKERS, words), seed)
+    table = compare(score([tmp_path])).query("metric == 'WA'").set_index(["first", "second"])
+    # McNemar is computed for a and b alone: one test, so Holm's correction multiplies by 1.
+    assert table["mcnemar_holm"]["a", "b"] == pytest.approx(2 / 64)
+    assert table["mcnemar_holm"].drop([("a", "b")]).isna().all()
+
+
+def test_seeds_are_averaged_and_mcnemar_uses_the_first_common_seed(tmp_path):
     write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, WRONG), seed=1)
     write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, RIGHT), seed=2)
     write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS, RIGHT), seed=2)
@@ -47,27 +56,28 @@ def test_seeds_are_averaged_and_mcnemar_takes_the_first_that_both_have(tmp_path)
     table = compare(score([tmp_path])).query("metric == 'WA'").set_index(["first", "second"])
     assert table["difference"].to_dict() == {("a", "b"): 12.5, ("a", "c"): 12.5, ("b", "c"): 0}
     assert table["mcnemar"]["a", "b"] == 1
-    assert np.isnan(table["mcnemar"]["a", "c"])
+    assert table["mcnemar_holm"]["a", "b"] == 1
+    assert table[["mcnemar", "mcnemar_holm"]].loc[[("a", "c"), ("b", "c")]].isna().all(axis=None)
 
 
-def test_mcnemar_raises_at_most_5_false_alarms_in_100():
+def test_mcnemar_rejects_true_null_hypotheses_in_at_most_5_percent():
     generator = np.random.default_rng(0)
-    systems = generator.random((500, 2, 200)) < 0.7  # right about 7 utterances in 10, each for itself
-    alarms = [mcnemar(one, other) <= 0.05 for one, other in systems]
-    assert 0.01 < np.mean(alarms) <= 0.05
+    systems = generator.random((500, 2, 200)) < 0.7  # two independent systems with 70% accuracy
+    rejections = [mcnemar(one, other) <= 0.05 for one, other in systems]
+    assert 0.01 < np.mean(rejections) <= 0.05
 
 
 def test_experiments_on_different_utterances_are_refused(tmp_path):
     write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, RIGHT))
     write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS[:5], RIGHT))
-    with pytest.raises(SoctkError, match="a and b were not tested alike: 4 utterances are in one alone"):
+    with pytest.raises(SoctkError, match="a and b have different test data: 4 utterances belong to only one of them"):
         compare(score([tmp_path]))
     write_experiment(tmp_path / "b", dict.fromkeys(SPEAKERS, "ba bb aa bb"))
-    with pytest.raises(SoctkError, match="a and b were not tested alike: labels, speakers or folds differ"):
+    with pytest.raises(SoctkError, match="a and b have different test data: their labels, speakers or folds differ"):
         compare(score([tmp_path]))
 
 
-def test_one_experiment_is_not_compared(tmp_path):
+def test_a_single_experiment_cannot_be_compared(tmp_path):
     write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, RIGHT))
-    with pytest.raises(SoctkError, match="--compare: only a is there"):
+    with pytest.raises(SoctkError, match="--compare: a comparison needs two experiments, not only a"):
         compare(score([tmp_path]))

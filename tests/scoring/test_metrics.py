@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from soctk.scoring import metrics
 
@@ -10,8 +13,8 @@ def codes(letters: str) -> np.ndarray:
     return np.array([EMOTIONS.index(letter) for letter in letters])
 
 
-def test_accuracies_by_hand():
-    # 6 of a (4 right, 2 taken for b), 2 of b (1 right, 1 taken for a)
+def test_accuracies_equal_hand_worked_ones():
+    # 6 of class a: 4 classified as a, 2 as b; 2 of class b: 1 as b, 1 as a
     result = metrics.accuracies(codes("aaaaaabb"), codes("aaaabbba"))
     assert result["WA"] == pytest.approx(100 * 5 / 8)
     assert result["UA"] == pytest.approx(100 * (4 / 6 + 1 / 2) / 2)
@@ -19,12 +22,12 @@ def test_accuracies_by_hand():
     assert result["F1"] == pytest.approx(100 * (8 / 11 + 2 / 5) / 2)
 
 
-def test_a_class_that_is_only_ever_predicted_counts_as_errors_and_not_as_a_class():
+def test_a_class_without_references_adds_errors_but_is_not_averaged_over():
     result = metrics.accuracies(codes("aab"), codes("acb"))
     assert result == pytest.approx({"WA": 100 * 2 / 3, "UA": 75.0, "F1": 100 * (2 / 3 + 1) / 2})
 
 
-def test_per_class_and_confusion_by_hand():
+def test_per_class_scores_and_confusion_equal_hand_worked_ones():
     reference, hypothesis = codes("aaaaaabb"), codes("aaaabbba")
     table = metrics.per_class(reference, hypothesis, EMOTIONS)
     assert table.loc["a"].tolist() == pytest.approx([80, 100 * 4 / 6, 100 * 8 / 11, 6])
@@ -33,22 +36,49 @@ def test_per_class_and_confusion_by_hand():
     assert metrics.confusion(reference, hypothesis, EMOTIONS).to_numpy().tolist() == [[4, 2, 0], [1, 1, 0], [0, 0, 0]]
 
 
-def test_log_loss_by_hand():
+def test_log_loss_equals_a_hand_worked_one():
     posteriors = np.array([[0.5, 0.25, 0.25], [0.2, 0.8, 0.0], [0.0, 1.0, 0.0]])
-    # ln 2, ln 5, and a posterior of 0 at half of the last decimal that is written
+    # ln 2, ln 5, and -ln 5e-7: a posterior of 0 counts as half of the sixth decimal
     expected = [0.693147, 1.609438, 14.508658]
     assert metrics.log_losses(codes("aaa"), posteriors) == pytest.approx(expected, abs=1e-6)
     assert metrics.probabilistic(codes("aaa"), posteriors)["log_loss"] == pytest.approx(np.mean(expected), abs=1e-6)
 
 
-def test_calibration_error_by_hand():
-    # Bins of 1/15: 0.62 and 0.64 share (0.6, 0.667), one of the two right; 0.9 and 1.0 are alone, right and wrong.
+def test_calibration_error_equals_a_hand_worked_one():
+    # Bins of width 1/15: 0.62 (correct) and 0.64 (wrong) share a bin; 0.9 (correct) and 1.0 (wrong) are alone.
     posteriors = np.array([[0.62, 0.38], [0.36, 0.64], [0.9, 0.1], [0.0, 1.0]])
     reference = np.array([0, 0, 0, 0])
     expected = (2 * abs(1 / 2 - 0.63) + abs(1 - 0.9) + abs(0 - 1)) / 4
     assert metrics.calibration_error(reference, posteriors) == pytest.approx(100 * expected)
 
 
-def test_what_is_as_sure_as_it_is_right_has_no_calibration_error():
+def test_calibration_error_uses_15_bins():
+    # With 15 bins 0.62 (wrong) and 0.65 (correct) share the bin from 9/15 = 0.6 to 10/15 = 0.667. With 14 bins the edge
+    # 9/14 = 0.643 separates them, with 16 bins the edge 10/16 = 0.625; then the error is (0.62 + 0.35) / 2 = 48.5%.
+    posteriors = np.array([[0.62, 0.38], [0.65, 0.35]])
+    expected = abs(1 / 2 - (0.62 + 0.65) / 2)
+    assert metrics.calibration_error(np.array([1, 0]), posteriors) == pytest.approx(100 * expected)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_accuracies_equal_scikit_learns_on_the_single_answers(answers):
+    reference, hypothesis = map(np.array, zip(*answers, strict=True))
+    options = {"labels": np.unique(reference), "average": "macro", "zero_division": 0}
+    assert metrics.accuracies(reference, hypothesis) == pytest.approx(
+        {
+            "WA": 100 * accuracy_score(reference, hypothesis),
+            "UA": 100 * recall_score(reference, hypothesis, **options),
+            "F1": 100 * f1_score(reference, hypothesis, **options),
+        }
+    )
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
+def test_correct_answers_score_100(reference):
+    classes = np.array(reference)
+    assert metrics.accuracies(classes, classes) == pytest.approx({"WA": 100, "UA": 100, "F1": 100})
+
+
+def test_posteriors_equal_to_the_accuracy_have_no_calibration_error():
     posteriors = np.tile([0.75, 0.25], (4, 1))
     assert metrics.calibration_error(np.array([0, 0, 0, 1]), posteriors) == pytest.approx(0)
