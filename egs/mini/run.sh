@@ -4,24 +4,11 @@ set -euo pipefail
 recipe=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$recipe/path.sh"
 . "$recipe/cmd.sh"
-. "$SOCTK_ROOT/bin/options.sh"
-corpus=corpus     # DIR to make the recordings in
-extras=(mini)
-. "$SOCTK_ROOT/bin/recipe.sh"
+extras=(mini)  # of bin/setup: the speech synthesiser
 
-if run_stage 0 "data: synthesiser -> $corpus -> $data"; then
+# Stage 0: from the recordings in $corpus to the data directory $data.
+prepare_data() {
     python local/prepare.py "$corpus" "$data"
-    soctk-validate "$data"
-fi
+}
 
-if run_stage 1 "features: $data -> $feats"; then
-    extract_features
-fi
-
-if run_stage 2 "train: $feats -> $experiment"; then
-    train_folds
-fi
-
-if run_stage 3 "score: $expdir -> $expdir/RESULTS.md"; then
-    soctk-score "$expdir"
-fi
+. "$SOCTK_ROOT/bin/recipe.sh"

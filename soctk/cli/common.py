@@ -1,23 +1,35 @@
 """What the commands share: errors as one message, and options that several of them take."""
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 import click
 
+import soctk
 from soctk.errors import SoctkError
 
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
 
 
 class Command(click.Command):
-    """A command that prints what a user can mend as one message and exits with 1; wrong usage exits with 2."""
+    """A command with --version, whose errors are one message.
+
+    Exit codes: 0 done, 1 an error that a user can correct, 2 wrong usage, 130 interrupted (Ctrl-C).
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        click.version_option(soctk.__version__, message="soctk %(version)s")(self)
 
     def invoke(self, ctx: click.Context):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted. Finished work is kept; run the command again to continue.", err=True)
+            raise click.exceptions.Exit(128 + signal.SIGINT) from None
         except SoctkError as error:
             raise click.ClickException(str(error)) from error
         except BrokenPipeError:
@@ -34,9 +46,17 @@ def command_line() -> str:
 
 
 class Numbers(click.ParamType):
-    """Different whole numbers from 0 in one argument, such as "1 2 3"."""
+    """Different whole numbers from 0 in one argument, such as "1 2 3".
+
+    Args:
+        at_least: how many are needed.
+    """
 
     name = "numbers"
+    description = 'a list of different whole numbers such as "1 2 3"'
+
+    def __init__(self, at_least: int = 0):
+        self.at_least = at_least
 
     def convert(self, value, param, ctx):
         """Return a list of int."""
@@ -44,7 +64,9 @@ class Numbers(click.ParamType):
             return value
         words = value.replace(",", " ").split()
         if not all(word.isdecimal() and int(word) < 2**32 for word in words) or len(set(map(int, words))) < len(words):
-            self.fail(f"'{value}' is not a list of different whole numbers such as \"1 2 3\"", param, ctx)
+            self.fail(f"'{value}' is not {self.description}", param, ctx)
+        if len(words) < self.at_least:
+            self.fail("at least one number is needed", param, ctx)
         return [int(word) for word in words]
 
 
@@ -54,13 +76,44 @@ class Layers(Numbers):
     name = "layers"
 
     def __init__(self, *words: str):
+        super().__init__(at_least=1)
         self.words = words
+        self.description = f'{", ".join(words)} or a list of different whole numbers such as "3 4"'
 
     def convert(self, value, param, ctx):
         """Return a tuple of int, or the word."""
         if value in self.words or isinstance(value, tuple):
             return value
-        return tuple(super().convert(value, param, ctx)) or self.fail("no layer is named", param, ctx)
+        return tuple(super().convert(value, param, ctx))
+
+
+class Enrol(click.ParamType):
+    """A number of utterances from 0, or `all`."""
+
+    name = "enrol"
+
+    def convert(self, value, param, ctx):
+        """Return an int, or `all`."""
+        if value == "all" or isinstance(value, int):
+            return value
+        if not value.isdecimal():
+            self.fail(f"'{value}' is not all or a whole number", param, ctx)
+        return int(value)
+
+
+class Words(click.ParamType):
+    """Arguments of another command in one argument, with a shell's quotes. Nothing in them is evaluated."""
+
+    name = "words"
+
+    def convert(self, value, param, ctx):
+        """Return a list of str."""
+        if isinstance(value, list):
+            return value
+        try:
+            return shlex.split(value)
+        except ValueError:
+            self.fail(f"a quote (', \" or \\) is not closed: {value}", param, ctx)
 
 
 class Speeds(click.ParamType):
@@ -97,6 +150,10 @@ class File(click.Path):
         super().__init__(dir_okay=False, path_type=Path, **options)
 
 
+seeds_option = click.option("--seeds", type=Numbers(at_least=1), default="1", help='Seeds, such as "1 2 3".')
+folds_option = click.option(
+    "--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all"
+)
 nj_option = click.option("--nj", type=click.IntRange(min=1), default=1, help="How many processes share the work.")
 device_option = click.option(
     "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", help="auto: a GPU where there is one."
@@ -121,6 +178,33 @@ head_option = click.option(
     "--head",
     help="Classifier: linear (logistic regression), mlp, or auto (mlp for poolings with trained parameters).",
     show_default="from the preset",
+)
+combine_option = click.option(
+    "--combine",
+    type=click.Choice(["sum", "concat"]),
+    help="Several layers: sum (with learned weights) or concat (the descriptors of each).",
+    show_default="concat for the head linear, sum for mlp",
+)
+recentre_option = click.option(
+    "--recentre",
+    type=click.Choice(["none", "speaker"]),
+    help="speaker: subtract each speaker's mean descriptor. It uses unlabelled recordings of the test speakers.",
+    show_default="as in conf/recentre.yaml: none",
+)
+enrol_option = click.option(
+    "--enrol",
+    metavar="N",
+    type=Enrol(),
+    help="With --recentre: how many recordings of a test speaker give that mean: all, or a number.",
+    show_default="as in conf/recentre.yaml: all",
+)
+speed_option = click.option(
+    "--speed-perturb",
+    "speeds",
+    type=Speeds(),
+    default="",
+    help='Add copies of each recording at these speeds, such as "0.9 1.1".',
+    show_default="none",
 )
 set_option = click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="One setting, such as train.lr=1e-3."

@@ -9,13 +9,13 @@ from soctk.cli.common import (
     Command,
     Directory,
     File,
-    Numbers,
     conf_option,
     device_option,
     head_option,
     nj_option,
     pooling_option,
     preset_option,
+    seeds_option,
     set_option,
 )
 
@@ -38,7 +38,7 @@ from soctk.cli.common import (
 @head_option
 @conf_option
 @set_option
-@click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
+@seeds_option
 @nj_option
 @device_option
 def main(
@@ -68,8 +68,8 @@ def main(
     from soctk.features.store import FeatureStore
     from soctk.training import cross, settings
 
-    if len(sources) < 2 or not seeds:
-        raise click.UsageError("--corpus is needed twice or more, and --seeds at least one number")
+    if len(sources) < 2:
+        raise click.UsageError("--corpus is needed twice or more")
     config = settings.resolve(preset=preset, conf_dirs=conf_dirs, pooling=pooling, head=head, overrides=overrides)
     corpora = [
         cross.Corpus(data.resolve().name, datadir.read(data), FeatureStore.open(store), {})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, Layers, Speeds, conf_option, device_option, nj_option
+from soctk.cli.common import CONTEXT, Command, Directory, Layers, conf_option, device_option, nj_option, speed_option
 
 # Audio that a GPU encodes at a time, by default; a CPU is as fast with one utterance at a time.
 _GPU_BATCH_SECONDS = 160.0
@@ -36,14 +36,7 @@ _GPU_BATCH_SECONDS = 160.0
     help="Audio encoded at a time, where that changes nothing; 0: one by one.",
     show_default=f"0 on a CPU, {_GPU_BATCH_SECONDS:g} on a GPU",
 )
-@click.option(
-    "--speed-perturb",
-    "speeds",
-    type=Speeds(),
-    default="",
-    help='Encode copies at these speeds too, such as "0.9 1.1".',
-    show_default="none",
-)
+@speed_option
 @nj_option
 @click.option("--job", type=click.IntRange(min=1), help="Do only this part, from 1, of --nj parts.")
 @device_option
@@ -69,7 +62,7 @@ def main(
     from soctk import config
     from soctk.corpus import datadir
     from soctk.device import resolve
-    from soctk.features.extract import Extraction, extract, in_bytes
+    from soctk.features.extract import Extraction, extract, format_size
 
     if job and job > nj:
         raise click.UsageError(f"--job {job} is beyond --nj {nj}")
@@ -87,7 +80,7 @@ def main(
         seconds = time.perf_counter() - started
         click.echo(
             f"{store}: {summary.seconds / 3600:.2f} h of audio in {seconds:.0f} s, real-time factor "
-            f"{seconds / summary.seconds:.4f}, {in_bytes(summary.bytes)} written"
+            f"{seconds / summary.seconds:.4f}, {format_size(summary.bytes)} written"
         )
     if summary.left:
         click.echo(f"{store}: {summary.left} utterances are left to other parts; it can be used when all are there")

@@ -60,7 +60,7 @@ def main(
             click.echo(f"dropped, as {labels} says: '{label}', {count} utterances")
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))
-    corpus = importing.corpus(rows, audio or importing.audio_root(sources[0]), classes, table, num_folds)
+    corpus = importing.build_corpus(rows, audio or importing.audio_root(sources[0]), classes, table, num_folds)
     datadir.write(data, corpus)
     click.echo(f"{data}: {datadir.summary(corpus)}")
     click.echo(f"folds: {table}{', written now' if is_made else ''}")

@@ -8,11 +8,12 @@ from soctk.cli.common import (
     CONTEXT,
     Command,
     Directory,
-    Numbers,
     conf_option,
     device_option,
+    folds_option,
     nj_option,
     preset_option,
+    seeds_option,
     set_option,
 )
 
@@ -52,8 +53,8 @@ class Axis(click.ParamType):
 @preset_option
 @conf_option
 @set_option
-@click.option("--folds", type=Numbers(), default="", help='Folds, such as "1 2".', show_default="all")
-@click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
+@folds_option
+@seeds_option
 @click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
 @nj_option
 @device_option
@@ -84,8 +85,6 @@ def main(
     from soctk.training.inputs import Features
     from soctk.training.sweep import Sweep
 
-    if not seeds:
-        raise click.UsageError("--seeds needs at least one number")
     if len(dict(grid)) < len(grid):
         raise click.UsageError("--grid gives an axis twice; write its values as one list")
     corpus = datadir.read(data)

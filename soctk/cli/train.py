@@ -9,13 +9,17 @@ from soctk.cli.common import (
     Command,
     Directory,
     Layers,
-    Numbers,
+    combine_option,
     conf_option,
     device_option,
+    enrol_option,
+    folds_option,
     head_option,
     nj_option,
     pooling_option,
     preset_option,
+    recentre_option,
+    seeds_option,
     set_option,
 )
 
@@ -30,11 +34,11 @@ from soctk.cli.common import (
 @conf_option
 @set_option
 @click.option("--layer", "layers", type=Layers("all"), help='Of those in STORE: all, or numbers such as "3 4".')
-@click.option("--combine", type=click.Choice(["sum", "concat"]), help="Several layers: learned sum, or side by side.")
-@click.option("--recentre", type=click.Choice(["none", "speaker"]), help="Take each speaker's mean descriptor away.")
-@click.option("--enrol", metavar="N", help="Unlabelled utterances that give a test speaker's mean: all, or a number.")
-@click.option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
-@click.option("--seeds", type=Numbers(), default="1", help='Seeds, such as "1 2 3".')
+@combine_option
+@recentre_option
+@enrol_option
+@folds_option
+@seeds_option
 @click.option(
     "--protocol",
     type=click.Choice(["soctk", "emobox", "cross-lingual"]),
@@ -63,7 +67,7 @@ def main(
     layers: str | tuple[int, ...] | None,
     combine: str | None,
     recentre: str | None,
-    enrol: str | None,
+    enrol: str | int | None,
     folds: list[int],
     seeds: list[int],
     protocol: str,
@@ -83,10 +87,6 @@ def main(
     from soctk.training.experiment import Experiment
     from soctk.training.inputs import Features
 
-    if not seeds:
-        raise click.UsageError("--seeds needs at least one number")
-    if enrol not in (None, "all") and recentre != "speaker":
-        raise click.UsageError("--enrol is for --recentre speaker")
     config = settings.resolve(
         preset=preset,
         conf_dirs=conf_dirs,

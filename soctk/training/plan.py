@@ -1,0 +1,311 @@
+"""The plan of a recipe: its options, checked; the names of its directories; the commands of its stages."""
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soctk import config
+from soctk.config import Config, Protocol
+from soctk.errors import SoctkError
+from soctk.training import settings
+from soctk.training.classifier import EmotionClassifier
+from soctk.training.recipe import Name, Recipe
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a recipe as the command line gives them; None stands for the default of the conf directories.
+
+    Attributes:
+        stage: the first stage to run.
+        stop_stage: the last stage to run.
+        corpus: the folder of the recordings.
+        upstream: a name, a folder, or a hub id.
+        layers: the hidden states to extract: `last`, `all`, or numbers.
+        speeds: the speeds of the copies of each recording.
+        use_layers: the hidden states to train on: `all`, or numbers.
+        combine: `sum` or `concat`.
+        preset: `default`, or the name of a folder in conf/preset/.
+        pooling: the pooling's name, or several joined by `+`.
+        head: `linear`, `mlp` or `auto`.
+        folds: the folds to test; empty for all.
+        seeds: the seeds.
+        recentre: `none` or `speaker`.
+        enrol: how many utterances of a test speaker give the speaker's mean.
+        protocol: how validation utterances are chosen.
+        extract_args: more arguments of soctk-extract.
+        train_args: more arguments of soctk-train.
+        conf_dirs: the directories of `--conf` in train_args.
+        overrides: the settings of `--set` in train_args.
+        tag: a suffix of the experiment's name.
+        nj: the number of processes.
+        device: `cpu`, `cuda` or `auto`.
+        expdir: the directory of the experiments; None for exp in the recipe.
+        own: the recipe's own options, by name.
+    """
+
+    stage: int
+    stop_stage: int
+    corpus: str | None
+    upstream: str
+    layers: str | tuple[int, ...]
+    speeds: tuple[float, ...]
+    use_layers: str | tuple[int, ...]
+    combine: str | None
+    preset: str
+    pooling: str | None
+    head: str | None
+    folds: Sequence[int]
+    seeds: Sequence[int]
+    recentre: str | None
+    enrol: str | int | None
+    protocol: Protocol
+    extract_args: Sequence[str]
+    train_args: Sequence[str]
+    conf_dirs: Sequence[Path]
+    overrides: Sequence[str]
+    tag: str
+    nj: int
+    device: str
+    expdir: str | None
+    own: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe will do.
+
+    Attributes:
+        variables: the shell variables of bin/recipe.sh, in order: `stage`, `data`, `feats`, ...
+        extract_options: the options of soctk-extract, after its arguments.
+        train_options: the options of soctk-train, after its arguments.
+    """
+
+    variables: dict[str, str]
+    extract_options: list[str]
+    train_options: list[str]
+
+    def shell(self) -> str:
+        """Return assignments for bash to evaluate; every value is quoted."""
+        lines = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        lines.append(f"extract_options=({shlex.join(self.extract_options)})")
+        lines.append(f"train_options=({shlex.join(self.train_options)})")
+        return "\n".join(lines)
+
+    def describe(self) -> str:
+        """Return a description of the stages for people."""
+        v = self.variables
+        stages = [
+            ("data", v["source"], v["data"], v["data_log"], []),
+            ("features", v["data"], v["feats"], v["extract_log"],
+             ["soctk-extract", v["data"], v["feats"], *self.extract_options]),
+            ("train", v["feats"], v["experiment"], v["train_log"],
+             ["soctk-train", v["data"], v["feats"], v["experiment"], *self.train_options]),
+            ("score", v["expdir"], f"{v['expdir']}/RESULTS.md", v["score_log"], ["soctk-score", v["expdir"]]),
+        ]  # fmt: skip
+        lines = []
+        for number, (what, source, target, log, command) in enumerate(stages):
+            if int(v["stage"]) <= number <= int(v["stop_stage"]):
+                lines.append(f"Stage {number}: {what}: {source} -> {target} (log: {log})")
+                lines += [f"    {shlex.join(command)}"] if command else []
+        return "\n".join(lines)
+
+
+def make(recipe: Recipe, options: Options) -> Plan:
+    """Check all options, and return the plan. Nothing is written.
+
+    Relative paths in `corpus`, `expdir` and `upstream` are relative to the working directory; the paths of the plan are
+    absolute or relative to the recipe.
+
+    Raises:
+        SoctkError: a name is unknown, a value is wrong, two options contradict each other, or --corpus is missing.
+    """
+    _check_stages(options)
+    _check_own_protocol(recipe, options)
+    own_conf = [Path("conf")] if (recipe.path / "conf").is_dir() else []
+    conf_dirs = [recipe.path / folder for folder in [*own_conf, *options.conf_dirs]]
+    resolved = settings.resolve(
+        preset=options.preset,
+        conf_dirs=conf_dirs,
+        pooling=options.pooling,
+        head=options.head,
+        layers=options.use_layers if isinstance(options.use_layers, str) else list(options.use_layers),
+        combine=options.combine,
+        recentre=options.recentre,
+        enrol=options.enrol,
+        protocol=options.protocol,
+        overrides=options.overrides,
+    )
+    upstream = _path_or_name(options.upstream)
+    _check_layers(options, resolved, config.conf_directories(given=conf_dirs))
+    data, features, experiment = _names(recipe, options, resolved, upstream)
+    expdir = _callers(options.expdir) if options.expdir else "exp"
+    corpus = _corpus(recipe, options, data)
+    variables = {
+        "stage": str(options.stage),
+        "stop_stage": str(options.stop_stage),
+        "corpus": corpus,
+        "source": corpus or recipe.corpus.download or "",
+        "data": data,
+        "feats": features,
+        "expdir": expdir,
+        "experiment": f"{expdir}/{experiment}",
+        "protocol": options.protocol,
+        **{name.replace("-", "_"): value for name, value in options.own.items()},
+        "data_log": f"{data}/log/prepare.log",
+        "extract_log": f"{features}/log/extract.log",
+        "train_log": f"{expdir}/{experiment}/log/train.log",
+        "score_log": f"{expdir}/log/score.log",
+    }
+    conf = ["--conf", "conf"] if own_conf else []
+    work = ["--nj", str(options.nj), "--device", options.device]
+    extract_options = [*conf, "--upstream", upstream, "--layer", _spaced(options.layers)]
+    if options.speeds:
+        extract_options += ["--speed-perturb", _spaced(options.speeds)]
+    train_options = [*conf, *_model(options, resolved), "--seeds", _spaced(options.seeds)]
+    if options.folds:
+        train_options += ["--folds", _spaced(options.folds)]
+    return Plan(
+        variables, [*extract_options, *work, *options.extract_args], [*train_options, *work, *options.train_args]
+    )
+
+
+def _model(options: Options, resolved: Config) -> Iterator[str]:
+    """Yield the options of soctk-train that say what is trained."""
+    yield from ("--preset", options.preset, "--pooling", "+".join(resolved.pooling), "--head", resolved.head.name)
+    yield from ("--layer", _spaced(options.use_layers), "--combine", resolved.frames.combine)
+    yield from ("--recentre", resolved.recentre.by, "--enrol", str(resolved.recentre.enrol))
+    yield from ("--protocol", options.protocol)
+
+
+def _check_stages(options: Options) -> None:
+    if options.stage > options.stop_stage:
+        raise SoctkError(
+            f"the first stage, {options.stage}, comes after the last, {options.stop_stage}",
+            remedy="Give a --stage that is not greater than --stop-stage.",
+            where="--stage",
+        )
+
+
+def _check_own_protocol(recipe: Recipe, options: Options) -> None:
+    if options.protocol not in recipe.protocols:
+        return
+    for name, value in recipe.protocols[options.protocol].needs.items():
+        if options.own[name] != value:
+            raise SoctkError(
+                f"works only with --{name} {value}, not with --{name} {options.own[name]}",
+                remedy=f"Leave out --{name}, or choose another protocol.",
+                where=f"--protocol {options.protocol}",
+            )
+
+
+def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path]) -> None:
+    """Refuse layers that the upstream does not have or that are not extracted, and a model that cannot be built."""
+    known = config.load_upstream(conf_dirs, options.upstream)
+    extracted = range(known.layers + 1) if known else None
+    if isinstance(options.layers, tuple):
+        missing = [layer for layer in options.layers if extracted is not None and layer not in extracted]
+        if missing and known:
+            raise SoctkError(
+                f"{options.upstream} has the hidden states 0 to {known.layers}, not {_spaced(missing)}",
+                remedy="Choose others.",
+                where="--layer",
+            )
+        missing = [layer for layer in options.use_layers if layer not in options.layers and options.use_layers != "all"]
+        if missing:
+            raise SoctkError(
+                f"hidden states are not extracted: {_spaced(missing)}",
+                remedy=f"Choose from those of --layer ({_spaced(options.layers)}), or extend --layer.",
+                where="--use-layer",
+            )
+    trained = resolved.frames.layers
+    is_one = options.layers == "last" if trained == "all" else len(trained) == 1
+    EmotionClassifier(known.hidden_size if known else 512, 1 if is_one else 2, 2, resolved)
+
+
+def _names(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> tuple[str, str, str]:
+    """Return the names of the data directory, the feature store, and the experiment.
+
+    data/RECIPE, feats/UPSTREAM[-layerN][-spS] and
+    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET][-spS][-recentred][-enrolN][-TAG]; each may end with the values of
+    the recipe's own options and protocol.
+    """
+    name = Path(upstream.replace(":", "-")).name
+    speeds = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
+    frames, head = resolved.frames, resolved.head.name
+    layers = options.layers if frames.layers == "all" else tuple(frames.layers)
+    parts = [
+        f"{name}{_layer_name(layers)}-{'+'.join(resolved.pooling)}-{head}",
+        "" if (head, frames.combine) in (("linear", "concat"), ("mlp", "sum")) else f"-{frames.combine}",
+        "" if options.preset == "default" else f"-{options.preset}",
+        speeds,
+        "" if resolved.recentre.by == "none" else "-recentred",
+        "" if resolved.recentre.enrol == "all" else f"-enrol{resolved.recentre.enrol}",
+        f"-{options.tag}" if options.tag else "",
+        _suffix(recipe, options, "experiment"),
+    ]
+    data = f"data/{recipe.path.name}{_suffix(recipe, options, 'data')}"
+    features = f"feats/{name}{_layer_name(options.layers)}{speeds}{_suffix(recipe, options, 'features')}"
+    return data, features, "".join(parts)
+
+
+def _suffix(recipe: Recipe, options: Options, name: Name) -> str:
+    values = [
+        options.own[key]
+        for key, option in recipe.options.items()
+        if name in option.names and options.own[key] != option.default
+    ]
+    values += [key for key, protocol in recipe.protocols.items() if name in protocol.names and key == options.protocol]
+    return "".join(f"-{value}" for value in values)
+
+
+def _layer_name(layers: str | tuple[int, ...]) -> str:
+    return "" if layers == "last" else f"-layer{layers if isinstance(layers, str) else _dashed(layers)}"
+
+
+def _corpus(recipe: Recipe, options: Options, data: str) -> str:
+    """Return the folder of the recordings, or "" where stage 0 downloads them.
+
+    Raises:
+        SoctkError: the folder does not exist, or stage 0 needs --corpus.
+    """
+    if options.corpus:
+        corpus = _callers(options.corpus)
+        if not Path(corpus).is_dir():
+            raise SoctkError("no such directory", remedy="Check the path.", where=f"--corpus {corpus}")
+        return corpus
+    if recipe.corpus.default or recipe.corpus.download or options.stage > 0:
+        return recipe.corpus.default or ""
+    is_prepared = (recipe.path / data / "wav.scp").is_file()
+    go_on = f"To continue with {data}, which exists: --stage 1." if is_prepared else ""
+    remedy = " ".join(filter(None, ("Give --corpus DIR.", recipe.corpus.obtain, go_on)))
+    raise SoctkError("stage 0 needs the recordings", remedy=remedy)
+
+
+def _callers(path: str) -> str:
+    """Return a path that holds in any working directory."""
+    return str(Path.cwd() / path)
+
+
+def _path_or_name(upstream: str) -> str:
+    """Return the absolute path of an upstream's folder, or the upstream's name.
+
+    A folder without a config.json counts only if it is written with a slash: a name such as fbank does not stand for a
+    folder that happens to have this name.
+    """
+    folder = Path(upstream)
+    if folder.is_dir() and ("/" in upstream or (folder / "config.json").is_file()):
+        return os.path.abspath(folder)
+    return upstream
+
+
+def _spaced(values: str | Sequence[float]) -> str:
+    if isinstance(values, str):
+        return values
+    return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+
+
+def _dashed(values: Sequence[float]) -> str:
+    return _spaced(values).replace(" ", "-")
