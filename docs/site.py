@@ -1,7 +1,7 @@
 """MkDocs hook: pages made from files outside docs/ and from the code, and links between them.
 
 README.md, CONTRIBUTING.md, CHANGELOG.md and the READMEs of the recipes become pages of the site. The API pages have one
-entry for each public module. `<!-- options of COMMAND -->` becomes the table of that command's options, and
+entry for each public module. `<!-- options of every recipe -->` becomes the table of these options, and
 `<!-- all commands -->` a section for each command.
 """
 
@@ -13,6 +13,9 @@ from pathlib import Path
 
 import click
 from mkdocs.structure.files import File
+
+from soctk.cli.plan import recipe_command
+from soctk.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 # Path in the repository -> path in the site.
@@ -40,13 +43,17 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Point links into the site, and fill in the tables of options."""
-    markdown = re.sub(r"<!-- options of (\S+) -->", lambda match: option_table(match[1]), markdown)
-    if "<!-- all commands -->" in markdown:
-        markdown = markdown.replace("<!-- all commands -->", "\n\n".join(map(command_section, console_scripts())))
+    markers = {
+        "<!-- options of every recipe -->": lambda: option_table(recipe_command(Recipe(path=ROOT / "egs" / "NAME"))),
+        "<!-- all commands -->": lambda: "\n\n".join(map(command_section, console_scripts())),
+    }
+    for marker, text in markers.items():
+        if marker in markdown:
+            markdown = markdown.replace(marker, text())
     sources = {page: source for source, page in PAGES.items()}
     if page.file.src_uri in sources:
         markdown = with_links_into_the_site(markdown, sources[page.file.src_uri])
-    return markdown
+    return markdown.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def with_links_into_the_site(markdown: str, source: str) -> str:
@@ -81,50 +88,41 @@ def api_page(name: str) -> str:
     return f"# {title}\n\n" + "\n\n".join(entries) + "\n"
 
 
-def console_scripts() -> list[str]:
-    """Return the names of the commands, in the order of setup.cfg."""
-    return [line.split(" = ")[0] for line in script_lines()]
-
-
-def script_lines() -> list[str]:
-    """Return the lines NAME = MODULE:FUNCTION of setup.cfg."""
+def console_scripts() -> dict[str, str]:
+    """Return command -> MODULE:FUNCTION, in the order of setup.cfg."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    return config["options.entry_points"]["console_scripts"].split("\n")[1:]
-
-
-def command_of(name: str) -> click.Command:
-    """Return the click command of a console script."""
-    (target,) = [line.split(" = ")[1] for line in script_lines() if line.split(" = ")[0] == name]
-    module, _, function = target.partition(":")
-    return getattr(importlib.import_module(module), function)
+    lines = config["options.entry_points"]["console_scripts"].strip().splitlines()
+    return dict(line.split(" = ") for line in lines)
 
 
 def command_section(name: str) -> str:
     """Return the help of a command as a section: usage, description, options."""
-    command = command_of(name)
+    module, _, function = console_scripts()[name].partition(":")
+    command = getattr(importlib.import_module(module), function)
     with click.Context(command, info_name=name) as context:
         usage = " ".join(command.collect_usage_pieces(context))
-    paragraphs = [" ".join(line.strip() for line in part.splitlines()) for part in (command.help or "").split("\n\n")]
-    text = escaped("\n\n".join(paragraphs).replace("\b ", ""))
-    return f"## {name}\n\n```text\n{name} {usage}\n```\n\n{text}\n\n{option_table(name)}"
+    paragraphs = [" ".join(line.strip() for line in part.splitlines()) for part in command.help.split("\n\n")]
+    text = escaped("\n\n".join(paragraphs))
+    return f"## {name}\n\n```text\n{name} {usage}\n```\n\n{text}\n\n{option_table(command)}"
 
 
-def option_table(name: str) -> str:
+def option_table(command: click.Command) -> str:
     """Return a command's options as a Markdown table."""
-    command = command_of(name)
     rows = ["| option | what it does | default |", "| --- | --- | --- |"]
-    with click.Context(command, info_name=name, **command.context_settings) as context:
+    with click.Context(command, **command.context_settings) as context:
         for option in command.params:
             if not isinstance(option, click.Option) or option.hidden:
                 continue
-            names = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
-            value = "" if option.is_flag else f" `{option.make_metavar(context)}`"
+            value = "" if option.is_flag else f" {option.make_metavar(context)}"
+            value = value.replace("INTEGER RANGE", "N").replace("FLOAT RANGE", "X")
+            names = ", ".join((*option.opts, *option.secondary_opts))
             default = option.get_help_extra(context).get("default", "required" if option.required else "")
-            rows.append(f"| {names}{escaped(value)} | {escaped(option.help or '')} | {escaped(str(default))} |")
+            default = escaped(default.strip('()"'))
+            rows.append(f"| `{names}{value}` | {escaped(option.help or '')} | {default} |")
     return "\n".join(rows)
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is in a table."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    """Return text that Markdown shows as it is, also in a table."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
