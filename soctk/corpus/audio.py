@@ -1,44 +1,71 @@
-"""The one door through which audio is read, checked and resampled."""
+"""Recordings: decoding, resampling and checks. All of soctk reads audio through this module."""
 
 import hashlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from soctk.errors import SoctkError, listing
+from soctk.progress import track
 
-# 50 ms: what the slowest upstreams (20 ms frame shift, 25 ms window) need for two frames, the fewest with a covariance.
+# 50 ms. A covariance needs two frames; the slowest upstreams (frame shift 20 ms, window 25 ms) give two for 50 ms.
 MIN_SECONDS = 0.05
 
-
-# What libsndfile's log says of a WAV file that ends before its header has it end, and the lengths there that mean that
-# the writer, to a pipe, did not know it.
+# libsndfile's log of a WAV file that is shorter than its header says: "data : IN THE HEADER (should be IN THE FILE)".
 _CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+# A writer to a pipe does not know the length, and puts this number or a larger one into the header.
 _UNKNOWN_LENGTH = 0x7FFFFF00
-# Samples at or above it, in a row, tell of clipping: one below the largest value of 16 bits.
+# Runs of _CLIPPED_RUN or more samples at full scale count as clipping. Full scale: one below the largest 16-bit value.
 _FULL_SCALE = 32766 / 32768
 _CLIPPED_RUN = 3
 
 
+class Fault(StrEnum):
+    """Why a recording cannot be used."""
+
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    CUT_SHORT = "cut short"
+    EMPTY = "empty"
+    TOO_SHORT = f"shorter than {1000 * MIN_SECONDS:g} ms"
+    NOT_FINITE = "NaN or infinite samples"
+
+
+class UnusableRecording(ValueError):
+    """A recording that cannot be used.
+
+    Args:
+        fault: why.
+        message: the fault with its details.
+    """
+
+    def __init__(self, fault: Fault, message: str):
+        super().__init__(fault, message)
+        self.fault, self.message = fault, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What is known of one recording once all of it has been decoded.
+    """The properties of one recording, known once all of it has been decoded.
 
     Attributes:
         seconds: its duration.
-        channels: how many.
+        channels: the number of channels.
         sample_rate: in Hz.
-        digest: of the decoded first channel, so two containers of the same recording agree in it.
-        is_silent: whether all samples of the first channel are the same.
-        clipped: the share of its samples that stand in runs of _CLIPPED_RUN or more at full scale.
+        digest: SHA-256 of the decoded first channel; the same for the same samples in WAV and in FLAC.
+        is_silent: whether all samples of the first channel are equal.
+        clipped: the share of samples of the first channel that are clipped.
     """
 
     seconds: float
@@ -55,7 +82,7 @@ def load(path: Path, sample_rate: int, speed: float = 1) -> np.ndarray:
     Args:
         path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
         sample_rate: of the result, in Hz.
-        speed: how many times as fast it is played; tempo and pitch change alike.
+        speed: factor by which playback is faster; it changes tempo and pitch together.
 
     Returns:
         float32 waveform `(samples,)`; full scale is 1.0.
@@ -66,13 +93,13 @@ def load(path: Path, sample_rate: int, speed: float = 1) -> np.ndarray:
     """
     try:
         samples, native_rate, _ = _decode(path)
-    except ValueError as problem:
-        raise SoctkError(str(problem), remedy="Replace the file or take it out of the corpus.", where=path) from problem
+    except UnusableRecording as error:
+        raise SoctkError(str(error), remedy="Replace the file, or remove it from the corpus.", where=path) from error
     return soxr.resample(samples, native_rate * speed, sample_rate)
 
 
 def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
-    """Decode every recording, and complain of all the bad ones at once.
+    """Decode every recording, and report all unusable ones in one error.
 
     Args:
         recordings: utterance id -> path.
@@ -84,41 +111,44 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
         SoctkError: some are missing, unreadable, cut short, empty, shorter than MIN_SECONDS, or hold NaN or infinite
             samples.
     """
-    results = inspect(recordings)
-    bad = [f"{utt} {recordings[utt]}: {result}" for utt, result in results.items() if isinstance(result, ValueError)]
-    if bad:
+    infos, faults = {}, []
+    for utt, result in inspect(recordings).items():
+        if isinstance(result, UnusableRecording):
+            faults.append(f"{utt} {recordings[utt]}: {result}")
+        else:
+            infos[utt] = result
+    if faults:
         raise SoctkError(
-            f"{len(bad)} of {len(recordings)} recordings cannot be used\n{listing(bad, at_most=None)}",
-            remedy="Replace these files, or take them out of the corpus and prepare the data again (stage 0).",
+            f"{len(faults)} of {len(recordings)} recordings cannot be used\n{listing(faults, at_most=None)}",
+            remedy="Replace these files, or remove them from the corpus, and run stage 0 again.",
         )
-    return results
+    return infos
 
 
-def inspect(recordings: Mapping[str, Path]) -> dict[str, AudioInfo | ValueError]:
-    """Decode every recording; return what is known of each, or a ValueError that says why it cannot be used."""
-    # A few at a time: an executor would hold an object for each recording to come.
-    infos = Parallel(-1, backend="threading", return_as="generator")(map(delayed(_inspect), recordings.values()))
-    progress = tqdm(infos, "check audio", len(recordings), unit="file", disable=None)
-    return dict(zip(recordings, progress, strict=True))
+def inspect(recordings: Mapping[str, Path]) -> dict[str, AudioInfo | UnusableRecording]:
+    """Decode every recording, on all cores; return the properties of each, or why it cannot be used."""
+    # return_as="generator" dispatches a few at a time; an executor would hold an object for each of 300,000 recordings
+    results = Parallel(-1, backend="threading", return_as="generator")(map(delayed(_inspect), recordings.values()))
+    return dict(zip(recordings, track(results, "check audio", "file", len(recordings)), strict=True))
 
 
-def _inspect(path: Path) -> AudioInfo | ValueError:
+def _inspect(path: Path) -> AudioInfo | UnusableRecording:
     try:
         samples, sample_rate, channels = _decode(path)
-    except ValueError as problem:
-        return problem
+    except UnusableRecording as error:
+        return error
     return AudioInfo(
         seconds=len(samples) / sample_rate,
         channels=channels,
         sample_rate=sample_rate,
-        digest=hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(),
+        digest=hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest(),
         is_silent=bool((samples == samples[0]).all()),
-        clipped=_clipped(samples),
+        clipped=_measure_clipping(samples),
     )
 
 
-def _clipped(samples: np.ndarray) -> float:
-    """Return the share of samples within runs of _CLIPPED_RUN or more at full scale."""
+def _measure_clipping(samples: np.ndarray) -> float:
+    """Return the share of samples in runs of _CLIPPED_RUN or more at full scale."""
     at_full_scale = np.concatenate([[False], np.abs(samples) >= _FULL_SCALE, [False]])
     starts, ends = np.flatnonzero(np.diff(at_full_scale)).reshape(-1, 2).T
     lengths = ends - starts
@@ -126,22 +156,30 @@ def _clipped(samples: np.ndarray) -> float:
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int, int]:
-    """Return the first channel (samples,), rate and channel count; or raise a ValueError that says what is wrong."""
+    """Return the first channel `(samples,)`, the sample rate in Hz and the number of channels.
+
+    Raises:
+        UnusableRecording: for each of the reasons in Fault.
+    """
     if not path.is_file():
-        raise ValueError("no such file" if not path.exists() else "not a file")
+        raise UnusableRecording(Fault.MISSING, "not a file" if path.exists() else "no such file")
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             samples, sample_rate, log = file.read(dtype="float32", always_2d=True), file.samplerate, file.extra_info
     except (soundfile.SoundFileError, OSError) as error:
-        raise ValueError(f"cannot be decoded ({error})") from error
-    cut = _CUT_SHORT.search(log)
-    if cut and int(cut[2]) < int(cut[1]) < _UNKNOWN_LENGTH:
-        raise ValueError(f"cut short: {cut[2]} of the {cut[1]} bytes of samples that its header tells of")
+        raise UnusableRecording(Fault.UNREADABLE, f"cannot be decoded ({error})") from error
+    sizes = _CUT_SHORT.search(log)
+    if sizes and int(sizes[2]) < int(sizes[1]) < _UNKNOWN_LENGTH:
+        raise UnusableRecording(
+            Fault.CUT_SHORT, f"cut short: it has {sizes[2]} of the {sizes[1]} bytes of samples that its header declares"
+        )
     if len(samples) == 0:
-        raise ValueError("empty: no samples")
+        raise UnusableRecording(Fault.EMPTY, "empty: it has no samples")
     if len(samples) < MIN_SECONDS * sample_rate:
         milliseconds = 1000 * len(samples) / sample_rate
-        raise ValueError(f"too short: {milliseconds:.1f} ms, {1000 * MIN_SECONDS:.0f} ms are needed")
+        raise UnusableRecording(
+            Fault.TOO_SHORT, f"too short: {milliseconds:.1f} ms; at least {1000 * MIN_SECONDS:.0f} ms are needed"
+        )
     if not np.isfinite(samples).all():
-        raise ValueError("NaN or infinite samples")
+        raise UnusableRecording(Fault.NOT_FINITE, "NaN or infinite samples")
     return samples[:, 0], sample_rate, samples.shape[1]

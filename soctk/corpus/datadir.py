@@ -1,31 +1,21 @@
-"""Kaldi data directories: sorted two-column text files that say what is spoken where, by whom and how."""
+"""Kaldi data directories: sorted text files with an id and its value on each line."""
 
 import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
 
-# File names are bytes to the system: those that are no UTF-8 survive being read and written.
-_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
-# What stands for a byte that is no UTF-8; only paths may have it, as reports and feature stores are UTF-8.
-_UNDECODED = re.compile("[\ud800-\udfff]")
-
-# The tables that a corpus may lack, all of it or not at all.
-_OPTIONAL = ("spk2gender",)
-
 # The columns of predictions.tsv before those of the emotions.
 PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
 
-# What is known of utterances and speakers without a file utt2X -> where it is from.
-_KNOWN = {"speaker": "utt2spk", "fold": "spk2fold", "sex": "spk2gender", "duration": "utt2dur"}
-
-REMEDY = "Run the recipe's stage 0 again, or mend the files named here."
+REMEDY = "Run the recipe's stage 0 again, or correct the files named here."
 
 
 @dataclass(frozen=True)
@@ -37,10 +27,10 @@ class DataDir:
         speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
         emotion: utterance -> emotion (`utt2emo`).
         seconds: utterance -> duration in seconds (`utt2dur`).
-        gender: speaker -> m or f (`spk2gender`); empty, and without a file, where it is not known.
-        fold: speaker -> the fold, from 1, in which the speaker is tested (`spk2fold`).
+        gender: speaker -> m or f (`spk2gender`); if it is unknown, the mapping is empty and the file is absent.
+        fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
-        extra: what else is known of the utterances: X -> utterance -> value (a file `utt2X` each).
+        extra: further properties: X -> utterance -> value (a file `utt2X` for each X).
         path: the directory that it was read from.
     """
 
@@ -65,49 +55,43 @@ class DataDir:
         return sorted(set(self.fold.values()))
 
     def utterances_of(self, folds: Iterable[int]) -> list[str]:
-        """Return the utterances, sorted, whose speakers are tested in one of the folds."""
+        """Return the utterances, sorted, that one of the folds tests."""
         wanted = set(folds)
         return [utt for utt, speaker in self.speaker.items() if self.fold[speaker] in wanted]
 
     def checksum(self) -> str:
-        """Return a checksum of the labels, speakers and folds (not of where the recordings lie)."""
+        """Return a checksum of the labels, speakers and folds; the paths of the recordings do not count."""
         rows = [self.emotions, self.fold.items(), self.speaker.items(), self.emotion.items()]
         return hashlib.sha256(repr([list(row) for row in rows]).encode()).hexdigest()[:16]
 
 
-# file name -> (attribute of DataDir, how its second column is read)
+@dataclass(frozen=True)
+class _Table:
+    """A file of a data directory: the attribute of DataDir that it holds, and the type of its values."""
+
+    attribute: str
+    parse: Callable[[str], Any]
+    type_name: str
+    is_optional: bool = False
+
+
 _TABLES = {
-    "wav.scp": ("wav", Path),
-    "utt2spk": ("speaker", str),
-    "utt2emo": ("emotion", str),
-    "utt2dur": ("seconds", float),
-    "spk2gender": ("gender", str),
-    "spk2fold": ("fold", int),
+    "wav.scp": _Table("wav", Path, "a path"),
+    "utt2spk": _Table("speaker", str, "a word"),
+    "utt2emo": _Table("emotion", str, "a word"),
+    "utt2dur": _Table("seconds", float, "a number of seconds"),
+    "spk2gender": _Table("gender", str, "a word", is_optional=True),
+    "spk2fold": _Table("fold", int, "a whole number"),
 }
+_EXTRA = _Table("extra", str, "a word")
+# Properties that are read from other files; a file utt2X with one of these names would contradict them.
+_RESERVED = {"speaker": "utt2spk", "fold": "spk2fold", "sex": "spk2gender", "duration": "utt2dur"}
 
-
-def write(path: Path, data: DataDir) -> None:
-    """Write a data directory, each file sorted (C locale) and in one piece, and validate it.
-
-    Files utt2X that are there and are not of `data` stay, as long as they are of the same utterances.
-
-    Raises:
-        SoctkError: an id or a class is no word (`check_words`), the corpus is not valid, as `read` tells, or a file
-            utt2X that is there is of other utterances.
-    """
-    check_words([*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions], path)
-    _refuse([*_inconsistencies(data), *_absent(data)], path)  # before anything is overwritten
-    _refuse_files_of_others(path, data)
-    for file, (attribute, _) in _TABLES.items():
-        rows = sorted(getattr(data, attribute).items())
-        if rows or file not in _OPTIONAL:
-            _write_lines(path / file, [f"{key} {value}" for key, value in rows])
-        else:
-            (path / file).unlink(missing_ok=True)
-    for name, values in data.extra.items():
-        _write_lines(path / f"utt2{name}", [f"{key} {value}" for key, value in sorted(values.items())])
-    _write_lines(path / "emotions", data.emotions)
-    read(path, recordings=False)
+# A file name is a sequence of bytes. surrogateescape keeps bytes that are not UTF-8 when a path is read and written.
+_ENCODING = "utf-8"
+_ERRORS = "surrogateescape"
+# The characters that stand for such bytes. Only paths may contain them: reports and feature stores are UTF-8.
+_UNDECODED = re.compile("[\ud800-\udfff]")
 
 
 def read(path: Path, recordings: bool = True) -> DataDir:
@@ -115,48 +99,72 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 
     Args:
         path: the directory.
-        recordings: whether the recordings have to be there; scoring does without.
+        recordings: whether the recordings must exist; scoring does not need them.
 
     Raises:
-        SoctkError: one message with everything that is wrong: files missing, malformed, unsorted or of different
-            utterances, unknown emotions, speakers without sex or fold, text that is not UTF-8, recordings that are not
-            there.
+        SoctkError: one message with everything that is wrong: files that are missing, malformed, unsorted or have other
+            utterances, unknown emotions, speakers without sex or fold, text that is not UTF-8, missing recordings.
     """
-    there = [file for file in (*_TABLES, "emotions") if (path / file).is_file()]
-    missing = [file for file in (*_TABLES, "emotions") if file not in (*there, *_OPTIONAL)]
+    required = [*(name for name, table in _TABLES.items() if not table.is_optional), "emotions"]
+    missing = [name for name in required if not (path / name).is_file()]
     if missing:
-        raise SoctkError(f"not a data directory, it lacks {', '.join(missing)}", remedy=REMEDY, where=path)
+        raise SoctkError(f"not a data directory: it has no {', '.join(missing)}", remedy=REMEDY, where=path)
     problems: list[str] = []
     columns = {
-        attr: _read_table(path / file, parse, problems) if file in there else {}
-        for file, (attr, parse) in _TABLES.items()
+        table.attribute: _read_table(path / name, table, problems) if (path / name).is_file() else {}
+        for name, table in _TABLES.items()
     }
-    emotions = tuple((path / "emotions").read_text(**_ENCODING).split())
-    others = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES)
-    extra = {file.name.removeprefix("utt2"): _read_table(file, str, problems) for file in others}
+    emotions = tuple((path / "emotions").read_text(_ENCODING, _ERRORS).split())
+    extra_files = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES)
+    extra = {file.name.removeprefix("utt2"): _read_table(file, _EXTRA, problems) for file in extra_files}
     data = DataDir(**columns, emotions=emotions, extra=extra, path=path)
-    problems += _inconsistencies(data)
+    problems += _find_inconsistencies(data)
     if recordings:
-        problems += _absent(data)
-    _refuse(problems, path)
+        problems += _find_missing_recordings(data)
+    _raise_if_any(problems, path)
     return data
 
 
-def write_kaldi(path: Path, data: DataDir) -> None:
-    """Write a corpus as Kaldi's own scripts have it: without folds and classes, with spk2utt.
+def write(path: Path, data: DataDir) -> None:
+    """Validate a corpus and write it as a data directory; each file is sorted (C locale) and written atomically.
+
+    Existing files utt2X that `data` does not contain are kept, if they have the same utterances.
 
     Raises:
-        SoctkError: the utterances, sorted, are not in the order of their speakers, which Kaldi's sorting needs.
+        SoctkError: an id or a class is not one word (`check_words`), the corpus is invalid (see `read`), or an existing
+            file utt2X has other utterances. Nothing is written then.
+    """
+    check_words([*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions], path)
+    _raise_if_any([*_find_inconsistencies(data), *_find_missing_recordings(data)], path)
+    _check_kept_files(path, data)
+    for name, table in _TABLES.items():
+        values = getattr(data, table.attribute)
+        if values or not table.is_optional:
+            _write_table(path / name, values)
+        else:
+            (path / name).unlink(missing_ok=True)
+    for name, values in data.extra.items():
+        _write_table(path / f"utt2{name}", values)
+    _write_lines(path / "emotions", data.emotions)
+    read(path, recordings=False)
+
+
+def write_kaldi(path: Path, data: DataDir) -> None:
+    """Write a corpus for Kaldi's own scripts: with spk2utt, without folds and the list of classes.
+
+    Raises:
+        SoctkError: the sorted utterances are not in the order of their speakers, as Kaldi's scripts require.
     """
     if sorted(data.speaker) != sorted(data.speaker, key=lambda utt: (data.speaker[utt], utt)):
         raise SoctkError(
-            "the utterances, sorted, are not in the order of their speakers, as Kaldi needs them",
-            remedy="Join speaker and the rest of an utterance id by '-', as soctk-import does.",
+            "Kaldi requires that sorted utterances are in the order of their speakers, and these are not",
+            remedy="Form an utterance id as the speaker, '-' and the rest, as soctk-import does.",
             where=path,
         )
-    for file, (attribute, _) in _TABLES.items():
-        if file != "spk2fold" and getattr(data, attribute):
-            _write_lines(path / file, [f"{key} {value}" for key, value in sorted(getattr(data, attribute).items())])
+    for name, table in _TABLES.items():
+        values = getattr(data, table.attribute)
+        if name != "spk2fold" and values:
+            _write_table(path / name, values)
     utterances: dict[str, list[str]] = {}
     for utt in sorted(data.speaker):
         utterances.setdefault(data.speaker[utt], []).append(utt)
@@ -177,125 +185,129 @@ def check_words(words: Iterable[str], where: Path) -> None:
     """Check ids and classes.
 
     Raises:
-        SoctkError: one holds white space, or what is not UTF-8.
+        SoctkError: one is empty, contains white space, or is not UTF-8.
     """
     words = sorted(set(words))
     split = [word for word in words if len(word.split()) != 1]
     if split:
         raise SoctkError(
-            f"ids and classes with white space in them\n{listing(map(repr, split))}",
-            remedy="A data directory separates its columns by it: write '_' instead.",
+            f"these ids and classes contain white space\n{listing(map(repr, split))}",
+            remedy="White space separates the columns of a data directory: write '_' instead.",
             where=where,
         )
     undecoded = [word for word in words if _UNDECODED.search(word)]
     if undecoded:
         raise SoctkError(
-            f"ids and classes that are not UTF-8\n{listing(map(ascii, undecoded))}",
-            remedy="Rename the files, or mend the table, that they are from.",
+            f"these ids and classes are not UTF-8\n{listing(map(ascii, undecoded))}",
+            remedy="Rename the files, or correct the table, that they come from.",
             where=where,
         )
 
 
-def _refuse_files_of_others(path: Path, data: DataDir) -> None:
-    own = {*_TABLES, *(f"utt2{name}" for name in data.extra)}
-    kept = [file for file in sorted(path.glob("utt2*")) if file.name not in own]
-    of_others = [file.name for file in kept if _read_table(file, str, []).keys() != data.wav.keys()]
-    if of_others:
+def _check_kept_files(path: Path, data: DataDir) -> None:
+    """Check that files utt2X that `write` would keep have the utterances of the corpus."""
+    written = {*_TABLES, *(f"utt2{name}" for name in data.extra)}
+    kept = [file for file in sorted(path.glob("utt2*")) if file.name not in written]
+    stale = [file.name for file in kept if _read_table(file, _EXTRA, []).keys() != data.wav.keys()]
+    if stale:
         raise SoctkError(
-            f"there are files of other utterances in it: {', '.join(of_others)}",
-            remedy="Remove them, or choose another directory.",
+            f"it has files with other utterances: {', '.join(stale)}",
+            remedy="Remove these files, or choose another directory.",
             where=path,
         )
 
 
-def _refuse(problems: Collection[str], path: Path) -> None:
+def _raise_if_any(problems: Collection[str], path: Path) -> None:
     if problems:
         raise SoctkError(f"not a valid data directory\n{listing(problems)}", remedy=REMEDY, where=path)
 
 
+def _write_table(path: Path, values: Mapping[str, Any]) -> None:
+    _write_lines(path, [f"{key} {value}" for key, value in sorted(values.items())])
+
+
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     with atomic(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), **_ENCODING)
+        temporary.write_text("".join(f"{line}\n" for line in lines), _ENCODING, _ERRORS)
 
 
-def _read_table(path: Path, parse: type, problems: list[str]) -> dict:
-    table: dict = {}
+def _read_table(path: Path, table: _Table, problems: list[str]) -> dict[str, Any]:
+    """Return id -> value of a file, and append what is wrong with it to `problems`."""
+    values: dict[str, Any] = {}
     previous = ""
-    for number, line in enumerate(path.read_text(**_ENCODING).removesuffix("\n").split("\n"), start=1):
+    for number, line in enumerate(path.read_text(_ENCODING, _ERRORS).removesuffix("\n").split("\n"), start=1):
         key, _, value = line.partition(" ")
         where = f"{path.name} line {number}"
         try:
             if not key or not value.strip():
                 raise ValueError
-            table[key] = parse(value.strip())
+            values[key] = table.parse(value.strip())
         except ValueError:
-            problems.append(f"{where}: '{line}' is not a key, a space and {_a_value(parse)}")
+            problems.append(f"{where}: '{line}' is not an id, a space and {table.type_name}")
         if key == previous:
-            problems.append(f"{where}: {key} stands there twice")
+            problems.append(f"{where}: {key} is given twice")
         elif key < previous:
-            problems.append(f"{where}: {key} comes after {previous}; sort with LC_ALL=C")
+            problems.append(f"{where}: {key} comes after {previous}; sort the file with LC_ALL=C")
         previous = key
-    if not table:
+    if not values:
         problems.append(f"{path.name}: empty")
-    return table
+    return values
 
 
-def _a_value(parse: type) -> str:
-    return {Path: "a path", str: "a word", float: "a number of seconds", int: "a whole number"}[parse]
-
-
-def _inconsistencies(data: DataDir) -> Iterable[str]:
+def _find_inconsistencies(data: DataDir) -> Iterable[str]:
+    """Yield a line for each contradiction between files, and for each invalid value."""
     for attribute, file in (("speaker", "utt2spk"), ("emotion", "utt2emo"), ("seconds", "utt2dur")):
-        yield from _key_mismatch("wav.scp", data.wav, file, getattr(data, attribute))
-    for name, values in data.extra.items():
-        if name in _KNOWN:
-            yield f"utt2{name}: {_KNOWN[name]} says the {name}; rename it"
-        yield from _key_mismatch("wav.scp", data.wav, f"utt2{name}", values)
-        yield from _undecoded(f"utt2{name}", values.values())
-    yield from _undecoded("wav.scp", data.wav)
-    yield from _undecoded("utt2spk", data.speaker.values())
-    yield from _undecoded("emotions", data.emotions)
+        yield from _compare_keys("wav.scp", data.wav, file, getattr(data, attribute))
+    for name, texts in data.extra.items():
+        if name in _RESERVED:
+            yield f"utt2{name}: the {name} is in {_RESERVED[name]} already; rename this file"
+        yield from _compare_keys("wav.scp", data.wav, f"utt2{name}", texts)
+        yield from _find_undecoded(f"utt2{name}", texts.values())
+    yield from _find_undecoded("wav.scp", data.wav)
+    yield from _find_undecoded("utt2spk", data.speaker.values())
+    yield from _find_undecoded("emotions", data.emotions)
     speakers = dict.fromkeys(data.speaker.values())
-    yield from _key_mismatch("utt2spk", speakers, "spk2fold", data.fold)
+    yield from _compare_keys("utt2spk", speakers, "spk2fold", data.fold)
     if data.gender:
-        yield from _key_mismatch("utt2spk", speakers, "spk2gender", data.gender)
+        yield from _compare_keys("utt2spk", speakers, "spk2gender", data.gender)
     for utt, speaker in data.speaker.items():
         if not utt.startswith(speaker):
             yield f"utt2spk: {utt} does not begin with its speaker {speaker}"
     for utt, emotion in data.emotion.items():
         if emotion not in data.emotions:
-            yield f"utt2emo: {utt} is {emotion}, which the file emotions does not list"
+            yield f"utt2emo: {utt} has the emotion {emotion}, which is not in the file emotions"
     for utt, seconds in data.seconds.items():
         if not 0 < seconds < math.inf:
-            yield f"utt2dur: {utt} lasts {seconds} s"
+            yield f"utt2dur: {utt} has the duration {seconds} s"
     for speaker, gender in data.gender.items():
         if gender not in ("m", "f"):
             yield f"spk2gender: {speaker} is '{gender}', neither m nor f"
     if data.folds != list(range(1, len(data.folds) + 1)):
         yield f"spk2fold: the folds are {data.folds}, not 1, 2, ..."
     for emotion in set(PREDICTION_COLUMNS).intersection(data.emotions):
-        yield f"emotions: {emotion} is the name of a column of predictions.tsv; choose another"
+        yield f"emotions: {emotion} is the name of a column of predictions.tsv; choose another name"
     for emotion, count in Counter(data.emotions).items():
         if count > 1:
-            yield f"emotions: {emotion} stands there {count} times"
+            yield f"emotions: {emotion} is listed {count} times"
 
 
-def _undecoded(file: str, texts: Iterable[str]) -> Iterable[str]:
+def _compare_keys(file: str, keys: Mapping, other_file: str, other_keys: Mapping) -> Iterable[str]:
+    """Yield a line for each file that lacks ids of the other."""
+    for one, one_keys, two, two_keys in ((file, keys, other_file, other_keys), (other_file, other_keys, file, keys)):
+        lacking = [key for key in one_keys if key not in two_keys]
+        if lacking:
+            yield f"{two}: {len(lacking)} ids of {one} are missing, such as {lacking[0]}"
+
+
+def _find_undecoded(file: str, texts: Iterable[str]) -> Iterable[str]:
     for text in dict.fromkeys(texts):
         if _UNDECODED.search(text):
             yield f"{file}: {text!a} is not UTF-8"
 
 
-def _absent(data: DataDir) -> Iterable[str]:
+def _find_missing_recordings(data: DataDir) -> Iterable[str]:
     for utt, path in data.wav.items():
         if str(path).endswith("|"):
-            yield f"wav.scp: {utt} is a command; commands are not run, write the recordings to files"
+            yield f"wav.scp: {utt} is a command, and soctk runs no commands; write the recordings to files"
         elif not path.is_file():
-            yield f"wav.scp: {utt} is not there: {path}"
-
-
-def _key_mismatch(file: str, keys: Mapping, other_file: str, other_keys: Mapping) -> Iterable[str]:
-    for one, one_keys, two, two_keys in ((file, keys, other_file, other_keys), (other_file, other_keys, file, keys)):
-        lacking = [key for key in one_keys if key not in two_keys]
-        if lacking:
-            yield f"{two}: lacks {len(lacking)} ids that {one} has, such as {lacking[0]}"
+            yield f"wav.scp: the recording of {utt} is missing: {path}"

@@ -1,4 +1,4 @@
-"""The data doctor: what in a corpus would change a result, or is worth a look, before anything is extracted."""
+"""The data doctor: faults in a corpus that would change a result, and oddities, found before anything is extracted."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -8,32 +8,22 @@ from pathlib import Path
 import soundfile
 
 from soctk.corpus import audio, datadir, recordings
-from soctk.corpus.audio import AudioInfo
+from soctk.corpus.audio import AudioInfo, Fault, UnusableRecording
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 
-UPSTREAM_RATE = 16000  # Hz: what the upstreams want; of less, the upper part of their band is empty
-CLIPPED_SHARE = 1e-3  # of the samples: from here on a recording counts as clipped
-# How the complaints of soctk.corpus.audio begin -> what they are called here.
-_UNUSABLE = {
-    "no such file": "missing",
-    "not a file": "missing",
-    "cannot be decoded": "unreadable",
-    "cut short": "cut short",
-    "empty": "empty",
-    "too short": f"shorter than {1000 * audio.MIN_SECONDS:g} ms, what upstreams need",
-    "NaN": "NaN or infinite samples",
-}
+UPSTREAM_RATE = 16000  # Hz, the input of the upstreams; a lower rate leaves the upper part of their band empty
+CLIPPED_SHARE = 1e-3  # a recording counts as clipped if at least this share of its samples is
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked for, and found.
+    """One check and its result.
 
     Attributes:
         what: what was looked for.
-        cases: those found, each as a line.
-        changes_results: whether it stops the extraction or moves a score, rather than is worth a look.
+        cases: the cases found, one line each; empty if all is well.
+        changes_results: whether a case stops the extraction or changes a score; otherwise it is only an oddity.
     """
 
     what: str
@@ -42,87 +32,95 @@ class Finding:
 
 
 def check(path: Path) -> tuple[str, list[Finding]]:
-    """Open every recording of a data directory, or below another directory; return a summary, and what was looked for.
+    """Decode every recording of a data directory, or of any other folder, and look for faults.
+
+    Returns:
+        The corpus in one line, and a Finding for each check.
 
     Raises:
-        SoctkError: an invalid data directory, or a directory without recordings.
+        SoctkError: the data directory is invalid, or the folder has no recordings.
     """
     data = datadir.read(path) if (path / "wav.scp").is_file() else None
-    results = audio.inspect(data.wav if data else _recordings_below(path))
-    usable = {utt: info for utt, info in results.items() if isinstance(info, AudioInfo)}
-    findings = _unusable(results) + _oddities(usable)
+    results = audio.inspect(data.wav if data else _find_recordings(path))
+    unusable = {utt: result for utt, result in results.items() if isinstance(result, UnusableRecording)}
+    usable = {utt: result for utt, result in results.items() if isinstance(result, AudioInfo)}
+    findings = _list_unusable(unusable) + _list_oddities(usable)
     if data:
-        return datadir.summary(data), findings + _repeated_in(data, usable) + _unlearnable(data)
+        return datadir.summary(data), findings + _list_repeated(data, usable) + _list_unlearnable(data)
     hours = sum(info.seconds for info in usable.values()) / 3600
-    repeated = [" = ".join(group) for group in _same_content(usable)]
+    repeated = [" = ".join(group) for group in _group_by_content(usable)]
     summary = f"{len(results)} recordings, {hours:.2f} h"
     return summary, [*findings, Finding("the same recording more than once", repeated, True)]
 
 
-def _recordings_below(path: Path) -> dict[str, Path]:
+def _find_recordings(path: Path) -> dict[str, Path]:
     suffixes = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".sph"}
     files = [file for file in recordings.below(path) if file.suffix.lower() in suffixes - {".raw"}]
     if not files:
-        raise SoctkError("no recordings in it", remedy="Give a data directory or a folder of recordings.", where=path)
+        raise SoctkError(
+            "no recordings in this folder", remedy="Give a data directory or a folder of recordings.", where=path
+        )
     return {str(file.relative_to(path)): file for file in files}
 
 
-def _unusable(results: Mapping[str, AudioInfo | ValueError]) -> list[Finding]:
-    cases: dict[str, list[str]] = {what: [] for what in _UNUSABLE.values()}
-    for utt, problem in results.items():
-        if isinstance(problem, ValueError):
-            (what,) = [what for start, what in _UNUSABLE.items() if str(problem).startswith(start)]
-            cases[what].append(f"{utt}: {problem}")
-    return [Finding(what, lines, True) for what, lines in cases.items()]
+def _list_unusable(unusable: Mapping[str, UnusableRecording]) -> list[Finding]:
+    cases: dict[Fault, list[str]] = {fault: [] for fault in Fault}
+    for utt, error in unusable.items():
+        cases[error.fault].append(f"{utt}: {error}")
+    return [Finding(fault.value, lines, True) for fault, lines in cases.items()]
 
 
-def _oddities(usable: Mapping[str, AudioInfo]) -> list[Finding]:
+def _list_oddities(usable: Mapping[str, AudioInfo]) -> list[Finding]:
     rates = Counter(info.sample_rate for info in usable.values())
     usual = max(rates, key=rates.__getitem__, default=UPSTREAM_RATE)
-    odd = {utt: info for utt, info in usable.items() if info.sample_rate != usual or usual < UPSTREAM_RATE}
+    odd_rate = {utt: info for utt, info in usable.items() if info.sample_rate != usual or usual < UPSTREAM_RATE}
     clipped = {utt: info.clipped for utt, info in usable.items() if info.clipped >= CLIPPED_SHARE}
     several = {utt: info.channels for utt, info in usable.items() if info.channels > 1}
     return [
         Finding("digital silence", [utt for utt, info in usable.items() if info.is_silent], True),
         Finding("clipped", [f"{utt}: {100 * share:.1f}% of its samples" for utt, share in clipped.items()], False),
-        Finding("several channels (the first is read)", [f"{utt}: {n}" for utt, n in several.items()], False),
+        Finding("several channels (the first is used)", [f"{utt}: {n}" for utt, n in several.items()], False),
         Finding(
-            f"sample rate below {UPSTREAM_RATE} Hz or unlike most ({usual} Hz)",
-            [f"{utt}: {info.sample_rate} Hz" for utt, info in odd.items()],
+            f"sample rate below {UPSTREAM_RATE} Hz, or not the most frequent one ({usual} Hz)",
+            [f"{utt}: {info.sample_rate} Hz" for utt, info in odd_rate.items()],
             False,
         ),
     ]
 
 
-def _same_content(usable: Mapping[str, AudioInfo]) -> list[list[str]]:
+def _group_by_content(usable: Mapping[str, AudioInfo]) -> list[list[str]]:
+    """Return the groups of two or more utterances with the same samples."""
     groups = defaultdict(list)
     for utt, info in usable.items():
         groups[info.digest].append(utt)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _repeated_in(data: DataDir, usable: Mapping[str, AudioInfo]) -> list[Finding]:
-    """Return the recordings that stand in a corpus more than once: across folds they leak, otherwise weigh double."""
-    cases: dict[str, list[str]] = {"folds": [], "emotions": [], "nothing": []}
-    for group in _same_content(usable):
+def _list_repeated(data: DataDir, usable: Mapping[str, AudioInfo]) -> list[Finding]:
+    """Find recordings that occur more than once: in two folds they leak test data, in one fold they count twice."""
+    across_folds: list[str] = []
+    across_emotions: list[str] = []
+    same: list[str] = []
+    for group in _group_by_content(usable):
         folds = {data.fold[data.speaker[utt]] for utt in group}
         emotions = {data.emotion[utt] for utt in group}
-        differs = "folds" if len(folds) > 1 else "emotions" if len(emotions) > 1 else "nothing"
-        cases[differs].append(" = ".join(f"{utt} ({data.emotion[utt]})" for utt in group))
+        cases = across_folds if len(folds) > 1 else across_emotions if len(emotions) > 1 else same
+        cases.append(" = ".join(f"{utt} ({data.emotion[utt]})" for utt in group))
     return [
-        Finding("the same recording in several folds: a speaker shared between them", cases["folds"], True),
-        Finding("the same recording under several emotions", cases["emotions"], True),
-        Finding("the same recording twice, in one fold and emotion", cases["nothing"], True),
+        Finding("the same recording in several folds (it trains and tests)", across_folds, True),
+        Finding("the same recording with several emotions", across_emotions, True),
+        Finding("the same recording twice, in one fold and with one emotion", same, True),
     ]
 
 
-def _unlearnable(data: DataDir) -> list[Finding]:
+def _list_unlearnable(data: DataDir) -> list[Finding]:
+    """Find emotions without training data in some fold."""
     folds_with = defaultdict(set)
     for utt, emotion in data.emotion.items():
         folds_with[emotion].add(data.fold[data.speaker[utt]])
-    without = [emotion for emotion in data.emotions if not folds_with[emotion]]
+    absent = [emotion for emotion in data.emotions if not folds_with[emotion]]
     in_one = [f"{emotion}: fold {min(folds)}" for emotion, folds in folds_with.items() if len(folds) == 1]
     return [
-        Finding("an emotion without utterances", without, True),
-        Finding("an emotion in one fold alone, which nothing else can teach", in_one, True),
+        Finding("an emotion without utterances", absent, True),
+        Finding("an emotion in one fold only (no training data for that fold)", in_one, True),
     ]

@@ -1,44 +1,50 @@
-"""EmoBox's metadata (arXiv 2406.07162): NAME.jsonl, label_map.json, fold_K/NAME_{train,test}_fold_K.jsonl.
+"""EmoBox's metadata of a corpus (arXiv 2406.07162), read and written.
 
-A line is a JSON object with key, dataset, wav, type, sample_rate (Hz), num_frame (samples), task, length (s), emo and
-channel. EmoBox does not say who speaks; what is written here has spk and gender too, which its own code ignores.
+The files are NAME.jsonl, label_map.json and fold_K/NAME_{train,test}_fold_K.jsonl. A line of a .jsonl file is a JSON
+object with key, dataset, wav, type, sample_rate (Hz), num_frame (samples), task, length (s), emo and channel. EmoBox
+itself has no speakers. soctk adds spk and gender to the files that it writes; EmoBox's code ignores them.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from soctk.corpus import audio
+from soctk.corpus import audio, jsonl
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
 
-_TEST = re.compile(r"fold_(\d+)/.*_test_fold_\1\.jsonl")
+_TEST_FILE = re.compile(r"fold_(\d+)/.*_test_fold_\1\.jsonl")
 
 
-def is_one(folder: Path) -> bool:
-    """Return whether a folder is EmoBox's metadata of a corpus."""
-    return bool(_test_files(folder))
+def is_emobox(folder: Path) -> bool:
+    """Return whether a folder holds EmoBox's metadata of a corpus."""
+    return bool(_find_test_files(folder))
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the utterances of a corpus, each as its line has it, with the class for `emo` and the test `fold` besides.
+    """Return the utterances of a corpus as the objects of their lines.
+
+    `emo` holds the class that label_map.json gives for the label. An utterance of a test file also has `fold`.
 
     Raises:
-        SoctkError: a line is no JSON object with a key, label_map.json is none, or an utterance is tested in two folds.
+        SoctkError: a line is not a JSON object with a key, label_map.json is not a JSON object, or an utterance is in
+            two test folds.
     """
     rows: dict[str, dict[str, Any]] = {}
-    twice = []
-    for fold, file in _test_files(folder).items():
+    in_two_folds = []
+    for fold, file in _find_test_files(folder).items():
         for key, row in _read_keyed(file):
             if key in rows:
-                twice.append(f"{key}: folds {rows[key]['fold']} and {fold}")
+                in_two_folds.append(f"{key}: folds {rows[key]['fold']} and {fold}")
             rows[key] = {**row, "fold": str(fold)}
-    if twice:
+    if in_two_folds:
         raise SoctkError(
-            f"utterances are tested in two folds\n{listing(twice)}", remedy="Mend the files.", where=folder
+            f"these utterances are in two test folds\n{listing(in_two_folds)}",
+            remedy="Correct the files, so that each utterance is in one test fold.",
+            where=folder,
         )
     for file in sorted(folder.glob("*.jsonl")):
         for key, row in _read_keyed(file):
@@ -47,69 +53,57 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return [{**row, "emo": classes.get(str(row.get("emo")), row.get("emo"))} for row in rows.values()]
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file with one JSON object a line.
-
-    Raises:
-        SoctkError: a line is not one.
-    """
-    rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        row = _parsed(line)
-        if not isinstance(row, dict):
-            raise SoctkError(f"line {number} is not a JSON object in UTF-8", remedy="Mend the file.", where=path)
-        rows.append(row)
-    return rows
-
-
 def write(folder: Path, name: str, data: DataDir) -> None:
-    """Write the metadata of a corpus called `name` into `folder`.
+    """Write the metadata of a corpus into a folder.
+
+    Args:
+        folder: EmoBox's data/NAME.
+        name: the name of the corpus.
+        data: the corpus.
 
     Raises:
         SoctkError: a recording cannot be read.
     """
     infos = audio.check(data.wav)
-    rows = {utt: _row(name, data, utt, infos[utt]) for utt in data.utterances}
-    _write_jsonl(folder / f"{name}.jsonl", rows.values())
+    rows = {utt: _make_row(name, data, utt, infos[utt]) for utt in data.utterances}
+    jsonl.write(folder / f"{name}.jsonl", rows.values())
     for fold in data.folds:
         test = set(data.utterances_of([fold]))
         for part, utterances in (("train", rows.keys() - test), ("test", test)):
             file = folder / f"fold_{fold}" / f"{name}_{part}_fold_{fold}.jsonl"
-            _write_jsonl(file, (rows[utt] for utt in sorted(utterances)))
+            jsonl.write(file, (rows[utt] for utt in sorted(utterances)))
     with atomic(folder / "label_map.json") as temporary:
         temporary.write_text(json.dumps({emotion: emotion for emotion in data.emotions}, indent=4), encoding="utf-8")
 
 
 def _read_keyed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for number, row in enumerate(jsonl.read(path), start=1):
         if not isinstance(row.get("key"), str):
-            raise SoctkError(f"line {number} has no key, the utterance's name", remedy="Mend the file.", where=path)
+            raise SoctkError(
+                f"line {number} has no 'key', the name of the utterance", remedy="Correct the file.", where=path
+            )
         yield row["key"], row
 
 
 def _read_classes(path: Path) -> dict[str, Any]:
-    """Return label -> class; nothing where there is no label map."""
-    classes = _parsed(path.read_bytes()) if path.exists() else {}
+    """Return label -> class; empty if there is no label map."""
+    classes = jsonl.parse_json(path.read_bytes()) if path.exists() else {}
     if not isinstance(classes, dict):
         raise SoctkError(
-            "not a JSON object in UTF-8", remedy='Write it as {"LABEL": "CLASS"}, or remove it.', where=path
+            "not a JSON object in UTF-8", remedy='Write it as {"LABEL": "CLASS"}, or remove the file.', where=path
         )
     return classes
 
 
-def _parsed(text: bytes) -> Any:
-    try:
-        return json.loads(text.decode("utf-8-sig"))
-    except ValueError:
-        return None
-
-
-def _test_files(folder: Path) -> dict[int, Path]:
-    matches = {file: _TEST.fullmatch(file.relative_to(folder).as_posix()) for file in folder.glob("fold_*/*.jsonl")}
+def _find_test_files(folder: Path) -> dict[int, Path]:
+    """Return fold -> its test file, by fold."""
+    matches = {
+        file: _TEST_FILE.fullmatch(file.relative_to(folder).as_posix()) for file in folder.glob("fold_*/*.jsonl")
+    }
     return dict(sorted((int(match[1]), file) for file, match in matches.items() if match))
 
 
-def _row(name: str, data: DataDir, utt: str, info: audio.AudioInfo) -> dict[str, Any]:
+def _make_row(name: str, data: DataDir, utt: str, info: audio.AudioInfo) -> dict[str, Any]:
     speaker = data.speaker[utt]
     row = {
         "key": utt,
@@ -125,8 +119,3 @@ def _row(name: str, data: DataDir, utt: str, info: audio.AudioInfo) -> dict[str,
         "spk": speaker,
     }
     return row | ({"gender": data.gender[speaker]} if data.gender else {})
-
-
-def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")

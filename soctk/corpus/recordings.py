@@ -1,4 +1,4 @@
-"""Files below a folder, and among them the recordings of a published corpus, found by their names."""
+"""Files in a folder tree, and the recordings of a published corpus, found by their names."""
 
 import os
 from collections import defaultdict
@@ -10,34 +10,34 @@ from pathlib import Path
 from soctk.errors import SoctkError, listing
 
 
-def below(folder: Path, inside: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield the files at any depth below a folder, sorted, but those that are hidden or in hidden folders.
+def below(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the files at any depth below a folder, sorted, without hidden files and folders.
 
-    Links to folders are followed, as rglob does not, except to one of the folders that they are in.
+    Links to folders are followed, which rglob does not do, unless they lead back to a folder that contains them.
 
     Args:
-        folder: the folder; may be missing.
-        inside: the folders that it is in, without links, as far as they are being searched.
+        folder: the folder; if it is missing, nothing is yielded.
+        parents: the folders, with links resolved, that the search has come through (for the recursion).
     """
     if not folder.is_dir():
         return
-    inside |= {folder.resolve()}
+    parents |= {folder.resolve()}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        if not path.is_dir():  # a link to itself is none
+        if not path.is_dir():  # also true for a link to itself, which cannot be resolved
             yield path
-        elif not entry.is_symlink() or path.resolve() not in inside:
-            yield from below(path, inside)
+        elif not entry.is_symlink() or path.resolve() not in parents:
+            yield from below(path, parents)
 
 
 def find(corpus: Path, pattern: str) -> dict[str, list[Path]]:
-    """Return name -> the recordings of that name, sorted, at any depth below `corpus`; links are followed.
+    """Return name -> the recordings with that name, sorted, at any depth below `corpus`; links are followed.
 
     Args:
         corpus: the folder to search.
-        pattern: of their file names, as fnmatch has it; a name is a file name without its extension.
+        pattern: of the file names, in the syntax of fnmatch. A name is a file name without its extension.
     """
     copies: dict[str, list[Path]] = defaultdict(list)
     for path in below(corpus.absolute()):
@@ -47,15 +47,21 @@ def find(corpus: Path, pattern: str) -> dict[str, list[Path]]:
 
 
 def first_of_each(copies: Mapping[str, Sequence[Path]], names: Iterable[str], corpus: Path, remedy: str) -> list[Path]:
-    """Return the first recording of each name; copies of a corpus are about that hold each file twice.
+    """Return the first recording of each name. Some published copies of a corpus hold each file twice.
+
+    Args:
+        copies: name -> the recordings with that name, from `find`.
+        names: the names wanted.
+        corpus: the folder that was searched, for the message.
+        remedy: what to do if two recordings differ.
 
     Raises:
-        SoctkError: two recordings of the same name differ in content.
+        SoctkError: two recordings with the same name differ in content.
     """
     names = list(names)
     different = [name for name in names for other in copies[name][1:] if not cmp(copies[name][0], other, False)]
     if different:
         raise SoctkError(
-            f"there are files of the same name and different content\n{listing(different)}", remedy=remedy, where=corpus
+            f"these files have the same name but different content\n{listing(different)}", remedy=remedy, where=corpus
         )
     return [copies[name][0] for name in names]

@@ -1,4 +1,4 @@
-"""Which utterances train, validate and test: folds by speaker, and validation that no test speaker touches."""
+"""Splits of a corpus into training, validation and test utterances, by fold. Test speakers never train or validate."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,31 @@ from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 
 EMOBOX_VALIDATION_SHARE = 0.2
-PARTS = 5  # of the training speakers where a fold is a language or a corpus; one part validates
+# The cross protocols divide the training speakers into this many parts; one part validates.
+PARTS = 5
 
+
+def _describe_cross(domain: str) -> str:
+    return (
+        f"a fold is a {domain}: fold k tests all its speakers with a model trained on the other {domain} alone, whose "
+        f"speakers are divided into {PARTS} parts, balanced by class and sex; one part validates, chosen by the seed "
+        "(the head linear validates on each part in turn)"
+    )
+
+
+# What reports say about each protocol.
 DESCRIPTIONS: dict[Protocol, str] = {
     "soctk": "speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1",
     "emobox": "EmoBox: fold k tests its own speakers and validates on 20% of the other utterances at random, "
     "so validation speakers also train",
-    **{
-        f"cross-{domain}": f"a fold is a {what}: fold k tests all its speakers with a model of the other {what} alone, "
-        f"whose speakers are divided into {PARTS} parts, balanced by class and sex; one of them validates, the seed "
-        "says which (with the head linear each in turn)"
-        for domain, what in (("lingual", "language"), ("corpus", "corpus"))
-    },
+    "cross-lingual": _describe_cross("language"),
+    "cross-corpus": _describe_cross("corpus"),
 }
 
 
 @dataclass(frozen=True)
 class Split:
-    """The utterances of one fold, each list sorted; the three are disjoint."""
+    """The utterances of one fold; each list is sorted, and the three are disjoint."""
 
     train: list[str]
     valid: list[str]
@@ -36,15 +43,17 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
     """Divide a corpus for one fold.
 
     Args:
-        data: the corpus, which says in which fold each speaker is tested.
-        fold: the fold under test, from 1.
-        protocol: `soctk` validates on the test speakers of the next fold (of the first, after the last), and needs
-            no seed; `emobox` on 20% of the remaining utterances, drawn at random as EmoBox (arXiv 2406.07162) does;
-            `cross-lingual` and `cross-corpus`, of two folds, on a fifth of the speakers of the fold that trains.
-        seed: of that draw; of the cross protocols, it says which fifth.
+        data: the corpus, with the fold of each speaker.
+        fold: the fold to test, from 1.
+        protocol: `soctk` validates on the test speakers of the next fold (the first fold follows the last) and ignores
+            the seed. `emobox` validates on 20% of the remaining utterances, drawn at random as in EmoBox (arXiv
+            2406.07162). `cross-lingual` and `cross-corpus` need two folds and validate on a fifth of the speakers of
+            the training fold.
+        seed: `emobox`: of the random draw; cross protocols: the fifth that validates, modulo 5.
 
     Raises:
-        SoctkError: the corpus has no such fold, or too few folds to train, validate and test on different speakers.
+        SoctkError: the corpus does not have this fold, or has too few folds to train, validate and test on different
+            speakers.
     """
     if fold not in data.folds:
         raise SoctkError(f"no fold {fold}", remedy=f"The folds are {data.folds}.", where="--folds")
@@ -53,12 +62,12 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
     if len(data.folds) < 3:
         raise SoctkError(
             f"{len(data.folds)} folds are too few to train, validate and test on different speakers",
-            remedy="Give the speakers at least 3 folds.",
+            remedy="Divide the speakers into at least 3 folds.",
             where="spk2fold",
         )
     test = data.utterances_of([fold])
     if protocol == "emobox":
-        from sklearn.model_selection import train_test_split  # a second's import that most uses do not need
+        from sklearn.model_selection import train_test_split  # here, as it takes a second and most commands skip it
 
         others = data.utterances_of(set(data.folds) - {fold})
         train, valid = train_test_split(others, test_size=EMOBOX_VALIDATION_SHARE, random_state=seed)
@@ -69,37 +78,38 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
 
 
 def inner_splits(data: DataDir, split: Split, protocol: Protocol) -> list[tuple[list[str], list[str]]]:
-    """Return pairs of lists of a fold's training and validation utterances: to fit on, and to score the fit on.
+    """Return the inner splits of a fold, for a head that chooses its hyperparameters by cross-validation.
 
-    For a head that chooses its hyperparameters by inner cross-validation: under `soctk` each of the other folds is
-    scored once, by a fit on the rest, speakers disjoint; under `emobox` the drawn utterances are; under the cross
-    protocols each fifth of the speakers.
+    Each is a pair of disjoint lists of the fold's training and validation utterances: to fit on, and to score the fit
+    on. Under `soctk` each of the other folds is scored once by a fit on the rest, with different speakers. Under
+    `emobox` the only pair is the split itself. Under the cross protocols each fifth of the speakers is scored once.
     """
     if protocol == "emobox":
         return [(split.train, split.valid)]
     available = {*split.train, *split.valid}
     if protocol.startswith("cross-"):
-        others = _parts(data, sorted(available))
+        parts = _divide_by_speaker(data, sorted(available))
     else:
-        others = [sorted(available.intersection(data.utterances_of([fold]))) for fold in data.folds]
-    return [(sorted(available.difference(scored)), scored) for scored in others if scored]
+        parts = [sorted(available.intersection(data.utterances_of([fold]))) for fold in data.folds]
+    return [(sorted(available.difference(scored)), scored) for scored in parts if scored]
 
 
 def _split_across(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
     if len(data.folds) != 2:
         raise SoctkError(
-            f"{len(data.folds)} folds, and --protocol {protocol} is about two: one that trains, one that is tested",
-            remedy="Give the speakers of each language (corpus) a fold, as egs/esd/conf/folds/cross-lingual.yaml does.",
+            f"{len(data.folds)} folds, but --protocol {protocol} needs two: one to train and one to test",
+            remedy="Put the speakers of each language or corpus into one fold, as in "
+            "egs/esd/conf/folds/cross-lingual.yaml.",
             where="spk2fold",
         )
     others = data.utterances_of(set(data.folds) - {fold})
-    parts = _parts(data, others)
+    parts = _divide_by_speaker(data, others)
     valid = parts[seed % len(parts)]
     return Split(sorted(set(others).difference(valid)), valid, data.utterances_of([fold]))
 
 
-def _parts(data: DataDir, utterances: list[str]) -> list[list[str]]:
-    """Divide utterances into PARTS with different speakers; of fewer speakers than that, one in each."""
+def _divide_by_speaker(data: DataDir, utterances: list[str]) -> list[list[str]]:
+    """Divide utterances into PARTS parts with different speakers; with fewer speakers, into one part per speaker."""
     speaker = {utt: data.speaker[utt] for utt in utterances}
     count = max(2, min(PARTS, len(set(speaker.values()))))
     part = folds.assign(speaker, data.emotion, data.gender, count)

@@ -103,7 +103,9 @@ def main(utterances: int) -> None:
         shutil.rmtree(root / "data")
         with timed("soctk-import by file names, every recording decoded"):
             rows_of_table = importing.read([root / "ESD"], "{speaker}/{emotion}/{speaker}_{n}.wav")
-            datadir.write(root / "imported", importing.corpus(rows_of_table, root / "ESD", {}, root / "folds.yaml"))
+            datadir.write(
+                root / "imported", importing.build_corpus(rows_of_table, root / "ESD", {}, root / "folds.yaml")
+            )
         with timed("soctk-export to EmoBox's layout, every recording decoded"):
             emobox.write(root / "emobox", "esd", data)
         fill_store(root / "feats", data)

@@ -13,16 +13,16 @@ def tone(frequency: float, rate: int, seconds: float = 0.5) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
-def test_resampling_keeps_a_tone_as_it_is(tmp_path, rate):
+def test_resampling_keeps_a_tone(tmp_path, rate):
     soundfile.write(tmp_path / "tone.wav", tone(440, rate), rate, subtype="FLOAT")
     samples = audio.load(tmp_path / "tone.wav", RATE)
     assert samples.dtype == np.float32
     assert abs(len(samples) - RATE / 2) <= 1
-    middle = slice(2000, 6000)  # away from the filter's edges
+    middle = slice(2000, 6000)  # the resampling filter distorts the edges
     np.testing.assert_allclose(samples[middle], tone(440, RATE)[middle], atol=2e-3)
 
 
-def test_a_tone_played_slower_is_lower_and_longer(tmp_path):
+def test_a_lower_speed_makes_a_tone_lower_and_longer(tmp_path):
     soundfile.write(tmp_path / "tone.wav", tone(440, 48000), 48000, subtype="FLOAT")
     samples = audio.load(tmp_path / "tone.wav", RATE, speed=0.8)
     assert abs(len(samples) - RATE / 2 / 0.8) <= 1
@@ -41,7 +41,7 @@ def test_only_the_first_channel_is_read(tmp_path):
     assert infos["mono"].seconds == 0.5
 
 
-def test_the_same_samples_in_another_container_have_the_same_digest(tmp_path):
+def test_the_digest_depends_on_the_samples_and_not_on_the_container(tmp_path):
     for name in ("a.wav", "b.flac"):
         soundfile.write(tmp_path / name, (32767 * tone(440, RATE)).astype(np.int16), RATE)
     soundfile.write(tmp_path / "c.wav", (32767 * tone(441, RATE)).astype(np.int16), RATE)
@@ -51,7 +51,7 @@ def test_the_same_samples_in_another_container_have_the_same_digest(tmp_path):
 
 @pytest.fixture
 def bad_files(tmp_path):
-    """Files that cannot be used -> what is to be said of each."""
+    """Files that cannot be used -> the beginning of the message about each."""
     samples = tone(440, RATE)
     (tmp_path / "text.wav").write_text("this is no sound")
     (tmp_path / "zero bytes.wav").touch()
@@ -74,19 +74,19 @@ def bad_files(tmp_path):
         "text.wav": "cannot be decoded",
         "zero bytes.wav": "cannot be decoded",
         "cut header.wav": "cannot be decoded",
-        "cut.wav": "cut short: 10000 of the 16000 bytes of samples",
+        "cut.wav": "cut short: it has 10000 of the 16000 bytes of samples",
         "cut.flac": "cannot be decoded",
         "folder.wav": "not a file",
-        "no samples.wav": "empty: no samples",
-        "too short.wav": "too short: 10.0 ms, 50 ms are needed",
-        "one sample.wav": "too short: 0.1 ms, 50 ms are needed",
+        "no samples.wav": "empty: it has no samples",
+        "too short.wav": "too short: 10.0 ms; at least 50 ms are needed",
+        "one sample.wav": "too short: 0.1 ms; at least 50 ms are needed",
         "nan.wav": "NaN or infinite samples",
         "inf.wav": "NaN or infinite samples",
         "missing.wav": "no such file",
     }
 
 
-def test_all_bad_files_are_told_at_once_with_their_paths(tmp_path, bad_files):
+def test_all_bad_files_are_listed_in_one_error_with_their_paths(tmp_path, bad_files):
     recordings = {name: tmp_path / name for name in ["whole.wav", *bad_files]}
     with pytest.raises(SoctkError) as error:
         audio.check(recordings)
@@ -97,19 +97,19 @@ def test_all_bad_files_are_told_at_once_with_their_paths(tmp_path, bad_files):
     assert str(tmp_path / "whole.wav") not in message
 
 
-def test_loading_a_bad_file_says_the_same(tmp_path, bad_files):
+def test_loading_a_bad_file_gives_the_same_message(tmp_path, bad_files):
     for name, problem in bad_files.items():
         with pytest.raises(SoctkError) as error:
             audio.load(tmp_path / name, RATE)
         assert str(error.value).startswith(f"{tmp_path / name}: {problem}")
 
 
-def test_silence_is_audio(tmp_path):
+def test_silence_can_be_loaded(tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(RATE), RATE)
     assert not audio.load(tmp_path / "silence.wav", RATE).any()
 
 
-def test_a_wav_written_to_a_pipe_that_knows_no_length_is_whole(tmp_path):
+def test_a_wav_file_from_a_pipe_without_a_length_in_its_header_is_accepted(tmp_path):
     soundfile.write(tmp_path / "whole.wav", tone(440, RATE), RATE)
     content = (tmp_path / "whole.wav").read_bytes()
     unknown = b"\xff" * 4
@@ -119,7 +119,7 @@ def test_a_wav_written_to_a_pipe_that_knows_no_length_is_whole(tmp_path):
 
 @pytest.fixture
 def odd_files(tmp_path):
-    """Files that are unlike most and are read nevertheless -> how exactly."""
+    """Unusual files that can be read -> the tolerance to which they hold the tone."""
     samples = tone(440, RATE)
     odd = {
         "24 bit.wav": (samples, RATE, "PCM_24", 1e-6),
@@ -142,7 +142,7 @@ def odd_files(tmp_path):
     return {name: tolerance for name, (*_, tolerance) in odd.items()}
 
 
-def test_odd_files_hold_the_same_tone(tmp_path, odd_files):
+def test_unusual_formats_are_read(tmp_path, odd_files):
     assert len(audio.check({name: tmp_path / name for name in odd_files})) == len(odd_files)
     middle = slice(2000, 6000)
     for name, tolerance in odd_files.items():
@@ -152,6 +152,6 @@ def test_odd_files_hold_the_same_tone(tmp_path, odd_files):
 
 def test_clipping_is_the_share_of_samples_in_runs_at_full_scale(tmp_path):
     samples = 0.5 * np.ones(1000)
-    samples[10:14], samples[20:22], samples[30:36] = 1, 1, -1  # runs of 4, of 2, which does not count, and of 6
+    samples[10:14], samples[20:22], samples[30:36] = 1, 1, -1  # runs of 4, 2 (too short to count) and 6
     soundfile.write(tmp_path / "clipped.wav", samples, RATE, subtype="PCM_16")
     assert audio.check({"utt": tmp_path / "clipped.wav"})["utt"].clipped == 10 / 1000

@@ -9,20 +9,20 @@ from soctk.corpus.doctor import check
 from soctk.errors import SoctkError
 
 
-def found(path) -> dict[str, list[str]]:
+def find_cases(path) -> dict[str, list[str]]:
     return {finding.what: finding.cases for finding in check(path)[1] if finding.cases}
 
 
-def test_a_sound_corpus_has_no_findings(tmp_path, corpus):
+def test_a_faultless_corpus_has_no_cases(tmp_path, corpus):
     summary, findings = check(tmp_path / "data")
     assert summary.startswith("36 utterances")
     assert len(findings) > 10
     assert not [finding for finding in findings if finding.cases]
 
 
-def test_each_fault_of_a_recording_is_found_and_named(tmp_path, corpus):
+def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
     samples, rate = soundfile.read(corpus.wav["spk0-sad-0"])
-    write = {
+    faults = {
         "spk0-angry-0": lambda path: path.write_text("no sound"),
         "spk0-angry-1": lambda path: path.write_bytes(path.read_bytes()[:2000]),
         "spk0-calm-0": lambda path: soundfile.write(path, samples[:0], rate),
@@ -33,58 +33,58 @@ def test_each_fault_of_a_recording_is_found_and_named(tmp_path, corpus):
         "spk1-calm-1": lambda path: soundfile.write(path, np.stack([samples, samples[::-1]], 1) / 3, rate),
         "spk1-sad-0": lambda path: soundfile.write(path, samples / 2, 8000),
     }
-    for utt, spoil in write.items():
-        spoil(corpus.wav[utt])
-    cases = found(tmp_path / "data")
-    assert {what: [case.partition(":")[0] for case in of_it] for what, of_it in cases.items()} == {
+    for utt, write_fault in faults.items():
+        write_fault(corpus.wav[utt])
+    cases = find_cases(tmp_path / "data")
+    assert {what: [line.partition(":")[0] for line in lines] for what, lines in cases.items()} == {
         "unreadable": ["spk0-angry-0"],
         "cut short": ["spk0-angry-1"],
         "empty": ["spk0-calm-0"],
-        "shorter than 50 ms, what upstreams need": ["spk0-calm-1"],
+        "shorter than 50 ms": ["spk0-calm-1"],
         "NaN or infinite samples": ["spk1-angry-0"],
         "digital silence": ["spk1-angry-1"],
         "clipped": ["spk1-calm-0"],
-        "several channels (the first is read)": ["spk1-calm-1"],
-        "sample rate below 16000 Hz or unlike most (16000 Hz)": ["spk1-sad-0"],
+        "several channels (the first is used)": ["spk1-calm-1"],
+        "sample rate below 16000 Hz, or not the most frequent one (16000 Hz)": ["spk1-sad-0"],
     }
 
 
 @pytest.mark.parametrize(
     ("copy", "what"),
     [
-        ("spk1-sad-0", "the same recording in several folds: a speaker shared between them"),
-        ("spk3-angry-0", "the same recording under several emotions"),
-        ("spk3-sad-1", "the same recording twice, in one fold and emotion"),
+        ("spk1-sad-0", "the same recording in several folds (it trains and tests)"),
+        ("spk3-angry-0", "the same recording with several emotions"),
+        ("spk3-sad-1", "the same recording twice, in one fold and with one emotion"),
     ],
 )
-def test_copies_are_told_by_what_they_spoil(tmp_path, corpus, copy, what):
+def test_copies_of_a_recording_are_found_by_their_consequence(tmp_path, corpus, copy, what):
     corpus.wav[copy].write_bytes(corpus.wav["spk0-sad-0"].read_bytes())
-    assert found(tmp_path / "data") == {what: [f"spk0-sad-0 (sad) = {copy} ({corpus.emotion[copy]})"]}
+    assert find_cases(tmp_path / "data") == {what: [f"spk0-sad-0 (sad) = {copy} ({corpus.emotion[copy]})"]}
 
 
-def test_emotions_that_cannot_be_learnt_are_told(tmp_path, corpus):
+def test_emotions_without_training_data_are_found(tmp_path, corpus):
     emotion = {utt: "calm" if name == "sad" and "spk0" not in utt else name for utt, name in corpus.emotion.items()}
     datadir.write(tmp_path / "data", dataclasses.replace(corpus, emotion=emotion, emotions=(*corpus.emotions, "bored")))
-    assert found(tmp_path / "data") == {
+    assert find_cases(tmp_path / "data") == {
         "an emotion without utterances": ["bored"],
-        "an emotion in one fold alone, which nothing else can teach": ["sad: fold 1"],
+        "an emotion in one fold only (no training data for that fold)": ["sad: fold 1"],
     }
 
 
-def test_a_folder_of_recordings_needs_no_data_directory(tmp_path, corpus):
+def test_a_folder_of_recordings_can_be_checked_without_a_data_directory(tmp_path, corpus):
     folder = tmp_path / "recordings of the corpus"
     (folder / "notes.txt").write_text("not looked at")
     corpus.wav["spk3-sad-1"].write_bytes(corpus.wav["spk0-sad-0"].read_bytes())
     assert check(folder)[0].startswith("36 recordings, 0.00 h")
-    assert found(folder) == {"the same recording more than once": ["spk0-sad-0.wav = spk3-sad-1.wav"]}
+    assert find_cases(folder) == {"the same recording more than once": ["spk0-sad-0.wav = spk3-sad-1.wav"]}
 
 
-def test_a_folder_that_is_a_link_is_looked_into(tmp_path, corpus):
+def test_a_linked_folder_is_searched(tmp_path, corpus):
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "here").symlink_to(tmp_path / "recordings of the corpus")
     assert check(tmp_path / "links")[0].startswith("36 recordings")
 
 
-def test_a_folder_without_recordings_is_told(tmp_path):
-    with pytest.raises(SoctkError, match=r"no recordings in it\nGive a data directory or a folder"):
+def test_a_folder_without_recordings_is_refused(tmp_path):
+    with pytest.raises(SoctkError, match=r"no recordings in this folder\nGive a data directory or a folder"):
         check(tmp_path)

@@ -10,12 +10,12 @@ from soctk.corpus import datadir, emobox, importing
 from soctk.errors import SoctkError
 
 
-def test_what_is_exported_is_imported_again(tmp_path):
+def test_an_exported_corpus_can_be_imported(tmp_path):
     data = write_corpus(tmp_path)
     emobox.write(tmp_path / "emobox" / "mine", "mine", data)
     rows = importing.read([tmp_path / "emobox" / "mine"])
     labels = dict.fromkeys(data.emotions)
-    again = importing.corpus(rows, tmp_path, {name: name for name in labels}, tmp_path / "folds.yaml")
+    again = importing.build_corpus(rows, tmp_path, {name: name for name in labels}, tmp_path / "folds.yaml")
     datadir.write(tmp_path / "again", again)
     first, second = datadir.read(tmp_path / "data"), datadir.read(tmp_path / "again")
     assert (first.speaker, first.emotion, first.fold, first.gender, first.wav, first.emotions) == (
@@ -28,7 +28,7 @@ def test_what_is_exported_is_imported_again(tmp_path):
     )
 
 
-def test_the_layout_is_emoboxs(tmp_path):
+def test_files_are_written_in_emoboxs_layout(tmp_path):
     data = write_corpus(tmp_path)
     emobox.write(tmp_path / "mine", "mine", data)
     lines = [json.loads(line) for line in (tmp_path / "mine" / "mine.jsonl").read_text().splitlines()]
@@ -61,23 +61,23 @@ def test_the_layout_is_emoboxs(tmp_path):
     assert json.loads((tmp_path / "mine" / "label_map.json").read_text()) == {e: e for e in data.emotions}
 
 
-def as_emobox_has_it(folder, rows: list[tuple[str, int, str]]) -> None:
-    """Write key, fold and label as EmoBox's own files have them: no speaker, and labels of the corpus's own."""
+def write_emobox(folder, rows: list[tuple[str, int, str]]) -> None:
+    """Write rows of key, fold and label as in EmoBox's own files: without speakers, with the labels of the corpus."""
     for fold in {fold for _, fold, _ in rows}:
         (folder / f"fold_{fold}").mkdir(parents=True)
         for part in ("train", "test"):
             lines = [
                 json.dumps({"key": key, "wav": f"downloads/c/{key}.wav", "type": "raw", "emo": emo, "channel": 1})
-                for key, its, emo in rows
-                if (its == fold) == (part == "test")
+                for key, its_fold, emo in rows
+                if (its_fold == fold) == (part == "test")
             ]
             (folder / f"fold_{fold}" / f"c_{part}_fold_{fold}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "label_map.json").write_text('{"p": "Fear", "c": "Angry"}')
 
 
-def test_emoboxs_own_files_have_classes_for_labels_and_folds_by_utterance(tmp_path):
-    as_emobox_has_it(tmp_path / "data" / "c", [("a-1", 1, "p"), ("a-2", 1, "c"), ("b-1", 2, "p")])
-    assert emobox.is_one(tmp_path / "data" / "c")
+def test_emoboxs_own_files_give_classes_and_folds(tmp_path):
+    write_emobox(tmp_path / "data" / "c", [("a-1", 1, "p"), ("a-2", 1, "c"), ("b-1", 2, "p")])
+    assert emobox.is_emobox(tmp_path / "data" / "c")
     rows = importing.read([tmp_path / "data" / "c"], "{speaker}-{n}.wav")
     assert [(row["speaker"], row["fold"], row["emotion"]) for row in rows] == [
         ("a", "1", "Fear"),
@@ -87,19 +87,19 @@ def test_emoboxs_own_files_have_classes_for_labels_and_folds_by_utterance(tmp_pa
     assert importing.audio_root(tmp_path / "data" / "c") == tmp_path
 
 
-def test_the_folds_of_ravdess_come_out_as_the_recipe_has_them(tmp_path, shared):
+def test_the_folds_of_ravdess_are_those_of_the_recipe(tmp_path, shared):
     with gzip.open(shared / "emobox" / "ravdess_utterances.tsv.gz", "rt") as lines:
         rows = [(row[0], int(row[1]), "p") for row in csv.reader(lines, delimiter="\t")]
-    as_emobox_has_it(tmp_path / "data" / "ravdess", rows)
+    write_emobox(tmp_path / "data" / "ravdess", rows)
     pattern = "ravdess-03-01-{emotion}-{intensity}-{statement}-{repetition}-{speaker}.wav"
     read = importing.read([tmp_path / "data" / "ravdess"], pattern)
     assert len(read) == 1440
     assert Counter((row["speaker"], row["fold"]) for row in read)["20", "1"] == 60
 
 
-def test_an_utterance_in_two_test_folds_is_told(tmp_path):
-    as_emobox_has_it(tmp_path / "c", [("a-1", 1, "p"), ("a-1", 2, "p")])
-    with pytest.raises(SoctkError, match="utterances are tested in two folds\n  a-1: folds 1 and 2"):
+def test_an_utterance_in_two_test_folds_is_refused(tmp_path):
+    write_emobox(tmp_path / "c", [("a-1", 1, "p"), ("a-1", 2, "p")])
+    with pytest.raises(SoctkError, match="these utterances are in two test folds\n  a-1: folds 1 and 2"):
         emobox.read(tmp_path / "c")
 
 
@@ -111,21 +111,21 @@ def test_an_utterance_in_two_test_folds_is_told(tmp_path):
         (
             "fold_1/c_test_fold_1.jsonl",
             '{"key": "\xe4"}\n'.encode("latin-1"),
-            "line 1 is not a JSON object in UTF-8\nMend",
+            "line 1 is not a JSON object in UTF-8\nCorrect",
         ),
-        ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "line 1 has no key, the utterance's name\nMend"),
-        ("c.jsonl", b'{"key": ["x"]}\n', "line 1 has no key, the utterance's name\nMend"),
+        ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "line 1 has no 'key', the name of the utterance\nCorrect"),
+        ("c.jsonl", b'{"key": ["x"]}\n', "line 1 has no 'key', the name of the utterance\nCorrect"),
     ],
 )
-def test_a_damaged_file_is_told(tmp_path, file, content, message):
-    as_emobox_has_it(tmp_path, [("a-1", 1, "p")])
+def test_a_malformed_file_is_refused(tmp_path, file, content, message):
+    write_emobox(tmp_path, [("a-1", 1, "p")])
     (tmp_path / file).write_bytes(content)
     with pytest.raises(SoctkError) as error:
         emobox.read(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / file}: {message}")
 
 
-def test_a_label_that_is_no_text_is_told(tmp_path):
-    as_emobox_has_it(tmp_path, [("a-1", 1, ["p", "c"])])
+def test_a_label_that_is_not_text_is_refused(tmp_path):
+    write_emobox(tmp_path, [("a-1", 1, ["p", "c"])])
     with pytest.raises(SoctkError, match=r"the emotion \['p', 'c'\] is neither text nor a number"):
         importing.read([tmp_path], "{speaker}-{n}.wav")

@@ -10,21 +10,21 @@ from soctk.corpus.folds import assign
 from soctk.errors import SoctkError
 
 
-def a_corpus(speakers: dict[str, tuple[str, int]]) -> tuple[dict, dict, dict]:
-    """Return speaker and emotion of each utterance and sex of each speaker, given as speaker -> (sex, takes)."""
+def make_corpus(speakers: dict[str, tuple[str, int]]) -> tuple[dict, dict, dict]:
+    """Return the speaker and emotion of each utterance and the sex of each speaker, from speaker -> (sex, takes)."""
     speaker = {f"{name}-{e}-{i}": name for name, (_, takes) in speakers.items() for e in "abc" for i in range(takes)}
     return speaker, {utt: utt.split("-")[1] for utt in speaker}, {name: sex for name, (sex, _) in speakers.items()}
 
 
-def test_sexes_are_balanced():
-    corpus = a_corpus({f"s{i:02}": ("mf"[i < 12], 4) for i in range(24)})
+def test_each_fold_has_as_many_men_as_women():
+    corpus = make_corpus({f"s{i:02}": ("mf"[i < 12], 4) for i in range(24)})
     fold = assign(*corpus, 6)
     assert Counter((k, corpus[2][name]) for name, k in fold.items()) == {
         (k, sex): 2 for k in range(1, 7) for sex in "mf"
     }
 
 
-def test_classes_are_balanced_where_speakers_have_different_ones():
+def test_classes_are_balanced_if_speakers_have_different_ones():
     speaker = {f"s{i}-{take}": f"s{i}" for i in range(6) for take in range(4)}
     emotion = {utt: "sad" if int(name[1]) < 3 else "glad" for utt, name in speaker.items()}
     fold = assign(speaker, emotion, {}, 3)
@@ -39,7 +39,7 @@ SPEAKERS = st.dictionaries(st.text("abcd", min_size=1), st.tuples(st.sampled_fro
 @given(SPEAKERS, st.data())
 def test_every_speaker_has_a_fold_and_no_fold_is_empty(speakers, data):
     count = data.draw(st.integers(2, min(3, len(speakers))))
-    corpus = a_corpus(speakers)
+    corpus = make_corpus(speakers)
     fold = assign(*corpus, count)
     assert fold.keys() == speakers.keys()
     assert set(fold.values()) == set(range(1, count + 1))
@@ -48,37 +48,37 @@ def test_every_speaker_has_a_fold_and_no_fold_is_empty(speakers, data):
 
 
 def test_sex_may_be_unknown():
-    speaker, emotion, _ = a_corpus({f"s{i}": ("m", 2) for i in range(4)})
+    speaker, emotion, _ = make_corpus({f"s{i}": ("m", 2) for i in range(4)})
     assert len(set(assign(speaker, emotion, {}, 4).values())) == 4
 
 
 def test_more_folds_than_speakers_are_refused():
-    with pytest.raises(SoctkError, match="2 speakers with 6 utterances cannot be shared out to 3 folds\nAsk for fewer"):
-        assign(*a_corpus({"s1": ("m", 1), "s2": ("f", 1)}), 3)
+    with pytest.raises(SoctkError, match="2 speakers with 6 utterances cannot be divided into 3 folds\nAsk for fewer"):
+        assign(*make_corpus({"s1": ("m", 1), "s2": ("f", 1)}), 3)
 
 
-def test_one_speaker_is_told():
-    with pytest.raises(SoctkError, match="of one speaker, s1, and each fold tests speakers of its own\nCheck the col"):
-        folds.read_or_assign(Path("gone"), *a_corpus({"s1": ("m", 2)}))
+def test_one_speaker_is_refused():
+    with pytest.raises(SoctkError, match="all utterances have the same speaker, s1, and each fold needs test speakers"):
+        folds.read_or_assign(Path("gone"), *make_corpus({"s1": ("m", 2)}))
 
 
-def test_a_table_of_another_number_of_folds_is_told(tmp_path):
-    corpus = a_corpus({f"s{i}": ("m", 2) for i in range(6)})
+def test_a_table_with_another_number_of_folds_is_refused(tmp_path):
+    corpus = make_corpus({f"s{i}": ("m", 2) for i in range(6)})
     table = tmp_path / "folds.yaml"
     made = folds.read_or_assign(table, *corpus, 3)
     assert folds.read_or_assign(table, *corpus, 3) == folds.read_or_assign(table, *corpus) == made
     with pytest.raises(SoctkError) as error:
         folds.read_or_assign(table, *corpus, 2)
     assert str(error.value) == (
-        f"{table}: there are 3 folds already, not 2\nRemove it to have folds made anew, or leave --num-folds out."
+        f"{table}: there are 3 folds already, not 2\nRemove this file to have new folds made, or leave --num-folds out."
     )
 
 
 @given(st.dictionaries(st.text("abc019", min_size=1), st.integers(1, 6), min_size=1))
-def test_a_fold_table_is_the_inverse_of_its_folds(tmp_path_factory, fold):
+def test_a_fold_table_is_read_as_speaker_to_fold(tmp_path_factory, fold):
     path = tmp_path_factory.mktemp("folds") / "folds.yaml"
     numbers = sorted(set(fold.values()))
-    rows = {k: [f"'{speaker}'" for speaker, its in fold.items() if its == k] for k in numbers}
+    rows = {k: [f"'{speaker}'" for speaker, its_fold in fold.items() if its_fold == k] for k in numbers}
     path.write_text("".join(f"{k}: [{', '.join(speakers)}]\n" for k, speakers in rows.items()))
     assert folds.read(path) == fold
 
@@ -86,14 +86,14 @@ def test_a_fold_table_is_the_inverse_of_its_folds(tmp_path_factory, fold):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1: [a, b]\n2: [b]\n", "b stands in folds 1 and 2"),
-        ("one: [a]\n", "'one' is not a fold"),
-        ("1: a\n", "'1' is not"),
-        ("yes: [a]\n", "'True' is not"),
-        ("1: [a]\n2: [b]\n1: [c]\n", "'1' stands there twice\n  in \"<unicode string>\", line 3, column 1"),
+        ("1: [a, b]\n2: [b]\n", "speaker b is in folds 1 and 2\nKeep the speaker in one fold."),
+        ("one: [a]\n", "'one' is not a fold number with a list of speakers\nWrite lines"),
+        ("1: a\n", "'1' is not a fold number with a list of speakers"),
+        ("yes: [a]\n", "'True' is not a fold number with a list of speakers"),
+        ("1: [a]\n2: [b]\n1: [c]\n", "'1' is given twice\n  in \"<unicode string>\", line 3, column 1"),
     ],
 )
-def test_a_wrong_fold_table_is_one_message(tmp_path, content, message):
+def test_a_malformed_fold_table_is_refused(tmp_path, content, message):
     (tmp_path / "folds.yaml").write_text(content)
     with pytest.raises(SoctkError) as error:
         folds.read(tmp_path / "folds.yaml")

@@ -13,14 +13,14 @@ def names(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in recordings.below(folder)]
 
 
-def test_links_are_followed_and_hidden_files_left_out(tmp_path):
+def test_links_are_followed_and_hidden_files_are_left_out(tmp_path):
     lay_out(tmp_path, "here/b/1.wav", "here/a.wav", "here/.c.wav", "here/.d/2.wav", "there/e/3.wav")
     (tmp_path / "here" / "e").symlink_to(tmp_path / "there" / "e")
     (tmp_path / "here" / "f.wav").symlink_to(tmp_path / "there" / "e" / "3.wav")
     assert names(tmp_path / "here") == ["a.wav", "b/1.wav", "e/3.wav", "f.wav"]
 
 
-def test_links_in_a_circle_come_to_an_end(tmp_path):
+def test_circular_links_are_not_followed_forever(tmp_path):
     lay_out(tmp_path, "a/1.wav", "b/2.wav")
     (tmp_path / "a" / "all").symlink_to(tmp_path)
     (tmp_path / "a" / "b").symlink_to(tmp_path / "b")
@@ -28,17 +28,17 @@ def test_links_in_a_circle_come_to_an_end(tmp_path):
     assert names(tmp_path) == ["a/1.wav", "a/b/2.wav", "b/2.wav", "b/a/1.wav"]
 
 
-def test_a_link_to_itself_hides_nothing(tmp_path):
+def test_a_link_to_itself_does_not_stop_the_search(tmp_path):
     lay_out(tmp_path, "a/1.wav")
     (tmp_path / "a" / "loop").symlink_to("loop")
     assert names(tmp_path) == ["a/1.wav", "a/loop"]
 
 
-def test_below_a_folder_that_is_not_there_is_nothing(tmp_path):
+def test_a_missing_folder_has_no_files(tmp_path):
     assert names(tmp_path / "gone") == []
 
 
-def test_recordings_are_found_by_name_with_their_copies(tmp_path):
+def test_all_copies_of_a_recording_are_found_by_name(tmp_path):
     lay_out(tmp_path, "a/03-01.wav", "b/03-01.wav", "03-02.wav", "01-01.wav")
     assert recordings.find(tmp_path, "03-*.wav") == {
         "03-02": [tmp_path / "03-02.wav"],

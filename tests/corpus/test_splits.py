@@ -10,7 +10,7 @@ from soctk.errors import SoctkError
 
 
 def labelled(fold: dict[str, int], utterances_each: int = 4) -> DataDir:
-    """A corpus in memory alone: what the protocol looks at."""
+    """Make a corpus without files, from speaker -> fold; splits look at utterances, speakers and folds only."""
     speaker = {f"{spk}-{i}": spk for spk in sorted(fold) for i in range(utterances_each)}
     constant = {"wav": "x.wav", "emotion": "calm", "seconds": 1.0}
     columns = {name: dict.fromkeys(speaker, value) for name, value in constant.items()}
@@ -29,7 +29,7 @@ def speakers(data: DataDir, utterances: list[str]) -> set[str]:
 
 
 @given(FOLDS)
-def test_no_speaker_serves_two_parts_and_each_serves_every_part_once(fold):
+def test_parts_have_different_speakers_and_each_speaker_tests_and_validates_once(fold):
     data = labelled(fold)
     tested, validated = [], []
     for k in data.folds:
@@ -42,14 +42,14 @@ def test_no_speaker_serves_two_parts_and_each_serves_every_part_once(fold):
     assert sorted(tested) == sorted(validated) == sorted(fold)
 
 
-def test_fold_k_validates_on_the_next_and_the_last_on_the_first():
+def test_a_fold_validates_on_the_next_fold_and_the_last_on_the_first():
     data = labelled({"a": 1, "b": 2, "c": 3})
     chosen = [(k, speakers(data, split(data, k, "soctk", 0).valid)) for k in (1, 2, 3)]
     assert chosen == [(1, {"b"}), (2, {"c"}), (3, {"a"})]
 
 
 @given(FOLDS, st.integers(0, 5))
-def test_emobox_draws_a_fifth_of_the_other_utterances(fold, seed):
+def test_emobox_validates_on_a_fifth_of_the_other_utterances(fold, seed):
     data = labelled(fold)
     for k in data.folds:
         parts = split(data, k, "emobox", seed)
@@ -60,24 +60,24 @@ def test_emobox_draws_a_fifth_of_the_other_utterances(fold, seed):
         assert parts == split(data, k, "emobox", seed)
 
 
-def test_emobox_draws_anew_for_another_seed():
+def test_emobox_validates_on_other_utterances_with_another_seed():
     data = labelled({"a": 1, "b": 2, "c": 3}, utterances_each=20)
     assert split(data, 1, "emobox", 1).valid != split(data, 1, "emobox", 2).valid
 
 
-def test_a_fold_that_is_not_there_is_told():
+def test_an_unknown_fold_is_refused():
     with pytest.raises(SoctkError, match=r"--folds: no fold 4\nThe folds are \[1, 2, 3\]."):
         split(labelled({"a": 1, "b": 2, "c": 3}), 4, "soctk", 0)
 
 
-def test_two_folds_are_too_few():
+def test_two_folds_are_refused():
     data = labelled({"a": 1, "b": 2, "c": 3})
     with pytest.raises(SoctkError, match="2 folds are too few"):
         split(dataclasses.replace(data, fold={"a": 1, "b": 2, "c": 2}), 1, "soctk", 0)
 
 
 @given(FOLDS)
-def test_inner_splits_score_every_other_speaker_once_by_a_fit_on_the_rest(fold):
+def test_inner_splits_score_each_training_or_validation_speaker_once_by_a_fit_on_the_others(fold):
     data = labelled(fold)
     for k in data.folds:
         parts = split(data, k, "soctk", seed=0)
@@ -89,14 +89,14 @@ def test_inner_splits_score_every_other_speaker_once_by_a_fit_on_the_rest(fold):
         assert sorted(scored_speakers) == sorted(speakers(data, parts.train + parts.valid))
 
 
-def test_inner_splits_of_emobox_are_the_one_that_was_drawn():
+def test_the_inner_split_of_emobox_is_the_split_itself():
     data = labelled({"a": 1, "b": 2, "c": 3})
     parts = split(data, 1, "emobox", seed=3)
     assert inner_splits(data, parts, "emobox") == [(parts.train, parts.valid)]
 
 
 def two_domains(*counts: int) -> DataDir:
-    """A corpus of two folds with so many speakers, of either sex in turn, and two emotions."""
+    """Make a corpus of two folds with the given numbers of speakers, both sexes and two emotions."""
     fold = {f"{name}{i:02}": k for k, name in ((1, "one"), (2, "two")) for i in range(counts[k - 1])}
     data = labelled(fold)
     emotion = {utt: ("calm", "sad")[int(utt[-1]) % 2] for utt in data.utterances}
@@ -106,7 +106,7 @@ def two_domains(*counts: int) -> DataDir:
 
 @pytest.mark.parametrize("protocol", ["cross-lingual", "cross-corpus"])
 @given(counts=st.tuples(st.integers(2, 12), st.integers(2, 12)), seed=st.integers(0, 9))
-def test_across_domains_one_fold_trains_and_validates_and_the_other_is_tested(protocol, counts, seed):
+def test_cross_protocols_train_and_validate_on_one_fold_and_test_the_other(protocol, counts, seed):
     data = two_domains(*counts)
     for fold, name in ((1, "one"), (2, "two")):
         parts = split(data, fold, protocol, seed)
@@ -116,14 +116,14 @@ def test_across_domains_one_fold_trains_and_validates_and_the_other_is_tested(pr
         assert not speakers(data, parts.train) & speakers(data, parts.valid)
 
 
-def test_across_domains_five_seeds_validate_on_every_speaker_once_a_man_and_a_woman_each():
+def test_five_seeds_of_a_cross_protocol_validate_each_speaker_once_with_a_man_and_a_woman_each():
     data = two_domains(10, 10)
     validated = [speakers(data, split(data, 1, "cross-lingual", seed).valid) for seed in range(5)]
     assert sorted(speaker for group in validated for speaker in group) == [f"two{i:02}" for i in range(10)]
     assert all({data.gender[speaker] for speaker in group} == {"m", "f"} for group in validated)
 
 
-def test_inner_splits_across_domains_are_within_the_one_that_trains():
+def test_inner_splits_of_a_cross_protocol_stay_within_the_training_fold():
     data = two_domains(3, 10)
     parts = split(data, 1, "cross-lingual", seed=1)
     pairs = inner_splits(data, parts, "cross-lingual")
@@ -132,6 +132,6 @@ def test_inner_splits_across_domains_are_within_the_one_that_trains():
     assert all(not speakers(data, fitted) & speakers(data, scored) for fitted, scored in pairs)
 
 
-def test_across_domains_there_are_two_folds():
-    with pytest.raises(SoctkError, match="spk2fold: 3 folds, and --protocol cross-lingual is about two"):
+def test_a_cross_protocol_refuses_three_folds():
+    with pytest.raises(SoctkError, match="spk2fold: 3 folds, but --protocol cross-lingual needs two"):
         split(labelled({"a": 1, "b": 2, "c": 3}), 1, "cross-lingual", 0)

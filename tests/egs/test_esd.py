@@ -171,7 +171,7 @@ def test_files_that_a_copy_holds_in_both_layouts_are_taken_once(copy, tmp_path):
     assert f"{copy} holds 1 files more than once; the first of each is taken\n" in prepare(copy, tmp_path / "d").stdout
     again.unlink()
     soundfile.write(again, np.full(1600, 0.5), 16000)
-    assert "files of the same name and different content\n  0003_000351\n" in refusal(copy, tmp_path / "data")
+    assert "these files have the same name but different content\n  0003_000351\n" in refusal(copy, tmp_path / "data")
 
 
 def load_prepare():
@@ -278,7 +278,7 @@ def test_each_language_is_tested_by_a_model_of_the_other(recipe):
     results = (recipe / "exp" / "RESULTS.md").read_text()
     assert "Protocol cross-lingual, head linear, seeds 1, 2." in results
     assert (
-        "- Protocol cross-lingual: a fold is a language: fold k tests all its speakers with a model of the other"
+        "- Protocol cross-lingual: a fold is a language: fold k tests all its speakers with a model trained on the"
         in (results)
     )
     for fold, language in ((1, range(1, 11)), (2, range(11, 21))):

@@ -84,7 +84,7 @@ def test_files_of_one_name_and_different_content_are_refused(copy, tmp_path):
     soundfile.write(other, np.full(800, 0.5), 8000)
     result = call("prepare.py", copy, tmp_path / "data")
     assert result.returncode == 1
-    assert "files of the same name and different content\n  03-01-05-01-01-01-09\n" in result.stderr
+    assert "these files have the same name but different content\n  03-01-05-01-01-01-09\n" in result.stderr
 
 
 def test_missing_files_are_named(copy, tmp_path):

@@ -31,7 +31,7 @@ def main(corpus: Path, data: Path) -> None:
     """Describe the recordings below CORPUS and write the data directory DATA."""
     paths = [path for path in recordings.below(corpus) if path.suffix.lower() == SUFFIX]
     rows = [{"path": str(path), **describe(path)} for path in paths]
-    datadir.write(data, importing.corpus(rows, corpus, {}, Path("conf/folds.yaml")))
+    datadir.write(data, importing.build_corpus(rows, corpus, {}, Path("conf/folds.yaml")))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from small_corpus import SPEAKERS, assert_is_corpus, make_rows, write_recordings
+
+from soctk.corpus import folds
+from soctk.corpus.importing import build_corpus
+from soctk.errors import SoctkError
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("my corpus")
+    write_recordings(root)
+    return root
+
+
+def change_first_row(**columns: str) -> list[dict[str, str]]:
+    first, *others = make_rows()
+    return [{**first, **columns}, *others]
+
+
+def test_classes_are_in_the_order_of_the_label_map(recordings, tmp_path):
+    labels = {"a": "sad", "b": "calm", "c": "angry"}
+    assert build_corpus(make_rows(), recordings, labels, tmp_path / "f.yaml").emotions == ("sad", "calm", "angry")
+
+
+def test_without_a_label_map_the_classes_are_in_emoboxs_order(recordings, tmp_path):
+    names = {"calm": "Calm", "angry": "Angry", "sad": "bored"}
+    rows = [{**row, "emotion": names[row["emotion"]]} for row in make_rows()]
+    assert build_corpus(rows, recordings, {}, tmp_path / "f.yaml").emotions == ("Angry", "Calm", "bored")
+
+
+def test_white_space_in_speakers_and_emotions_becomes_an_underscore(recordings, tmp_path):
+    rows = [{**row, "speaker": f"{row['speaker']}  lee", "emotion": f"very {row['emotion']}"} for row in make_rows()]
+    data = build_corpus(rows, recordings, {}, tmp_path / "f.yaml")
+    assert data.emotions == ("very_angry", "very_calm", "very_sad")
+    assert (data.utterances[0], data.speaker[data.utterances[0]]) == ("ann_lee-ann_angry_1", "ann_lee")
+
+
+def test_ids_contain_the_path_if_a_file_name_of_a_speaker_repeats(tmp_path):
+    rows = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for speaker in ("ann", "bob"):
+            soundfile.write(tmp_path / folder / f"{speaker}.wav", np.ones(1600), 16000)
+            rows.append({"path": f"{folder}/{speaker}.wav", "emotion": folder, "speaker": speaker})
+    data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml", count=2)
+    assert data.utterances == ["ann-one-ann", "ann-two-ann", "bob-one-bob", "bob-two-bob"]
+
+
+def test_a_speaker_with_a_second_linked_folder_is_refused(tmp_path):
+    write_recordings(tmp_path)
+    (tmp_path / "zoe").symlink_to("ann")
+    linked = [
+        {**row, "path": row["path"].replace("ann/", "zoe/"), "speaker": "zoe"}
+        for row in make_rows()
+        if row["speaker"] == "ann"
+    ]
+    with pytest.raises(SoctkError, match=r"12 rows share their recording with another row\n  ann/(.|\n)*remove links"):
+        build_corpus([*make_rows(), *linked], tmp_path, {}, tmp_path / "folds.yaml")
+
+
+@pytest.mark.parametrize(("column", "kind", "name"), [("speaker", "speakers", "Ann"), ("emotion", "emotions", "Calm")])
+def test_names_that_differ_only_in_capital_letters_are_refused(recordings, tmp_path, column, kind, name):
+    rows = change_first_row(**{column: name})
+    with pytest.raises(SoctkError, match=rf"some {kind} differ only in capital letters\n  {name} {name.lower()}\nSpel"):
+        build_corpus(rows, recordings, {}, tmp_path / "folds.yaml")
+
+
+def test_folds_are_written_once_and_used_afterwards(recordings, tmp_path):
+    table = tmp_path / "folds.yaml"
+    first = build_corpus(make_rows(), recordings, {}, table)
+    assert folds.read(table) == first.fold
+    edited = {"ann": 2, "bob": 1, "cleo": 3}
+    folds.write(table, edited, "By hand.")
+    assert build_corpus(make_rows(), recordings, {}, table).fold == edited
+
+
+def test_folds_in_the_labels_are_used_and_written(recordings, tmp_path):
+    table = tmp_path / "folds.yaml"
+    rows = [{**row, "fold": str(list(SPEAKERS).index(row["speaker"]) + 1)} for row in make_rows()]
+    assert build_corpus(rows, recordings, {}, table).fold == {"ann": 1, "bob": 2, "cleo": 3} == folds.read(table)
+    folds.write(table, {"ann": 2, "bob": 1, "cleo": 3}, "By hand.")
+    with pytest.raises(SoctkError, match=r"folds\.yaml: its folds differ from those of the labels\nRemove this file"):
+        build_corpus(rows, recordings, {}, table)
+    with pytest.raises(SoctkError, match=r"there are 3 folds already, not 2\nThe labels give these folds: ignore them"):
+        build_corpus(rows, recordings, {}, table, count=2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "no recordings were found\nCheck the folder, and the extension"),
+        (
+            change_first_row(emotion=""),
+            "1 of 18 rows have no emotion\n  ann/ann_calm_1.wav\nFill it in, or remove these rows. "
+            "A label map (--labels) with the line \"'': null\" leaves them out.",
+        ),
+        (change_first_row(speaker=""), "1 of 18 rows have no speaker\n  ann/ann_calm_1.wav\nFill it in"),
+        ([{"path": "x.wav", "emotion": "sad"}], "no column gives the speaker; the columns are emotion, path\nName"),
+        (
+            change_first_row(path="ann/ann_calm_2.wav"),
+            "2 rows share their recording with another row\n  ann/ann_calm_2",
+        ),
+        (change_first_row(path="ann/gone.wav"), "1 of 18 recordings cannot be used\n  ann-gone "),
+        (
+            change_first_row(sex="m"),
+            "these speakers have no sex, or not the same in all rows\n  ann: f and m\n"
+            "Correct the column, or ignore it: --column sex=.",
+        ),
+        (change_first_row(sex=""), "these speakers have no sex, or not the same in all rows\n  ann: f and none\n"),
+        (change_first_row(fold="1"), "these speakers have no fold, or not the same in all rows\n  ann: 1 and none\n"),
+        ([{**row, "sex": "x"} for row in make_rows()], "unknown sex 'x' of speaker ann\nWrite m or f, male or female"),
+        ([{**row, "fold": "train"} for row in make_rows()], "these folds are not numbers from 1: train\nNumber the"),
+        (change_first_row(emotion="s\udce4d"), "these ids and classes are not UTF-8\n  's\\udce4d'\nRename the files"),
+        (
+            change_first_row(start="0.06"),
+            "1 rows describe a part of a recording\n  ann/ann_calm_1.wav: 0.06 to the end of 0.100 s\nCut these",
+        ),
+        (
+            change_first_row(start="0 days", end="0 days 00:00:00.010"),
+            "1 rows describe a part of a recording\n  ann/ann_calm_1.wav: 0 days to 0 days 00:00:00.010 of 0.100 s\n",
+        ),
+        (
+            change_first_row(start="99999999999 days"),
+            "1 rows describe a part of a recording\n  ann/ann_calm_1.wav: 99999999999 days to the end of 0.100 s\nCut",
+        ),
+        (change_first_row(end="soon"), "'soon' is not a time\nWrite seconds, such as 1.5, or 0 days 00:00:01.5."),
+    ],
+)
+def test_a_fault_in_the_rows_is_reported_and_no_folds_are_written(recordings, tmp_path, rows, message):
+    with pytest.raises(SoctkError) as error:
+        build_corpus(rows, recordings, {}, tmp_path / "folds.yaml")
+    assert str(error.value).removeprefix(f"{recordings}: ").startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", ["0.1", "0.06", "NaT", "", "0 days 00:00:00.100000"])
+def test_a_segment_as_long_as_its_recording_is_accepted(recordings, tmp_path, end):
+    rows = change_first_row(start="0 days", end=end)
+    assert_is_corpus(build_corpus(rows, recordings, {}, tmp_path / "folds.yaml"), recordings)

@@ -1,0 +1,36 @@
+import pytest
+
+from soctk.corpus.importing import delimited
+from soctk.errors import SoctkError
+
+
+def test_quoted_fields_may_contain_the_separator_quotes_and_line_breaks(tmp_path):
+    (tmp_path / "labels.csv").write_text('path,text\na.wav,"yes, ""no""\nmaybe"\n')
+    assert delimited.read(tmp_path / "labels.csv") == [{"path": "a.wav", "text": 'yes, "no"\nmaybe'}]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
+    (tmp_path / "labels.TSV").write_bytes(b"\xef\xbb\xbfpath\temotion\na.wav\tsad, mad\n")
+    assert delimited.read(tmp_path / "labels.TSV") == [{"path": "a.wav", "emotion": "sad, mad"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("path,emotion\nx.wav,sad,more\n", "these rows have more or fewer fields than the header: 2\nCorrect them"),
+        ("path,emotion\ny.wav,sad\nx.wav\n", "these rows have more or fewer fields than the header: 3\nCorrect them"),
+        ("path,emotion,emotion\na,b,c\n", "several columns have the same name: emotion\nRename"),
+        (
+            'path,emotion\na,"b\n' + 100 * "c,d\n",
+            "a quoted field is not closed in the row after line 1 (unexpected end",
+        ),
+        (f'path,emotion\na,"b{140000 * "c"}\n', "a quoted field is not closed in the row after line 1 (field larger"),
+        ("path,emotion\nä.wav,sad\n".encode("latin-1"), "not UTF-8 ("),
+    ],
+)
+def test_a_malformed_table_is_refused(tmp_path, content, message):
+    file = tmp_path / "labels.csv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SoctkError) as error:
+        delimited.read(file)
+    assert str(error.value).startswith(f"{file}: {message}")

@@ -1,0 +1,158 @@
+import json
+from pathlib import Path
+
+import pytest
+from small_corpus import SPEAKERS, assert_is_corpus, make_rows, write_csv, write_recordings
+
+from soctk.corpus import datadir, importing
+from soctk.corpus.importing.sources import SOURCES
+from soctk.errors import SoctkError
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("my corpus")
+    write_recordings(root)
+    return root
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_a_table_gives_the_corpus(recordings, tmp_path, form):
+    path = tmp_path / f"labels.{form}"
+    if form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in make_rows()))
+    else:
+        write_csv(path, make_rows(), {"csv": ",", "tsv": "\t"}[form])
+    data = importing.build_corpus(importing.read([path]), recordings, {}, tmp_path / "folds.yaml")
+    assert_is_corpus(data, recordings)
+    assert data.gender == SPEAKERS
+    assert data.emotions == ("angry", "calm", "sad")
+
+
+def test_file_names_give_the_corpus(recordings, tmp_path):
+    rows = importing.read([recordings], "{speaker}_{emotion}_{n}.wav")
+    data = importing.build_corpus(rows, importing.audio_root(recordings), {}, tmp_path / "folds.yaml")
+    assert_is_corpus(data, recordings)
+    assert data.gender == {}
+    datadir.write(tmp_path / "data", data)
+    assert not (tmp_path / "data" / "spk2gender").exists()
+    assert datadir.read(tmp_path / "data").gender == {}
+
+
+def test_a_linked_folder_of_recordings_is_read(recordings, tmp_path):
+    (tmp_path / "ann").symlink_to(recordings / "ann")
+    assert len(importing.read([tmp_path], "{speaker}_{emotion}_{n}.wav")) == 6
+
+
+def test_a_folder_named_like_a_table_is_read_as_a_folder(recordings, tmp_path):
+    (tmp_path / "corpus.csv").symlink_to(recordings)
+    assert len(importing.read([tmp_path / "corpus.csv"], "{speaker}_{emotion}_{n}.wav")) == 18
+    assert importing.audio_root(tmp_path / "corpus.csv") == tmp_path / "corpus.csv"
+
+
+def test_paths_of_a_table_start_from_its_folder(tmp_path):
+    assert importing.audio_root(tmp_path / "labels.csv") == tmp_path
+
+
+def test_other_tables_complete_the_first_by_path_or_by_speaker(recordings, tmp_path):
+    """The files are laid out as audformat 1.4.3 writes them: labels, properties of files, speakers in the header."""
+    rows = make_rows()
+    labels = write_csv(tmp_path / "db.emotion.csv", [{"file": r["path"], "emotion": r["emotion"]} for r in rows])
+    files = write_csv(tmp_path / "db.files.csv", [{"file": r["path"], "speaker": r["speaker"]} for r in rows])
+    header = tmp_path / "db.yaml"
+    header.write_text(
+        "name: mydb\nschemes:\n  speaker:\n    dtype: str\n    labels:\n"
+        "      ann: {gender: female, age: 31}\n      bob: {gender: male}\n      cleo: {gender: female}\n"
+    )
+    rows = importing.read([labels, files, header])
+    data = importing.build_corpus(rows, recordings, {}, tmp_path / "folds.yaml")
+    assert_is_corpus(data, recordings)
+    assert data.gender == SPEAKERS
+
+
+def test_columns_may_have_other_names(recordings, tmp_path):
+    table = [{"Take": r["path"], "affect": r["emotion"], "who": r["speaker"], "label": "x"} for r in make_rows()]
+    columns = {"path": "Take", "emotion": "affect", "speaker": "who"}
+    rows = importing.read([write_csv(tmp_path / "labels.csv", table)], columns=columns)
+    assert_is_corpus(importing.build_corpus(rows, recordings, {}, tmp_path / "folds.yaml"), recordings)
+
+
+@pytest.mark.parametrize("empty_speaker", [{}, {"speaker": ""}])
+def test_file_names_fill_in_what_a_table_lacks(recordings, tmp_path, empty_speaker):
+    table = [{"path": r["path"], "emotion": r["emotion"], **empty_speaker} for r in make_rows()]
+    rows = importing.read([write_csv(tmp_path / "labels.csv", table)], "{speaker}/{rest}.wav")
+    assert_is_corpus(importing.build_corpus(rows, recordings, {}, tmp_path / "folds.yaml"), recordings)
+
+
+def test_another_table_is_matched_by_the_speaker_in_file_names_and_overrides_their_emotion(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    for name in ("ann_sad.wav", "bob_sad.wav"):
+        (tmp_path / "corpus" / name).touch()
+    (tmp_path / "more.csv").write_text("speaker,sex,emotion\nann,f,\nbob,m,angry\n")
+    assert importing.read([tmp_path / "corpus", tmp_path / "more.csv"], "{speaker}_{emotion}.wav") == [
+        {"path": "ann_sad.wav", "speaker": "ann", "emotion": "sad", "sex": "f"},
+        {"path": "bob_sad.wav", "speaker": "bob", "emotion": "angry", "sex": "m"},
+    ]
+
+
+def test_rows_of_a_speaker_that_agree_complete_each_other(tmp_path):
+    labels = write_csv(tmp_path / "labels.csv", [{"path": "x.wav", "speaker": "ann"}])
+    (tmp_path / "more.csv").write_text("speaker,sex,fold\nann,f,\nann,,1\nann,f,1\n")
+    (row,) = importing.read([labels, tmp_path / "more.csv"])
+    assert row == {"path": "x.wav", "speaker": "ann", "sex": "f", "fold": "1"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("ann,f\nann,m\nbob,m\n", "rows with the same speaker contradict each other\n  ann: sex f and m\nKeep one row"),
+        ("ann,f\n,m\n", "1 of 2 rows have no speaker\n  sex m\nFill it in"),
+        ("ANN,f\n", "none of its 1 speakers, such as ANN, occurs in "),
+    ],
+)
+def test_a_second_table_that_contradicts_itself_or_does_not_match_is_refused(tmp_path, lines, message):
+    labels = write_csv(tmp_path / "labels.csv", make_rows())
+    (tmp_path / "sexes.csv").write_text(f"speaker,sex\n{lines}")
+    with pytest.raises(SoctkError) as error:
+        importing.read([labels, tmp_path / "sexes.csv"])
+    assert f"{tmp_path / 'sexes.csv'}: {message}" in str(error.value)
+
+
+def test_an_unknown_column_is_refused_with_a_suggestion(tmp_path):
+    table = write_csv(tmp_path / "labels.csv", make_rows())
+    with pytest.raises(SoctkError, match=r"--column: unknown column 'emotoin'\nDid you mean 'emotion'\?"):
+        importing.read([table], columns={"emotion": "emotoin"})
+
+
+def test_an_unknown_kind_of_source_is_refused_with_the_known_kinds(tmp_path):
+    (tmp_path / "labels.xlsx").touch()
+    with pytest.raises(SoctkError) as error:
+        importing.read([tmp_path / "labels.xlsx"])
+    assert str(error.value).startswith(f"{tmp_path / 'labels.xlsx'}: this kind of source is unknown\n")
+    for kind in SOURCES:
+        assert f"  {kind.description}" in str(error.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.csv", "path,emotion\n", "it has no rows\nCheck the path."),
+        ("labels.jsonl", "", "it has no rows\nCheck the path."),
+        (
+            "labels.csv",
+            "path;emotion\na;b\n",
+            "no column gives the path; the columns are path;emotion\nName the column",
+        ),
+        ("labels.csv", "path,emotion\n,sad\n", "1 of 1 rows have no path\n  emotion sad\n"),
+        (
+            "labels.jsonl",
+            '{"path": "x"}\n{"emotion": "sad"}\n{}\n',
+            "2 of 3 rows have no path\n  emotion sad\n  a row without any known column\n",
+        ),
+    ],
+)
+def test_a_first_source_without_paths_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SoctkError) as error:
+        importing.read([tmp_path / name])
+    assert str(error.value).startswith(f"{tmp_path / name}: {message}")
