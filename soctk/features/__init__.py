@@ -1,4 +1,5 @@
 """Features: a data directory comes in, a store of frames `(T, D)` from a frozen speech encoder goes out.
 
-`upstream` has the encoders behind one interface, `extract` runs one over a corpus, `store` keeps the frames on disk.
+`upstream` gives all encoders one interface, `extract` runs an encoder over a corpus, and `store` keeps the frames on
+disk. `speed` names copies of utterances at other speeds; `joined` reads several stores as one.
 """

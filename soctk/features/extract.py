@@ -1,4 +1,4 @@
-"""From a data directory to a feature store: every recording through a frozen upstream, once."""
+"""Extraction: every recording of a data directory is encoded once by a frozen upstream, into a feature store."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,9 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
-from soctk import parallel, provenance
+from soctk import parallel, progress, provenance
 from soctk.config import UpstreamConfig
 from soctk.corpus import audio
 from soctk.corpus.datadir import DataDir
@@ -22,24 +21,24 @@ from soctk.features.speed import copy_id
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
 
-# The most audio in one shard: what a killed job has to do again, and about 46 MB of 768-wide float16 frames.
+# Audio in one shard. A killed process repeats at most this much; 768-wide float16 frames of it take about 46 MB.
 SHARD_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What determines the features of a corpus, apart from the recordings, and where they are computed.
+    """The settings of an extraction.
 
     Attributes:
-        upstream: a name that soctk.features.upstream.load takes, or that of `known`.
-        layers: the hidden states to keep.
-        dtype: of the frames on disk.
-        precision: of the encoder's autocast; float32 is none.
+        upstream: a name for soctk.features.upstream.load, or the name of `known`.
+        layers: the hidden states to store.
+        dtype: the data type of the stored frames.
+        precision: the data type of autocast in the encoder; float32 means no autocast.
         device: `cpu` or `cuda`.
-        batch_seconds: audio encoded at a time, padding included, by an upstream that gives the same in batches as
-            alone; 0 encodes one utterance at a time.
-        known: what conf/upstream/NAME.yaml says of the upstream.
-        speeds: at which copies of each utterance are encoded too (soctk.features.speed).
+        batch_seconds: the length of a batch in seconds of audio, padding included; 0 means one utterance at a time.
+            Upstreams whose frames change with padding always encode one utterance at a time.
+        known: the content of conf/upstream/NAME.yaml, if there is such a file.
+        speeds: the playback speeds of the copies of each utterance (soctk.features.speed).
     """
 
     upstream: str
@@ -54,14 +53,14 @@ class Extraction:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """An utterance as it is encoded.
+    """An utterance, or a copy of it at another speed.
 
     Attributes:
-        id: in the store.
-        path: of its recording.
-        digest: of the recording.
-        speed: at which that is played.
-        seconds: it then takes.
+        id: its id in the store.
+        path: the path of the recording.
+        digest: the digest of the recording.
+        speed: the playback speed.
+        seconds: the duration at this speed.
     """
 
     id: str
@@ -73,13 +72,13 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an extraction did.
+    """The amount of work of one call of `extract`.
 
     Attributes:
-        utterances: encoded now.
-        seconds: of audio in them.
-        bytes: written.
-        left: utterances that are for other parts to do.
+        utterances: the number of utterances encoded by this call, copies included.
+        seconds: their duration.
+        bytes: the size of their frames on disk.
+        left: the number of utterances that are still missing from the store (in other parts, see `job`).
     """
 
     utterances: int
@@ -89,23 +88,23 @@ class Summary:
 
 
 def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job: int | None = None) -> Summary:
-    """Fill the feature store at `path` with the utterances that it lacks.
+    """Encode the utterances that the feature store at `path` lacks.
 
-    All recordings are checked before the first is encoded. A run that is killed costs at most one shard a process;
-    run again, it does only what is missing. The store can be opened once all utterances are there.
+    All recordings are checked before the first one is encoded. A killed extraction loses at most one shard per process,
+    and a second call extracts only what is missing. The store can be opened when it contains all utterances.
 
     Args:
         data: the corpus.
-        path: the store's directory.
-        extraction: upstream, layers, dtype, ...
-        nj: on a CPU, how many processes share the shards, each with its own copy of the upstream and one thread; on a
-            GPU, how many threads decode and resample ahead of it.
-        job: do only part `job`, from 1, of `nj`, in this process; the parts may go on at the same time, on one machine
-            or on several that share the directory.
+        path: the directory of the store.
+        extraction: the settings.
+        nj: on a CPU, the number of processes, each with one thread; on a GPU, the number of threads that decode and
+            resample recordings for it.
+        job: extract only part `job` of `nj`, from 1, in this process. Several machines that share the directory can
+            extract the parts at the same time.
 
     Raises:
-        SoctkError: bad recordings, or ones longer than the upstream takes; an unknown upstream or layer; a store of
-            other settings or recordings; no space for the features; features too large for float16.
+        SoctkError: unusable recordings, or recordings longer than the upstream's limit; an unknown upstream or hidden
+            state; a store with other settings or recordings; too little disk space; features that overflow float16.
     """
     encoder = _upstream(extraction)
     settings = _settings(extraction, encoder)
@@ -114,8 +113,8 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     _check(utterances, store, encoder)
     done = store.recordings
     shards = _shards(utterances, nj)
-    its_shards = shards if job is None else shards[job - 1 :: nj]
-    missing = [[utterance for utterance in shard if utterance.id not in done] for shard in its_shards]
+    own_shards = shards if job is None else shards[job - 1 :: nj]
+    missing = [[utterance for utterance in shard if utterance.id not in done] for shard in own_shards]
     jobs = [partial(_extract_shard, store, extraction, shard, nj) for shard in missing if shard]
     _announce(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
     on_cpu = extraction.device == "cpu"
@@ -144,18 +143,18 @@ def _settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
 
 
 def _utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
-    """Return the utterances of a corpus, and their copies at other speeds after all of them."""
+    """Return the utterances of a corpus, followed by their copies at each speed."""
     recordings = audio.check(data.wav)
     utterances = [
         Utterance(copy_id(utt, speed), data.wav[utt], info.digest, speed, info.seconds / speed)
         for speed in (1, *speeds)
         for utt, info in recordings.items()
     ]
-    called_like_copies = [each.id for each in utterances if each.speed != 1 and each.id in recordings]
-    if called_like_copies:
+    clashes = [each.id for each in utterances if each.speed != 1 and each.id in recordings]
+    if clashes:
         raise SoctkError(
-            f"utterances are called as copies at another speed would be\n{listing(called_like_copies)}",
-            remedy="Rename them, or extract no copies.",
+            f"utterances have the ids that copies at another speed would get\n{listing(clashes)}",
+            remedy="Rename these utterances, or extract no copies.",
             where="--speed-perturb",
         )
     return utterances
@@ -165,30 +164,30 @@ def _check(utterances: Iterable[Utterance], store: FeatureStore, encoder: Upstre
     too_long = [utterance.id for utterance in utterances if utterance.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(
-            f"{len(too_long)} utterances are longer than the {encoder.max_seconds:g} s that it takes\n"
+            f"{len(too_long)} utterances are longer than its limit of {encoder.max_seconds:g} s\n"
             f"{listing(too_long, at_most=None)}",
-            remedy="Split these utterances, or choose another upstream.",
+            remedy="Split these utterances, or use another upstream.",
             where=f"--upstream {encoder.name}",
         )
     too_short = [utterance.id for utterance in utterances if utterance.seconds < audio.MIN_SECONDS]
     if too_short:
         raise SoctkError(
             f"{len(too_short)} copies are shorter than {1000 * audio.MIN_SECONDS:.0f} ms\n{listing(too_short)}",
-            remedy="Take their utterances out of the corpus, or leave this speed out.",
+            remedy="Remove these utterances from the corpus, or omit this speed.",
             where="--speed-perturb",
         )
     done = store.recordings
     changed = [utterance.id for utterance in utterances if done.get(utterance.id, utterance.digest) != utterance.digest]
     if changed:
         raise SoctkError(
-            f"the store has features of other recordings than those there now\n{listing(changed)}",
+            f"these recordings have changed since their features were extracted\n{listing(changed)}",
             remedy="Remove the store to extract again, or use another directory for this version of the corpus.",
             where=store.path,
         )
 
 
 def _shards(utterances: Sequence[Utterance], at_least: int) -> list[list[Utterance]]:
-    """Divide utterances into runs of about equal duration, none much over SHARD_SECONDS, and enough for all jobs."""
+    """Divide utterances, in order, into at least `at_least` shards of equal duration, about SHARD_SECONDS or less."""
     ends = np.cumsum([utterance.seconds for utterance in utterances])
     count = max(at_least, int(np.ceil(ends[-1] / SHARD_SECONDS)))
     shard_of = np.minimum((ends / ends[-1] * count).astype(int), count - 1)
@@ -199,7 +198,7 @@ def _shards(utterances: Sequence[Utterance], at_least: int) -> list[list[Utteran
 
 
 def _announce(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
-    """Print what the features of so much audio will take on the disk, and see that it is there."""
+    """Print the disk space that the features of `seconds` of audio need; raise a SoctkError if it is not free."""
     if not seconds:
         return
     numbers = len(settings["layers"]) * settings["hidden_size"]
@@ -207,39 +206,43 @@ def _announce(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
     size = frames * numbers * np.dtype(settings["dtype"]).itemsize
     layers = ", ".join(map(str, settings["layers"]))
     needs = (
-        f"{seconds / 3600:.2f} h at {settings['hidden_size']} numbers a frame, layers {layers}, {settings['dtype']}: "
-        f"{in_bytes(size)}"
+        f"{seconds / 3600:.2f} h of audio, frames of {settings['hidden_size']} values in {settings['dtype']}, "
+        f"layers {layers}: {format_size(size)}"
     )
-    tqdm.write(f"{path}: {needs}")
+    progress.message(f"{path}: {needs}")
     free = shutil.disk_usage(path).free
     if size > free:
         raise SoctkError(
-            f"not enough space: {needs}, and {in_bytes(free)} are free",
-            remedy="Make space, choose fewer layers (--layer), or another disk.",
+            f"not enough disk space: {needs}, but only {format_size(free)} are free",
+            remedy="Free disk space, extract fewer hidden states (--layer), or use another disk.",
             where=path,
         )
 
 
-def in_bytes(size: float) -> str:
-    """Return a number of bytes as a person reads it."""
-    return f"{tqdm.format_sizeof(size, divisor=1000)}B"
+def format_size(size: float) -> str:
+    """Return a number of bytes with a unit, such as "46.1 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 def _run(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
-    """Run the jobs and return the sum of what they did: utterances, seconds of audio, bytes."""
-    did = np.zeros(3)
-    with tqdm(total=total, desc="extract", unit="utt", disable=None) as progress:
-        for of_shard in parallel.run(jobs, nj):
-            did += of_shard
-            hours_a_second = did[1] / 3600 / max(progress.format_dict["elapsed"], 1e-3)
-            progress.set_postfix_str(f"{hours_a_second:.4f} h of audio/s", refresh=False)
-            progress.update(of_shard[0])
-    return did
+    """Run the jobs; return the total number of utterances, seconds of audio, and bytes."""
+    totals = np.zeros(3)
+    with progress.counter("extract", "utt", total) as report:
+        for shard in parallel.run(jobs, nj):
+            totals += shard
+            speed = totals[1] / max(report.format_dict["elapsed"], 1e-3)
+            report.set_postfix_str(f"{speed:.0f} times real time", refresh=False)
+            report.update(shard[0])
+    return totals
 
 
 @lru_cache(maxsize=1)
 def _upstream(extraction: Extraction) -> Upstream:
-    """Load an upstream once a process."""
+    """Load an upstream, once per process."""
     known = extraction.known
     encoder = upstream.load(known.source if known else extraction.upstream, extraction.device, extraction.precision)
     if known:
@@ -251,7 +254,7 @@ def _upstream(extraction: Extraction) -> Upstream:
 def _extract_shard(
     store: FeatureStore, extraction: Extraction, utterances: Sequence[Utterance], threads: int
 ) -> tuple[int, float, int]:
-    """Encode utterances into one shard; return how many, the seconds of audio in them, and the bytes written."""
+    """Write the frames of utterances as one shard; return the number of utterances, seconds of audio, and bytes."""
     torch.set_num_threads(1)
     encoder = _upstream(extraction)
     layers = upstream.layer_indices(encoder, extraction.layers)
@@ -264,8 +267,8 @@ def _extract_shard(
             frames[utterance.id] = state.to(getattr(torch, extraction.dtype)).cpu()
             if not frames[utterance.id].isfinite().all():
                 raise SoctkError(
-                    f"{utterance.id} has features that are not finite in {extraction.dtype}",
-                    remedy="Use --dtype float32 and another directory; if it says so again, the upstream is at fault.",
+                    f"the features of {utterance.id} are not finite in {extraction.dtype}",
+                    remedy="Use --dtype float32 and another directory. If the error remains, the upstream is faulty.",
                     where=utterance.path,
                 )
     in_order = {utterance.id: frames[utterance.id] for utterance in utterances}
@@ -274,13 +277,13 @@ def _extract_shard(
 
 
 def _waveforms(utterances: Iterable[Utterance], sample_rate: int, threads: int) -> Iterator[np.ndarray]:
-    """Yield the waveforms in order; with several threads, some are decoded and resampled ahead of their use."""
+    """Yield the waveforms in order; several threads decode and resample the next ones in advance."""
     jobs = (delayed(audio.load)(utterance.path, sample_rate, utterance.speed) for utterance in utterances)
     return Parallel(threads, backend="threading", return_as="generator")(jobs)
 
 
 def _batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:
-    """Yield utterances, shortest first, in batches of at most `batch_seconds` with their padding, at least one each."""
+    """Yield batches of at least one utterance and at most `batch_seconds`, padding included, from the shortest on."""
     batch: list[Utterance] = []
     for utterance in by_length:
         if batch and (len(batch) + 1) * utterance.seconds > batch_seconds:

@@ -1,4 +1,4 @@
-"""Several feature stores as one."""
+"""Several feature stores, read as one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,12 @@ from soctk.features.store import FeatureStore
 
 @dataclass(frozen=True)
 class JoinedStore:
-    """The features of several corpora as one store, in which an utterance is NAME:UTTERANCE."""
+    """The feature stores of several corpora as one Store (soctk.features.store). Ids of utterances are NAME:UTTERANCE.
+
+    Attributes:
+        stores: the name of a corpus -> its feature store. All stores have the same settings.
+        path: None, since the joined store has no directory of its own.
+    """
 
     stores: Mapping[str, FeatureStore]
 
@@ -20,16 +25,16 @@ class JoinedStore:
 
     @property
     def where(self) -> str:
-        """The directories of the stores, for messages."""
+        """The directories of the stores, for error messages."""
         return ", ".join(str(store.path) for store in self.stores.values())
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The settings that the stores were made with."""
+        """The settings of the stores."""
         return next(iter(self.stores.values())).settings
 
     def checksum(self) -> str:
-        """Return the checksums of the recordings in the stores."""
+        """Return the checksums of all stores."""
         return " ".join(store.checksum() for store in self.stores.values())
 
     @property
@@ -38,14 +43,14 @@ class JoinedStore:
         return self.settings["layers"]
 
     def lengths(self, utterances: Sequence[str]) -> list[int]:
-        """Return T of each utterance, in frames."""
+        """Return the number of frames T of each utterance."""
         return [length for store, own in self._runs(utterances) for length in store.lengths(own)]
 
     def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
-        """Read the frames `(sum of T, L, D)` of utterances, one after the other in the order given."""
+        """Read the frames `(sum of T, L, D)` of the utterances, concatenated in the given order."""
         return torch.cat([store.load(own, layers) for store, own in self._runs(utterances)])
 
     def _runs(self, utterances: Sequence[str]) -> Iterator[tuple[FeatureStore, list[str]]]:
-        """Yield runs of utterances of one store, by their ids there."""
+        """Yield each run of consecutive utterances of one store, with their ids in that store."""
         for name, pairs in groupby((utt.split(":", 1) for utt in utterances), key=lambda pair: pair[0]):
             yield self.stores[name], [utt for _, utt in pairs]

@@ -1,4 +1,4 @@
-"""The feature store: frames on disk as safetensors shards, an index, and a sidecar that says how they were made."""
+"""The feature store: frames on disk as safetensors shards, with an index and the settings of their extraction."""
 
 import hashlib
 import json
@@ -11,54 +11,56 @@ from typing import Any, ClassVar, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from tqdm import tqdm
 
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
 from soctk.mappings import differences
+from soctk.progress import track
 
-SIDECAR = "store.json"
+SETTINGS = "store.json"
 INDEX = "index.tsv"
-_FINISH = "Run the recipe's stage 1 (soctk-extract) again; it does only what is missing."
+_EXTRACT_AGAIN = "Run stage 1 (soctk-extract) again; it extracts only what is missing."
 
 
 class Store(Protocol):
-    """Where frames are read from: a FeatureStore, or several joined (soctk.features.joined).
-
-    Attributes:
-        settings: what determines the frames.
-        path: the directory; None of several stores joined.
-        where: the directory or directories, for messages.
-        layers: the numbers of the hidden states.
-    """
+    """The interface through which training reads frames: a FeatureStore or a JoinedStore (soctk.features.joined)."""
 
     @property
-    def settings(self) -> Mapping[str, Any]: ...
+    def settings(self) -> Mapping[str, Any]:
+        """The settings that determine the frames."""
+
     @property
-    def path(self) -> Path | None: ...
+    def path(self) -> Path | None:
+        """The directory of the store; None for several joined stores."""
+
     @property
-    def where(self) -> str: ...
+    def where(self) -> str:
+        """The directory or directories, for error messages."""
+
     @property
-    def layers(self) -> list[int]: ...
+    def layers(self) -> list[int]:
+        """The numbers of the stored hidden states."""
 
     def checksum(self) -> str:
-        """Return a checksum of the recordings that the frames are of."""
+        """Return a checksum of the ids and digests of the recordings."""
 
     def lengths(self, utterances: Sequence[str]) -> list[int]:
-        """Return T of each utterance, in frames."""
+        """Return the number of frames T of each utterance."""
 
     def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
-        """Return the frames `(sum of T, L, D)` of utterances, one after the other."""
+        """Return the frames `(sum of T, L, D)` of the utterances, concatenated in the given order."""
 
 
 class FeatureStore:
-    """A directory with the frames of a corpus from one upstream under one set of settings.
+    """A directory with the frames of one corpus from one upstream.
 
-    Shards `shard-CHECKSUM.safetensors` hold one tensor an utterance, `(T, D)` or, of several layers, `(L, T, D)`, and
-    the digest of the recording that it is of; the name has the SHA-256 of the file. `index.tsv` (utterance, shard,
-    frames, recording) is written when all utterances are there; `store.json` holds the settings. Each file appears
-    whole or not at all, so that a store can be filled by several processes or machines, killed at any moment, and
-    filled further; shards copied in from another store with the same settings are shards of this one.
+    - `shard-CHECKSUM.safetensors`: for each utterance a tensor `(T, D)`, or `(L, T, D)` for several hidden states, and
+      the digest of its recording. CHECKSUM is the start of the SHA-256 of the file.
+    - `index.tsv`: utterance, shard, frames, recording. It is written when all utterances have been extracted.
+    - `store.json`: the settings of the extraction.
+
+    Every file is written atomically. Therefore several processes or machines can fill a store at the same time, and an
+    extraction that was killed can be continued. Shards of another store with the same settings may be copied in.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], entries: Mapping[str, "_Entry"]):
@@ -68,58 +70,57 @@ class FeatureStore:
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> "FeatureStore":
-        """Open a store to write to; make it if it is not there.
+        """Open a store for writing; create it if it does not exist.
 
         Args:
             path: the store's directory.
             settings: what determines the features; `settings["versions"]` is recorded but not compared.
 
         Raises:
-            SoctkError: the store was made with other settings, or one of its shards is damaged.
+            SoctkError: the store has other settings, or a shard is damaged.
         """
-        if (path / SIDECAR).exists():
-            there = _without_versions(_read_sidecar(path))
-            lines = differences(there, _without_versions(settings))
+        if (path / SETTINGS).exists():
+            lines = differences(_without_versions(_read_settings(path)), _without_versions(settings))
             if lines:
                 raise SoctkError(
-                    f"the store was made with other settings\n{listing(lines)}",
-                    remedy="Use another directory for these settings, or remove this one to extract again.",
+                    f"this store has other settings\n{listing(lines)}",
+                    remedy="Use another directory for these settings, or remove this directory to extract again.",
                     where=path,
                 )
         else:
-            with atomic(path / SIDECAR) as temporary:
+            with atomic(path / SETTINGS) as temporary:
                 temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return cls(path, settings, _entries(path))
 
     @classmethod
     def open(cls, path: Path) -> "FeatureStore":
-        """Open a finished store to read from.
+        """Open a finished store for reading.
 
         Raises:
-            SoctkError: there is no store, or its extraction has not finished.
+            SoctkError: the directory has no store, or the extraction has not finished.
         """
-        if not (path / SIDECAR).exists():
-            raise SoctkError("no feature store", remedy=_FINISH, where=path)
+        if not (path / SETTINGS).exists():
+            raise SoctkError("no feature store in this directory", remedy=_EXTRACT_AGAIN, where=path)
         if not (path / INDEX).exists():
-            raise SoctkError("the extraction has not finished", remedy=_FINISH, where=path)
-        return cls(path, _read_sidecar(path), _read_index(path))
+            raise SoctkError("the extraction has not finished", remedy=_EXTRACT_AGAIN, where=path)
+        return cls(path, _read_settings(path), _read_index(path))
 
     @property
     def where(self) -> str:
-        """The directory, for messages."""
+        """The directory, for error messages."""
         return str(self.path)
 
     @property
     def recordings(self) -> dict[str, str]:
-        """Utterance -> digest (soctk.corpus.audio.AudioInfo) of the recording that its features are of."""
+        """Utterance -> digest of its recording (soctk.corpus.audio.AudioInfo)."""
         return {utt: entry.recording for utt, entry in sorted(self._entries.items())}
 
     def checksum(self) -> str:
-        """Return a checksum of the recordings in the store."""
+        """Return a checksum of the ids and digests of the recordings."""
         return hashlib.sha256(repr(list(self.recordings.items())).encode()).hexdigest()[:16]
 
     def write_shard(self, frames: Mapping[str, torch.Tensor], recordings: Mapping[str, str]) -> int:
-        """Add utterances as one shard, and return its bytes. Parallel writers never clash.
+        """Write utterances as one shard; return its size in bytes. Several processes may write at the same time.
 
         Args:
             frames: utterance -> frames `(L, T, D)`.
@@ -127,15 +128,16 @@ class FeatureStore:
         """
         tensors = {utt: tensor.squeeze(0).contiguous() for utt, tensor in frames.items()}
         content = save(tensors, {utt: recordings[utt] for utt in frames})
-        # Where another process has done the same and finished the store, it has taken this for left by a killed one.
+        # Another process may have written the same shard and finished the store; finish() then removed this process's
+        # temporary file, which is not needed any more.
         with suppress(FileNotFoundError), atomic(self.path / _shard_name(content)) as temporary:
             temporary.write_bytes(content)
         return len(content)
 
     def finish(self) -> None:
-        """Write the index from what the shards hold; from now on the store can be opened."""
-        for left_by_killed in self.path.glob(".shard-*.tmp"):
-            left_by_killed.unlink(missing_ok=True)
+        """Remove the temporary files of killed processes and write the index, so that the store can be opened."""
+        for temporary in self.path.glob(".shard-*.tmp"):
+            temporary.unlink(missing_ok=True)
         entries = _entries(self.path)
         rows = [(utt, entry.shard.name, entry.frames, entry.recording) for utt, entry in sorted(entries.items())]
         with atomic(self.path / INDEX) as temporary:
@@ -143,60 +145,60 @@ class FeatureStore:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
-        """Read the frames `(sum of T, L, D)` of utterances, one after the other in the order given.
+        """Read the frames `(sum of T, L, D)` of the utterances, concatenated in the given order.
 
         Args:
-            utterances: ids.
-            layers: those wanted, in this order; all that the store has by default.
+            utterances: their ids.
+            layers: the hidden states to read, in this order; by default all stored ones.
 
         Raises:
-            SoctkError: the store lacks some of the utterances or layers, or a shard is missing or damaged.
+            SoctkError: an utterance or a hidden state is not in the store, or a shard is missing or damaged.
         """
         positions = self._positions(self.layers if layers is None else layers)
         lengths = self.lengths(utterances)
         dtype = getattr(torch, self.settings["dtype"])
         block = torch.empty(sum(lengths), len(positions), self.settings["hidden_size"], dtype=dtype)
-        places: dict[Path, list[tuple[str, torch.Tensor]]] = {}
+        by_shard: dict[Path, list[tuple[str, torch.Tensor]]] = {}
         for utt, rows in zip(utterances, block.split(lengths), strict=True):
-            places.setdefault(self._entries[utt].shard, []).append((utt, rows))
-        for shard, its_places in places.items():
+            by_shard.setdefault(self._entries[utt].shard, []).append((utt, rows))
+        for shard, destinations in by_shard.items():
             with _opened(shard) as content:
-                for utt, rows in its_places:
+                for utt, rows in destinations:
                     self._read(content, utt, positions, rows)
         return block
 
     def lengths(self, utterances: Sequence[str]) -> list[int]:
-        """Return T of each utterance, in frames.
+        """Return the number of frames T of each utterance.
 
         Raises:
-            SoctkError: the store lacks some of the utterances.
+            SoctkError: an utterance is not in the store.
         """
         missing = [utt for utt in utterances if utt not in self._entries]
         if missing:
             raise SoctkError(
-                f"{len(missing)} of {len(utterances)} utterances have no features, such as {missing[0]}",
-                remedy=_FINISH,
+                f"{len(missing)} utterances have no features, such as {missing[0]}",
+                remedy=_EXTRACT_AGAIN,
                 where=self.path,
             )
         return [self._entries[utt].frames for utt in utterances]
 
     @property
     def layers(self) -> list[int]:
-        """The numbers of the hidden states in the store."""
+        """The numbers of the stored hidden states."""
         return self.settings["layers"]
 
     def _positions(self, layers: Sequence[int]) -> list[int]:
         unknown = [layer for layer in layers if layer not in self.layers]
         if unknown:
             raise SoctkError(
-                f"it has no layer {unknown[0]}, only {', '.join(map(str, self.layers))}",
-                remedy="Choose among these, or extract others into another store (--layer).",
+                f"the store has no hidden state {unknown[0]}, only {', '.join(map(str, self.layers))}",
+                remedy="Use one of these, or extract others into another store (soctk-extract --layer).",
                 where=self.path,
             )
         return [self.layers.index(layer) for layer in layers]
 
     def _read(self, shard: safe_open, utt: str, positions: list[int], rows: torch.Tensor) -> None:
-        """Copy layers of an utterance into `rows` `(T, L, D)`; of the file only these are read."""
+        """Copy hidden states of an utterance into `rows` `(T, L, D)`, without reading the others from the file."""
         if len(self.layers) == 1:
             rows[:, 0] = shard.get_tensor(utt)
         else:
@@ -205,12 +207,12 @@ class FeatureStore:
                 rows[:, i] = stored[position]
 
     def verify(self) -> list[str]:
-        """Read every shard whole; return what is wrong with the store, a line each."""
+        """Compare every shard with its checksum; return one line for each missing or damaged shard."""
         shards = {path.name: path for path in self.path.glob("shard-*.safetensors")}
         problems = [f"{entry.shard.name}: missing" for entry in self._entries.values() if not entry.shard.exists()]
         problems += [
-            f"{name}: damaged, its content has another checksum"
-            for name, path in tqdm(shards.items(), "verify", unit="shard", disable=None)
+            f"{name}: damaged (its checksum is wrong)"
+            for name, path in track(shards.items(), "verify", "shard")
             if _shard_name(path.read_bytes()) != name
         ]
         return sorted(set(problems))
@@ -222,7 +224,7 @@ def _shard_name(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where an utterance's frames are, how many, and the digest of their recording: a row of the index."""
+    """A row of the index: the shard of an utterance, its number of frames, and the digest of its recording."""
 
     COLUMNS: ClassVar = ("utterance", "shard", "frames", "recording")
 
@@ -232,12 +234,12 @@ class _Entry:
 
 
 def _entries(path: Path) -> dict[str, _Entry]:
-    """Return utterance -> entry, from the headers of the shards in the directory `path` alone."""
+    """Return utterance -> entry, read from the headers of the shards in the directory `path`."""
     entries = {}
     for shard in sorted(path.glob("shard-*.safetensors")):
         with _opened(shard) as content:
             recordings = content.metadata()
-            for utt in content.keys():  # noqa: SIM118 (no mapping)
+            for utt in content.keys():  # noqa: SIM118 (safe_open is not a mapping)
                 entries[utt] = _Entry(shard, content.get_slice(utt).get_shape()[-2], recordings[utt])
     return entries
 
@@ -249,15 +251,15 @@ def _read_index(path: Path) -> dict[str, _Entry]:
             raise ValueError
         return {utt: _Entry(path / shard, int(frames), recording) for utt, shard, frames, recording in rows}
     except ValueError as error:
-        raise SoctkError("damaged", remedy=f"Remove it. {_FINISH}", where=path / INDEX) from error
+        raise SoctkError("damaged", remedy=f"Remove this file. {_EXTRACT_AGAIN}", where=path / INDEX) from error
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return json.loads((path / SIDECAR).read_text(encoding="utf-8"))
+        return json.loads((path / SETTINGS).read_text(encoding="utf-8"))
     except ValueError as error:
         raise SoctkError(
-            "damaged", remedy="Remove the directory and extract again (stage 1).", where=path / SIDECAR
+            "damaged", remedy="Remove the directory and extract again (stage 1).", where=path / SETTINGS
         ) from error
 
 
@@ -267,11 +269,11 @@ def _without_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _opened(shard: Path) -> Iterator[safe_open]:
-    """Open a shard to read, its faults told as one message."""
+    """Open a shard for reading; raise a SoctkError if it is missing or damaged."""
     try:
         with safe_open(shard, framework="pt") as content:
             yield content
     except (OSError, SafetensorError) as error:
         raise SoctkError(
-            f"missing or damaged ({error})", remedy=f"Remove it if it is there. {_FINISH}", where=shard
+            f"missing or damaged ({error})", remedy=f"Remove this file, if it exists. {_EXTRACT_AGAIN}", where=shard
         ) from error

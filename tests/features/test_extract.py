@@ -26,11 +26,11 @@ FBANK = Extraction("fbank")
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    """Shards of two or three utterances, so that a small corpus has many."""
+    """Make shards of two or three utterances, so that a small corpus has many shards."""
     monkeypatch.setattr(extract, "SHARD_SECONDS", 1.0)
 
 
-def test_the_store_holds_what_the_upstream_gives(tmp_path, corpus):
+def test_the_store_contains_the_frames_of_the_upstream(tmp_path, corpus):
     assert extract.extract(corpus, tmp_path / "feats", FBANK).utterances == 36
     loaded = Frames.of(FeatureStore.open(tmp_path / "feats"), corpus.utterances)
     encoder = upstream.load("fbank")
@@ -39,12 +39,12 @@ def test_the_store_holds_what_the_upstream_gives(tmp_path, corpus):
     torch.testing.assert_close(loaded.block[:, 0], torch.cat(expected).half(), rtol=0, atol=0)
 
 
-def test_the_sidecar_says_how_it_was_made(tmp_path, corpus):
+def test_the_settings_are_recorded(tmp_path, corpus):
     extract.extract(corpus, tmp_path / "feats", FBANK)
-    sidecar = json.loads((tmp_path / "feats" / "store.json").read_text())
-    assert sidecar.pop("versions").keys() == {"soctk", "torch", "transformers", "espnet-s3prl"}
-    assert sidecar.pop("source").endswith(": fbank")
-    assert sidecar == {
+    settings = json.loads((tmp_path / "feats" / "store.json").read_text())
+    assert settings.pop("versions").keys() == {"soctk", "torch", "transformers", "espnet-s3prl"}
+    assert settings.pop("source").endswith(": fbank")
+    assert settings == {
         "upstream": "fbank",
         "layers": [0],
         "num_layers": 1,
@@ -56,7 +56,7 @@ def test_the_sidecar_says_how_it_was_made(tmp_path, corpus):
     }
 
 
-def test_copies_at_other_speeds_stand_beside_the_utterances(tmp_path, corpus, small_shards):
+def test_copies_are_encoded_at_their_speed(tmp_path, corpus, small_shards):
     perturbed = dataclasses.replace(FBANK, speeds=(0.9, 1.25))
     assert extract.extract(corpus, tmp_path / "feats", perturbed).utterances == 3 * 36
     store = FeatureStore.open(tmp_path / "feats")
@@ -67,18 +67,18 @@ def test_copies_at_other_speeds_stand_beside_the_utterances(tmp_path, corpus, sm
         paths = corpus.wav.values()
         expected = [encoder.hidden_states([audio.load(path, 16000, speed)], [0])[0][0] for path in paths]
         torch.testing.assert_close(loaded.block[:, 0], torch.cat(expected).half(), rtol=0, atol=0)
-    with pytest.raises(SoctkError, match=r"other settings\n  speeds: \[0.9, 1.25\] there, None asked for"):
+    with pytest.raises(SoctkError, match=r"other settings\n  speeds: \[0.9, 1.25\] stored, None requested"):
         extract.extract(corpus, tmp_path / "feats", FBANK)
 
 
-def test_an_utterance_called_as_a_copy_would_be_is_told(tmp_path, corpus):
+def test_an_utterance_with_the_id_of_a_copy_is_refused(tmp_path, corpus):
     first, second, *_ = corpus.utterances
     renamed = dataclasses.replace(corpus, wav={first: corpus.wav[first], f"{first}-sp0.9": corpus.wav[second]})
-    with pytest.raises(SoctkError, match=rf"called as copies at another speed would be\n  {first}-sp0.9"):
+    with pytest.raises(SoctkError, match=rf"have the ids that copies at another speed would get\n  {first}-sp0.9"):
         extract.extract(renamed, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(0.9,)))
 
 
-def test_a_copy_too_short_to_encode_is_told(tmp_path, corpus):
+def test_too_short_copies_are_refused(tmp_path, corpus):
     path = tmp_path / "short.wav"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, 960), 16000)
     short = dataclasses.replace(corpus, wav={"brief": path})
@@ -86,7 +86,7 @@ def test_a_copy_too_short_to_encode_is_told(tmp_path, corpus):
         extract.extract(short, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(2.0,)))
 
 
-def test_a_second_run_does_only_what_is_missing(tmp_path, corpus, small_shards):
+def test_a_second_run_extracts_only_what_is_missing(tmp_path, corpus, small_shards):
     extract.extract(corpus, tmp_path / "feats", FBANK)
     assert extract.extract(corpus, tmp_path / "feats", FBANK) == Summary(0, 0, 0, 0)
     whole = FeatureStore.open(tmp_path / "feats").load(corpus.utterances)
@@ -98,14 +98,15 @@ def test_a_second_run_does_only_what_is_missing(tmp_path, corpus, small_shards):
     torch.testing.assert_close(again, whole, rtol=0, atol=0)
 
 
-def test_many_processes_give_the_same_features(tmp_path, corpus, small_shards):
+def test_several_processes_give_the_same_features(tmp_path, corpus, small_shards):
     for nj in (1, 2):
         extract.extract(corpus, tmp_path / f"feats{nj}", FBANK, nj)
     one, two = (FeatureStore.open(tmp_path / f"feats{nj}").load(corpus.utterances) for nj in (1, 2))
     torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
-def test_a_run_killed_again_and_again_goes_on_to_the_same_store(tmp_path, corpus, small_shards):
+@pytest.mark.slow
+def test_an_extraction_killed_20_times_ends_with_the_same_store(tmp_path, corpus, small_shards):
     extract.extract(corpus, tmp_path / "undisturbed", FBANK)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["soctk.features.extract", "soctk.features.upstream.s3prl"])
@@ -119,7 +120,7 @@ def test_a_run_killed_again_and_again_goes_on_to_the_same_store(tmp_path, corpus
         process.kill()
         process.join()
         kills += process.exitcode == -signal.SIGKILL
-        if process.exitcode == 0:  # it came to its end before the kill; most of the store is to be made again
+        if process.exitcode == 0:  # it finished before the kill: remove most of its work
             for shard in list(killed.glob("shard-*"))[2:]:
                 shard.unlink()
             (killed / "index.tsv").unlink()
@@ -137,7 +138,7 @@ def test_a_run_killed_again_and_again_goes_on_to_the_same_store(tmp_path, corpus
 
 
 def _extract_slowly(data: Path, store: Path) -> None:
-    """Extract in small shards, as long a time as leaves room to be killed in each part of the work."""
+    """Extract small shards with pauses, so that the process can be killed in every phase."""
     torch.set_num_threads(1)
     extract.SHARD_SECONDS = 1.0
     write = Path.write_bytes
@@ -149,7 +150,7 @@ def _extract_slowly(data: Path, store: Path) -> None:
     extract.extract(datadir.read(data), store, FBANK)
 
 
-def test_parts_done_apart_make_the_same_store(tmp_path, corpus, small_shards):
+def test_separate_parts_give_the_same_store(tmp_path, corpus, small_shards):
     whole = extract.extract(corpus, tmp_path / "whole", FBANK)
     parts = [extract.extract(corpus, tmp_path / "parts", FBANK, nj=3, job=job) for job in (2, 3)]
     assert all(0 < part.utterances < 20 for part in parts)
@@ -168,7 +169,7 @@ def test_parts_done_apart_make_the_same_store(tmp_path, corpus, small_shards):
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_all_bad_audio_is_told_before_any_work(tmp_path, corpus):
+def test_all_unusable_recordings_are_listed_before_extraction(tmp_path, corpus):
     corpus.wav["spk0-sad-0"].write_text("no sound")
     soundfile.write(corpus.wav["spk5-calm-1"], np.zeros(10), 16000)
     with pytest.raises(
@@ -178,48 +179,48 @@ def test_all_bad_audio_is_told_before_any_work(tmp_path, corpus):
     assert [file.name for file in (tmp_path / "feats").iterdir()] == ["store.json"]
 
 
-def test_another_upstream_or_type_is_refused(tmp_path, corpus):
+def test_another_upstream_or_dtype_is_refused(tmp_path, corpus):
     extract.extract(corpus, tmp_path / "feats", FBANK)
-    with pytest.raises(SoctkError, match="upstream: fbank there, mfcc asked for"):
+    with pytest.raises(SoctkError, match="upstream: fbank stored, mfcc requested"):
         extract.extract(corpus, tmp_path / "feats", Extraction("mfcc"))
-    with pytest.raises(SoctkError, match="dtype: float16 there, float32 asked for"):
+    with pytest.raises(SoctkError, match="dtype: float16 stored, float32 requested"):
         extract.extract(corpus, tmp_path / "feats", dataclasses.replace(FBANK, dtype="float32"))
 
 
-def test_a_layer_that_is_not_there_is_told_before_any_work(tmp_path, corpus):
-    with pytest.raises(SoctkError, match="fbank has no layer 1"):
+def test_an_unknown_layer_is_refused_before_extraction(tmp_path, corpus):
+    with pytest.raises(SoctkError, match="fbank has no hidden state 1"):
         extract.extract(corpus, tmp_path / "feats", dataclasses.replace(FBANK, layers=(1,)))
     assert not (tmp_path / "feats").exists()
 
 
-def test_other_recordings_under_the_same_ids_are_refused(tmp_path, corpus):
+def test_changed_recordings_are_refused(tmp_path, corpus):
     extract.extract(corpus, tmp_path / "feats", FBANK)
     samples, rate = soundfile.read(corpus.wav["spk2-calm-0"])
     soundfile.write(corpus.wav["spk2-calm-0"], samples[::-1], rate)
-    with pytest.raises(SoctkError, match=r"features of other recordings than those there now\n  spk2-calm-0\nRemove"):
+    with pytest.raises(SoctkError, match=r"have changed since their features were extracted\n  spk2-calm-0\nRemove"):
         extract.extract(corpus, tmp_path / "feats", FBANK)
 
 
-def test_utterances_that_are_too_long_are_told_all_at_once_before_any_work(tmp_path, corpus, monkeypatch):
+def test_all_too_long_utterances_are_listed_before_extraction(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(upstream.load("fbank").__class__, "max_seconds", 0.45)
     too_long = [utt for utt, seconds in corpus.seconds.items() if seconds > 0.45]
     assert 5 < len(too_long) < 36
     with pytest.raises(SoctkError) as error:
         extract.extract(corpus, tmp_path / "feats", FBANK)
-    assert f"--upstream fbank: {len(too_long)} utterances are longer than the 0.45 s that it takes" in str(error.value)
+    assert f"--upstream fbank: {len(too_long)} utterances are longer than its limit of 0.45 s" in str(error.value)
     assert all(f"  {utt}\n" in str(error.value) for utt in too_long)
     assert not list((tmp_path / "feats").glob("shard-*"))
 
 
-def test_silence_goes_through(tmp_path, corpus):
+def test_silence_is_encoded_as_zeros(tmp_path, corpus):
     soundfile.write(corpus.wav["spk0-sad-0"], np.zeros(8000), 16000)
     for name in ("fbank", "mfcc"):
         extract.extract(corpus, tmp_path / name, Extraction(name))
         assert not FeatureStore.open(tmp_path / name).load(["spk0-sad-0"]).any()
 
 
-class TooLarge:
-    """An upstream whose features do not fit into float16."""
+class Overflowing:
+    """An upstream whose features exceed the range of float16."""
 
     name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "large", "", [4], 16000, 20.0, 9.0
     batches = False
@@ -228,24 +229,23 @@ class TooLarge:
         return [torch.full((1, 3, 4), 1e5)]
 
 
-def test_features_that_overflow_float16_are_told_and_not_stored(tmp_path, corpus, monkeypatch):
-    monkeypatch.setattr(extract, "_upstream", lambda extraction: TooLarge())
+def test_features_that_overflow_float16_are_not_stored(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(upstream, "load", lambda *_: Overflowing())
     with pytest.raises(
-        SoctkError, match=r"spk\d-\w+-\d has features that are not finite in float16\nUse --dtype float32"
+        SoctkError, match=r"the features of spk\d-\w+-\d are not finite in float16\nUse --dtype float32"
     ):
         extract.extract(corpus, tmp_path / "feats", Extraction("large"))
     assert not list((tmp_path / "feats").glob("shard-*"))
     assert extract.extract(corpus, tmp_path / "feats32", Extraction("large", dtype="float32")).utterances == 36
 
 
-class Counting:
-    """An upstream of two layers that says the batches it was given; it takes any."""
+class Recorder:
+    """An upstream with two hidden states that records the lengths of the utterances in each batch."""
 
-    name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "counting", "", [1, 1], 16000, 20.0, 9.0
-    batches = True
+    name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "recorder", "", [1, 1], 16000, 20.0, 9.0
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self, batches: bool):
+        self.batches, self.seen = batches, []
 
     def hidden_states(self, waveforms, layers):
         self.seen.append([len(waveform) / 16000 for waveform in waveforms])
@@ -253,13 +253,10 @@ class Counting:
 
 
 @pytest.mark.parametrize("batches", [True, False])
-def test_batches_hold_like_lengths_and_no_more_audio_than_asked_for_and_none_are_made_where_they_would_differ(
-    tmp_path, corpus, monkeypatch, batches
-):
-    encoder = Counting()
-    encoder.batches = batches
-    monkeypatch.setattr(extract, "_upstream", lambda extraction: encoder)
-    extraction = Extraction("counting", layers="all", dtype="float32", batch_seconds=2.0)
+def test_batches_have_similar_lengths_and_limited_duration(tmp_path, corpus, monkeypatch, batches):
+    encoder = Recorder(batches)
+    monkeypatch.setattr(upstream, "load", lambda *_: encoder)
+    extraction = Extraction(f"recorder, {batches=}", layers="all", dtype="float32", batch_seconds=2.0)
     extract.extract(corpus, tmp_path / "feats", extraction)
     assert sum(map(len, encoder.seen)) == 36
     assert [length for batch in encoder.seen for length in batch] == sorted(corpus.seconds.values())
@@ -273,17 +270,25 @@ def test_batches_hold_like_lengths_and_no_more_audio_than_asked_for_and_none_are
     assert loaded.block[::2].tolist() == [[[samples], [samples]] for samples in expected]
 
 
-def test_features_that_do_not_fit_on_the_disk_are_told_before_any_work(tmp_path, corpus, monkeypatch):
+def test_too_little_disk_space_is_reported_before_extraction(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(SoctkError, match=r"not enough space: 0.00 h at 240 numbers a frame, .* 1.00kB are free\nMake"):
+    with pytest.raises(SoctkError, match=r"not enough disk space: 0.00 h of audio, .* but only 1 kB are free\nFree"):
         extract.extract(corpus, tmp_path / "feats", FBANK)
     assert not list((tmp_path / "feats").glob("shard-*"))
 
 
-def test_an_upstream_of_ours_is_checked_against_what_its_file_says(tmp_path, corpus):
+def test_an_upstream_is_compared_with_its_file_in_conf(tmp_path, corpus):
     known = UpstreamConfig(source="s3prl:fbank", layers=0, hidden_size=240, frame_shift_ms=10)
     extract.extract(corpus, tmp_path / "feats", Extraction("our_fbank", known=known))
     assert json.loads((tmp_path / "feats" / "store.json").read_text())["upstream"] == "our_fbank"
     wrong = known.model_copy(update={"layers": 12, "frame_shift_ms": 20})
-    with pytest.raises(SoctkError, match="s3prl:fbank has layers 0, not 12, frame_shift_ms 10, not 20\nMend the file"):
+    with pytest.raises(SoctkError, match="s3prl:fbank has layers 0, not 12, frame_shift_ms 10, not 20\nCorrect"):
         extract.extract(corpus, tmp_path / "other", Extraction("our_fbank", known=wrong))
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (46_080_000, "46.1 MB"), (999_999_999, "1 GB"), (2.5e12, "2.5 TB")],
+)
+def test_sizes_are_written_with_units(size, text):
+    assert extract.format_size(size) == text

@@ -24,7 +24,7 @@ def block_of(*tensors: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def stored(tmp_path):
-    """A finished store of two shards, and what is in it."""
+    """Return the path of a finished store with two shards, and its frames."""
     frames = frames_of(5, 2, 7)
     store = FeatureStore.create(tmp_path / "store", SETTINGS)
     store.write_shard({"utt0": frames["utt0"], "utt2": frames["utt2"]}, RECORDINGS)
@@ -33,7 +33,7 @@ def stored(tmp_path):
     return tmp_path / "store", frames
 
 
-def test_what_is_written_is_read_in_any_order(stored):
+def test_frames_are_read_in_any_order(stored):
     path, frames = stored
     for order in (["utt0", "utt1", "utt2"], ["utt2", "utt0"], ["utt1"]):
         store = FeatureStore.open(path)
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_in_any_order(stored):
         torch.testing.assert_close(loaded, block_of(*(frames[utt] for utt in order)), rtol=0, atol=0)
 
 
-def test_shards_of_one_layer_hold_frames_by_features_and_of_several_layers_by_frames_by_features(stored, tmp_path):
+def test_shards_have_a_layer_axis_only_for_several_layers(stored, tmp_path):
     (shard,) = {path for path in stored[0].glob("shard-*") if "utt1" in load_file(path)}
     assert load_file(shard)["utt1"].shape == (2, 4)
     store = FeatureStore.create(tmp_path / "several", SETTINGS | {"layers": [1, 3, 4]})
@@ -53,7 +53,7 @@ def test_shards_of_one_layer_hold_frames_by_features_and_of_several_layers_by_fr
 
 
 @pytest.mark.parametrize("layers", [[1], [4], [3, 4], [4, 1], [1, 3, 4]])
-def test_of_several_layers_those_asked_for_are_read_in_that_order(tmp_path, layers):
+def test_requested_layers_are_read_in_the_requested_order(tmp_path, layers):
     frames = frames_of(5, 2, layers=3)
     store = FeatureStore.create(tmp_path / "store", SETTINGS | {"layers": [1, 3, 4]})
     store.write_shard(frames, RECORDINGS)
@@ -63,11 +63,11 @@ def test_of_several_layers_those_asked_for_are_read_in_that_order(tmp_path, laye
     torch.testing.assert_close(every, block_of(frames["utt1"], frames["utt0"]), rtol=0, atol=0)
     some = opened.load(["utt1", "utt0"], layers)
     torch.testing.assert_close(some, every[:, [[1, 3, 4].index(layer) for layer in layers]], rtol=0, atol=0)
-    with pytest.raises(SoctkError, match=r"it has no layer 2, only 1, 3, 4\nChoose among these"):
+    with pytest.raises(SoctkError, match=r"the store has no hidden state 2, only 1, 3, 4\nUse one of these"):
         opened.load(["utt0"], [1, 2])
 
 
-def test_the_shards_of_parts_made_apart_are_one_store_when_they_lie_together(tmp_path, stored):
+def test_shards_of_several_stores_in_one_directory_form_one_store(tmp_path, stored):
     path, frames = stored
     parts = [FeatureStore.create(tmp_path / f"part{i}", SETTINGS) for i in range(2)]
     parts[0].write_shard({"utt0": frames["utt0"]}, RECORDINGS)
@@ -79,28 +79,28 @@ def test_the_shards_of_parts_made_apart_are_one_store_when_they_lie_together(tmp
     torch.testing.assert_close(merged, FeatureStore.open(path).load(list(frames)), rtol=0, atol=0)
 
 
-def test_verification_finds_a_flipped_bit_a_missing_shard_and_nothing_else(stored):
+def test_verification_finds_flipped_bits_and_missing_shards(stored):
     path, _ = stored
     assert FeatureStore.open(path).verify() == []
     one, other = sorted(path.glob("shard-*"))
     content = bytearray(one.read_bytes())
     content[-1] ^= 1
     one.write_bytes(content)
-    assert FeatureStore.open(path).verify() == [f"{one.name}: damaged, its content has another checksum"]
+    assert FeatureStore.open(path).verify() == [f"{one.name}: damaged (its checksum is wrong)"]
     other.unlink()
     assert FeatureStore.open(path).verify() == sorted(
-        [f"{one.name}: damaged, its content has another checksum", f"{other.name}: missing"]
+        [f"{one.name}: damaged (its checksum is wrong)", f"{other.name}: missing"]
     )
 
 
-def test_what_killed_runs_left_half_written_is_swept_away_when_the_store_is_finished(stored):
+def test_temporary_files_of_killed_processes_are_removed(stored):
     path, _ = stored
     (path / ".shard-0123.safetensors.99.tmp").touch()
     FeatureStore.create(path, SETTINGS).finish()
     assert not list(path.glob(".*"))
 
 
-def test_a_shard_that_another_process_has_done_meanwhile_is_not_missed(stored, monkeypatch):
+def test_a_shard_that_another_process_has_written_is_kept(stored, monkeypatch):
     path, _ = stored
     write, store = Path.write_bytes, FeatureStore.create(path, SETTINGS)
     monkeypatch.setattr(Path, "write_bytes", lambda file, content: (write(file, content), store.finish()))
@@ -109,7 +109,7 @@ def test_a_shard_that_another_process_has_done_meanwhile_is_not_missed(stored, m
     assert sorted(path.iterdir()) == before
 
 
-def test_the_index_is_a_table_that_a_person_can_read(stored):
+def test_the_index_lists_shard_frames_and_recording_of_each_utterance(stored):
     path, _ = stored
     header, *rows = [line.split("\t") for line in (path / "index.tsv").read_text().splitlines()]
     assert header == ["utterance", "shard", "frames", "recording"]
@@ -117,12 +117,12 @@ def test_the_index_is_a_table_that_a_person_can_read(stored):
     assert all((path / row[1]).is_file() for row in rows)
 
 
-def test_files_are_readable_for_others_as_the_umask_has_it(stored, tmp_path):
+def test_files_get_the_permissions_of_the_umask(stored, tmp_path):
     (tmp_path / "plain").touch()
     assert {file.stat().st_mode for file in stored[0].iterdir()} == {(tmp_path / "plain").stat().st_mode}
 
 
-def test_a_store_knows_the_recordings_that_its_features_are_of(stored):
+def test_a_store_records_the_digests_of_its_recordings(stored):
     path, _ = stored
     filled, opened = FeatureStore.create(path, SETTINGS), FeatureStore.open(path)
     assert filled.recordings == opened.recordings == RECORDINGS
@@ -137,32 +137,35 @@ def test_other_settings_are_refused_and_the_difference_is_shown(stored):
     path, _ = stored
     with pytest.raises(SoctkError) as error:
         FeatureStore.create(path, {**SETTINGS, "layers": [2], "dtype": "float32"})
-    assert "made with other settings" in str(error.value)
-    assert "layers: [3] there, [2] asked for" in str(error.value)
-    assert "dtype: float16 there, float32 asked for" in str(error.value)
+    assert "this store has other settings" in str(error.value)
+    assert "layers: [3] stored, [2] requested" in str(error.value)
+    assert "dtype: float16 stored, float32 requested" in str(error.value)
 
 
-def test_other_versions_are_recorded_and_not_refused(stored):
+def test_other_versions_are_accepted(stored):
     path, _ = stored
     FeatureStore.create(path, {**SETTINGS, "versions": {"torch": "2"}})
     assert json.loads((path / "store.json").read_text())["versions"] == {"torch": "1"}
 
 
 def test_an_unfinished_store_is_not_opened(tmp_path):
-    with pytest.raises(SoctkError, match="no feature store"):
+    with pytest.raises(SoctkError, match="no feature store in this directory"):
         FeatureStore.open(tmp_path)
     FeatureStore.create(tmp_path, SETTINGS).write_shard(frames_of(3), RECORDINGS)
-    with pytest.raises(SoctkError, match=r"the extraction has not finished\nRun the recipe's stage 1"):
+    with pytest.raises(SoctkError, match=r"the extraction has not finished\nRun stage 1"):
         FeatureStore.open(tmp_path)
 
 
 def test_missing_utterances_are_counted(stored):
-    with pytest.raises(SoctkError, match="2 of 3 utterances have no features, such as uttX"):
+    with pytest.raises(
+        SoctkError,
+        match=r"2 utterances have no features, such as uttX\nRun stage 1 .*only what is missing",
+    ):
         FeatureStore.open(stored[0]).load(["utt0", "uttX", "uttY"])
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut"])
-def test_a_damaged_shard_is_told(stored, damage):
+def test_a_damaged_shard_is_reported(stored, damage):
     path, _ = stored
     shard = sorted(path.glob("shard-*"))[0]
     shard.unlink() if damage == "removed" else shard.write_bytes(shard.read_bytes()[:-9])
@@ -172,7 +175,7 @@ def test_a_damaged_shard_is_told(stored, damage):
 
 
 @pytest.mark.parametrize(("file", "content"), [("store.json", ""), ("index.tsv", "utterance\n"), ("index.tsv", "")])
-def test_a_damaged_index_or_sidecar_is_told(stored, file, content):
+def test_a_damaged_index_or_settings_file_is_reported(stored, file, content):
     path, _ = stored
     (path / file).write_text(content)
     with pytest.raises(SoctkError, match=f"{file}: damaged"):

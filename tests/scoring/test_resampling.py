@@ -32,6 +32,7 @@ def draw(generator: np.random.Generator, speakers: int, mean: float = 0.7, uneve
     return Counts(confusion, np.zeros(speakers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speakers", [10, 24])
 @pytest.mark.parametrize("uneven", [False, True])
 def test_95_percent_of_the_intervals_contain_the_true_value(speakers, uneven):
@@ -47,6 +48,7 @@ def test_95_percent_of_the_intervals_contain_the_true_value(speakers, uneven):
     assert all(0.92 <= np.mean(hits) <= 0.98 for hits in covered.values()), {m: np.mean(h) for m, h in covered.items()}
 
 
+@pytest.mark.slow
 def test_95_percent_of_the_intervals_of_equal_systems_contain_zero():
     generator = np.random.default_rng(1)
     covered = []
@@ -69,6 +71,7 @@ def draw_nearly_faultless(generator: np.random.Generator, speakers: int, utteran
     return Counts(confusion, np.zeros(speakers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors", [0.01, 0.002])
 @pytest.mark.parametrize(("speakers", "utterances"), [(6, 48), (10, 48), (20, 100), (24, 60)])
 def test_intervals_of_systems_with_rare_errors_contain_the_true_value(speakers, utterances, errors):
@@ -90,6 +93,7 @@ def wa(right: np.ndarray, utterances: float = 60) -> Ratios:
     return STATISTICS["WA"](Counts(confusion, np.zeros(len(right))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gains", "losses"), [(0.001, 0.001), (0.003, 0.003), (0.003, 0.001), (0.02, 0.01)])
 @pytest.mark.parametrize("speakers", [10, 24])
 def test_intervals_of_systems_with_few_different_answers_contain_the_true_difference(speakers, gains, losses):
@@ -102,6 +106,7 @@ def test_intervals_of_systems_with_few_different_answers_contain_the_true_differ
     assert np.mean(covered) >= 0.92
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["WA", "UA", "F1"])
 @pytest.mark.parametrize("speakers", [8, 20])
 def test_the_permutation_test_rejects_5_percent_of_true_null_hypotheses(metric, speakers):

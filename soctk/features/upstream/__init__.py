@@ -1,4 +1,4 @@
-"""Frozen speech encoders behind one interface: waveforms in, hidden states out."""
+"""Frozen speech encoders behind one interface: waveforms come in, hidden states go out."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import torch
 from soctk.config import UpstreamConfig
 from soctk.errors import SoctkError
 
-# One hidden state by its number, the last, all of them, or several.
+# Which hidden states: the last one, all, or some by their numbers.
 Layers = Literal["last", "all"] | tuple[int, ...]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 _S3PRL = "s3prl:"
 
-# Of WavLM as s3prl and transformers have it; nothing that a user could mend.
+# The WavLM code of s3prl and transformers causes this warning; users can do nothing about it.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
 
 
@@ -25,13 +25,14 @@ class Upstream(Protocol):
     """A frozen encoder.
 
     Attributes:
-        name: what features and experiments are named after.
-        source: the release, revision or checksum that fixes the numbers it gives.
-        sample_rate: of the waveform it wants, in Hz.
-        frame_shift: from one frame to the next, in ms.
-        hidden_sizes: D, the width of a frame, of each hidden state; 0 is the input to the first layer.
-        max_seconds: the longest utterance that it takes.
-        batches: whether it gives an utterance the same frames in a batch as alone, and so may be given several.
+        name: the name in feature stores and experiments.
+        source: the release, revision or checksum that identifies the weights.
+        sample_rate: the sample rate of the input, in Hz.
+        frame_shift: the time between two frames, in ms.
+        hidden_sizes: the frame width D of each hidden state; state 0 is the input to the first layer.
+        max_seconds: the duration of the longest utterance that the encoder accepts.
+        batches: whether the frames of an utterance are the same in a batch as alone. Only then `hidden_states` accepts
+            several utterances.
     """
 
     name: str
@@ -43,14 +44,14 @@ class Upstream(Protocol):
     batches: bool
 
     def hidden_states(self, waveforms: Sequence[np.ndarray], layers: Sequence[int]) -> list[torch.Tensor]:
-        """Encode utterances, computing no layer above the highest one asked for.
+        """Encode utterances; encoder layers above the highest requested hidden state are not computed.
 
         Args:
             waveforms: float32 `(samples,)` each; a single one unless `batches`.
-            layers: the hidden states wanted, all of one width, L in number.
+            layers: the numbers of L hidden states, all of the same width D.
 
         Returns:
-            For each utterance its hidden states `(L, T, D)`, float32.
+            The hidden states `(L, T, D)` of each utterance, float32.
         """
 
 
@@ -58,13 +59,13 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32") -> Up
     """Load an upstream.
 
     Args:
-        name: `s3prl:NAME` or NAME of s3prl; a directory, or a hub id (with a `/`), of Hugging Face. A NAME without a
-            `/` is a directory only if that has a config.json.
+        name: for s3prl `s3prl:NAME` or NAME; for Hugging Face transformers the directory of a checkpoint or a hub id
+            OWNER/NAME. A name without `/` means a directory only if this directory has a config.json.
         device: `cpu` or `cuda`.
-        precision: that of autocast; float32 is none.
+        precision: the data type of autocast; float32 means no autocast.
 
     Raises:
-        SoctkError: there is no such upstream, it is of an unsupported kind, or its weights cannot be had.
+        SoctkError: the upstream is unknown or not supported, or its weights are not available.
     """
     if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
         raise SoctkError("no such directory", remedy="Check the path.", where=f"--upstream {name}")
@@ -78,47 +79,53 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32") -> Up
 
 
 def check_shape(encoder: Upstream, expected: UpstreamConfig) -> None:
-    """Compare an encoder with what its conf/upstream/NAME.yaml says of it.
+    """Compare an encoder with its description in conf/upstream/NAME.yaml.
 
     Raises:
-        SoctkError: it has another number of layers, width or frame shift.
+        SoctkError: the number of layers, the width or the frame shift differs.
     """
-    found = {
+    actual = {
         "layers": len(encoder.hidden_sizes) - 1,
         "hidden_size": encoder.hidden_sizes[-1],
         "frame_shift_ms": encoder.frame_shift,
     }
     wrong = [
-        f"{key} {found[key]:g}, not {getattr(expected, key):g}" for key in found if found[key] != getattr(expected, key)
+        f"{key} {value:g}, not {getattr(expected, key):g}"
+        for key, value in actual.items()
+        if value != getattr(expected, key)
     ]
     if wrong:
         raise SoctkError(
             f"{expected.source} has {', '.join(wrong)}",
-            remedy="Mend the file, or its source.",
+            remedy="Correct this upstream's file in conf/upstream.",
             where="conf/upstream",
         )
 
 
 def layer_indices(upstream: Upstream, layers: Layers) -> tuple[int, ...]:
-    """Return the numbers of layers among the hidden states, ascending.
+    """Return the numbers of the selected hidden states, ascending and without duplicates.
 
     Raises:
-        SoctkError: the upstream has no such layer, or these layers are of different widths.
+        SoctkError: the upstream has no such hidden state, or the selected ones have different widths.
     """
     last = len(upstream.hidden_sizes) - 1
-    indices = {"last": (last,), "all": tuple(range(last + 1))}.get(layers) or tuple(sorted(set(layers)))
+    if layers == "last":
+        layers = (last,)
+    elif layers == "all":
+        layers = tuple(range(last + 1))
+    indices = tuple(sorted(set(layers)))
     for layer in indices:
         if not 0 <= layer <= last:
             raise SoctkError(
-                f"{upstream.name} has no layer {layer}",
-                remedy=f"Choose from 0 (the input to the first layer) to {last}, last, or all.",
+                f"{upstream.name} has no hidden state {layer}",
+                remedy=f"Use a number from 0 (the input to the first layer) to {last}, or last, or all.",
                 where="--layer",
             )
     if len({upstream.hidden_sizes[layer] for layer in indices}) > 1:
         widths = ", ".join(f"{layer}: {upstream.hidden_sizes[layer]}" for layer in indices)
         raise SoctkError(
-            f"the layers of {upstream.name} are of different widths ({widths})",
-            remedy="Extract them one at a time.",
+            f"the hidden states of {upstream.name} have different widths ({widths})",
+            remedy="Extract each width into a store of its own.",
             where="--layer",
         )
     return indices

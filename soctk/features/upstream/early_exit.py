@@ -1,4 +1,4 @@
-"""Hidden states taken where they pass, the layers above them left out."""
+"""Hidden states of an encoder that stops after the highest requested one."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,36 +6,38 @@ import torch
 from torch import nn
 
 
-class _Reached(Exception):
-    """The highest layer wanted has its input: nothing more is to be computed."""
+class _HighestReached(Exception):
+    """Raised to stop the encoder: the highest requested hidden state is known."""
 
 
 def hidden_states(run: Callable[[], torch.Tensor], blocks: nn.ModuleList, wanted: Sequence[int]) -> list[torch.Tensor]:
-    """Return the hidden states `wanted`: state i is what goes into `blocks[i]`, the one after them what `run` returns.
+    """Return the requested hidden states: state i is the input to `blocks[i]`, the last state is the output of `run`.
 
     Args:
-        run: runs the encoder whose layers are `blocks` and returns its output.
-        blocks: the encoder's layers.
-        wanted: numbers from 0 to len(blocks).
+        run: runs the encoder and returns its output.
+        blocks: the layers of this encoder.
+        wanted: the numbers of the hidden states, from 0 to len(blocks).
     """
     states: dict[int, torch.Tensor] = {}
 
-    def tap(layer: int):
-        def keep(_block, args, kwargs):
+    def make_hook(layer: int):
+        def keep_input(_block, args, kwargs):
             states[layer] = args[0] if args else kwargs["hidden_states"]
             if layer == max(wanted):
-                raise _Reached
+                raise _HighestReached
 
-        return keep
+        return keep_input
 
-    taps = [
-        blocks[layer].register_forward_pre_hook(tap(layer), with_kwargs=True) for layer in wanted if layer < len(blocks)
+    hooks = [
+        blocks[layer].register_forward_pre_hook(make_hook(layer), with_kwargs=True)
+        for layer in wanted
+        if layer < len(blocks)
     ]
     try:
         states[len(blocks)] = run()
-    except _Reached:
+    except _HighestReached:
         pass
     finally:
-        for handle in taps:
-            handle.remove()
+        for hook in hooks:
+            hook.remove()
     return [states[layer] for layer in wanted]

@@ -1,9 +1,10 @@
-"""Upstreams of Hugging Face transformers, by hub id or directory: wav2vec 2.0, HuBERT, WavLM, w2v-BERT, Whisper, ..."""
+"""Encoders of Hugging Face transformers, by hub id or directory: wav2vec 2.0, HuBERT, WavLM, w2v-BERT, Whisper, ..."""
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,23 +20,24 @@ from soctk import onednn
 from soctk.errors import SoctkError
 from soctk.features.upstream import early_exit
 
-# Weights that many published checkpoints lack: they replace masked frames in pre-training.
+# Weights that many published checkpoints lack. Only pre-training uses them, in place of masked frames.
 _ONLY_FOR_TRAINING = {"masked_spec_embed"}
-# config.model_type of encoders whose layers, given a mask, keep padding out of the frames of an utterance. Others, such
-# as data2vec-audio, whose convolutions over positions reach into the padding, encode one utterance at a time.
+# config.model_type of the encoders whose attention mask keeps padding from changing the frames of an utterance. Others
+# encode one utterance at a time, such as data2vec-audio, whose positional convolutions reach into the padding.
 _MASKED_EXACTLY = {"wav2vec2", "hubert", "wavlm", "wav2vec2-bert", "whisper"}
 _HUB_TIMEOUT = 10  # s
 
 
 class HuggingFaceUpstream:
-    """A transformers encoder (soctk.features.upstream.Upstream); of an encoder-decoder, the encoder.
+    """A transformers encoder as soctk.features.upstream.Upstream; of an encoder-decoder model only the encoder is used.
 
-    An utterance has the same frames in a batch as alone. What comes before the transformer layers would let padding in
-    (wav2vec 2.0 base and HuBERT base normalise each channel over all samples, convolutions reach over the end), and so
-    is run on each utterance by itself; the layers are run on the batch, padded and masked.
+    An utterance has the same frames in a batch as alone. The front end before the transformer layers would mix padding
+    into the frames: wav2vec 2.0 base and HuBERT base normalise each channel over all samples, and convolutions reach
+    beyond the end. Therefore the front end processes each utterance separately; only the transformer layers process a
+    padded and masked batch.
 
-    Whisper is run on the utterance's own length, its positions cut to it, instead of on 30 s of padding: about eight
-    times cheaper on utterances of 4 s, and no frame of padding ever reaches the pooling.
+    Whisper processes the real length of an utterance instead of 30 s, with as many position embeddings as there are
+    frames. For utterances of 4 s this is about eight times faster, and the pooling gets no frames of padding.
     """
 
     def __init__(self, name_or_path: str, device: str, precision: str):
@@ -49,7 +51,8 @@ class HuggingFaceUpstream:
         if precision == "float32":
             onednn.pack(self._model)
         self._is_whisper = isinstance(self._model, WhisperEncoder)
-        self._encoder = self._model if self._is_whisper else getattr(self._model, "encoder", None)
+        # Any: the encoders have no common class. _probe reports a model without encoder layers.
+        self._encoder: Any = self._model if self._is_whisper else getattr(self._model, "encoder", None)
         self.batches = model.config.model_type in _MASKED_EXACTLY
         self.source = (
             f"sha256:{_checksum(directory)}" if directory.is_dir() else f"revision:{model.config._commit_hash}"
@@ -64,14 +67,15 @@ class HuggingFaceUpstream:
     def hidden_states(self, waveforms: Sequence[np.ndarray], layers: Sequence[int]) -> list[torch.Tensor]:
         """See soctk.features.upstream.Upstream."""
         inputs = [self._inputs(waveform) for waveform in waveforms]
+        lengths: Sequence[int | None]
         with self._autocast:
             if self.batches:
                 frames = [self._front_end(**one) for one in inputs]
                 lengths = [len(one) for one in frames]
-                run = self._layers_on(pad_sequence(frames, batch_first=True), lengths)
+                run = self._layers_on(frames)
             else:
                 (one,) = inputs
-                run, lengths = lambda: self._model(**one).last_hidden_state, [None]
+                run, lengths = lambda: self._model(**one).last_hidden_state, [None]  # None: all frames
             states = torch.stack(early_exit.hidden_states(run, self._encoder.layers, layers), dim=1).float()
         return [utterance[:, :length] for utterance, length in zip(states, lengths, strict=True)]
 
@@ -86,20 +90,21 @@ class HuggingFaceUpstream:
         input_features: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return what goes into the encoder of one utterance `(T, D)`."""
+        """Return the input to the transformer layers for one utterance, `(T, D)`."""
         if self._is_whisper:
             frames = nn.functional.gelu(self._model.conv1(input_features))
             frames = nn.functional.gelu(self._model.conv2(frames))[0].T
             return frames + self._model.embed_positions.weight[: len(frames)]
         if input_features is None:
             input_features = self._model.feature_extractor(input_values).transpose(1, 2)
-        elif attention_mask is not None:  # w2v-BERT's last frame, where it is half padding, does not count
+        elif attention_mask is not None:  # drops w2v-BERT's last frame if half of it is padding
             input_features = input_features[:, attention_mask[0].bool()]
         projected = self._model.feature_projection(input_features)
         return (projected[0] if isinstance(projected, tuple) else projected)[0]
 
-    def _layers_on(self, frames: torch.Tensor, lengths: Sequence[int]):
-        """Return a function that runs the encoder's layers on frames `(B, T, D)`, what is beyond the lengths masked."""
+    def _layers_on(self, utterances: Sequence[torch.Tensor]) -> Callable[[], torch.Tensor]:
+        """Return a function that runs the transformer layers on utterances `(T, D)`, padded and masked as one batch."""
+        frames, lengths = pad_sequence(list(utterances), batch_first=True), [len(one) for one in utterances]
         mask = None
         if min(lengths) < frames.shape[1]:
             counts = torch.tensor(lengths, device=frames.device)
@@ -109,7 +114,7 @@ class HuggingFaceUpstream:
         return lambda: self._encoder(frames, attention_mask=mask).last_hidden_state
 
     def _whisper_layers(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Run Whisper's layers as the library does, but with a mask, which it does not take."""
+        """Run Whisper's layers like the library's forward method, which accepts no mask."""
         if mask is not None:
             mask = torch.zeros_like(mask, dtype=frames.dtype).masked_fill(~mask, -torch.inf)[:, None, None]
         for layer in self._model.layers:
@@ -117,7 +122,7 @@ class HuggingFaceUpstream:
         return self._model.layer_norm(frames)
 
     def _probe(self) -> tuple[float, list[int]]:
-        """Return the frame shift in ms, from the frames of 1 s and of 3 s of noise, and the widths of the states."""
+        """Return the frame shift in ms and the widths of the hidden states, measured on 1 s and 3 s of noise."""
         noise = np.random.default_rng(0).standard_normal(3 * self.sample_rate, dtype=np.float32)
         try:
             layers = range(len(self._encoder.layers) + 1)
@@ -125,36 +130,36 @@ class HuggingFaceUpstream:
             return 2000 / (long.shape[1] - short.shape[1]), [long.shape[2]] * len(layers)
         except (TypeError, ValueError, AttributeError, RuntimeError, ZeroDivisionError) as error:
             raise SoctkError(
-                f"no encoder of waveforms into frames, as far as soctk can tell ({type(error).__name__}: {error})",
-                remedy="Supported are wav2vec 2.0, HuBERT, WavLM and their like, w2v-BERT, and Whisper.",
+                f"this model does not encode waveforms into frames ({type(error).__name__}: {error})",
+                remedy="Use wav2vec 2.0, HuBERT, WavLM or a model with the same interface, w2v-BERT, or Whisper.",
                 where=f"--upstream {self.name}",
             ) from error
 
 
 def _load(name_or_path: str):
-    disable_progress_bar()  # of the weights: seconds at most
+    disable_progress_bar()  # loading weights takes only seconds
     where = f"--upstream {name_or_path}"
     try:
         extractor, model, loaded = _from_pretrained(name_or_path)
-    except (OSError, ValueError, SafetensorError) as error:  # for what is missing, unknown and damaged
+    except (OSError, ValueError, SafetensorError) as error:  # missing, unknown or damaged files
         raise SoctkError(
             f"transformers cannot load it: {str(error).splitlines()[0]}",
-            remedy="A folder needs config.json, preprocessor_config.json and model.safetensors; of a hub id, see that "
-            "it is one of an encoder of speech.",
+            remedy="A directory needs config.json, preprocessor_config.json and model.safetensors; "
+            "a hub id must name a speech encoder.",
             where=where,
         ) from error
     missing = sorted(key for key in loaded["missing_keys"] if key not in _ONLY_FOR_TRAINING)
     if missing:
         raise SoctkError(
             f"the checkpoint lacks {len(missing)} of the model's weights, such as {missing[0]}",
-            remedy="They would be random: get the whole checkpoint, or one of the architecture in its config.json.",
+            remedy="Use a complete checkpoint of the architecture in config.json; missing weights would be random.",
             where=where,
         )
     return extractor, model
 
 
 def _from_pretrained(name_or_path: str):
-    """Return feature extractor, model, and what is said of its loading: from the disk, or else from the hub."""
+    """Return feature extractor, model and loading report, from the local disk or else from the hub."""
 
     def load(**where_from):
         extractor = AutoFeatureExtractor.from_pretrained(name_or_path, **where_from)
@@ -170,14 +175,14 @@ def _from_pretrained(name_or_path: str):
 
 
 def _require_on_hub(name: str) -> None:
-    """Ask the hub for a model once: transformers would ask again and again, for 46 s where there is no network."""
+    """Request a model from the hub once: without network transformers would repeat its requests for 46 s."""
     try:
         HfApi().model_info(name, timeout=_HUB_TIMEOUT)
-    except Exception as error:  # of the network, of the hub, of the name: each of a class of its own
+    except Exception as error:  # errors of network, hub and name have no common class
         raise SoctkError(
-            f"not on this machine, and the Hugging Face hub does not give it ({type(error).__name__})",
-            remedy="A hub id needs the network on its first use. Check the id, or give the model's folder: "
-            "--upstream DIR.",
+            f"not on this machine, and not available from the Hugging Face hub ({type(error).__name__})",
+            remedy="The first use of a hub id needs a network connection. Check the id, or give the directory of the "
+            "model: --upstream DIR.",
             where=f"--upstream {name}",
         ) from error
 

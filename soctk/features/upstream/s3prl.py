@@ -1,4 +1,4 @@
-"""Upstreams of s3prl, by name: fbank, mfcc, wav2vec2_base_960, hubert_base, wavlm_base_plus, ..."""
+"""Encoders of s3prl, by name: fbank, mfcc, wav2vec2_base_960, hubert_base, wavlm_base_plus, ..."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-logging.getLogger("s3prl").setLevel(logging.ERROR)  # it warns of the optional packages of upstreams not asked for
+logging.getLogger("s3prl").setLevel(logging.ERROR)  # s3prl warns of optional packages that other upstreams need
 from s3prl.nn import S3PRLUpstream  # noqa: E402
 from s3prl.upstream.baseline.expert import UpstreamExpert as SpectralFeatures  # noqa: E402
 from s3prl.upstream.hubert.expert import UpstreamExpert as Hubert  # noqa: E402
@@ -19,19 +19,19 @@ from soctk import onednn  # noqa: E402
 from soctk.errors import SoctkError, unknown_name  # noqa: E402
 from soctk.features.upstream import early_exit  # noqa: E402
 
-SAMPLE_RATE = 16000  # of every s3prl upstream, in Hz
+SAMPLE_RATE = 16000  # Hz, the same for all s3prl upstreams
 
 
 class S3prlUpstream:
-    """An upstream of s3prl (soctk.features.upstream.Upstream), as `s3prl.nn.S3PRLUpstream` gives it, one utterance at a time.
+    """An encoder of s3prl as soctk.features.upstream.Upstream, one utterance at a time.
 
-    But for digital silence: there s3prl's fbank and mfcc divide by a standard deviation that is all rounding, and their
-    frames, noise of any size, are given as zeros.
+    The frames equal those of `s3prl.nn.S3PRLUpstream`, except for fbank and mfcc of digital silence. For these s3prl
+    divides by a standard deviation of rounding errors, which gives noise of any size; this class returns zeros.
     """
 
     sample_rate = SAMPLE_RATE
     max_seconds = math.inf
-    # Some of its encoders normalise over the padded batch, and nothing tells which.
+    # Some encoders normalise over the padded batch, and s3prl does not say which.
     batches = False
 
     def __init__(self, name: str, device: str, precision: str):
@@ -63,34 +63,40 @@ class S3prlUpstream:
         return [stacked]
 
     def _lower_states(self, samples: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
-        """Return states `(T, D)` below the last, as many frames as S3PRLUpstream gives: the end may stand twice."""
+        """Return hidden states `(T, D)` below the last one.
+
+        T is the same as in S3PRLUpstream: one frame for each frame shift that has begun. The last frame of the encoder
+        is repeated if necessary.
+        """
         encoder = self._expert.model.encoder
-        entering: list[int] = []  # frames, before the encoder pads them to an even number
-        counter = encoder.register_forward_pre_hook(lambda _, args: entering.append(args[0].shape[1]))
+        frame_counts: list[int] = []  # before the encoder pads to an even number of frames
+        counter = encoder.register_forward_pre_hook(lambda _, args: frame_counts.append(args[0].shape[1]))
         try:
             states = early_exit.hidden_states(lambda: self._expert([samples]), encoder.layers, layers)
         finally:
             counter.remove()
         frames = math.ceil(len(samples) / self._model.downsample_rates[-1])
-        index = torch.arange(frames, device=samples.device).clamp(max=entering[0] - 1)
+        index = torch.arange(frames, device=samples.device).clamp(max=frame_counts[0] - 1)
         return [state[index, 0] for state in states]
 
 
 def _load(name: str) -> S3PRLUpstream:
     names = S3PRLUpstream.available_names(only_registered_ckpt=True)
-    known = [known for known in names if known.islower()]  # the others are classes that s3prl's hub imports
+    known = [known for known in names if known.islower()]  # other names are classes that s3prl's hub imports
     if name not in known:
-        others = "An encoder of your own is given by its folder, ./FOLDER, one of the Hugging Face hub as OWNER/NAME."
+        others = "Give your own encoder as ./DIRECTORY, and an encoder of the Hugging Face hub as OWNER/NAME."
         raise unknown_name("upstream", name, known, where="--upstream", also=others)
     try:
         return S3PRLUpstream(name)
-    except OSError as error:  # requests' connection errors too
+    except OSError as error:  # includes the connection errors of requests
         raise SoctkError(
-            f"s3prl could not get the weights of {name} ({type(error).__name__})",
-            remedy="Connect to the network for the first use, or give a checkpoint's folder: --upstream DIR.",
+            f"s3prl could not download the weights of {name} ({type(error).__name__})",
+            remedy="The first use needs a network connection. Or give the directory of a checkpoint: --upstream DIR.",
             where="--upstream",
         ) from error
     except ImportError as error:
         raise SoctkError(
-            f"s3prl's {name} needs a package that is not there ({error})", remedy="Install it.", where="--upstream"
+            f"s3prl's {name} needs a package that is missing ({error})",
+            remedy="Install this package.",
+            where="--upstream",
         ) from error
