@@ -73,7 +73,7 @@ class RecentreConfig(_Section):
     @model_validator(mode="after")
     def _enrols_for_something(self):
         if self.by == "none" and self.enrol != "all":
-            raise ValueError("enrol is for by=speaker")
+            raise ValueError("enrol needs by: speaker (--recentre speaker)")
         return self
 
 

@@ -53,8 +53,13 @@ def main(shell: bool, recipe: Path, options: tuple[str, ...]) -> None:
 
     command = recipe_command(read(recipe.absolute()))
     # The command may print its help or version instead of making a plan; bash is then to print that text.
-    with contextlib.redirect_stdout(io.StringIO()) as text:
-        plan = command.main(options, "run.sh" if shell else f"soctk-plan {recipe}", standalone_mode=False)
+    name = "run.sh" if shell else f"soctk-plan {recipe}"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            plan = command.main(options, name, standalone_mode=False)
+    except click.UsageError as error:
+        error.ctx = error.ctx or click.Context(command, info_name=name)  # for the usage line above the message
+        raise
     if isinstance(plan, int):
         click.echo(f"printf %s {shlex.quote(text.getvalue())}; exit {plan}" if shell else text.getvalue(), nl=shell)
     else:

@@ -61,7 +61,7 @@ def test_the_names_of_points_are_fit_for_directories(tmp_path, corpus, features)
         ({"pooling": [["mean", "soc"]]}, r"--grid pooling: \['mean', 'soc'\] is no name"),
         ({"head": [None], "pooling": ["mean"]}, "--grid head: None is no name"),
         ({"pooling": ["mean"], "head": ["mlp"], "train.lr": [date(2020, 1, 1)]}, r"train\.lr: Input should be a valid number"),
-        ({"head": ["linear"], "pooling": ["mean"], "recentre.enrol": [1, 5]}, "recentre: .*enrol is for by=speaker"),
+        ({"head": ["linear"], "pooling": ["mean"], "recentre.enrol": [1, 5]}, "recentre: .*enrol needs by: speaker"),
         ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear is fitted to descriptors"),
     ],
 )
