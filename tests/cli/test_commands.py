@@ -97,7 +97,7 @@ def test_a_store_is_filled_part_by_part_verified_and_told_when_damaged(tmp_path,
     data, store = tmp_path / "data", tmp_path / "feats"
     parts = [invoke("soctk-extract", data, store, "--upstream", "fbank", "--nj", 2, "--job", job) for job in (1, 2)]
     assert parts[0].exit_code == 0, parts[0].output
-    assert f"{store}: 0.00 h at 240 numbers a frame, layers 0, float16: " in parts[0].output
+    assert f"{store}: 0.00 h of audio, frames of 240 values in float16, layers 0: " in parts[0].output
     assert "utterances are left to other parts; it can be used when all are there" in parts[0].output
     assert "left" not in parts[1].output
     assert "real-time factor" in parts[1].output
@@ -106,7 +106,7 @@ def test_a_store_is_filled_part_by_part_verified_and_told_when_damaged(tmp_path,
     shard.write_bytes(shard.read_bytes()[:-1] + b"!")
     damaged = invoke("soctk-verify", store)
     assert damaged.exit_code == 1
-    assert f"{shard.name}: damaged, its content has another checksum\nRemove the shards" in damaged.output
+    assert f"{shard.name}: damaged (its checksum is wrong)\nRemove the shards" in damaged.output
     shard.unlink()
     again = invoke("soctk-extract", data, store, "--upstream", "fbank").output
     assert 0 < int(re.search(r"36 utterances, (\d+) of them extracted now", again)[1]) < 36
@@ -118,7 +118,7 @@ def test_the_doctor_exits_with_1_where_a_result_would_change_and_only_there(tmp_
     soundfile.write(corpus.wav["spk0-sad-0"], np.stack([samples, samples], 1), rate)
     result = invoke("soctk-check", tmp_path / "data")
     assert result.exit_code == 0
-    assert "several channels (the first is read)                                      1  no" in result.output
+    assert "several channels (the first is used)                                       1  no" in result.output
     assert "\n  spk0-sad-0: 2\n" in result.output
     corpus.wav["spk0-sad-0"].write_text("no sound")
     result = invoke("soctk-check", tmp_path / "data")
@@ -140,7 +140,7 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = invoke("soctk-extract", tmp_path / "data", tmp_path / "feats", "--upstream", "fbank", "--device", "cuda")
     assert result.exit_code == 1
-    assert result.output == "Error: --device cuda: no GPU that torch can use\nUse --device cpu or --device auto.\n"
+    assert result.output == "Error: --device cuda: torch finds no GPU\nUse --device cpu or --device auto.\n"
 
 
 def test_from_a_data_directory_to_a_table(tmp_path, corpus):

@@ -255,7 +255,7 @@ def test_one_layer_of_several_is_trained_on_as_if_it_were_alone(tmp_path, corpus
 
 
 def test_a_layer_that_the_store_lacks_is_told(tmp_path, corpus, layered):
-    with pytest.raises(SoctkError, match="it has no layer 3, only 1, 2, 5"):
+    with pytest.raises(SoctkError, match="the store has no hidden state 3, only 1, 2, 5"):
         Experiment(
             settings("soc", "frames.layers=[3]"), corpus, Features(layered, corpus.utterances), tmp_path / "exp"
         ).run([1], [1])
@@ -309,7 +309,7 @@ def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus
             [1], [1]
         )
     assert f"{tmp_path / 'exp' / 'fold1' / 'seed1'}: this run was made with other settings" in str(error.value)
-    assert "train.lr: 0.001 there, 0.01 asked for" in str(error.value)
+    assert "train.lr: 0.001 stored, 0.01 requested" in str(error.value)
     assert "--tag" in str(error.value)
 
 
@@ -326,13 +326,13 @@ def test_an_error_in_a_worker_is_the_same_message(tmp_path, corpus, store):
             )
         },
     )
-    with pytest.raises(SoctkError, match="1 of 37 utterances have no features, such as spk0-new-0"):
+    with pytest.raises(SoctkError, match="1 utterances have no features, such as spk0-new-0"):
         Experiment(settings(), partial, Features(store, partial.utterances), tmp_path / "exp").run([1, 2], [1], nj=2)
 
 
 def test_other_folds_or_seeds_do_not_mix_in_other_settings(tmp_path, corpus, store):
     Experiment(settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
-    with pytest.raises(SoctkError, match=r"pooling\.mean: {} there, None asked for"):
+    with pytest.raises(SoctkError, match=r"pooling\.mean: {} stored, None requested"):
         Experiment(settings("soc"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [2])
     relabelled = dataclasses.replace(corpus, emotion={**corpus.emotion, "spk0-sad-0": "calm"})
     with pytest.raises(SoctkError, match="data: "):
@@ -341,7 +341,7 @@ def test_other_folds_or_seeds_do_not_mix_in_other_settings(tmp_path, corpus, sto
 
 def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, corpus, store):
     with atomic_directory(tmp_path / "exp" / "fold1" / "seed1") as directory:
-        with pytest.raises(SoctkError, match=r"seed1\.unfinished: another process is at work on it"):
+        with pytest.raises(SoctkError, match=r"seed1\.unfinished: another process is writing to this directory"):
             Experiment(settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
         (directory / "mine").touch()
     assert [file.name for file in (tmp_path / "exp" / "fold1" / "seed1").iterdir()] == ["mine"]
