@@ -99,7 +99,7 @@ def test_either_layout_gives_the_whole_of_the_speakers(sounds, tmp_path, layout)
 
 def test_recordings_of_another_length_than_emobox_has_are_told(copy, tmp_path):
     warning = prepare(copy, tmp_path / "data").stdout
-    assert "Warning: the recordings are not as long as those that EmoBox measured" in warning
+    assert "Warning: the durations differ from those in EmoBox" in warning
     assert "  esd-0003 Neutral: 35.000 s, not " in warning
 
 
@@ -110,7 +110,7 @@ def test_missing_recordings_are_counted_by_speaker_and_emotion(copy, tmp_path):
         f"{copy}: 3 of the 5250 recordings are missing\n"
         "  esd-0011 Angry: 2 of 350 are missing, the first 0011_000351\n"
         "  esd-0020 Surprise: 1 of 350 are missing, the first 0020_001750\n"
-        "Unpack the archive of ESD anew"
+        "Unpack the archive of ESD again"
     ) in refusal(copy, tmp_path / "data")
 
 
@@ -148,15 +148,15 @@ def test_mislabelled_folders_are_told(copy, tmp_path):
     sad.with_name("was sad").rename(angry)
     message = refusal(copy, tmp_path / "data")
     assert (
-        f"{copy}: there are recordings where they do not belong\n"
-        "  esd-0011 Sad: 350 are Angry by their numbers, the first 0011_000351\n"
-        "  esd-0011 Angry: 350 are Sad by their numbers, the first 0011_001051\nUnpack"
+        f"{copy}: recordings with unknown numbers or in the wrong folder\n"
+        "  esd-0011 Sad: 350 have numbers of Angry, the first 0011_000351\n"
+        "  esd-0011 Angry: 350 have numbers of Sad, the first 0011_001051\nUnpack"
     ) in message
 
 
 def test_a_number_that_esd_has_not_is_told(copy, tmp_path):
     find(copy, "0011_001750").with_name("0011_001751.wav").hardlink_to(find(copy, "0011_000001"))
-    assert "  0011_001751: ESD has numbers from 1 to 1750\n" in refusal(copy, tmp_path / "data")
+    assert "  0011_001751: the numbers of ESD go from 1 to 1750\n" in refusal(copy, tmp_path / "data")
 
 
 def test_a_folder_without_esd_is_told(tmp_path):
@@ -168,7 +168,10 @@ def test_files_that_a_copy_holds_in_both_layouts_are_taken_once(copy, tmp_path):
     original = find(copy, "0003_000351")
     again = original.parents[1] / original.name
     again.hardlink_to(original)
-    assert f"{copy} holds 1 files more than once; the first of each is taken\n" in prepare(copy, tmp_path / "d").stdout
+    assert (
+        f"{copy} contains 1 files more than once; the first copy of each is used\n"
+        in prepare(copy, tmp_path / "d").stdout
+    )
     again.unlink()
     soundfile.write(again, np.full(1600, 0.5), 16000)
     assert "these files have the same name but different content\n  0003_000351\n" in refusal(copy, tmp_path / "data")
@@ -250,7 +253,7 @@ def scores(recipe: Path, experiment: str) -> dict:
 def test_a_small_copy_goes_from_recordings_to_a_table(recipe):
     result = run(recipe, *SMALL)
     assert result.returncode == 0, result.stderr
-    assert "Warning: 34700 of the 35000 recordings are missing; results on the others compare with nobody's" in (
+    assert "Warning: 34700 of the 35000 recordings are missing; results cannot be compared with published ones" in (
         result.stdout
     )
     assert "h, 20 speakers, 5 folds; Neutral 60, Angry 60, Happy 60, Sad 60, Surprise 60" in result.stdout

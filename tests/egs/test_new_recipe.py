@@ -152,8 +152,8 @@ def test_a_fresh_recipe_says_what_to_fill_in(new, home):
     result = call(new, "--corpus", home / "moods" / "named")
     assert (result.returncode, result.stderr) == (
         1,
-        "Error: local/prepare.py: nothing is filled in yet\nFill in describe() there, as its example does; "
-        "the speakers of each fold go into conf/folds.yaml.\n",
+        "Error: local/prepare.py: describe() is not filled in yet\nWrite describe() like the example in it, "
+        "and the speakers of each fold into conf/folds.yaml.\n",
     )
     assert not (new / "data").exists()
     assert "NAME" not in (new / "README.md").read_text() + (new / "run.sh").read_text()

@@ -74,7 +74,7 @@ def test_files_that_a_copy_holds_twice_are_taken_once(copy, made_up, tmp_path):
         target.hardlink_to(file)
     result = call("prepare.py", copy, tmp_path / "data")
     assert result.returncode == 0
-    assert result.stdout == f"{copy} holds 1440 files more than once; the first of each is taken\n"
+    assert result.stdout == f"{copy} contains 1440 files more than once; the first copy of each is used\n"
     assert len(datadir.read(tmp_path / "data").wav) == 1440
 
 
@@ -94,7 +94,7 @@ def test_missing_files_are_named(copy, tmp_path):
     result = call("prepare.py", copy, tmp_path / "data")
     assert result.returncode == 1
     assert (
-        f"{copy}: 2 of the 1440 recordings are missing\n  {names[0]}\n  {names[1]}\nUnpack {FOLDER}.zip"
+        f"{copy}: 2 of the 1440 recordings are missing\n  {names[0]}\n  {names[1]}\nUnpack {FOLDER}.zip again"
         in result.stderr
     )
     assert not (tmp_path / "data").exists()
@@ -109,8 +109,11 @@ def test_stereo_files_and_repeated_recordings_are_told(copy, tmp_path):
     second.hardlink_to(first)
     result = call("prepare.py", copy, tmp_path / "data")
     assert result.returncode == 0
-    assert "1 files are stereo; their first channel is taken, as EmoBox does\n  actor07-03-01-02-" in result.stdout
-    assert "the same recording under 2 names, all kept: actor07-03-01-03-01-01-01-07, actor07-03-01-04" in result.stdout
+    assert "1 files are stereo; their first channel is used, as in EmoBox\n  actor07-03-01-02-" in result.stdout
+    assert (
+        "2 files contain the same recording, and all are kept: actor07-03-01-03-01-01-01-07, actor07-03"
+        in result.stdout
+    )
 
 
 def test_folds_and_labels_are_emoboxs(made_up, tmp_path, shared):
@@ -131,9 +134,9 @@ def test_the_real_corpus_has_its_known_peculiarities(tmp_path, shared):
     stereo = ["01-03-01-02-01-01-02-01", "01-03-01-08-01-02-02-01", "05-03-01-02-01-02-02-05"]
     stereo += ["20-03-01-03-01-02-01-20", "20-03-01-06-01-01-02-20"]
     assert result.stdout.splitlines() == [
-        "5 files are stereo; their first channel is taken, as EmoBox does",
+        "5 files are stereo; their first channel is used, as in EmoBox",
         *(f"  actor{name}" for name in stereo),
-        "Warning: the same recording under 2 names, all kept: "
+        "Warning: these 2 files contain the same recording, and all are kept: "
         "actor07-03-01-03-01-02-01-07, actor07-03-01-03-01-02-02-07",
     ]
     data = datadir.read(tmp_path / "data")
@@ -198,7 +201,7 @@ def test_a_download_that_breaks_off_is_told_and_resumed(tmp_path, server):
     handler.stop_after = 30_000
     result = download(tmp_path / "down", handler, url)
     assert result.returncode == 1
-    assert f"broke off at 30000 of {len(handler.content)} bytes" in result.stderr
+    assert f"the connection ended after 30000 of {len(handler.content)} bytes" in result.stderr
     assert "--corpus DIR" in result.stderr
     assert download(tmp_path / "down", handler, url).returncode == 0
     assert handler.ranges == (0, 30_000)
@@ -225,4 +228,4 @@ def test_without_a_network_the_option_is_named(tmp_path):
     result = download(tmp_path / "down", ZipServer, "http://127.0.0.1:9/nothing.zip")
     assert result.returncode == 1
     assert "cannot be downloaded (" in result.stderr
-    assert "or give the corpus: --corpus DIR" in result.stderr
+    assert "Or give the corpus with --corpus DIR" in result.stderr

@@ -12,23 +12,23 @@ SUFFIX = ".wav"
 
 
 def describe(path: Path) -> dict[str, str]:
-    """Return what is known of a recording: speaker, emotion, and perhaps sex (m or f) and fold.
+    """Return the speaker and the emotion of a recording, and optionally the sex (m or f) and the fold of the speaker.
 
-    FILL IN, and take the two statements below away. For recordings named ann_3_happy.wav, happy to be called Happy, by
-    speakers whose sex the name does not tell:
+    FILL IN: replace the two statements below. An example, for recordings named ann_3_happy.wav whose emotion is to be
+    called Happy; the names do not give the sex:
 
         speaker, _, emotion = path.stem.split("_")
         return {"speaker": speaker, "emotion": emotion.capitalize(), "sex": {"ann": "f", "bob": "m"}[speaker]}
     """
-    remedy = "Fill in describe() there, as its example does; the speakers of each fold go into conf/folds.yaml."
-    raise SoctkError("nothing is filled in yet", remedy, where=Path(__file__).relative_to(Path.cwd()))
+    remedy = "Write describe() like the example in it, and the speakers of each fold into conf/folds.yaml."
+    raise SoctkError("describe() is not filled in yet", remedy, where=Path(__file__).relative_to(Path.cwd()))
 
 
 @click.command(cls=Command)
 @click.argument("corpus", type=Directory(exists=True))
 @click.argument("data", type=Directory())
 def main(corpus: Path, data: Path) -> None:
-    """Describe the recordings below CORPUS and write the data directory DATA."""
+    """Write the data directory DATA of the recordings in the folder CORPUS."""
     paths = [path for path in recordings.below(corpus) if path.suffix.lower() == SUFFIX]
     rows = [{"path": str(path), **describe(path)} for path in paths]
     datadir.write(data, importing.build_corpus(rows, corpus, {}, Path("conf/folds.yaml")))

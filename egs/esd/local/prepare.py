@@ -1,7 +1,7 @@
 """Write the data directory of ESD (Zhou et al. 2022, doi 10.1016/j.specom.2021.11.006).
 
-Recordings are SPEAKER/EMOTION/SPEAKER_NUMBER.wav, in some copies with a folder train, evaluation or test below EMOTION.
-A speaker's numbers go from 1 to 1750, 350 of each emotion in a row.
+Recordings are SPEAKER/EMOTION/SPEAKER_NUMBER.wav; some copies have a folder train, evaluation or test below EMOTION.
+The numbers of a speaker go from 1 to 1750, 350 in a row for each emotion.
 """
 
 import csv
@@ -23,72 +23,72 @@ TAKES = 350
 WOMEN = {1, 2, 3, 7, 9, 15, 16, 17, 18, 19}
 SPLITS = ("train", "evaluation", "test")
 FILES = f"{'[0-9]' * 4}_{'[0-9]' * 6}.wav"
-REMEDY = "Unpack the archive of ESD anew and give its folder of speakers, or a parent: --corpus DIR."
+REMEDY = "Unpack the archive of ESD again, and give its folder of speakers or a parent folder with --corpus DIR."
 
 
 def speaker_of(name: str) -> str:
-    """Return the speaker of the recording 0011_000351: esd-0011."""
+    """Return the speaker of a recording: esd-0011 for 0011_000351."""
     return f"esd-{name[:4]}"
 
 
 def emotion_of(name: str) -> str:
-    """Return the emotion that the number in a recording's name stands for."""
+    """Return the emotion of a recording, from the number in its name."""
     return EMOTIONS[(int(name[5:]) - 1) // TAKES]
 
 
 def names_of(speaker: str, emotion: str) -> list[str]:
-    """Return the names of a speaker's recordings in an emotion."""
+    """Return the names of the 350 recordings of a speaker and an emotion."""
     first = EMOTIONS.index(emotion) * TAKES + 1
     return [f"{speaker.removeprefix('esd-')}_{number:06}" for number in range(first, first + TAKES)]
 
 
 def folder_of(path: Path) -> str:
-    """Return the emotion whose folder a recording lies in, in either layout."""
+    """Return the name of the emotion folder that contains a recording, in either layout."""
     return path.parent.parent.name if path.parent.name in SPLITS else path.parent.name
 
 
 def find_recordings(corpus: Path, speakers: Iterable[str], partial: bool) -> dict[str, Path]:
-    """Return name -> recording of the speakers.
+    """Return name -> recording for some speakers.
 
     Args:
-        corpus: a folder with ESD anywhere below it.
-        speakers: whose recordings are wanted.
-        partial: take what there is, and say what is not; otherwise all must be there.
+        corpus: a folder with ESD at any depth.
+        speakers: the speakers.
+        partial: use an incomplete copy, with a warning; otherwise missing recordings are an error.
 
     Raises:
-        SoctkError: recordings are missing, or have numbers that ESD has not, or lie in another emotion's folder than
-            their number says, or two of the same name differ in content.
+        SoctkError: recordings are missing, have numbers that ESD does not use, or lie in the folder of another emotion
+            than that of their number, or two recordings with the same name differ in content.
     """
     speakers = sorted(speakers)
     copies = {name: paths for name, paths in recordings.find(corpus, FILES).items() if speaker_of(name) in speakers}
     expected = [name for speaker, emotion in product(speakers, EMOTIONS) for name in names_of(speaker, emotion)]
-    missing = list(tell_missing(copies.keys(), speakers))
+    missing = list(list_missing(copies.keys(), speakers))
     present = [name for name in expected if name in copies]
     if missing and not (partial and present):
         raise SoctkError(
             f"{len(expected) - len(present)} of the {len(expected)} recordings are missing\n{listing(missing)}",
-            remedy=f"{REMEDY} To try things out on what there is: --partial true.",
+            remedy=f"{REMEDY} To use an incomplete copy, give --partial true.",
             where=corpus,
         )
     if missing:
         click.echo(
             f"Warning: {len(expected) - len(present)} of the {len(expected)} recordings are missing; "
-            f"results on the others compare with nobody's\n{listing(missing)}"
+            f"results cannot be compared with published ones\n{listing(missing)}"
         )
-    misplaced = list(tell_misplaced(copies))
+    misplaced = list(list_misplaced(copies))
     if misplaced:
         raise SoctkError(
-            f"there are recordings where they do not belong\n{listing(misplaced)}", remedy=REMEDY, where=corpus
+            f"recordings with unknown numbers or in the wrong folder\n{listing(misplaced)}", remedy=REMEDY, where=corpus
         )
     paths = recordings.first_of_each(copies, present, corpus, REMEDY)
     repeated = sum(len(copies[name]) > 1 for name in present)
     if repeated:
-        click.echo(f"{corpus} holds {repeated} files more than once; the first of each is taken")
+        click.echo(f"{corpus} contains {repeated} files more than once; the first copy of each is used")
     return dict(zip(present, paths, strict=True))
 
 
-def tell_missing(names: Iterable[str], speakers: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each speaker that is missing, and for each emotion that a speaker lacks recordings of."""
+def list_missing(names: Iterable[str], speakers: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each missing speaker, and for each speaker and emotion with missing recordings."""
     names = set(names)
     for speaker in speakers:
         if not any(name.startswith(speaker.removeprefix("esd-")) for name in names):
@@ -100,22 +100,23 @@ def tell_missing(names: Iterable[str], speakers: Iterable[str]) -> Iterator[str]
                 yield f"{speaker} {emotion}: {len(lacking)} of {TAKES} are missing, the first {lacking[0]}"
 
 
-def tell_misplaced(copies: dict[str, list[Path]]) -> Iterator[str]:
-    """Yield a line for each number that ESD has not, and for each folder with recordings of another emotion."""
-    strangers: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+def list_misplaced(copies: dict[str, list[Path]]) -> Iterator[str]:
+    """Yield a line for each number that ESD does not use, and for each folder with recordings of another emotion."""
+    misplaced: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for name, paths in sorted(copies.items()):
         if not 1 <= int(name[5:]) <= TAKES * len(EMOTIONS):
-            yield f"{name}: ESD has numbers from 1 to {TAKES * len(EMOTIONS)}"
+            yield f"{name}: the numbers of ESD go from 1 to {TAKES * len(EMOTIONS)}"
             continue
         for folder in {folder_of(path) for path in paths} - {emotion_of(name)}:
-            strangers[speaker_of(name), folder, emotion_of(name)].append(name)
-    for (speaker, folder, emotion), names in strangers.items():
-        yield f"{speaker} {folder}: {len(names)} are {emotion} by their numbers, the first {names[0]}"
+            misplaced[speaker_of(name), folder, emotion_of(name)].append(name)
+    for (speaker, folder, emotion), names in misplaced.items():
+        yield f"{speaker} {folder}: {len(names)} have numbers of {emotion}, the first {names[0]}"
 
 
-def tell_durations(seconds: dict[str, float]) -> None:
-    """Say whose recordings of an emotion are, all together, not as long as EmoBox has them (local/seconds.tsv)."""
-    total, count = Counter(), Counter()
+def check_durations(seconds: dict[str, float]) -> None:
+    """Compare the total duration of each speaker and emotion with EmoBox's (local/seconds.tsv); print a warning."""
+    total: defaultdict[tuple[str, str], float] = defaultdict(float)
+    count: Counter[tuple[str, str]] = Counter()
     for name, duration in seconds.items():
         total[speaker_of(name), emotion_of(name)] += duration
         count[speaker_of(name), emotion_of(name)] += 1
@@ -129,30 +130,30 @@ def tell_durations(seconds: dict[str, float]) -> None:
     ]
     if different:
         click.echo(
-            "Warning: the recordings are not as long as those that EmoBox measured; files may be cut off, or this is "
-            f"another version of ESD\n{listing(different)}"
+            "Warning: the durations differ from those in EmoBox; files may be cut short, or this is another version of "
+            f"ESD\n{listing(different)}"
         )
 
 
 @click.command(cls=Command)
 @click.argument("corpus", type=Directory(exists=True))
 @click.argument("data", type=Directory())
-@click.option("--folds", type=click.Path(path_type=Path), required=True, help="The fold table; its speakers are taken.")
-@click.option("--partial", is_flag=True, help="Take what an incomplete copy has.")
+@click.option("--folds", type=click.Path(path_type=Path), required=True, help="The fold table; its speakers are used.")
+@click.option("--partial", is_flag=True, help="Use an incomplete copy.")
 def main(corpus: Path, data: Path, folds: Path, partial: bool) -> None:
-    """Find ESD's recordings below CORPUS and write the data directory DATA."""
+    """Write the data directory DATA of ESD's recordings in the folder CORPUS."""
     fold = fold_tables.read(folds)
-    found = find_recordings(corpus, fold, partial)
-    infos = audio.check(found)
-    tell_durations({name: info.seconds for name, info in infos.items()})
-    utterances = {name: f"esd-{name.replace('_', '-')}" for name in found}
-    present = {speaker_of(name) for name in found}
+    paths = find_recordings(corpus, fold, partial)
+    infos = audio.check(paths)
+    check_durations({name: info.seconds for name, info in infos.items()})
+    utterances = {name: f"esd-{name.replace('_', '-')}" for name in paths}
+    present = {speaker_of(name) for name in paths}
     datadir.write(
         data,
         DataDir(
-            wav={utterances[name]: path for name, path in found.items()},
-            speaker={utterances[name]: speaker_of(name) for name in found},
-            emotion={utterances[name]: emotion_of(name) for name in found},
+            wav={utterances[name]: path for name, path in paths.items()},
+            speaker={utterances[name]: speaker_of(name) for name in paths},
+            emotion={utterances[name]: emotion_of(name) for name in paths},
             seconds={utterances[name]: round(info.seconds, 4) for name, info in infos.items()},
             gender={speaker: "f" if int(speaker[-4:]) in WOMEN else "m" for speaker in present},
             fold={speaker: k for speaker, k in fold.items() if speaker in present},

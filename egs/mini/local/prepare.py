@@ -1,8 +1,8 @@
-"""Speak the mini corpus with espeak-ng, and write its data directory.
+"""Synthesise the mini corpus with espeak-ng, and write its data directory.
 
-20 voices x 5 emotions x 5 sentences, each utterance with prosody of its own, drawn about that of its emotion. The
-draws are seeded by the utterance, and all is spoken anew in the same order, so the recordings are the same, byte for
-byte, from run to run.
+The corpus has 20 voices x 5 emotions x 5 sentences. The prosody of each utterance is drawn from normal distributions
+around the prosody of its emotion, with a seed from the utterance id. Every run synthesises all utterances in the same
+order, so the recordings are identical, byte for byte, from run to run.
 """
 
 import ctypes
@@ -14,17 +14,17 @@ import click
 import espeakng_loader
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from soctk.cli.common import Command, Directory
 from soctk.corpus import audio, datadir, folds
 from soctk.corpus.datadir import DataDir
 from soctk.files import atomic
+from soctk.progress import track
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """Settings of espeak-ng: words a minute, and scales on which 50 (volume: 100) is the voice's own."""
+    """Settings of espeak-ng: the rate in words per minute; the others on scales where 50 (volume: 100) is neutral."""
 
     rate: float
     pitch: float
@@ -32,12 +32,12 @@ class Prosody:
     volume: float
 
 
-# The prosody rules that M. Schroeder, "Emotional speech synthesis: a review", Eurospeech 2001, table 1, collects from
-# formant synthesisers, carried over to espeak-ng's scales (volume from a base of 60, so that nothing clips):
+# Prosody rules of formant synthesisers, from M. Schroeder, "Emotional speech synthesis: a review", Eurospeech 2001,
+# table 1, converted to espeak-ng's scales (neutral volume 60, so that nothing clips):
 # - happy: Burkhardt & Sendlmeier 2000: F0 mean +50%, F0 range +100%, tempo +30%
-# - angry: Murray & Arnott 1995: F0 mean +10 Hz, F0 range +9 semitones, tempo +30 words a minute, loudness +6 dB
+# - angry: Murray & Arnott 1995: F0 mean +10 Hz, F0 range +9 semitones, tempo +30 words per minute, loudness +6 dB
 # - sad: Cahn 1990, on a scale of -10..10: F0 range -5, tempo -10, loudness -5
-# - surprise: Cahn 1990: F0 range +8, tempo +4, loudness +5; here with the raised F0 of her high pitch accents
+# - surprise: Cahn 1990: F0 range +8, tempo +4, loudness +5; F0 is raised here, for Cahn's high pitch accents
 EMOTIONS = {
     "neutral": Prosody(rate=175, pitch=50, range=50, volume=60),
     "happy": Prosody(rate=228, pitch=80, range=100, volume=70),
@@ -45,12 +45,12 @@ EMOTIONS = {
     "angry": Prosody(rate=205, pitch=56, range=80, volume=120),
     "surprise": Prosody(rate=200, pitch=68, range=90, volume=80),
 }
-# Standard deviations about these means: wide enough for neighbouring emotions to overlap.
+# Standard deviations around these means, large enough that similar emotions overlap.
 VARIATION = Prosody(rate=12, pitch=5, range=8, volume=12)
 LOWEST = Prosody(rate=90, pitch=5, range=5, volume=25)
 HIGHEST = Prosody(rate=300, pitch=99, range=100, volume=140)
 
-# Voice variants of espeak-ng. Those with breath noise are left out: they differ from run to run.
+# Voice variants of espeak-ng -> sex. Variants with breath noise are left out, since they differ from run to run.
 VOICES = {
     **dict.fromkeys(("m1", "m2", "m3", "m4", "m7", "m8", "antonio", "Denis", "robert", "travis"), "m"),
     **dict.fromkeys(("f1", "f4", "Andrea", "Annie", "anika", "aunty", "belinda", "grandma", "linda", "steph"), "f"),
@@ -63,12 +63,12 @@ SENTENCES = (
     "They carried it upstairs again.",
 )
 
-
+# Numbers of the parameters in espeak-ng's speak_lib.h.
 _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
 
 
 class Synthesiser:
-    """libespeak-ng through ctypes: text in, int16 samples out. See espeak-ng's speak_lib.h for the names."""
+    """libespeak-ng through ctypes: text to int16 samples. The names are those of espeak-ng's speak_lib.h."""
 
     _AUDIO_OUTPUT_RETRIEVAL, _POS_CHARACTER, _CHARS_UTF8 = 1, 1, 1
     _INITIALIZE_DONT_EXIT = 0x8000
@@ -76,29 +76,29 @@ class Synthesiser:
 
     def __init__(self):
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self._short = TemporaryDirectory()  # the library has room for a path of about 150 characters
+        self._short = TemporaryDirectory()  # a short path: the library holds about 150 characters
         data = Path(self._short.name) / "data"
         data.symlink_to(espeakng_loader.get_data_path())
         self.sample_rate = self._library.espeak_Initialize(
             self._AUDIO_OUTPUT_RETRIEVAL, 0, str(data).encode(), self._INITIALIZE_DONT_EXIT
         )
         if self.sample_rate <= 0:
-            raise RuntimeError(f"espeak-ng cannot be started: status {self.sample_rate}")
+            raise RuntimeError(f"espeak-ng cannot start: status {self.sample_rate}")
         self._chunks: list[np.ndarray] = []
-        self._keep_samples = self._CALLBACK(self._keep)  # referenced here for as long as the library calls it
+        self._keep_samples = self._CALLBACK(self._keep)  # keeps a reference: the library calls it
         self._library.espeak_SetSynthCallback(self._keep_samples)
 
     def speak(self, text: str, voice: str, prosody: Prosody) -> np.ndarray:
-        """Return int16 samples `(samples,)`."""
+        """Return the speech as int16 samples `(samples,)`, at `self.sample_rate` Hz."""
         self._chunks.clear()
-        self._must_be_zero(self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()), f"voice {voice}")
+        self._check_status(self._library.espeak_SetVoiceByName(f"en-us+{voice}".encode()), f"voice {voice}")
         for name, number in _PARAMETERS.items():
             value = round(getattr(prosody, name))
-            self._must_be_zero(self._library.espeak_SetParameter(number, value, 0), f"{name} {value}")
+            self._check_status(self._library.espeak_SetParameter(number, value, 0), f"{name} {value}")
         encoded = text.encode()
         size = ctypes.c_size_t(len(encoded) + 1)
         status = self._library.espeak_Synth(encoded, size, 0, self._POS_CHARACTER, 0, self._CHARS_UTF8, None, None)
-        self._must_be_zero(status, text)
+        self._check_status(status, text)
         self._library.espeak_Synchronize()
         return np.concatenate(self._chunks)
 
@@ -108,20 +108,20 @@ class Synthesiser:
         return 0
 
     @staticmethod
-    def _must_be_zero(status: int, what: str) -> None:
+    def _check_status(status: int, what: str) -> None:
         if status != 0:
-            raise RuntimeError(f"espeak-ng refuses {what}: status {status}")
+            raise RuntimeError(f"espeak-ng failed on {what}: status {status}")
 
 
 @click.command(cls=Command)
 @click.argument("corpus", type=Directory())
 @click.argument("data", type=Directory())
 def main(corpus: Path, data: Path) -> None:
-    """Speak the corpus into CORPUS and write the data directory DATA."""
+    """Synthesise the recordings into the folder CORPUS and write the data directory DATA."""
     synthesiser = Synthesiser()
     wav, speaker, emotion = {}, {}, {}
     plan = [(v, e, s) for v in VOICES for e in EMOTIONS for s in range(len(SENTENCES))]
-    for voice, name, sentence in tqdm(plan, "speak", unit="utt", disable=None):
+    for voice, name, sentence in track(plan, "synthesise", "utt"):
         spk = voice.lower()
         utt = f"{spk}-{name}-{sentence + 1}"
         samples = synthesiser.speak(SENTENCES[sentence], voice, draw_prosody(name, utt))
@@ -145,7 +145,7 @@ def main(corpus: Path, data: Path) -> None:
 
 
 def draw_prosody(emotion: str, utt: str) -> Prosody:
-    """Draw an utterance's prosody about its emotion's, from a generator seeded by the utterance's id."""
+    """Draw the prosody of an utterance around that of its emotion; the utterance id seeds the generator."""
     generator = np.random.default_rng(list(utt.encode()))
     drawn = {}
     for field in fields(Prosody):

@@ -1,4 +1,4 @@
-"""Download RAVDESS's speech recordings from Zenodo: resumed where it stopped, and checked against its MD5."""
+"""Download RAVDESS's speech recordings from Zenodo. A download can be resumed, and its MD5 is checked."""
 
 import hashlib
 import urllib.error
@@ -21,10 +21,10 @@ FOLDER = "Audio_Speech_Actors_01-24"
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Download `url` to `path`; what an interrupted download left in `path`.part is kept and completed.
+    """Download `url` to `path`. An interrupted download leaves `path`.part, which the next call completes.
 
     Raises:
-        SoctkError: there is no network, or what came does not have the checksum.
+        SoctkError: the download failed, or the file has another checksum.
     """
     part = path.with_name(f"{path.name}.part")
     done = part.stat().st_size if part.exists() else 0
@@ -33,17 +33,18 @@ def download(url: str, path: Path, md5: str) -> None:
         with urllib.request.urlopen(request, timeout=60) as response:
             _append(response, part, done if response.status == HTTPStatus.PARTIAL_CONTENT else 0)
     except urllib.error.HTTPError as error:
-        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # that is: the part is all there
-            raise _not_downloaded(url, str(error)) from error
+        # "range not satisfiable": nothing is left to download, the part is complete
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise _download_error(url, str(error)) from error
     except (OSError, HTTPException) as error:
-        raise _not_downloaded(url, str(getattr(error, "reason", error))) from error
+        raise _download_error(url, str(getattr(error, "reason", error))) from error
     with part.open("rb") as content:
-        found = hashlib.file_digest(content, "md5").hexdigest()
-    if found != md5:
+        digest = hashlib.file_digest(content, "md5").hexdigest()
+    if digest != md5:
         part.unlink()
         raise SoctkError(
-            f"the download has the MD5 {found}, not {md5}; it was removed",
-            remedy="Run stage 0 again, or download it by other means and give its folder: --corpus DIR.",
+            f"the downloaded file has the MD5 {digest}, not {md5}; it was removed",
+            remedy="Run stage 0 again, or download and unpack it yourself and give its folder with --corpus DIR.",
             where=url,
         )
     part.replace(path)
@@ -58,24 +59,25 @@ def _append(response: HTTPResponse, part: Path, done: int) -> None:
         while chunk := response.read(1 << 20):
             progress.update(file.write(chunk))
         if file.tell() < size:
-            raise ConnectionError(f"the connection broke off at {file.tell()} of {size} bytes")
+            raise ConnectionError(f"the connection ended after {file.tell()} of {size} bytes")
 
 
-def _not_downloaded(url: str, reason: str) -> SoctkError:
+def _download_error(url: str, reason: str) -> SoctkError:
     return SoctkError(
         f"cannot be downloaded ({reason})",
-        remedy="Run stage 0 again where there is a network (it goes on where it stopped), or give the corpus: "
-        "--corpus DIR, with Audio_Speech_Actors_01-24 or its parent. Where data/ravdess is there already: --stage 1.",
+        remedy="Run stage 0 again with a network connection; it resumes the download. "
+        "Or give the corpus with --corpus DIR, the folder Audio_Speech_Actors_01-24 or its parent. "
+        "If data/ravdess exists already, start with --stage 1.",
         where=url,
     )
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("directory", type=Directory())
-@click.option("--url", default=URL, help="Where the zip is.")
-@click.option("--md5", default=MD5, help="Its checksum.")
+@click.option("--url", default=URL, help="Address of the zip file.")
+@click.option("--md5", default=MD5, help="Its MD5 checksum.")
 def main(directory: Path, url: str, md5: str) -> None:
-    """Download and unpack the corpus into DIRECTORY, unless it is there."""
+    """Download and unpack the corpus into DIRECTORY, unless DIRECTORY holds it already."""
     if (directory / FOLDER).is_dir():
         return
     directory.mkdir(parents=True, exist_ok=True)
