@@ -155,7 +155,7 @@ def test_stage_0_ends_at_the_first_command_that_fails(run, folder):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_recipe(run, folder):
-    sleep = "#!/usr/bin/env python\nimport sys, time\nprint('asleep', flush=True)\ntry:\n    time.sleep(60)\n"
+    sleep = "#!/usr/bin/env python\nimport sys, time\ntry:\n    print('asleep', flush=True)\n    time.sleep(60)\n"
     write(
         folder / "commands" / "soctk-train",
         f"{sleep}except KeyboardInterrupt:\n    print('woken')\n    sys.exit(130)\n",

@@ -64,7 +64,7 @@ def test_speeds_are_checked(speeds):
         ["--seeds", ""],
         ["--seeds", "4294967296"],
         ["--protocol", "none"],
-        ["--enrol", "5"],
+        ["--enrol", "five"],
     ],
 )
 def test_options_of_train_are_checked(arguments):
@@ -156,8 +156,8 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
         exp / "mfcc-mean",
         "--pooling",
         "mean",
-        "--conf",
-        CONF,
+        "--head",
+        "mlp",
         "--set",
         "train.epochs=3",
     ]
@@ -220,7 +220,7 @@ def write_experiments(tmp_path) -> None:
     [
         ("text", "experiment      runs"),
         ("md", "# Results\n\nWritten by `"),
-        ("tsv", "experiment\tprotocol\thead\tfolds"),
+        ("tsv", "experiment\tprotocol\thead\tis_recentred\tfolds"),
         ("json", '{\n  "a": {\n    "protocol": "unknown"'),
         ("latex", "\\begin{tabular}{lrrrrr}\n\\toprule"),
     ],

@@ -301,13 +301,17 @@ def test_batches_and_width_are_the_papers():
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 1, "stage 0 needs the recordings: --corpus DIR. ESD is given for research on request: see https://"),
-        (["--language", "fr"], 2, "--language is all, en or zh"),
-        (["--partial", "yes"], 2, "--partial is true or false"),
-        (["--protocol", "cross-lingual", "--language", "en"], 2, "--protocol cross-lingual is about both languages"),
+        ([], 1, "stage 0 needs the recordings\nGive --corpus DIR. ESD is given for research on request: see https://"),
+        (["--language", "fr"], 2, "Invalid value for '--language': 'fr' is not one of 'all', 'en', 'zh'."),
+        (["--partial", "yes"], 2, "Invalid value for '--partial': 'yes' is not one of 'false', 'true'."),
+        (
+            ["--protocol", "cross-lingual", "--language", "en"],
+            1,
+            "--protocol cross-lingual: works only with --language all, not with --language en",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_is_told(recipe, arguments, code, message):
     result = run(recipe, *arguments)
     assert result.returncode == code
-    assert f"run.sh: {message}" in result.stderr
+    assert f"Error: {message}" in result.stderr

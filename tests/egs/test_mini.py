@@ -30,10 +30,11 @@ def mini(tmp_path_factory):
 def test_it_goes_from_nothing_to_a_table(mini):
     recipe, output = mini
     assert re.findall(r"Stage \d: .*", output) == [
-        "Stage 0: data: synthesiser -> corpus -> data/mini",
-        "Stage 1: features: data/mini -> feats/fbank",
-        "Stage 2: train: feats/fbank -> exp/fbank-mean+soc_full-linear",
-        "Stage 3: score: exp -> exp/RESULTS.md",
+        "Stage 0: data: corpus -> data/mini (log: data/mini/log/prepare.log)",
+        "Stage 1: features: data/mini -> feats/fbank (log: feats/fbank/log/extract.log)",
+        "Stage 2: train: feats/fbank -> exp/fbank-mean+soc_full-linear "
+        "(log: exp/fbank-mean+soc_full-linear/log/train.log)",
+        "Stage 3: score: exp -> exp/RESULTS.md (log: exp/log/score.log)",
     ]
     assert (
         "500 utterances, 0.21 h, 20 speakers, 5 folds; neutral 100, happy 100, sad 100, angry 100, surprise 100"
