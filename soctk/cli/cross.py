@@ -66,6 +66,7 @@ def main(
     from soctk.device import resolve
     from soctk.errors import unknown_name
     from soctk.features.store import FeatureStore
+    from soctk.reporting import cross_table
     from soctk.training import cross, settings
 
     if len(sources) < 2:
@@ -81,11 +82,10 @@ def main(
         if name not in named:
             raise unknown_name("corpus", name, named, where="--train, --test")
     for corpus in corpora:
-        click.echo(f"{corpus.name}: {cross.describe(corpus)}")
+        click.echo(f"{corpus.name}: {corpus.summary}")
     matrix = {}
     for train in trained or named:
         for test in tested or named:
-            path = cross.run(named[train], named[test], config, exp, seeds, nj, resolve(device))
-            matrix[train, test] = cross.mean_ua(path, seeds)
+            matrix[train, test] = cross.run(named[train], named[test], config, exp, seeds, nj, resolve(device))
             click.echo(f"trained on {train}, tested on {test}: UA {matrix[train, test]:.2f}")
-    click.echo(cross.write_report(exp / "CROSS.md", corpora, matrix, config, seeds))
+    click.echo(cross_table.write(exp / "CROSS.md", corpora, matrix, config, seeds))

@@ -45,9 +45,10 @@ def main(
     It has the tables of soctk-score, the pictures of soctk-plot, and the errors worth listening to: the most
     confidently wrong utterances, with a player of the recording, which stays where it is; all else is in the page.
     """
-    from soctk.reporting import figures, page, tables
+    from soctk.reporting import figures as drawing
+    from soctk.reporting import page, report
 
-    made = tables.make(exp, command_line(), data, compare, figures)
+    made = report.make(exp, command_line(), data, compare, figures)
     output = output or exp[0] / "report.html"
-    page.write(output, made, figures.pictures(made.experiments, feats, has_descriptors))
+    page.write(output, made, drawing.pictures(made.experiments, feats, has_descriptors))
     click.echo(f"Written to {output}")

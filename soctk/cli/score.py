@@ -43,13 +43,13 @@ def main(
 
     Predictions that are incomplete, inconsistent, or of speakers who also trained, are refused.
     """
-    from soctk.reporting import tables
+    from soctk.reporting import formats, report
 
-    made = tables.make(exp, command_line(), data, compare, figures)
+    made = report.make(exp, command_line(), data, compare, figures)
     output = output or (exp[0] if len(exp) == 1 else None)
     if output:
-        tables.write(output, made)
-    click.echo(tables.FORMATS[style](made).rstrip("\n"))
+        formats.write(output, made)
+    click.echo(formats.FORMATS[style](made).rstrip("\n"))
     if style == "text":
         written = f"Written to {output / 'RESULTS.md'} and {output / 'scores.json'}" if output else ""
         click.echo("\n" + (written or "Of several EXP no RESULTS.md is written without --output DIR."))

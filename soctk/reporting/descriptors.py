@@ -1,7 +1,8 @@
-"""The descriptors of an experiment's test utterances, made anew from its models and the feature store."""
+"""The descriptors of an experiment's test utterances, computed again from its model and the feature store."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,11 @@ from soctk.features.store import FeatureStore
 from soctk.pooling.layers import SOC, Concatenation, Pooling, SOCFull, SOCNoLEM
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.recorded import used_layers
+from soctk.scoring.runs import RunDirectory
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inputs import Frames, describe
 
-# Enough to see by; t-SNE of more takes minutes, and their descriptors much memory.
+# Enough points for a figure. t-SNE of more takes minutes, and their descriptors take much memory.
 MOST_UTTERANCES = 800
 
 
@@ -27,12 +29,12 @@ class Described:
     """The descriptors of some utterances of one run.
 
     Attributes:
-        fold: the fold whose model made them.
-        seed: its seed.
-        utterances: a row each: utt, spk, and ref as an index of the emotions.
-        values: `(N, P)`, in the order of the utterances.
-        pooling: the layer that made them; of several hidden states side by side, that of the first, whose numbers come
-            first.
+        fold: the fold of the run.
+        seed: the seed of the run.
+        utterances: one row per utterance: utt, spk, and ref as an index of the emotions.
+        values: the descriptors `(N, P)`, in the order of the utterances.
+        pooling: the pooling layer. For several concatenated hidden states it is the layer of the first one, whose
+            descriptor comes first.
     """
 
     fold: int
@@ -42,8 +44,8 @@ class Described:
     pooling: Pooling
 
     def log_covariances(self) -> np.ndarray | None:
-        """Return the logarithms of covariances among the descriptors, `(N, d, d)`; None if there are none."""
-        layers = self.pooling.layers if isinstance(self.pooling, Concatenation) else [self.pooling]
+        """Return the log-covariances `(N, d, d)` that the descriptors contain; None if they contain none."""
+        layers = cast(list[Pooling], self.pooling.layers if isinstance(self.pooling, Concatenation) else [self.pooling])
         start = 0
         for layer in layers:
             if isinstance(layer, (SOC, SOCFull)) and not isinstance(layer, SOCNoLEM):
@@ -54,40 +56,43 @@ class Described:
 
 
 def of_run(predictions: Predictions, store: Path | None = None) -> Described | None:
-    """Return the descriptors of test utterances, made by the model of the first fold and seed.
+    """Return the descriptors of test utterances, computed by the model of the first fold and seed.
 
-    They are of that fold if the pooling is trained, since another fold's model would give them other axes, and else of
-    all folds; no more than MOST_UTTERANCES, drawn at random.
+    A pooling with trained parameters describes the test utterances of its own fold only, because the models of other
+    folds have other axes. Other poolings describe those of all folds. More than MOST_UTTERANCES are sampled.
 
     Args:
-        predictions: of the experiment.
-        store: its feature store; by default the one that its runs name.
+        predictions: the predictions of the experiment.
+        store: the feature store; by default the one that the runs recorded.
 
     Returns:
-        None if there is no store, or the runs have no settings or models.
+        The descriptors, or None if no store was found, or the runs have no settings or no models.
 
     Raises:
-        SoctkError: the store is not the one that the experiment was trained on, or lacks utterances; a model is damaged
-            or of other settings.
+        SoctkError: the experiment was trained on another store, the store lacks utterances, or a model is damaged or
+            has other settings.
     """
     path = store or predictions.made_from.get("features")
-    fold, seed = predictions.folds[0], predictions.seeds[0]
-    weights = predictions.path / f"fold{fold}" / f"seed{seed}" / "model.safetensors"
-    is_at_hand = store or (path and path.is_dir())
-    if not is_at_hand or not predictions.settings or not weights.is_file():
+    run = RunDirectory(predictions.path, predictions.folds[0], predictions.seeds[0])
+    if path is None or not predictions.settings or not run.weights.is_file():
+        return None
+    if store is None and not path.is_dir():
         return None
     features = FeatureStore.open(path)
     _check_is_its_store(predictions, features)
-    model = _model(predictions, features, weights)
+    model = _model(predictions, features, run.weights)
     utterances = predictions.utterances
     if model.is_trained:
-        utterances = utterances[utterances["fold"] == fold]
+        utterances = utterances[utterances["fold"] == run.fold]
     utterances = utterances.sample(min(len(utterances), MOST_UTTERANCES), random_state=0).sort_values("utt")
     frames = Frames.of(features, utterances["utt"].tolist(), used_layers(predictions.settings))
     if predictions.settings["frames"]["layer_norm"]:
         frames = frames.layer_normalised()
     values = describe(model.describe, frames).numpy()
-    return Described(fold, seed, utterances[["utt", "spk", "ref"]].reset_index(drop=True), values, model.poolings[0])
+    described = utterances[["utt", "spk", "ref"]].reset_index(drop=True)
+    pooling = model.poolings[0]
+    assert isinstance(pooling, Pooling)
+    return Described(run.fold, run.seed, described, values, pooling)
 
 
 def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> EmotionClassifier:
@@ -97,8 +102,8 @@ def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> E
     except ValidationError as error:
         missing = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise SoctkError(
-            f"its settings are those of another version of soctk ({missing})",
-            remedy="Train it again, or leave its descriptors out (--no-descriptors).",
+            f"the settings are of another version of soctk ({missing})",
+            remedy="Train the experiment again, or omit the pictures of its descriptors (--no-descriptors).",
             where=predictions.path,
         ) from error
     layers = used_layers(predictions.settings)
@@ -107,7 +112,7 @@ def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> E
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
         raise SoctkError(
-            f"not a model of these settings ({error})",
+            f"the model does not match the settings ({error})",
             remedy="Remove the run's directory and train it again.",
             where=weights,
         ) from error
@@ -118,16 +123,17 @@ def _check_is_its_store(predictions: Predictions, features: FeatureStore) -> Non
     recorded = predictions.settings["features"].get("recordings")
     if recorded != features.checksum():
         raise SoctkError(
-            "it is not the feature store that the experiment was trained on",
-            remedy="Give the one that it was trained on (--feats), or train again.",
+            f"{predictions.path} was not trained on this feature store",
+            remedy="Give the store of the training (--feats), or train again.",
             where=features.path,
         )
 
 
 def _symmetric(vectors: np.ndarray, is_scaled: bool) -> np.ndarray:
-    """Return the symmetric matrices `(N, d, d)` whose upper triangles these are.
+    """Return the symmetric matrices `(N, d, d)` with these upper triangles `(N, d(d+1)/2)`.
 
-    The inverse of soctk.pooling.spd.tangent_vector, which scales by sqrt 2 off the diagonal, or of soctk.pooling.spd.upper_triangle.
+    The inverse of soctk.pooling.spd.tangent_vector, which scales by sqrt 2 off the diagonal, if `is_scaled`; else of
+    soctk.pooling.spd.upper_triangle.
     """
     size = int(np.sqrt(2 * vectors.shape[1]))
     rows, columns = np.triu_indices(size)

@@ -1,4 +1,4 @@
-"""Pictures of results, 8 inches wide and legible at 800 pixels, in colours that colour-blind readers can tell apart."""
+"""Figures of results, 8 inches wide and legible at 800 pixels, in colours that colour-blind readers can distinguish."""
 
 import json
 import math
@@ -6,21 +6,24 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from tqdm import tqdm
 
+from soctk import progress
 from soctk.errors import SoctkError
 from soctk.files import atomic
-from soctk.reporting.tables import common_start
+from soctk.reporting.wording import common_start, label
 from soctk.scoring.recorded import used_layers
+from soctk.scoring.runs import RunDirectory
 from soctk.scoring.score import ExperimentScores
 
 WIDTH, DPI = 8, 150
-# Okabe & Ito's palette (2008), grey in place of a yellow that white paper swallows; shapes tell the same again.
+# Okabe & Ito's palette (2008), with grey in place of yellow, which is hard to see on white. The markers repeat the same
+# information as the colours.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 EIGENVECTORS = 24
@@ -28,7 +31,14 @@ EIGENVECTORS = 24
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, the name that its file has, a sentence that says what it shows, and the experiment if it is of one."""
+    """A figure with its caption.
+
+    Attributes:
+        name: the name of its file, without extension.
+        caption: a sentence that explains the figure.
+        figure: the figure.
+        experiment: the name of its experiment; None for figures of all experiments.
+    """
 
     name: str
     caption: str
@@ -41,20 +51,20 @@ def pictures(experiments: Sequence[ExperimentScores], store: Path | None, has_de
 
     Args:
         experiments: their scores.
-        store: the feature store of all of them; by default each one's own, where it still is.
-        has_descriptors: whether to draw those that need the descriptors: embeddings and mean log-covariances.
+        store: the feature store of all experiments; by default each experiment's own, if it still exists.
+        has_descriptors: whether to draw the pictures that need descriptors: embeddings and mean log-covariances.
+
+    Raises:
+        SoctkError: a train.jsonl is damaged, or as soctk.reporting.descriptors.of_run does.
     """
-    yield Picture(
-        "WA",
-        "WA of all test utterances with its 95% interval over speakers.",
-        accuracies(experiments),
-    )
+    caption = "WA of all test utterances with its 95% interval over speakers."
+    yield Picture("WA", caption, accuracies(experiments))
     for experiment in experiments:
         yield from _of_experiment(experiment, store, has_descriptors)
 
 
 def save(pictures: Iterator[Picture], directory: Path, style: str = "png") -> Iterator[Path]:
-    """Write each picture into a directory as NAME.png (or svg, pdf), yielding its path."""
+    """Write each picture into a directory as NAME.png (or svg, pdf), and yield its path."""
     for picture in pictures:
         path = directory / f"{picture.name}.{style}"
         with atomic(path) as temporary:
@@ -63,7 +73,7 @@ def save(pictures: Iterator[Picture], directory: Path, style: str = "png") -> It
 
 
 def accuracies(experiments: Sequence[ExperimentScores]) -> Figure:
-    """Draw WA with its interval, a row an experiment, grouped by upstream and coloured by pooling."""
+    """Draw WA with its interval, one row per experiment, grouped by upstream and coloured by pooling."""
     rows = sorted(experiments, key=lambda e: (_upstream(e), e.pooled["WA"].value))
     poolings = {name: i for i, name in enumerate(dict.fromkeys(_pooling(e) for e in experiments))}
     figure = Figure(figsize=(WIDTH, 1.6 + 0.42 * len(rows)), layout="constrained")
@@ -79,7 +89,7 @@ def accuracies(experiments: Sequence[ExperimentScores]) -> Figure:
     if axes.get_xlim()[0] < 2 * chance:
         axes.axvline(chance, color="0.4", linestyle=":", linewidth=1.5)
         axes.annotate("chance", (chance, len(rows) - 0.6), (4, 0), textcoords="offset points", color="0.3", fontsize=10)
-    axes.set_yticks(range(len(rows)), [_short(e.name) for e in rows], fontsize=10)
+    axes.set_yticks(range(len(rows)), [_short(label(e)) for e in rows], fontsize=10)
     axes.set_ylim(-0.6, len(rows) - 0.3)
     axes.set_xlabel("WA (%)", fontsize=12)
     axes.grid(axis="x", color="0.9")
@@ -93,7 +103,7 @@ def accuracies(experiments: Sequence[ExperimentScores]) -> Figure:
 
 
 def confusion(experiment: ExperimentScores) -> Figure:
-    """Draw which share of each class is taken for which."""
+    """Draw the confusion matrix: the share of each true class that was classified as each class, in %."""
     counts = experiment.confusion
     shares = 100 * counts.div(counts.sum(axis=1).replace(0, 1), axis=0)
     size = len(counts)
@@ -105,35 +115,35 @@ def confusion(experiment: ExperimentScores) -> Figure:
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=12 if size <= 10 else 8)
     axes.set_xticks(range(size), counts.columns, rotation=35, ha="right", rotation_mode="anchor", fontsize=11)
     axes.set_yticks(range(size), counts.index, fontsize=11)
-    axes.set_xlabel("taken for", fontsize=12)
-    axes.set_ylabel("is", fontsize=12)
-    figure.colorbar(image, label="% of the utterances of the class", pad=0.02)
+    axes.set_xlabel("classified as", fontsize=12)
+    axes.set_ylabel("true class", fontsize=12)
+    figure.colorbar(image, label="% of the utterances of the true class", pad=0.02)
     figure.suptitle(_title(experiment), fontsize=12)
     return figure
 
 
 def learning_curves(experiment: ExperimentScores) -> Figure | None:
-    """Draw training and validation loss and validation WA over epochs, or over C; None without a train.jsonl."""
+    """Draw losses and validation WA over epochs, or over C; return None if no run has a train.jsonl."""
     logs = _logs(experiment)
     if not logs:
         return None
     figure = Figure(figsize=(WIDTH, 4), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
     for number, log in enumerate(logs):
-        best = log["valid_loss"].idxmin()
+        best = int(log["valid_loss"].to_numpy().argmin())
         labels = ("training", "validation", "chosen") if number == 0 else (None, None, None)
         if "train_loss" in log:
             losses.plot(log["train_loss"], color=COLOURS[1], alpha=0.6, linestyle="--", label=labels[0])
         losses.plot(log["valid_loss"], color=COLOURS[0], alpha=0.6, label=labels[1])
-        losses.plot(best, log["valid_loss"][best], "o", color="black", markersize=4, label=labels[2])
+        losses.plot(log.index[best], log["valid_loss"].iloc[best], "o", color="black", markersize=4, label=labels[2])
         accuracy.plot(100 * log["valid_WA"], color=COLOURS[0], alpha=0.6)
-        accuracy.plot(best, 100 * log["valid_WA"][best], "o", color="black", markersize=4)
+        accuracy.plot(log.index[best], 100 * log["valid_WA"].iloc[best], "o", color="black", markersize=4)
+    is_over_c = logs[0].index.name == "C"
     for axes, name in ((losses, "loss (nats)"), (accuracy, "validation WA (%)")):
-        is_of_c = log.index.name == "C"
-        axes.set_xlabel("C (weaker regularisation to the right)" if is_of_c else "epoch", fontsize=11)
+        axes.set_xlabel("C (weaker regularisation to the right)" if is_over_c else "epoch", fontsize=11)
         axes.set_ylabel(name, fontsize=11)
         axes.grid(color="0.9")
-        if is_of_c:
+        if is_over_c:
             axes.set_xscale("log")
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -143,7 +153,14 @@ def learning_curves(experiment: ExperimentScores) -> Figure | None:
 
 
 def embedding(experiment: ExperimentScores, points: np.ndarray, utterances: pd.DataFrame, method: str) -> Figure:
-    """Draw the descriptors in two dimensions, coloured by emotion on the left and by speaker on the right."""
+    """Draw descriptors in two dimensions, coloured by emotion on the left and by speaker on the right.
+
+    Args:
+        experiment: the experiment.
+        points: `(N, 2)`.
+        utterances: one row for each point: spk, and ref as an index of the emotions.
+        method: how the points were computed, for the title.
+    """
     figure = Figure(figsize=(WIDTH, 5.3), layout="constrained")
     by_emotion, by_speaker = figure.subplots(1, 2)
     emotions = experiment.predictions.emotions
@@ -156,11 +173,11 @@ def embedding(experiment: ExperimentScores, points: np.ndarray, utterances: pd.D
         chosen = (utterances["spk"] == speaker).to_numpy()
         by_speaker.scatter(*points[chosen].T, s=18, alpha=0.8, linewidths=0, **_style(index))
         if len(speakers) <= 30:
-            where = _densest(points[chosen])
+            position = _densest(points[chosen])
             box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
-            by_speaker.text(*where, speaker.removeprefix(common), fontsize=9, ha="center", va="center", bbox=box)
-    whose = f"{len(speakers)}: {common}…" if common else f"{len(speakers)}"
-    for axes, name in ((by_emotion, "by emotion"), (by_speaker, f"by speaker ({whose})")):
+            by_speaker.text(*position, speaker.removeprefix(common), fontsize=9, ha="center", va="center", bbox=box)
+    count = f"{len(speakers)}: {common}…" if common else f"{len(speakers)}"
+    for axes, name in ((by_emotion, "by emotion"), (by_speaker, f"by speaker ({count})")):
         axes.set_title(name, fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -171,9 +188,14 @@ def embedding(experiment: ExperimentScores, points: np.ndarray, utterances: pd.D
 
 
 def log_covariances(experiment: ExperimentScores, matrices: np.ndarray, references: np.ndarray) -> Figure:
-    """Draw the mean of the log-covariances `(N, d, d)`, and how much the mean of each emotion is off it.
+    """Draw the mean of log-covariances, and the difference of each emotion's mean from it.
 
-    With more than 24 dimensions they are drawn in the basis of the 24 leading eigenvectors of the overall mean.
+    Matrices with more than 24 dimensions are drawn in the basis of the 24 leading eigenvectors of the overall mean.
+
+    Args:
+        experiment: the experiment.
+        matrices: `(N, d, d)`.
+        references: the emotion of each matrix, as an index, `(N,)`.
     """
     size = matrices.shape[1]
     overall = matrices.mean(axis=0, dtype=np.float64)
@@ -203,40 +225,38 @@ def log_covariances(experiment: ExperimentScores, matrices: np.ndarray, referenc
 
 
 def _of_experiment(experiment: ExperimentScores, store: Path | None, has_descriptors: bool) -> Iterator[Picture]:
-    name = experiment.name.replace("/", "_")
+    name, title = experiment.name.replace("/", "_"), label(experiment)
     yield Picture(
         f"{name}-confusion",
-        f"{experiment.name}: which share of each emotion (row) is taken for which (column), in %.",
+        f"{title}: the share of each true class (row) that was classified as each class (column), in %.",
         confusion(experiment),
         experiment.name,
     )
     curves = learning_curves(experiment)
     if curves:
-        yield Picture(
-            f"{name}-curves",
-            f"{experiment.name}: losses and validation WA, a line a fold and seed.",
-            curves,
-            experiment.name,
-        )
+        caption = f"{title}: losses and validation WA, one line for each fold and seed."
+        yield Picture(f"{name}-curves", caption, curves, experiment.name)
     if has_descriptors:
         yield from _of_descriptors(experiment, name, store)
 
 
 def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None) -> Iterator[Picture]:
-    # With torch, which nothing else here needs:
+    # These modules import torch, which the other figures do not need.
     from soctk.reporting import descriptors
+    from soctk.reporting.embedding import embed
 
+    title = label(experiment)
     described = descriptors.of_run(experiment.predictions, store)
     if described is None:
-        missing = "its feature store (--feats DIR) or its model is not at hand"
-        tqdm.write(f"{experiment.name}: no pictures of its descriptors, as {missing}", file=sys.stderr)
+        reason = "its feature store (--feats DIR) or its model was not found"
+        progress.message(f"{title}: no pictures of its descriptors, because {reason}", file=sys.stderr)
         return
-    when = " before re-centring" if experiment.is_recentred else ""
-    source = f"the model of fold {described.fold}, seed {described.seed}{when}"
-    for method, points in _embedded(described.values).items():
+    stage = ", before re-centring" if experiment.is_recentred else ""
+    source = f"of test utterances, by the model of fold {described.fold}, seed {described.seed}{stage}"
+    for method, points in embed(described.values).items():
         yield Picture(
             f"{name}-{method.lower()}",
-            f"{experiment.name}: {method} of the descriptors that {source} makes of test utterances.",
+            f"{title}: {method} of the descriptors {source}.",
             embedding(experiment, points, described.utterances, method),
             experiment.name,
         )
@@ -244,46 +264,23 @@ def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None)
     if matrices is not None:
         yield Picture(
             f"{name}-logcov",
-            f"{experiment.name}: the mean log-covariance that {source} makes of test utterances, and what each "
-            "emotion adds to it.",
+            f"{title}: mean log-covariance {source}, and the difference of each emotion's mean from it.",
             log_covariances(experiment, matrices, described.utterances["ref"].to_numpy()),
             experiment.name,
         )
 
 
-def _embedded(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return method -> points `(N, 2)` for descriptors `(N, P)`; UMAP only where umap-learn is installed."""
-    from sklearn.manifold import TSNE
-
-    components = _principal_components(values)
-    perplexity = min(30, (len(components) - 1) / 3)
-    points = {"t-SNE": TSNE(perplexity=perplexity, random_state=0, init="pca").fit_transform(components)}
-    try:
-        import umap
-    except ImportError:
-        return points
-    return points | {"UMAP": umap.UMAP(random_state=0, n_jobs=1).fit_transform(components)}
-
-
-def _principal_components(values: np.ndarray, most: int = 50) -> np.ndarray:
-    """Return the leading principal components of standardised descriptors, by their N x N inner products."""
-    values = values - values.mean(axis=0)
-    values /= np.maximum(values.std(axis=0), 1e-8)
-    spectrum, vectors = np.linalg.eigh(values @ values.T)
-    return (vectors * np.sqrt(np.maximum(spectrum, 0)))[:, : -min(most, len(values)) - 1 : -1]
-
-
 def _densest(points: np.ndarray, neighbours: int = 5) -> np.ndarray:
-    """Return the point with the nearest neighbours, where a label stands best."""
+    """Return the point with the smallest sum of distances to its nearest neighbours; a label is put there."""
     distances = np.sort(np.linalg.norm(points[:, None] - points[None], axis=-1), axis=1)
     return points[distances[:, : neighbours + 1].sum(axis=1).argmin()]
 
 
 def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:
-    """Return the train.jsonl of each run that has one: losses and validation WA, by epoch or C."""
+    """Return the losses and the validation WA of each run with a train.jsonl, indexed by epoch or C."""
     logs = []
     for fold, seed in zip(experiment.runs["fold"], experiment.runs["seed"], strict=True):
-        path = experiment.predictions.path / f"fold{fold}" / f"seed{seed}" / "train.jsonl"
+        path = RunDirectory(experiment.predictions.path, fold, seed).log
         if path.is_file():
             try:
                 log = pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
@@ -291,13 +288,13 @@ def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:
                 logs.append(log.set_index(axis)[["valid_loss", "valid_WA", *log.columns.intersection(["train_loss"])]])
             except (ValueError, KeyError) as error:
                 raise SoctkError(
-                    f"not a log of training ({error})", remedy="Remove the run and train it again.", where=path
+                    f"not a training log ({error})", remedy="Remove the run and train it again.", where=path
                 ) from error
     return logs
 
 
-def _style(index: int) -> dict[str, str]:
-    """Return colour and marker; they go on differently when the colours are used up."""
+def _style(index: int) -> dict[str, Any]:
+    """Return the colour and the marker of a class; classes with the same colour have different markers."""
     turn = index // len(COLOURS)
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[(index + turn) % len(MARKERS)]}
 
@@ -321,4 +318,4 @@ def _short(name: str, width: int = 34) -> str:
 
 
 def _title(experiment: ExperimentScores) -> str:
-    return _short(experiment.name, 70)
+    return _short(label(experiment), 70)

@@ -1,4 +1,4 @@
-"""The report as one HTML page: tables, pictures, and the errors worth listening to."""
+"""The report as one HTML page: tables, pictures, and the most confident errors with players of their recordings."""
 
 import base64
 import os
@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from soctk.files import atomic
-from soctk.reporting import tables
+from soctk.reporting import tables, wording
 from soctk.reporting.figures import DPI, Picture
-from soctk.reporting.tables import Report
+from soctk.reporting.report import Report
 from soctk.scoring.score import ExperimentScores
 
 ERRORS = 20
@@ -25,16 +25,16 @@ ERRORS = 20
 
 @dataclass(frozen=True)
 class Error:
-    """An utterance that is taken for another emotion.
+    """A misclassified utterance.
 
     Attributes:
         utt: the utterance.
-        speaker: who speaks.
-        reference: the emotion that it has.
-        hypothesis: the emotion that it is taken for.
-        confidence: the posterior of the latter in %, averaged over seeds.
-        posterior: the posterior of the former, likewise.
-        recording: its URL relative to the page; None if it is not there.
+        speaker: its speaker.
+        reference: its true emotion.
+        hypothesis: the emotion that it was classified as.
+        confidence: the posterior of the hypothesis in %, averaged over seeds.
+        posterior: the posterior of the reference in %, averaged over seeds.
+        recording: the URL of its recording, relative to the page; None if the recording was not found.
     """
 
     utt: str
@@ -46,27 +46,28 @@ class Error:
     recording: str | None
 
 
-def write(path: Path, its_report: Report, pictures: Iterable[Picture]) -> None:
-    """Write the page; but for recordings, to which it links by relative paths, it needs no other file."""
+def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
+    """Write the page. It contains everything but the recordings, to which it links by relative paths."""
     environment = Environment(loader=PackageLoader("soctk.reporting"), autoescape=True, undefined=StrictUndefined)
     images = [(picture, _as_url(picture)) for picture in pictures]
     content = environment.get_template("report.html").render(
-        title=its_report.title,
-        command=its_report.command,
+        title=report.title,
+        command=report.command,
         today=date.today(),
-        meaning=tables.MEANING,
-        heading=its_report.heading(),
-        notes=its_report.notes(),
-        summary=_parts(tables.summary(its_report, "html")),
+        meaning=wording.MEANING,
+        heading=report.heading(),
+        notes=report.notes(),
+        summary=_parts(tables.summary(report, "html")),
         overall=[image for image in images if image[0].experiment is None],
         experiments=[
             {
-                "name": experiment.name,
+                "label": wording.label(experiment),
+                "anchor": quote(experiment.name),
                 "parts": _parts(tables.details(experiment, "html")),
                 "images": [image for image in images if image[0].experiment == experiment.name],
                 "errors": worst_errors(experiment, path.parent),
             }
-            for experiment in its_report.experiments
+            for experiment in report.experiments
         ],
     )
     with atomic(path) as temporary:
@@ -74,30 +75,30 @@ def write(path: Path, its_report: Report, pictures: Iterable[Picture]) -> None:
 
 
 def worst_errors(experiment: ExperimentScores, directory: Path, most: int = ERRORS) -> list[Error]:
-    """Return the most confidently wrong utterances, seeds averaged: by how far hypothesis is above reference.
+    """Return the misclassified utterances, sorted by the margin of the hypothesis over the reference.
 
     Args:
-        experiment: whose errors.
-        directory: to which the paths of the recordings are relative.
-        most: how many at most.
+        experiment: the experiment; posteriors are averaged over its seeds.
+        directory: the directory of the page.
+        most: the largest number of errors to return.
     """
     predictions, emotions = experiment.predictions, experiment.predictions.emotions
-    columns = pd.DataFrame(predictions.posteriors, columns=range(len(emotions)))
-    posteriors = columns.groupby(predictions.table["utt"]).mean()
-    utterances = predictions.utterances.set_index("utt").loc[posteriors.index]
-    reference, hypothesis = utterances["ref"].to_numpy(), posteriors.to_numpy().argmax(axis=1)
-    rows = np.arange(len(posteriors))
-    confidence, posterior = posteriors.to_numpy()[rows, hypothesis], posteriors.to_numpy()[rows, reference]
+    means = pd.DataFrame(predictions.posteriors).groupby(predictions.table["utt"]).mean()
+    names, posteriors = means.index.tolist(), means.to_numpy()
+    utterances = predictions.utterances.set_index("utt").loc[names]
+    reference, hypothesis = utterances["ref"].to_numpy(), posteriors.argmax(axis=1)
+    rows = np.arange(len(names))
+    confidence, posterior = posteriors[rows, hypothesis], posteriors[rows, reference]
     order = [i for i in np.argsort(posterior - confidence, kind="stable") if reference[i] != hypothesis[i]]
     return [
         Error(
-            utt=posteriors.index[i],
+            utt=names[i],
             speaker=utterances["spk"].iloc[i],
             reference=emotions[reference[i]],
             hypothesis=emotions[hypothesis[i]],
             confidence=100 * confidence[i],
             posterior=100 * posterior[i],
-            recording=_recording(experiment, posteriors.index[i], directory),
+            recording=_recording(experiment, names[i], directory),
         )
         for i in order[:most]
     ]
@@ -110,7 +111,7 @@ def _recording(experiment: ExperimentScores, utt: str, directory: Path) -> str |
 
 
 def _parts(parts: Iterable[str]) -> list[str | Markup]:
-    """Return prose as it is and tables as HTML; tabulate has escaped what is in them."""
+    """Mark tables as HTML, whose cells tabulate has escaped; sentences stay text, which the template escapes."""
     return [Markup(part) if part.startswith("<table>") else part for part in parts]
 
 

@@ -1,27 +1,33 @@
 """The classifier: frames -> normalised frames -> pooled descriptor -> head -> logits."""
 
+from functools import reduce
+from typing import cast
+
 import torch
 from torch import nn
 
 from soctk import pooling
 from soctk.config import Config, LinearConfig, MLPConfig
 from soctk.errors import SoctkError
+from soctk.pooling import Pooling
 
 
 class EmotionClassifier(nn.Module):
     """Pooling layers and a head on the hidden states of a frozen upstream.
 
-    Of several hidden states H_l either a weighted sum is pooled, sum_l softmax(w)_l H_l with learned w, as in SUPERB
-    (arXiv 2105.01051), or each is pooled by a layer of its own and their descriptors are concatenated.
+    Several hidden states H_l are combined in one of two ways: the weighted sum over l of softmax(w)_l H_l, with learned
+    w as in SUPERB (arXiv 2105.01051), is pooled; or each H_l has a pooling layer of its own, and their descriptors are
+    concatenated.
 
     Args:
-        input_size: D, the width of a frame.
-        num_layers: L, how many hidden states.
-        num_classes: how many emotions.
-        config: pooling, head, and how several layers are combined; of layer norm the frames have had what they need.
+        input_size: D, the number of features of a frame.
+        num_layers: L, the number of hidden states.
+        num_classes: the number of emotions.
+        config: the pooling, the head, and the combination of hidden states. The layer norm of the frames is not part of
+            the model: frames are normalised before (soctk.training.inputs).
 
     Raises:
-        SoctkError: wrong options of the pooling, or something to be trained under a head that cannot train it.
+        SoctkError: an option of the pooling is wrong, or the head linear is combined with trained parameters before it.
     """
 
     def __init__(self, input_size: int, num_layers: int, num_classes: int, config: Config):
@@ -32,35 +38,44 @@ class EmotionClassifier(nn.Module):
         count = 1 if is_sum else num_layers
         self.poolings = nn.ModuleList(pooling.create(name, input_size, config.pooling) for _ in range(count))
         if isinstance(config.head, LinearConfig) and self.is_trained:
-            what = "the weights of the layers" if is_sum else name
+            what = "the weights of the layers" if is_sum else f"the pooling {name}"
             raise SoctkError(
-                f"the head linear is fitted to descriptors, and cannot train {what}",
-                remedy="Choose the head mlp, a pooling without trained parameters, such as soc_full for soc, and of "
-                "several layers --combine concat.",
+                f"the head linear cannot train {what}",
+                remedy="Choose the head mlp, or a pooling without trained parameters, such as soc_full instead of soc, "
+                "and --combine concat for several layers.",
                 where="--head",
             )
-        self.head = _head(sum(layer.output_size for layer in self.poolings), num_classes, config.head)
+        self.head = _head(sum(layer.output_size for layer in self._layers()), num_classes, config.head)
 
     @property
     def is_trained(self) -> bool:
-        """Whether anything before the head has parameters."""
-        return self.layer_weights is not None or any(layer.is_trained for layer in self.poolings)
+        """Whether there are trained parameters before the head."""
+        return self.layer_weights is not None or any(layer.is_trained for layer in self._layers())
 
     def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return descriptors `(B, P)` for frames `(sum of T, L, D)`, one utterance after the other, T in `lengths`."""
+        """Return descriptors `(B, P)`.
+
+        Args:
+            frames: `(sum of T, L, D)`, one utterance after the other.
+            lengths: T of each utterance, `(B,)`, in frames.
+        """
         if self.layer_weights is not None:
             weights = self.layer_weights.softmax(0)
-            frames = sum(weight * frames[:, i] for i, weight in enumerate(weights)).unsqueeze(1)
-        pooled = [layer.pool_concatenated(frames[:, i], lengths) for i, layer in enumerate(self.poolings)]
+            weighted = [weight * frames[:, i] for i, weight in enumerate(weights)]
+            frames = reduce(torch.add, weighted).unsqueeze(1)
+        pooled = [layer.pool_concatenated(frames[:, i], lengths) for i, layer in enumerate(self._layers())]
         return torch.cat(pooled, dim=1)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, num_classes)` for frames and lengths as `describe` takes them."""
+        """Return logits `(B, num_classes)`, for arguments as `describe` takes them."""
         return self.head(self.describe(frames, lengths))
+
+    def _layers(self) -> list[Pooling]:
+        return cast(list[Pooling], list(self.poolings))
 
 
 def _head(input_size: int, num_classes: int, config: MLPConfig | LinearConfig) -> nn.Module:
-    """Return a linear layer, or the MLP of the SOC paper (arXiv 2606.06550): batch norm, ReLU and dropout between."""
+    """Return a linear layer, or the MLP of the SOC paper (arXiv 2606.06550)."""
     if isinstance(config, LinearConfig):
         return nn.Linear(input_size, num_classes)
     return nn.Sequential(

@@ -1,10 +1,10 @@
-"""The features of a corpus as training takes them: frames, or descriptors that are made once."""
+"""The inputs of training: the frames of a corpus, or descriptors that are computed once."""
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -17,17 +17,20 @@ from soctk.errors import SoctkError
 from soctk.features.speed import with_copies
 from soctk.features.store import Store
 from soctk.parallel import one_thread
-from soctk.training.linear import Block, gram
+from soctk.pooling import Pooling
+from soctk.training.coordinates import Block, gram
 from soctk.training.recentre import Recentring
 
-_BATCH = 8  # what soc_full makes of more is memory that malloc gives back and asks for again each time
+_BATCH = 8  # utterances per batch of `describe`; larger batches of soc_full make malloc release and re-request memory
 
-_ROWS = 1 << 10  # normalised at a time, few enough for the cache
+_ROWS = 1 << 10  # frames that are layer-normalised at a time; so many fit the cache
+
+_ROWS_SUMMED = 1 << 12  # frames that are checked for NaN and infinity at a time
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of many utterances as one contiguous block.
+    """The frames of many utterances in memory, as one contiguous block.
 
     Attributes:
         block: `(sum of T, L, D)`, L hidden states of each frame, in the dtype of the store.
@@ -39,16 +42,17 @@ class Frames:
 
     @classmethod
     def of(cls, store: Store, utterances: Sequence[str], layers: Sequence[int] | None = None) -> "Frames":
-        """Read the frames of utterances; of all hidden states in the store unless `layers` names some."""
+        """Read the frames of utterances; `layers` are hidden states, by default all of the store."""
         return cls(store.load(utterances, layers), store.lengths(utterances))
 
     @cached_property
-    def _utterances(self) -> tuple[torch.Tensor, ...]:
+    def utterances(self) -> tuple[torch.Tensor, ...]:
+        """The frames `(T, L, D)` of each utterance."""
         return self.block.split(self.lengths)
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and lengths `(B,)` in frames."""
-        frames = torch.cat([self._utterances[i] for i in indices])
+        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames."""
+        frames = torch.cat([self.utterances[i] for i in indices])
         return frames.float(), torch.tensor([self.lengths[i] for i in indices], device=frames.device)
 
     def to(self, device: str) -> "Frames":
@@ -65,14 +69,14 @@ class Frames:
 
 @dataclass(frozen=True)
 class StreamedFrames:
-    """The frames of many utterances, read from the store when they are asked for: for what memory does not hold.
+    """The frames of many utterances, read from the store batch by batch: for corpora that memory does not hold.
 
     Attributes:
-        store: where they are.
+        store: the feature store.
         utterances: ids.
-        layers: the hidden states wanted.
+        layers: the hidden states to read.
         layer_norm: whether each frame is normalised over its D features.
-        device: where batches go.
+        device: the device of the batches.
     """
 
     store: Store
@@ -88,99 +92,118 @@ class StreamedFrames:
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the same as `Frames.batch`."""
-        wanted = [self.utterances[i] for i in indices]
-        frames = Frames.of(self.store, wanted, self.layers).to(self.device)
+        utterances = [self.utterances[i] for i in indices]
+        frames = Frames.of(self.store, utterances, self.layers).to(self.device)
         if self.layer_norm:
             frames = frames.layer_normalised()
         return frames.batch(range(len(indices)))
 
     def to(self, device: str) -> "StreamedFrames":
-        """Return the frames, as they come on another device."""
+        """Return the frames with batches on another device."""
         return replace(self, device=device)
 
 
 @dataclass(frozen=True)
-class Descriptors:
-    """The descriptors of N utterances, for a head to be trained on.
+class Offsets:
+    """What re-centring subtracts from the descriptors of each speaker.
 
     Attributes:
-        blocks: `(N, P)` for each pooling layer.
-        offsets: what is taken away from those of each speaker, `(speakers, P)` a block; None for nothing.
-        speakers: of each utterance, `(N,)`; None with offsets None.
+        blocks: `(speakers, P)` for each block of descriptors.
+        speakers: the index of the speaker of each utterance, `(N,)`.
     """
 
     blocks: Sequence[torch.Tensor]
-    offsets: Sequence[torch.Tensor] | None = None
-    speakers: torch.Tensor | None = None
+    speakers: torch.Tensor
+
+    def to(self, device: str) -> "Offsets":
+        """Return the offsets on another device."""
+        return Offsets([block.to(device) for block in self.blocks], self.speakers.to(device))
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """The descriptors of N utterances, the inputs of a head.
+
+    Attributes:
+        blocks: `(N, P)` for each pooling layer and hidden state.
+        offsets: what is subtracted from them; None for nothing.
+    """
+
+    blocks: Sequence[torch.Tensor]
+    offsets: Offsets | None = None
 
     @classmethod
     def of(cls, blocks: Sequence[np.ndarray], recentring: Recentring | None, fitted: Sequence[int]) -> "Descriptors":
-        """Return descriptors, re-centred if that is wanted, for a head that is fitted to the utterances `fitted`."""
+        """Return the descriptors for a head with the training utterances `fitted`, re-centred by `recentring`."""
         tensors = [torch.from_numpy(block) for block in blocks]
         if recentring is None:
             return cls(tensors)
-        offsets = [torch.from_numpy(recentring.means(block, fitted)) for block in blocks]
-        return cls(tensors, offsets, torch.from_numpy(recentring.speakers))
+        means = [torch.from_numpy(recentring.means(block, fitted)) for block in blocks]
+        return cls(tensors, Offsets(means, torch.from_numpy(recentring.speakers)))
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor]:
         """Return descriptors `(B, sum of P)`."""
         rows = [block[indices] for block in self.blocks]
         if self.offsets is not None:
-            speakers = self.speakers[indices]
-            rows = [own - offset[speakers] for own, offset in zip(rows, self.offsets, strict=True)]
+            speakers = self.offsets.speakers[indices]
+            rows = [own - offset[speakers] for own, offset in zip(rows, self.offsets.blocks, strict=True)]
         return (torch.cat(rows, dim=1),)
 
     def to(self, device: str) -> "Descriptors":
         """Return the descriptors on another device."""
-        if self.offsets is None:
-            return Descriptors([block.to(device) for block in self.blocks])
-        moved = ([tensor.to(device) for tensor in tensors] for tensors in (self.blocks, self.offsets))
-        return Descriptors(*moved, self.speakers.to(device))
+        return Descriptors([block.to(device) for block in self.blocks], self.offsets and self.offsets.to(device))
+
+
+def half_of_memory() -> float:
+    """Return half of the machine's memory, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
 @dataclass
 class Features:
-    """The features of a corpus; descriptors that were made once are kept.
+    """The features of a corpus. Descriptors without trained parameters are computed once and kept.
 
     Attributes:
-        store: the frames.
-        utterances: ids, in the order of all results.
-        device: where descriptors are computed.
-        max_bytes: of float32 frames that memory may hold; more are read from the store batch by batch.
+        store: the feature store.
+        utterances: ids; all results are in this order.
+        device: the device on which descriptors are computed.
+        max_bytes: the most bytes of float32 frames to hold in memory; larger corpora are read batch by batch.
     """
 
     store: Store
     utterances: Sequence[str]
     device: str = "cpu"
-    max_bytes: float = field(default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2)
+    max_bytes: float = field(default_factory=half_of_memory)
     _blocks: dict[str, Block] = field(default_factory=dict, init=False, repr=False)
 
     def layers(self, config: Config) -> list[int]:
-        """Return the hidden states that are used."""
+        """Return the hidden states that the settings choose."""
         return self.store.layers if config.frames.layers == "all" else config.frames.layers
 
     def speeds(self, config: Config) -> list[float]:
-        """Return the speeds of the copies that are used.
+        """Return the speeds of the copies that the settings choose.
 
         Raises:
-            SoctkError: the store has no copies at one of them.
+            SoctkError: the store has no copies at one of these speeds.
         """
-        there = self.store.settings.get("speeds", [])
-        wanted = there if config.frames.speeds == "all" else config.frames.speeds
-        for speed in wanted:
-            if speed not in there:
+        stored = self.store.settings.get("speeds", [])
+        chosen = stored if config.frames.speeds == "all" else config.frames.speeds
+        for speed in chosen:
+            if speed not in stored:
+                speeds = ", ".join(f"{s:g}" for s in stored)
                 raise SoctkError(
-                    f"it has no copies at speed {speed:g}, only {', '.join(f'{s:g}' for s in there) or 'at 1'}",
-                    remedy="Choose among these, or extract others into another store (--speed-perturb).",
+                    f"the store has no copies at speed {speed:g}; "
+                    + (f"its copies are at {speeds}" if speeds else "it has no copies"),
+                    remedy="Choose other speeds, or extract into another store (--speed-perturb).",
                     where=self.store.where,
                 )
-        return wanted
+        return chosen
 
     def frames(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
-        """Return the frames of some hidden states of all utterances, and then of their copies at each speed.
+        """Return the frames of all utterances, then of their copies at each speed, for some hidden states.
 
         Raises:
-            SoctkError: some are not finite, or not in the store.
+            SoctkError: frames are NaN or infinite, or not in the store.
         """
         utterances = with_copies(self.utterances, self.speeds(config))
         numbers = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
@@ -191,30 +214,37 @@ class Features:
         return frames.layer_normalised() if config.frames.layer_norm else frames
 
     def blocks(self, config: Config, nj: int = 1) -> list[Block]:
-        """Return the descriptors of all utterances and copies: a block a hidden state and pooling layer, in this order.
+        """Return the descriptors of all utterances, then of their copies at each speed.
 
         Args:
-            config: of pooling layers without trained parameters.
-            nj: how many threads share the work.
+            config: the settings, with pooling layers without trained parameters.
+            nj: the number of threads.
+
+        Returns:
+            A block for each pooling layer of the first hidden state, then of the second, and so on.
+
+        Raises:
+            SoctkError: as `frames` does.
         """
         blocks = []
         for layer in self.layers(config):
-            of_all = [layer, config.frames.layer_norm, self.speeds(config)]
-            keys = {name: json.dumps([*of_all, name, options]) for name, options in config.pooling.items()}
+            shared = [layer, config.frames.layer_norm, self.speeds(config)]
+            keys = {name: json.dumps([*shared, name, options]) for name, options in config.pooling.items()}
             missing = [name for name, key in keys.items() if key not in self._blocks]
-            frames = self.frames(config, [layer]).to(self.device) if missing else None
-            for name in missing:
-                pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
-                descriptors = describe(lambda x, lengths: pool.pool_concatenated(x[:, 0], lengths), frames, nj).numpy()  # noqa: B023
-                self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
+            if missing:
+                frames = self.frames(config, [layer]).to(self.device)
+                for name in missing:
+                    pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
+                    descriptors = describe(partial(_pool_one_layer, pool), frames, nj).numpy()
+                    self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
             blocks += [self._blocks[key] for key in keys.values()]
         return blocks
 
     def _require_finite(self, frames: Frames, utterances: Sequence[str]) -> None:
-        sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(1 << 12)])
-        each = zip(utterances, sums.split(frames.lengths), frames.block.split(frames.lengths), strict=True)
-        # A sum is finite where all of its terms are, unless it overflows.
-        wrong = [utt for utt, own, terms in each if not own.isfinite().all() and not terms.isfinite().all()]
+        sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(_ROWS_SUMMED)])
+        each = zip(utterances, sums.split(frames.lengths), frames.utterances, strict=True)
+        # A sum of finite numbers can overflow, so utterances with an infinite sum are looked at number by number.
+        wrong = [utt for utt, own, numbers in each if not own.isfinite().all() and not numbers.isfinite().all()]
         if wrong:
             raise SoctkError(
                 f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
@@ -224,22 +254,34 @@ class Features:
 
 
 def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, nj: int = 1) -> torch.Tensor:
-    """Return what `model` makes of the frames of all utterances, `(N, P)` on the CPU; like lengths share a batch.
+    """Return the descriptors `(N, P)` of all utterances, on the CPU.
 
-    The result does not depend on `nj`, the number of threads, each with a batch of its own.
+    Utterances of similar length share a batch. Each of the `nj` threads takes one batch at a time; the result does not
+    depend on their number.
+
+    Args:
+        model: computes the descriptors `(B, P)` of a batch, given its frames and lengths (Frames.batch).
+        frames: the frames of N utterances.
+        nj: the number of threads.
     """
-
-    @torch.inference_mode()
-    def rows_of(indices: list[int]) -> tuple[list[int], torch.Tensor]:
-        return indices, model(*frames.batch(indices)).cpu()
-
     by_length = sorted(range(len(frames.lengths)), key=frames.lengths.__getitem__)
     batches = [by_length[start : start + _BATCH] for start in range(0, len(by_length), _BATCH)]
-    descriptors = None
+
+    @torch.inference_mode()
+    def describe_batch(indices: list[int]) -> tuple[list[int], torch.Tensor]:
+        return indices, model(*frames.batch(indices)).cpu()
+
     with one_thread():
-        jobs = Parallel(nj, backend="threading", return_as="generator_unordered")(map(delayed(rows_of), batches))
-        for indices, rows in jobs:
-            if descriptors is None:
-                descriptors = rows.new_empty(len(by_length), rows.shape[1])
+        run = Parallel(nj, backend="threading", return_as="generator_unordered")
+        results: Iterator[tuple[list[int], torch.Tensor]] = iter(run(map(delayed(describe_batch), batches)))
+        indices, rows = next(results)
+        descriptors = rows.new_empty(len(by_length), rows.shape[1])
+        descriptors[indices] = rows
+        for indices, rows in results:
             descriptors[indices] = rows
     return descriptors
+
+
+def _pool_one_layer(pool: Pooling, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return the descriptors of frames `(sum of T, 1, D)`."""
+    return pool.pool_concatenated(frames[:, 0], lengths)

@@ -1,4 +1,4 @@
-"""The training loop: AdamW with linear warm-up and decay, early stopping on the validation loss."""
+"""The training loop: AdamW with linear warm-up and decay, and early stopping on the validation loss."""
 
 import math
 import time
@@ -7,21 +7,21 @@ from copy import deepcopy
 from typing import Any, Protocol
 
 import torch
-from sklearn.metrics import accuracy_score, recall_score
 from torch import nn
 from torch.nn.functional import cross_entropy, nll_loss
 
 from soctk.config import TrainConfig
 from soctk.errors import SoctkError
+from soctk.scoring.metrics import accuracies
 
 EVAL_BATCH = 32
 
 
 class Inputs(Protocol):
-    """What a model is trained on: frames or descriptors, as soctk.training.inputs has them."""
+    """The inputs of a model: frames or descriptors (soctk.training.inputs)."""
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, ...]:
-        """Return the arguments of the model for the utterances at `indices`."""
+        """Return the arguments of the model for the utterances with these indices."""
 
 
 def train(
@@ -34,17 +34,19 @@ def train(
     seed: int,
     copies: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Train `model` in place, yielding a record an epoch; when exhausted, the model is that of the best epoch.
+    """Train `model` in place and yield a record per epoch; at the end, load the weights of the best epoch.
+
+    A record has epoch, train_loss and valid_loss (nats), valid_WA and valid_UA (fractions), lr, and seconds.
 
     Args:
-        model: takes a batch of the inputs, gives logits `(B, num_classes)`; on the device of the inputs.
-        inputs: of all utterances.
+        model: takes a batch of the inputs and returns logits `(B, num_classes)`; on the device of the inputs.
+        inputs: the inputs of all utterances.
         labels: their classes `(N,)`.
-        train_indices: utterances to learn from.
-        valid_indices: utterances whose loss chooses the best epoch and stops the training; as `predict` takes them.
-        config: batch size, epochs, patience, learning rate, ...
-        seed: of the order of the utterances.
-        copies: of each utterance in `valid_indices`.
+        train_indices: the training utterances.
+        valid_indices: the validation utterances, whose loss chooses the best epoch; in the order that `predict` takes.
+        config: batch size, epochs, patience, learning rate, weight decay, warm-up, and gradient clipping.
+        seed: determines the order of the utterances.
+        copies: how often each validation utterance occurs in `valid_indices`.
 
     Raises:
         SoctkError: the loss becomes infinite or NaN.
@@ -66,12 +68,12 @@ def train(
             optimizer.step()
             scheduler.step()
             losses.append(loss.item())
-        record = {"epoch": epoch, "train_loss": sum(losses) / len(losses)}
+        record: dict[str, Any] = {"epoch": epoch, "train_loss": sum(losses) / len(losses)}
         record |= _evaluate(model, inputs, labels, valid_indices, copies)
         record |= {"lr": scheduler.get_last_lr()[0], "seconds": round(time.perf_counter() - started, 3)}
         if not math.isfinite(record["train_loss"] + record["valid_loss"]):
             raise SoctkError(
-                f"the loss is no longer finite in epoch {epoch}",
+                f"the loss is infinite or NaN in epoch {epoch}",
                 remedy="Lower the learning rate (--set train.lr=1e-4), or look for extreme features in the store.",
             )
         if record["valid_loss"] < best_loss:
@@ -84,13 +86,13 @@ def train(
 
 @torch.inference_mode()
 def predict(model: nn.Module, inputs: Inputs, indices: Sequence[int], copies: int = 1) -> torch.Tensor:
-    """Return log-posteriors `(N, num_classes)`: of an utterance, the mean of the posteriors over its copies.
+    """Return the log-posteriors `(N, num_classes)` of N utterances: the mean of the posteriors over their copies.
 
     Args:
         model: as `train` takes it.
-        inputs: of all utterances and their copies.
+        inputs: the inputs of all utterances and their copies.
         indices: N utterances, then N copies of them in the same order, and so on.
-        copies: how many there are of each, itself counted.
+        copies: how often each utterance occurs in `indices`.
     """
     model.eval()
     log_posteriors = torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)]).log_softmax(-1)
@@ -106,16 +108,19 @@ def _evaluate(
 ) -> dict[str, float]:
     log_posteriors = predict(model, inputs, indices, copies)
     classes = labels[indices[: len(log_posteriors)]]
-    reference, hypothesis = classes.tolist(), log_posteriors.argmax(-1).tolist()
+    percent = accuracies(classes.cpu().numpy(), log_posteriors.argmax(-1).cpu().numpy())
     return {
         "valid_loss": nll_loss(log_posteriors, classes).item(),
-        "valid_WA": accuracy_score(reference, hypothesis),
-        "valid_UA": recall_score(reference, hypothesis, average="macro", zero_division=0),
+        "valid_WA": percent["WA"] / 100,
+        "valid_UA": percent["UA"] / 100,
     }
 
 
 def _batches(indices: Sequence[int], size: int, generator: torch.Generator) -> Iterator[list[int]]:
-    """Yield the indices in random order; a last batch of one, which batch norm cannot take, joins the one before."""
+    """Yield the indices in random order. A last batch of one utterance joins the batch before it.
+
+    Batch norm cannot be trained on a batch of one.
+    """
     shuffled = [indices[i] for i in torch.randperm(len(indices), generator=generator).tolist()]
     starts = list(range(0, len(shuffled), size))
     if len(shuffled) % size == 1 and len(starts) > 1:
@@ -124,8 +129,10 @@ def _batches(indices: Sequence[int], size: int, generator: torch.Generator) -> I
         yield shuffled[start:end]
 
 
-def _warmup_then_decay(optimizer, total: int, warmup: float) -> torch.optim.lr_scheduler.LambdaLR:
-    """Raise the learning rate linearly over the first `warmup` share of the steps, then lower it linearly to 0."""
+def _warmup_then_decay(
+    optimizer: torch.optim.Optimizer, total: int, warmup: float
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Return a scheduler that raises the learning rate linearly over the first `warmup` share, then lowers it to 0."""
     warmup_steps = int(total * warmup)
 
     def factor(step: int) -> float:

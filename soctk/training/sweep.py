@@ -1,4 +1,4 @@
-"""Many settings on one corpus, compared on validation utterances alone."""
+"""Many settings on one corpus, compared by their validation scores."""
 
 import itertools
 import json
@@ -14,24 +14,25 @@ from soctk.config import Config, Protocol
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.files import atomic
+from soctk.scoring.runs import RunDirectory
 from soctk.training import settings
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
-# The axes that settings.resolve takes by name; any other is a setting such as train.lr.
+# The axes that are parameters of soctk.training.settings.resolve; any other axis is a setting, such as train.lr.
 _NAMED = ("pooling", "head")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Experiments over a grid of settings; those with descriptors in common share them.
+    """One experiment for each point of a grid of settings; experiments with equal descriptors share them.
 
     Attributes:
-        conf_dirs: the directories of --conf.
-        grid: axis -> its values: `pooling`, `head`, or a setting as `--set` takes it.
+        conf_dirs: the directories of `--conf`; a later one wins.
+        grid: axis -> its values. An axis is `pooling`, `head`, or a setting as `--set` takes it, such as `train.lr`.
         protocol: how validation utterances are chosen.
-        overrides: KEY=VALUE settings that all have.
-        preset: the preset that all start from.
+        overrides: KEY=VALUE settings of all points.
+        preset: the preset whose settings all points start from.
     """
 
     conf_dirs: Sequence[Path]
@@ -43,15 +44,17 @@ class Sweep:
     def run(
         self, data: DataDir, features: Features, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
     ) -> pd.DataFrame:
-        """Train what is missing of every point of the grid in a directory of its own, and compare.
+        """Do the missing runs of every point, each point in a directory of `path`, and compare the points.
+
+        Test utterances are not used for the comparison. The table is also written to `path`/sweep.tsv.
 
         Returns:
-            A row a point, the best first: its values, valid_WA and valid_UA in %, valid_loss, runs, and the
-            directory's name. They are means over runs, of the epoch or C that was chosen in each. No test utterance has
-            a part in them. It is left as `path`/sweep.tsv too.
+            A row for each point, sorted by valid_WA, then valid_loss: the point's values; valid_WA and valid_UA (in %)
+            and valid_loss (nats), the means over runs, each at the epoch or C that the run chose; the number of runs;
+            and the name of the point's directory.
 
         Raises:
-            SoctkError: as soctk.config.load and soctk.training.experiment.Experiment.run do.
+            SoctkError: as soctk.training.settings.resolve and Experiment.run do. All points are checked first.
         """
         points = [
             (point, Experiment(self._config(point), data, features, path / _name(point), features.device))
@@ -62,7 +65,7 @@ class Sweep:
         rows = []
         for point, experiment in points:
             experiment.run(folds, seeds, nj)
-            runs = [experiment.path / f"fold{fold}" / f"seed{seed}" for fold in folds for seed in seeds]
+            runs = [RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds]
             values = {key: str(value) for key, value in point.items()}
             rows.append({**values, **_validation(runs), "name": experiment.path.name})
         table = pd.DataFrame(rows).sort_values(["valid_WA", "valid_loss"], ascending=[False, True], ignore_index=True)
@@ -78,24 +81,27 @@ class Sweep:
         names = {key: point[key] for key in _NAMED if key in point}
         for key, name in names.items():
             if not isinstance(name, str):
-                raise SoctkError(f"{name!r} is no name", remedy="Give names such as mean.", where=f"--grid {key}")
-        given = [f"{key}={json.dumps(value, default=str)}" for key, value in point.items() if key not in _NAMED]
-        overrides = [*self.overrides, *given]
+                raise SoctkError(f"{name!r} is not a name", remedy="Give names such as mean.", where=f"--grid {key}")
+        values = [f"{key}={json.dumps(value, default=str)}" for key, value in point.items() if key not in _NAMED]
         return settings.resolve(
-            preset=self.preset, conf_dirs=self.conf_dirs, **names, protocol=self.protocol, overrides=overrides
+            preset=self.preset,
+            conf_dirs=self.conf_dirs,
+            **names,
+            protocol=self.protocol,
+            overrides=[*self.overrides, *values],
         )
 
 
 def _name(point: Mapping[str, Any]) -> str:
-    """Return a directory's name that tells the point: `pooling=mean,frames.layers=3-4`."""
+    """Return the name of the point's directory, such as `pooling=mean,frames.layers=3-4`."""
     return ",".join(f"{key}={re.sub(r'[^A-Za-z0-9.+_-]+', '-', str(value)).strip('-')}" for key, value in point.items())
 
 
-def _validation(runs: Iterable[Path]) -> dict[str, float]:
-    """Return the means over runs of what was reached on validation utterances where it was best."""
+def _validation(runs: Iterable[RunDirectory]) -> dict[str, float]:
+    """Return the means over runs of the validation scores at each run's lowest validation loss."""
     best = []
     for run in runs:
-        records = [json.loads(line) for line in (run / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()]
         best.append(min(records, key=lambda record: record["valid_loss"]))
     return {
         "valid_WA": 100 * sum(record["valid_WA"] for record in best) / len(best),

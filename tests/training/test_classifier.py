@@ -6,7 +6,7 @@ from soctk.errors import SoctkError
 from soctk.training.classifier import EmotionClassifier
 
 
-def test_the_head_is_the_papers(conf):
+def test_the_mlp_head_has_the_layers_of_the_soc_paper(conf):
     model = EmotionClassifier(6, 1, 5, config.load(conf, "soc"))
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     assert shapes == {
@@ -22,14 +22,14 @@ def test_the_head_is_the_papers(conf):
     assert model.head[3].p == 0.4
 
 
-def test_a_linear_head_is_a_linear_layer_and_cannot_train_a_pooling(conf):
+def test_the_linear_head_is_one_linear_layer_and_refuses_a_trained_pooling(conf):
     model = EmotionClassifier(6, 1, 5, config.load(conf, "mean+soc_full", "linear"))
     assert tuple(model.head.weight.shape) == (5, 6 + 21)
-    with pytest.raises(SoctkError, match="the head linear is fitted to descriptors, and cannot train mean\\+soc\n"):
+    with pytest.raises(SoctkError, match="the head linear cannot train the pooling mean\\+soc\n"):
         EmotionClassifier(6, 1, 5, config.load(conf, "mean+soc", "linear"))
 
 
-def test_of_several_layers_a_learned_weighted_sum_is_pooled(conf):
+def test_combine_sum_pools_a_learned_weighted_sum_of_hidden_states(conf):
     model = EmotionClassifier(6, 3, 2, config.load(conf, "mean")).eval()
     frames, lengths = torch.randn(12, 3, 6), torch.tensor([7, 5])
     assert torch.allclose(model.describe(frames, lengths)[0], frames[:7].mean((0, 1)), atol=1e-6)
@@ -40,7 +40,7 @@ def test_of_several_layers_a_learned_weighted_sum_is_pooled(conf):
     assert model.layer_weights.grad.abs().min() > 0
 
 
-def test_of_several_layers_side_by_side_each_has_a_pooling_and_a_descriptor_of_its_own(conf):
+def test_combine_concat_gives_each_hidden_state_a_pooling_and_a_descriptor(conf):
     side_by_side = config.load(conf, "mean+soc", overrides=["frames.combine=concat", "pooling.soc.d=2"])
     model = EmotionClassifier(6, 3, 2, side_by_side).eval()
     frames, lengths = torch.randn(12, 3, 6), torch.tensor([7, 5])
@@ -51,7 +51,7 @@ def test_of_several_layers_side_by_side_each_has_a_pooling_and_a_descriptor_of_i
     assert torch.allclose(descriptors[1, 9:15], frames[7:, 1].mean(0), atol=1e-6)
 
 
-def test_a_linear_head_cannot_train_the_weights_of_layers(conf):
+def test_the_linear_head_refuses_trained_weights_of_hidden_states(conf):
     with pytest.raises(SoctkError, match=r"cannot train the weights of the layers\n.*--combine concat"):
         EmotionClassifier(6, 3, 5, config.load(conf, "mean", "linear", overrides=["frames.combine=sum"]))
     concat = config.load(conf, "mean", "linear", overrides=["frames.combine=concat"])

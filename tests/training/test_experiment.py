@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import signal
+import sys
 import time
 
 import pandas as pd
@@ -42,12 +43,13 @@ def linear(pooling: str, *overrides: str) -> config.Config:
     return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[0.01, 0.1]", *overrides])
 
 
-def of_runs(path, name: str = "predictions.tsv") -> dict[str, bytes]:
+def read_files(path, name: str = "predictions.tsv") -> dict[str, bytes]:
+    """Return the contents of the files with this name below `path`, by relative path."""
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in sorted(path.rglob(name))}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "soc", "mean+soc_full"])
-def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, pooling):
+def test_a_run_writes_settings_log_model_and_predictions(tmp_path, corpus: DataDir, store, pooling):
     assert (
         Experiment(settings(pooling), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     )
@@ -82,7 +84,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, corpus: DataDir, store, p
     torch.testing.assert_close(again, torch.tensor(posteriors.to_numpy(), dtype=torch.float32), atol=1e-4, rtol=0)
 
 
-def test_what_an_interrupted_run_left_half_written_is_not_read(tmp_path, corpus, store):
+def test_the_rest_of_an_interrupted_run_is_not_read(tmp_path, corpus, store):
     left = tmp_path / "exp" / "fold2" / "seed7.unfinished" / "config.yaml"
     left.parent.mkdir(parents=True)
     left.write_text("train: {epochs")
@@ -91,7 +93,7 @@ def test_what_an_interrupted_run_left_half_written_is_not_read(tmp_path, corpus,
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean+soc_full"])
-def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, store, pooling):
+def test_the_saved_model_of_the_linear_head_repeats_its_predictions(tmp_path, corpus, store, pooling):
     assert Experiment(linear(pooling), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
     table = pd.read_csv(path / "predictions.tsv", sep="\t")
@@ -107,7 +109,7 @@ def test_a_run_of_the_linear_head_leaves_a_model_for_frames(tmp_path, corpus, st
     torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
 
 
-def test_an_id_with_quotes_is_written_as_it_is_read(tmp_path, corpus):
+def test_ids_with_quotes_survive_writing_and_reading(tmp_path, corpus):
     odd = {utt: utt.replace("-", '_"') for utt in corpus.utterances}
     columns = {
         name: {odd[utt]: value for utt, value in getattr(corpus, name).items()}
@@ -149,11 +151,11 @@ def test_posteriors_are_the_mean_over_copies_at_other_speeds(tmp_path, corpus, p
     assert (of_copies[0] - posteriors).abs().max() > 5e-3
 
 
-def with_copies_that_are_the_same(store: FeatureStore, corpus: DataDir, path) -> FeatureStore:
+def store_with_equal_copies(store: FeatureStore, corpus: DataDir, path) -> FeatureStore:
     frames = Frames.of(store, corpus.utterances)
     copies = FeatureStore.create(path, {**store.settings, "speeds": [0.9, 1.1]})
     for suffix in ("", "-sp0.9", "-sp1.1"):
-        named = {utt + suffix: rows for utt, rows in zip(corpus.utterances, frames._utterances, strict=True)}
+        named = {utt + suffix: rows for utt, rows in zip(corpus.utterances, frames.utterances, strict=True)}
         copies.write_shard(
             {utt: rows.transpose(0, 1) for utt, rows in named.items()}, dict.fromkeys(named, f"recording{suffix}")
         )
@@ -162,8 +164,8 @@ def with_copies_that_are_the_same(store: FeatureStore, corpus: DataDir, path) ->
 
 
 @pytest.mark.parametrize("recentre", ["none", "speaker"])
-def test_three_of_each_utterance_at_C_are_the_utterances_at_three_times_C(tmp_path, corpus, store, recentre):
-    same = with_copies_that_are_the_same(store, corpus, tmp_path / "same")
+def test_three_equal_copies_at_C_equal_one_utterance_at_three_times_C(tmp_path, corpus, store, recentre):
+    same = store_with_equal_copies(store, corpus, tmp_path / "same")
     for name, features, C in (("alone", store, 0.3), ("copies", same, 0.1)):
         config = linear("soc_full", f"head.C=[{C}]", f"recentre.by={recentre}")
         Experiment(config, corpus, Features(features, corpus.utterances), tmp_path / name).run([1, 2], [1])
@@ -178,7 +180,7 @@ def test_copies_of_test_and_validation_speakers_do_not_train(tmp_path, corpus, p
     held_out = split.test + (split.valid if config.head.name == "mlp" else [])
     other = FeatureStore.create(tmp_path / "other", perturbed.settings)
     for suffix in ("", "-sp0.9", "-sp1.1"):
-        frames = Frames.of(perturbed, [utt + suffix for utt in corpus.utterances])._utterances
+        frames = Frames.of(perturbed, [utt + suffix for utt in corpus.utterances]).utterances
         other.write_shard(
             {
                 utt + suffix: (3 * rows.flip(2) if suffix and utt in held_out else rows).transpose(0, 1)
@@ -190,38 +192,38 @@ def test_copies_of_test_and_validation_speakers_do_not_train(tmp_path, corpus, p
     for name, path in (("right", perturbed.path), ("other", tmp_path / "other")):
         features = Features(FeatureStore.open(path), corpus.utterances)
         Experiment(config, corpus, features, tmp_path / "exp" / name).run([1], [1])
-    models = of_runs(tmp_path / "exp", "model.safetensors")
+    models = read_files(tmp_path / "exp", "model.safetensors")
     assert len(models) == 2
     assert len(set(models.values())) == 1
-    assert len(set(of_runs(tmp_path / "exp").values())) == 2
+    assert len(set(read_files(tmp_path / "exp").values())) == 2
 
 
-def test_without_its_copies_a_store_is_one_that_has_none(tmp_path, corpus, store, perturbed):
+def test_a_store_without_its_copies_gives_the_results_of_a_store_that_has_none(tmp_path, corpus, store, perturbed):
     for path, features, speeds in (("one", store, "all"), ("other", perturbed, "[]")):
         config = linear("mean+soc_full", f"frames.speeds={speeds}")
         Experiment(config, corpus, Features(features, corpus.utterances), tmp_path / "exp" / path).run([1, 2], [1])
-    runs = of_runs(tmp_path / "exp" / "one")
+    runs = read_files(tmp_path / "exp" / "one")
     assert len(runs) == 2
-    assert runs == of_runs(tmp_path / "exp" / "other")
+    assert runs == read_files(tmp_path / "exp" / "other")
 
 
-def test_a_speed_that_the_store_lacks_is_told(tmp_path, corpus, store, perturbed):
-    for features, there in ((store, "at 1"), (perturbed, "0.9, 1.1")):
+def test_a_speed_that_the_store_lacks_is_an_error(tmp_path, corpus, store, perturbed):
+    for features, copies in ((store, "it has no copies"), (perturbed, "its copies are at 0.9, 1.1")):
         experiment = Experiment(
             linear("mean", "frames.speeds=[0.9, 0.7]"), corpus, Features(features, corpus.utterances), tmp_path / "exp"
         )
-        with pytest.raises(SoctkError, match=rf"it has no copies at speed 0.[97], only {there}\n"):
+        with pytest.raises(SoctkError, match=rf"the store has no copies at speed 0.[97]; {copies}\n"):
             experiment.run([1], [1])
 
 
 @pytest.fixture
 def layered(tmp_path, corpus) -> FeatureStore:
-    """A store of three hidden states: mfcc, its opposite, and twice the first."""
+    """A store of three hidden states: mfcc, minus mfcc, and twice mfcc."""
     extract.extract(corpus, tmp_path / "one", extract.Extraction("mfcc"))
     one = FeatureStore.open(tmp_path / "one")
     frames = Frames.of(one, corpus.utterances)
     store = FeatureStore.create(tmp_path / "three", {**one.settings, "layers": [1, 2, 5]})
-    states = {utt: state.transpose(0, 1) for utt, state in zip(corpus.utterances, frames._utterances, strict=True)}
+    states = {utt: state.transpose(0, 1) for utt, state in zip(corpus.utterances, frames.utterances, strict=True)}
     store.write_shard({utt: torch.cat([x, -x, 2 * x]) for utt, x in states.items()}, one.recordings)
     store.finish()
     return FeatureStore.open(tmp_path / "three")
@@ -232,7 +234,7 @@ def layered(tmp_path, corpus) -> FeatureStore:
     [settings("mean", "frames.combine=concat"), settings("soc"), linear("mean+soc_full", "frames.combine=concat")],
     ids=["mlp-concat", "mlp-sum", "linear-concat"],
 )
-def test_a_run_on_several_layers_leaves_a_model_for_their_frames(tmp_path, corpus, layered, config):
+def test_the_saved_model_of_several_layers_repeats_its_predictions(tmp_path, corpus, layered, config):
     config = config.model_copy(update={"frames": config.frames.model_copy(update={"layers": [5, 1]})})
     assert Experiment(config, corpus, Features(layered, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
@@ -246,15 +248,15 @@ def test_a_run_on_several_layers_leaves_a_model_for_their_frames(tmp_path, corpu
     torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
 
 
-def test_one_layer_of_several_is_trained_on_as_if_it_were_alone(tmp_path, corpus, store, layered):
+def test_one_of_several_stored_layers_gives_the_results_of_a_store_of_that_layer(tmp_path, corpus, store, layered):
     Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "alone").run([1], [1])
     Experiment(
         settings("soc", "frames.layers=[1]"), corpus, Features(layered, corpus.utterances), tmp_path / "of several"
     ).run([1], [1])
-    assert of_runs(tmp_path / "alone") == of_runs(tmp_path / "of several")
+    assert read_files(tmp_path / "alone") == read_files(tmp_path / "of several")
 
 
-def test_a_layer_that_the_store_lacks_is_told(tmp_path, corpus, layered):
+def test_a_layer_that_the_store_lacks_is_an_error(tmp_path, corpus, layered):
     with pytest.raises(SoctkError, match="the store has no hidden state 3, only 1, 2, 5"):
         Experiment(
             settings("soc", "frames.layers=[3]"), corpus, Features(layered, corpus.utterances), tmp_path / "exp"
@@ -272,19 +274,19 @@ def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
 @pytest.mark.parametrize(
     "config", [settings(), settings("mean"), linear("mean+soc_full")], ids=["soc", "mean", "linear"]
 )
-def test_predictions_are_the_same_bit_for_bit_whatever_the_number_of_processes(tmp_path, corpus, store, config):
+def test_predictions_do_not_depend_on_the_number_of_processes(tmp_path, corpus, store, config):
     for nj in (1, 2):
         Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / f"exp{nj}").run(
             [1, 2, 3], [1, 2], nj=nj
         )
-    one, two = of_runs(tmp_path / "exp1"), of_runs(tmp_path / "exp2")
+    one, two = read_files(tmp_path / "exp1"), read_files(tmp_path / "exp2")
     assert len(one) == 6
     assert one == two
-    # Nothing about the linear head is random.
+    # The linear head does not depend on the seed.
     assert (one["fold1/seed1/predictions.tsv"] == one["fold1/seed2/predictions.tsv"]) == (config.head.name == "linear")
 
 
-def test_folds_of_the_linear_head_share_the_fits_that_choose_C(tmp_path, corpus, store, monkeypatch):
+def test_folds_of_the_linear_head_share_inner_fits(tmp_path, corpus, store, monkeypatch):
     experiment = Experiment(linear("mean+soc_full"), corpus, Features(store, corpus.utterances), tmp_path / "together")
     fitted, posteriors = [], head.posteriors
 
@@ -294,15 +296,15 @@ def test_folds_of_the_linear_head_share_the_fits_that_choose_C(tmp_path, corpus,
 
     monkeypatch.setattr(head, "posteriors", counted)
     experiment.run([1, 2, 3], [1, 2])
-    assert len(fitted) == len(set(fitted)) == 3  # of three folds, each inner fit is on one
+    assert len(fitted) == len(set(fitted)) == 3  # with three folds, each inner fit is on one fold
     for fold in (1, 2, 3):
         dataclasses.replace(experiment, path=tmp_path / "alone").run([fold], [1, 2])
     assert len(fitted) == 3 + 6
     for name in ("predictions.tsv", "train.jsonl"):
-        assert of_runs(tmp_path / "alone", name) == of_runs(tmp_path / "together", name)
+        assert read_files(tmp_path / "alone", name) == read_files(tmp_path / "together", name)
 
 
-def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus, store):
+def test_other_settings_are_refused_with_their_differences(tmp_path, corpus, store):
     Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
     with pytest.raises(SoctkError) as error:
         Experiment(settings("soc", "train.lr=0.01"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run(
@@ -313,7 +315,7 @@ def test_other_settings_are_refused_and_the_difference_is_shown(tmp_path, corpus
     assert "--tag" in str(error.value)
 
 
-def test_an_error_in_a_worker_is_the_same_message(tmp_path, corpus, store):
+def test_an_error_in_a_worker_process_keeps_its_message(tmp_path, corpus, store):
     partial = dataclasses.replace(
         corpus,
         **{
@@ -330,7 +332,7 @@ def test_an_error_in_a_worker_is_the_same_message(tmp_path, corpus, store):
         Experiment(settings(), partial, Features(store, partial.utterances), tmp_path / "exp").run([1, 2], [1], nj=2)
 
 
-def test_other_folds_or_seeds_do_not_mix_in_other_settings(tmp_path, corpus, store):
+def test_new_folds_and_seeds_with_other_settings_are_refused(tmp_path, corpus, store):
     Experiment(settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
     with pytest.raises(SoctkError, match=r"pooling\.mean: {} stored, None requested"):
         Experiment(settings("soc"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [2])
@@ -339,7 +341,7 @@ def test_other_folds_or_seeds_do_not_mix_in_other_settings(tmp_path, corpus, sto
         Experiment(settings("mean"), relabelled, Features(store, corpus.utterances), tmp_path / "exp").run([2], [2])
 
 
-def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, corpus, store):
+def test_a_run_that_another_process_writes_is_not_disturbed(tmp_path, corpus, store):
     with atomic_directory(tmp_path / "exp" / "fold1" / "seed1") as directory:
         with pytest.raises(SoctkError, match=r"seed1\.unfinished: another process is writing to this directory"):
             Experiment(settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
@@ -347,7 +349,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path, corpus, store)
     assert [file.name for file in (tmp_path / "exp" / "fold1" / "seed1").iterdir()] == ["mine"]
 
 
-def test_a_killed_run_is_done_anew_to_the_same_predictions(tmp_path, corpus, store):
+def test_a_killed_experiment_continues_to_the_same_predictions(tmp_path, corpus, store):
     process = run_python(
         f"""
 from pathlib import Path
@@ -367,17 +369,17 @@ Experiment(settings, data, Features(store, data.utterances), Path({str(tmp_path 
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the process ended before it could be killed"
-    assert set(of_runs(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
+    assert set(read_files(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
     assert (
         Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "killed").run([1, 2, 3], [1, 2])
         == 4
     )
     Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "undisturbed").run([1, 2, 3], [1, 2])
-    assert of_runs(tmp_path / "killed") == of_runs(tmp_path / "undisturbed")
+    assert read_files(tmp_path / "killed") == read_files(tmp_path / "undisturbed")
     assert not list((tmp_path / "killed").rglob("*.unfinished"))
 
 
-def test_features_that_are_not_finite_are_told_with_the_utterance(tmp_path, corpus, store):
+def test_features_that_are_nan_are_an_error_with_the_utterance(tmp_path, corpus, store):
     (shard,) = store.path.glob("shard-*.safetensors")
     with safe_open(shard, framework="pt") as content:
         tensors, metadata = load_file(shard), content.metadata()
@@ -392,7 +394,7 @@ def test_features_that_are_not_finite_are_told_with_the_utterance(tmp_path, corp
             ).run([1], [1])
 
 
-def test_nothing_is_trained_where_an_option_is_wrong(tmp_path, corpus, store):
+def test_a_wrong_option_is_reported_before_training(tmp_path, corpus, store):
     with pytest.raises(SoctkError, match="unknown option 'depth'"):
         Experiment(
             settings("soc", "pooling.depth=4"), corpus, Features(store, corpus.utterances), tmp_path / "exp"
@@ -400,3 +402,37 @@ def test_nothing_is_trained_where_an_option_is_wrong(tmp_path, corpus, store):
     with pytest.raises(SoctkError, match="no fold 9"):
         Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1, 9], [1])
     assert not (tmp_path / "exp").exists()
+
+
+def test_a_trained_pooling_cannot_be_recentred(tmp_path, corpus, store):
+    config = settings("soc", "recentre.by=speaker")
+    with pytest.raises(SoctkError, match="--recentre: only descriptors without trained parameters can be re-centred"):
+        Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1], [1])
+
+
+def test_a_missing_tensorboard_is_reported_before_training(tmp_path, corpus, store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    experiment = Experiment(
+        settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp", tensorboard=True
+    )
+    with pytest.raises(SoctkError, match="--tensorboard: the package tensorboard is not installed\nbin/setup"):
+        experiment.run([1], [1])
+    assert not (tmp_path / "exp").exists()
+
+
+def test_a_run_reports_its_choice_and_its_validation_scores(tmp_path, corpus, store, capsys):
+    Experiment(linear("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7])
+    log = (tmp_path / "exp" / "fold2" / "seed7" / "train.jsonl").read_text().splitlines()
+    best = min(map(json.loads, log), key=lambda record: record["valid_loss"])
+    scores = f"validation WA {100 * best['valid_WA']:.1f}, UA {100 * best['valid_UA']:.1f}"
+    assert f"fold 2, seed 7: C = {best['C']:g}; {scores}\n" in capsys.readouterr().out
+
+
+def test_seeds_have_inner_fits_of_their_own_only_if_they_draw_utterances(tmp_path, corpus, store, monkeypatch):
+    for enrol, count in (("all", 3), ("1", 6)):
+        fits = []
+        monkeypatch.setattr(head, "posteriors", lambda *a, done=fits, run=head.posteriors: done.append(1) or run(*a))
+        config = linear("mean", "recentre.by=speaker", f"recentre.enrol={enrol}")
+        Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / enrol).run([1, 2, 3], [1, 2])
+        monkeypatch.undo()
+        assert len(fits) == count

@@ -1,22 +1,36 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soctk import config, pooling
 from soctk.features.store import FeatureStore
-from soctk.training.inputs import Frames, StreamedFrames
+from soctk.training import inputs
+from soctk.training.inputs import Features, Frames, StreamedFrames, describe
 
 SETTINGS = {"upstream": "test", "layers": [3], "hidden_size": 4, "dtype": "float16", "versions": {"torch": "1"}}
 
 
-def frames_of(*lengths: int, layers: int = 1) -> dict[str, torch.Tensor]:
+def random_frames(*lengths: int, layers: int = 1) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return {f"utt{i}": torch.randn(layers, t, 4, generator=generator).half() for i, t in enumerate(lengths)}
 
 
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    """A store of three utterances with 5, 2 and 7 frames, of 4 features each."""
+    store = FeatureStore.create(tmp_path / "store", SETTINGS)
+    store.write_shard(random_frames(5, 2, 7), dict.fromkeys(("utt0", "utt1", "utt2"), "digest"))
+    store.finish()
+    return FeatureStore.open(tmp_path / "store")
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.data())
-def test_a_batch_is_utterances_one_after_the_other(lengths, data):
-    tensors = [tensor.transpose(0, 1) for tensor in frames_of(*lengths, layers=2).values()]
+def test_a_batch_concatenates_its_utterances_in_order(lengths, data):
+    tensors = [tensor.transpose(0, 1) for tensor in random_frames(*lengths, layers=2).values()]
     frames = Frames(torch.cat(tensors), lengths)
     indices = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=5))
     batch, batch_lengths = frames.batch(indices)
@@ -26,24 +40,48 @@ def test_a_batch_is_utterances_one_after_the_other(lengths, data):
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])
-def test_streamed_frames_equal_those_held_in_memory(tmp_path, layer_norm):
-    store = FeatureStore.create(tmp_path / "store", SETTINGS)
-    store.write_shard(frames_of(5, 2, 7), dict.fromkeys(("utt0", "utt1", "utt2"), "digest"))
-    store.finish()
-    store = FeatureStore.open(tmp_path / "store")
+def test_streamed_frames_equal_frames_in_memory(store, layer_norm):
     utterances = ["utt2", "utt0", "utt1"]
-    held = Frames.of(store, utterances)
-    held = held.layer_normalised() if layer_norm else held
+    in_memory = Frames.of(store, utterances)
+    in_memory = in_memory.layer_normalised() if layer_norm else in_memory
     streamed = StreamedFrames(store, utterances, [3], layer_norm)
-    assert streamed.lengths == held.lengths
-    for one, other in zip(streamed.batch([2, 0]), held.batch([2, 0]), strict=True):
+    assert streamed.lengths == in_memory.lengths
+    for one, other in zip(streamed.batch([2, 0]), in_memory.batch([2, 0]), strict=True):
         assert torch.equal(one, other)
 
 
-def test_layer_norm_takes_out_each_frames_mean_and_scale():
+def test_layer_norm_removes_mean_and_scale_of_each_frame():
     frames = torch.randn(7, 2, 6)
     normalised = Frames(frames, [4, 3]).layer_normalised().block
     torch.testing.assert_close(normalised.mean(-1), torch.zeros(7, 2), atol=1e-6, rtol=0)
     torch.testing.assert_close(normalised.var(-1, correction=0), torch.ones(7, 2), atol=1e-3, rtol=0)
     scaled = frames * torch.rand(7, 2, 1).add(0.5) + torch.randn(7, 2, 1)
     torch.testing.assert_close(Frames(scaled, [4, 3]).layer_normalised().block, normalised, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="no /proc/meminfo on this system")
+def test_by_default_frames_may_take_half_of_the_memory(store):
+    (kilobytes,) = re.findall(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    assert Features(store, ["utt0"]).max_bytes == pytest.approx(1024 * int(kilobytes) / 2, rel=0.01)
+
+
+def test_frames_beyond_max_bytes_are_streamed(store, conf):
+    utterances = ["utt0", "utt1", "utt2"]
+    in_float32 = 4 * (5 + 2 + 7) * 4
+    settings = config.load(conf, "mean")
+    assert isinstance(Features(store, utterances, max_bytes=in_float32).frames(settings, [3]), Frames)
+    streamed = Features(store, utterances, max_bytes=in_float32 - 1).frames(settings, [3])
+    assert isinstance(streamed, StreamedFrames)
+    blocks = [Features(store, utterances, max_bytes=limit).blocks(settings)[0].descriptors for limit in (in_float32, 0)]
+    assert (blocks[0] == blocks[1]).all()
+
+
+@pytest.mark.parametrize("nj", [1, 3])
+def test_descriptors_are_in_the_order_of_the_utterances(nj, monkeypatch):
+    monkeypatch.setattr(inputs, "_BATCH", 2)
+    utterances = [tensor.transpose(0, 1) for tensor in random_frames(7, 2, 9, 4, 3).values()]
+    mean = pooling.create("mean", 4, {"mean": {}})
+    frames = Frames(torch.cat(utterances), [len(rows) for rows in utterances])
+    described = describe(lambda rows, lengths: mean.pool_concatenated(rows[:, 0], lengths), frames, nj)
+    expected = torch.stack([rows[:, 0].float().mean(0) for rows in utterances])
+    torch.testing.assert_close(described, expected)

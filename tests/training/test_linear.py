@@ -7,16 +7,18 @@ from torch import nn
 from soctk.config import LinearConfig
 from soctk.errors import SoctkError
 from soctk.training import linear
-from soctk.training.linear import Block, Coordinates, Standardised, WithinClass, fit, gram, scores
+from soctk.training.coordinates import Block, Dual, Primal, StandardisedValues, gram, make_coordinates
+from soctk.training.linear import fit, scores
+from soctk.training.within_class import WithinClass
 
 TRAIN = list(range(40))
 TEST = list(range(40, 60))
-# Utterances 0..19 fit and 20..39 are scored, and the other way round.
+# A fit on utterances 0..19 scores 20..39, and a fit on 20..39 scores 0..19.
 INNER = [(TRAIN[:20], TRAIN[20:]), (TRAIN[20:], TRAIN[:20])]
 
 
 def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """60 descriptors around a mean for each class, and far from the origin."""
+    """Return 60 descriptors around the means of their classes, far from the origin, and their classes."""
     generator = np.random.default_rng(0)
     labels = np.arange(60) % classes
     means = generator.normal(size=(classes, dimensions))
@@ -40,7 +42,7 @@ def posteriors(head: nn.Linear, blocks: list[np.ndarray]) -> np.ndarray:
         return head(torch.from_numpy(np.concatenate(blocks, axis=1))).softmax(1).numpy()
 
 
-def test_inner_products_are_those_of_the_centred_descriptors():
+def test_gram_returns_the_inner_products_of_centred_descriptors_and_none_for_short_ones():
     descriptors, _ = corpus(300)
     centred = descriptors.astype(np.float64) - descriptors.mean(0, dtype=np.float64)
     np.testing.assert_allclose(gram(descriptors, step=16), centred @ centred.T, atol=1e-2)
@@ -48,9 +50,9 @@ def test_inner_products_are_those_of_the_centred_descriptors():
 
 
 @pytest.mark.parametrize("dimensions", [39, 40, 59, 60, 300])
-def test_coordinates_have_the_inner_products_of_the_standardised_descriptors(dimensions):
+def test_coordinates_keep_the_inner_products_of_the_standardised_descriptors(dimensions):
     (one, _), (other, _) = corpus(dimensions), corpus(7)
-    values = Coordinates([Block(one, gram(one)), Block(other, gram(other))], TRAIN).values
+    values = make_coordinates([Block(one, gram(one)), Block(other, gram(other))], TRAIN).values
     assert values.shape[1] <= len(TRAIN) - 1
     expected = 0
     for block in (one, other):
@@ -62,10 +64,25 @@ def test_coordinates_have_the_inner_products_of_the_standardised_descriptors(dim
     np.testing.assert_allclose(values @ values[TRAIN].T, expected[:, TRAIN], atol=2e-4)
 
 
-def test_coordinates_of_descriptors_that_are_linearly_dependent():
+@pytest.mark.parametrize(("dimensions", "form"), [(32, Primal), (33, Dual), (100, Dual)])
+def test_the_primal_form_is_used_for_fewer_numbers_than_training_utterances(dimensions, form):
+    (one, _), (other, _) = corpus(dimensions), corpus(7)  # 40 training utterances
+    assert isinstance(make_coordinates([Block(one, gram(one)), Block(other, gram(other))], TRAIN), form)
+
+
+@pytest.mark.parametrize("dimensions", [5, 50, 300], ids=["primal", "dual-of-values", "dual-of-products"])
+def test_weights_on_descriptors_give_the_same_logits_as_weights_on_coordinates(dimensions):
+    descriptors, _ = corpus(dimensions)
+    coordinates = make_coordinates([Block(descriptors, gram(descriptors))], TRAIN)
+    on_values = np.random.default_rng(1).normal(size=(3, coordinates.values.shape[1]))
+    weight, bias = coordinates.weight(on_values)
+    np.testing.assert_allclose(descriptors[TRAIN] @ weight.T + bias, coordinates.values[TRAIN] @ on_values.T, atol=2e-3)
+
+
+def test_linearly_dependent_descriptors_have_as_many_coordinates_as_their_rank():
     descriptors, _ = corpus(4)
     wide = descriptors @ np.random.default_rng(1).normal(size=(4, 300)).astype(np.float32)
-    values = Coordinates([Block(wide, gram(wide))], TRAIN).values
+    values = make_coordinates([Block(wide, gram(wide))], TRAIN).values
     assert values.shape == (60, 4)
     between = torch.pdist(torch.tensor(wide[TRAIN]))
     ratios = torch.pdist(torch.tensor(values[TRAIN])) / between
@@ -73,7 +90,7 @@ def test_coordinates_of_descriptors_that_are_linearly_dependent():
 
 
 def whitened(values: np.ndarray, labels: np.ndarray, fit_on: list[int], shrinkage: float) -> np.ndarray:
-    """Values by whose covariance within classes, shrunk, they have been divided, by its eigenvalues."""
+    """Return centred values, whitened by the eigenvectors of their shrunk covariance within classes."""
     of_class = [values[fit_on][labels[fit_on] == label] for label in np.unique(labels)]
     within = sum(np.cov(rows.T, ddof=0) * len(rows) / len(fit_on) for rows in of_class)
     within = (1 - shrinkage) * within + shrinkage * np.trace(within) / len(within) * np.eye(len(within))
@@ -84,12 +101,12 @@ def whitened(values: np.ndarray, labels: np.ndarray, fit_on: list[int], shrinkag
 @pytest.mark.parametrize("dimensions", [5, 300], ids=["primal", "dual"])
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("shrinkage", [0.3, 1.0])
-def test_it_is_scikit_learns_logistic_regression_on_whitened_descriptors(dimensions, classes, shrinkage):
+def test_the_head_equals_scikit_learns_logistic_regression_on_whitened_descriptors(dimensions, classes, shrinkage):
     descriptors, labels = corpus(dimensions, classes)
     head, _ = fitted([descriptors], labels, [0.1], shrinkage)
-    if dimensions < 60:  # each dimension has the same variance
+    if dimensions < 60:  # every dimension gets the same variance
         values = descriptors / descriptors[TRAIN].std(0)
-    else:  # in principal components, for there are fewer utterances
+    else:  # principal components, because there are fewer utterances than dimensions
         centred = descriptors - descriptors[TRAIN].mean(0)
         values = centred @ np.linalg.svd(centred[TRAIN].astype(np.float64))[2][: len(TRAIN) - 1].T
     white = whitened(values, labels, TRAIN, shrinkage)
@@ -98,34 +115,34 @@ def test_it_is_scikit_learns_logistic_regression_on_whitened_descriptors(dimensi
 
 
 @pytest.mark.parametrize("dimensions", [20, 300], ids=["primal", "dual"])
-def test_each_C_is_fitted_as_if_it_were_alone(dimensions):
+def test_the_fit_of_each_C_does_not_depend_on_the_other_C(dimensions):
     descriptors, labels = corpus(dimensions)
     block = [Block(descriptors, gram(descriptors))]
 
-    def of(*C):
+    def fit_for(*C):
         config = LinearConfig(name="linear", C=C, within_class_shrinkage=0.5)
         return linear.posteriors(block, labels, TRAIN, config, 3)
 
-    together = of(0.01, 1.0, 0.1)
+    together = fit_for(0.01, 1.0, 0.1)
     for i, C in enumerate((0.01, 1.0, 0.1)):
-        np.testing.assert_allclose(together[i], of(C)[0], atol=1e-3)
+        np.testing.assert_allclose(together[i], fit_for(C)[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("shrinkage", [0.5, 1.0])
-def test_normalised_values_stay_in_float32_which_halves_memory_and_time(shrinkage):
+def test_normalised_values_stay_in_float32(shrinkage):
     values = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     within = WithinClass(values, np.arange(20) % 4, shrinkage)
     assert within.normalise(values).dtype == np.float32
-    assert Standardised(Block(values, None), range(20), None).values.dtype == np.float32
+    assert StandardisedValues(values, range(20), None).values.dtype == np.float32
 
 
-def test_an_utterance_of_each_class_leaves_nothing_within_classes():
+def test_one_utterance_per_class_leaves_only_the_shrinkage_of_within_class_normalisation():
     values = np.array([[-1, 0], [1, 0], [0, 2], [0, -2]], dtype=np.float32)
     within = WithinClass(values, np.arange(4), 0.5)
     np.testing.assert_allclose(within.normalise(values), values / np.sqrt(0.5), rtol=1e-6)
 
 
-def test_two_blocks_weigh_the_same_whatever_their_scale():
+def test_the_scale_of_a_block_does_not_change_its_weight():
     (narrow, labels), (wide, _) = corpus(5), corpus(300)
     one, _ = fitted([narrow, wide], labels, C=[3.0])
     other, _ = fitted([1000 * narrow, wide / 1000], labels, C=[3.0])
@@ -136,7 +153,7 @@ def test_two_blocks_weigh_the_same_whatever_their_scale():
     )
 
 
-def test_C_is_the_one_with_the_lowest_loss_on_the_utterances_that_were_held_out():
+def test_the_chosen_C_has_the_lowest_loss_on_held_out_utterances():
     descriptors, labels = corpus(15)
     candidates = [10.0, 1e-4, 0.1]
     head, records = fitted([descriptors], labels, candidates)
@@ -145,26 +162,29 @@ def test_C_is_the_one_with_the_lowest_loss_on_the_utterances_that_were_held_out(
     alone, (record,) = fitted([descriptors], labels, [best])
     np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(alone, [descriptors]), atol=1e-6)
 
-    # By hand: both halves, each scored by a fit on the other.
+    # The oracle: a fit on each half scores the other half.
     held_out = np.zeros((40, 3))
     for fit_on, score_on in INNER:
         values = whitened(descriptors / descriptors[fit_on].std(0), labels, fit_on, shrinkage=0.5)
         model = LogisticRegression(C=best, tol=1e-8, max_iter=10000).fit(values[fit_on], labels[fit_on])
         held_out[score_on] = model.predict_proba(values[score_on])
-    assert record["valid_WA"] == (held_out.argmax(1) == labels[TRAIN]).mean()
+    right = held_out.argmax(1) == labels[TRAIN]
+    assert record["valid_WA"] == pytest.approx(right.mean(), abs=1e-12)
+    recalls = [right[labels[TRAIN] == label].mean() for label in range(3)]
+    assert record["valid_UA"] == pytest.approx(np.mean(recalls), abs=1e-12)
     assert record["valid_loss"] == pytest.approx(-np.log(held_out[TRAIN, labels[TRAIN]]).mean(), rel=1e-3)
 
 
-def test_a_class_that_no_one_trains_on_is_never_chosen():
+def test_a_class_without_training_utterances_is_never_chosen():
     descriptors, labels = corpus(20)
-    labels[labels == 1] = 3  # of classes 0..3 there is no 1
+    labels[labels == 1] = 3  # classes 0, 2 and 3 of 4
     head, _ = fitted([descriptors], labels, [1.0])
     chances = posteriors(head, [descriptors])
     assert not chances[:, 1].any()
     np.testing.assert_allclose(chances.sum(1), 1, rtol=1e-5)
 
 
-def test_a_dimension_that_is_constant_over_the_training_utterances_does_not_matter():
+def test_a_dimension_that_is_constant_over_the_training_utterances_gets_no_weight():
     descriptors, labels = corpus(20)
     descriptors[TRAIN, 3] = 7.0
     head, _ = fitted([descriptors], labels, [1.0])
@@ -173,7 +193,7 @@ def test_a_dimension_that_is_constant_over_the_training_utterances_does_not_matt
 
 
 @pytest.mark.parametrize("dimensions", [5, 300])
-def test_what_is_not_in_train_does_not_matter(dimensions):
+def test_other_utterances_do_not_change_the_fit(dimensions):
     descriptors, labels = corpus(dimensions)
     head, records = fitted([descriptors], labels, [0.1, 1.0])
     changed, changed_labels = descriptors.copy(), labels.copy()
@@ -184,7 +204,7 @@ def test_what_is_not_in_train_does_not_matter(dimensions):
     assert [r["valid_loss"] for r in records] == pytest.approx([r["valid_loss"] for r in other_records], abs=1e-3)
 
 
-def test_descriptors_that_are_all_the_same_tell_nothing():
+def test_a_constant_block_does_not_change_the_posteriors():
     _, labels = corpus(5)
     for dimensions in (5, 300):
         same = np.full((60, dimensions), 7.0, dtype=np.float32)
@@ -194,7 +214,7 @@ def test_descriptors_that_are_all_the_same_tell_nothing():
         np.testing.assert_allclose(posteriors(head, [same, informative]), posteriors(alone, [informative]), atol=1e-3)
 
 
-def test_a_single_class_is_told():
+def test_a_single_class_is_an_error():
     descriptors, labels = corpus(20)
-    with pytest.raises(SoctkError, match="the utterances to fit the linear head on are all of one class"):
+    with pytest.raises(SoctkError, match="all training utterances of the linear head have the same class"):
         fitted([descriptors], np.where(labels == 1, 1, 1), [1.0])

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ def settings(conf):
 
 @pytest.fixture
 def frames():
-    """24 utterances of 2 classes that differ in their covariance alone: the sign of one correlation."""
+    """24 utterances of 2 classes that differ only in their covariance: in the sign of one correlation."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(20, 40, (24,), generator=generator).tolist()
     utterances = []
@@ -28,7 +29,7 @@ def frames():
     return Frames(torch.cat(utterances).half()[:, None], lengths), torch.tensor([0, 1] * 12)
 
 
-def test_it_learns_what_only_the_covariance_tells(settings, frames):
+def test_soc_learns_classes_that_differ_only_in_covariance(settings, frames):
     inputs, labels = frames
     torch.manual_seed(0)
     model = EmotionClassifier(6, 1, 2, settings)
@@ -38,12 +39,12 @@ def test_it_learns_what_only_the_covariance_tells(settings, frames):
     assert [record["epoch"] for record in records] == list(range(1, len(records) + 1))
 
 
-def test_the_model_is_that_of_the_epoch_with_the_lowest_validation_loss(settings, frames):
+def test_the_model_keeps_the_epoch_with_the_lowest_validation_loss(settings, frames):
     inputs, labels = frames
     torch.manual_seed(0)
     model = EmotionClassifier(6, 1, 2, settings)
     states, losses = [], []
-    # Validation labels are the opposite of the training labels, so the loss soon rises.
+    # Validation labels are swapped, so the validation loss soon rises.
     labels = torch.cat([labels[:16], 1 - labels[16:]])
     for record in train(model, inputs, labels, range(16), range(16, 24), settings.train, seed=0):
         states.append({name: value.clone() for name, value in model.state_dict().items()})
@@ -54,7 +55,7 @@ def test_the_model_is_that_of_the_epoch_with_the_lowest_validation_loss(settings
         assert torch.equal(value, states[best][name])
 
 
-def test_the_same_seed_gives_the_same_model_and_another_seed_another(settings, frames):
+def test_the_seed_determines_the_model(settings, frames):
     inputs, labels = frames
     losses = {}
     for run, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -66,13 +67,13 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(settings, f
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(16, [8, 8]), (17, [8, 9]), (18, [8, 8, 2]), (1, [1]), (5, [5])])
-def test_no_batch_is_of_one_where_that_can_be(count, sizes):
+def test_a_last_batch_of_one_joins_the_batch_before_it(count, sizes):
     batches = list(training._batches(range(100, 100 + count), 8, torch.Generator().manual_seed(0)))
     assert [len(batch) for batch in batches] == sizes
     assert sorted(i for batch in batches for i in batch) == list(range(100, 100 + count))
 
 
-def test_the_learning_rate_rises_and_falls_by_hand():
+def test_the_learning_rate_rises_and_falls_linearly():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = training._warmup_then_decay(optimizer, total=10, warmup=0.4)
     rates = []
@@ -83,11 +84,11 @@ def test_the_learning_rate_rises_and_falls_by_hand():
     assert rates == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0])
 
 
-def test_a_loss_that_is_no_longer_finite_is_told(settings, frames):
+def test_an_infinite_loss_is_an_error(settings, frames):
     inputs, labels = frames
     descriptors = Descriptors([inputs.block[:24, 0].float() * float("inf")])
     model = nn.Linear(6, 2)
-    with pytest.raises(SoctkError, match=r"the loss is no longer finite in epoch 1\nLower the learning rate"):
+    with pytest.raises(SoctkError, match=r"the loss is infinite or NaN in epoch 1\nLower the learning rate"):
         list(train(model, descriptors, labels, range(16), range(16, 20), settings.train, seed=0))
 
 
@@ -101,11 +102,58 @@ def test_posteriors_do_not_depend_on_the_batch(settings, frames, monkeypatch):
     torch.testing.assert_close(predict(model, inputs, range(24)), together)
 
 
-def test_validation_is_of_the_mean_over_copies_as_the_test_is(settings, frames):
+def test_validation_scores_use_the_mean_of_the_posteriors_over_copies(settings, frames):
     inputs, labels = frames
     torch.manual_seed(0)
     model = EmotionClassifier(6, 1, 2, settings)
     for record in train(model, inputs, labels, range(16), [16, 17, 20, 21], settings.train, seed=0, copies=2):
-        of_first, of_second = (predict(model, inputs, pair).exp() for pair in ([16, 17], [20, 21]))
-        mean = (of_first + of_second) / 2
+        first, second = (predict(model, inputs, pair).exp() for pair in ([16, 17], [20, 21]))
+        mean = (first + second) / 2
         assert record["valid_loss"] == pytest.approx(-mean[[0, 1], [0, 1]].log().mean().item(), abs=1e-5)
+
+
+def adamw(x: np.ndarray, labels: np.ndarray, weight: np.ndarray, rates: list[float], decay: float, clip: float):
+    """Return the weights of a softmax regression after each step of AdamW with gradients clipped to the norm `clip`.
+
+    After Loshchilov & Hutter (2019), algorithm 2, with beta = (0.9, 0.999) and epsilon = 1e-8, in float64.
+    """
+    first, second, steps = np.zeros_like(weight), np.zeros_like(weight), []
+    for t, rate in enumerate(rates, start=1):
+        scores = np.exp(x @ weight.T)
+        gradient = (scores / scores.sum(1, keepdims=True) - np.eye(len(weight))[labels]).T @ x / len(x)
+        gradient *= min(1, clip / np.sqrt((gradient**2).sum()))
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        update = first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+        weight = weight - rate * decay * weight - rate * update
+        steps.append(weight)
+    return steps
+
+
+@pytest.mark.parametrize("clip", [0.1, 1e9], ids=["clipped", "not-clipped"])
+def test_three_steps_equal_adamw_with_gradient_clipping_by_hand(settings, clip):
+    options = {"batch_size": 16, "epochs": 3, "lr": 0.5, "weight_decay": 0.1, "warmup": 0, "grad_clip": clip}
+    generator = np.random.default_rng(0)
+    x, labels = generator.normal(size=(20, 4)).astype(np.float32), generator.integers(0, 3, 20)
+    model = nn.Linear(4, 3, bias=False)
+    start = model.weight.detach().numpy().astype(np.float64)
+    rates = [0.5, 0.5 * 2 / 3, 0.5 / 3]  # without warm-up, the rate decays linearly to 0
+    expected = {limit: adamw(x[:16], labels[:16], start, rates, 0.1, limit) for limit in (0.1, 1e9)}
+    assert np.abs(expected[0.1][2] - expected[1e9][2]).max() > 0.01  # clipping matters here
+    train_config = settings.train.model_copy(update=options)
+    records = train(
+        model, Descriptors([torch.from_numpy(x)]), torch.from_numpy(labels), range(16), range(16, 20), train_config, 0
+    )
+    for step, _ in enumerate(records):
+        np.testing.assert_allclose(model.weight.detach().numpy(), expected[clip][step], atol=1e-4)
+    assert step == 2
+
+
+def test_validation_scores_are_fractions_over_the_classes_that_occur(settings):
+    logits = torch.tensor([[5.0, 0, 0], [0, 5.0, 0], [0, 0, 5.0], [5.0, 0, 0]])
+    labels = torch.tensor([0, 0, 0, 1])  # class 2 does not occur, but one utterance is classified as class 2
+    one_epoch = settings.train.model_copy(update={"epochs": 1, "batch_size": 4, "lr": 1e-9})
+    model = nn.Linear(3, 3, bias=False)
+    torch.nn.init.eye_(model.weight)
+    (record,) = train(model, Descriptors([logits]), labels, range(4), range(4), one_epoch, seed=0)
+    assert record["valid_WA"] == pytest.approx(1 / 4, abs=1e-12)
+    assert record["valid_UA"] == pytest.approx((1 / 3 + 0) / 2, abs=1e-12)

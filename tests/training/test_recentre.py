@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soctk.config import LinearConfig
-from soctk.training.linear import Block, fit, gram
+from soctk.training.coordinates import Block, gram
+from soctk.training.linear import fit
 from soctk.training.recentre import Recentring
 
 SPEAKERS = ["a", "a", "a", "b", "b", "c", "c", "c"]
@@ -12,32 +13,32 @@ VALUES = np.array([[1.0], [2], [3], [10], [20], [100], [200], [600]])
 FITTED = [0, 1, 2, 3, 4]
 
 
-def test_by_hand_speakers_lose_the_mean_of_all_their_utterances():
+def test_the_mean_of_all_utterances_is_subtracted_from_each_speaker():
     recentring = Recentring.of(SPEAKERS, None, 0, seed=0)
     expected = [[-1], [0], [1], [-5], [5], [-200], [-100], [300]]
     np.testing.assert_allclose(recentring.without_means(VALUES, FITTED), expected)
 
 
-def test_by_hand_a_speaker_without_enrolment_loses_the_mean_over_the_means_of_those_fitted_on():
+def test_a_speaker_without_enrolled_utterances_gets_the_mean_of_the_training_speakers_means():
     recentring = Recentring.of(SPEAKERS, 0, 0, seed=0)
-    expected = [[-1], [0], [1], [-5], [5], [91.5], [191.5], [591.5]]  # less (2 + 15) / 2
+    expected = [[-1], [0], [1], [-5], [5], [91.5], [191.5], [591.5]]  # minus (2 + 15) / 2
     np.testing.assert_allclose(recentring.without_means(VALUES, FITTED), expected)
 
 
-def test_by_hand_the_relevance_draws_a_mean_of_few_utterances_towards_those_of_others():
+def test_the_relevance_moves_a_mean_of_few_utterances_towards_the_training_speakers():
     recentring = Recentring(np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([True] * 6 + [False] * 2), 3.0)
     expected = (1 * 100 + 3 * 8.5) / (1 + 3)
     np.testing.assert_allclose(recentring.without_means(VALUES, FITTED)[5:], VALUES[5:] - expected)
 
 
 @pytest.mark.parametrize(("enrol", "count"), [(0, 0), (1, 1), (2, 2), (7, 3), (None, 3)])
-def test_so_many_utterances_of_a_speaker_are_enrolled_and_the_seed_says_which(enrol, count):
+def test_the_seed_draws_the_enrolled_utterances_of_each_speaker(enrol, count):
     drawn = [Recentring.of(SPEAKERS, enrol, 0, seed).enrolled[5:] for seed in range(20)]
     assert {own.sum() for own in drawn} == {count}
     assert (len({tuple(own) for own in drawn}) > 1) == (0 < count < 3)
 
 
-def test_copies_of_a_speakers_utterances_are_another_speakers():
+def test_each_copy_of_a_speaker_counts_as_a_separate_speaker():
     copies = Recentring.of(SPEAKERS, 2, 0, seed=3).with_copies(1)
     alone = Recentring.of(SPEAKERS, 2, 0, seed=3)
     np.testing.assert_array_equal(copies.enrolled, np.tile(alone.enrolled, 2))
@@ -48,7 +49,7 @@ def test_copies_of_a_speakers_utterances_are_another_speakers():
 
 
 @given(st.integers(0, 4), st.floats(0, 5), st.integers(0, 2**31))
-def test_weights_on_recentred_values_are_weights_on_the_values(enrol, relevance, seed):
+def test_transposed_weights_on_values_equal_weights_on_recentred_values(enrol, relevance, seed):
     generator = np.random.default_rng(seed)
     values, weights = generator.normal(size=(8, 3)), generator.normal(size=(2, 8))
     recentring = Recentring.of(SPEAKERS, enrol, relevance, seed)
@@ -57,7 +58,7 @@ def test_weights_on_recentred_values_are_weights_on_the_values(enrol, relevance,
 
 
 @pytest.mark.parametrize("dimensions", [5, 100], ids=["primal", "dual"])
-def test_the_linear_head_on_recentred_descriptors_is_the_one_fitted_to_them(dimensions):
+def test_the_linear_head_with_recentring_equals_a_fit_on_recentred_descriptors(dimensions):
     import torch
 
     generator = np.random.default_rng(0)

@@ -20,7 +20,7 @@ def features(tmp_path, corpus) -> Features:
     return Features(FeatureStore.open(tmp_path / "feats"), corpus.utterances)
 
 
-def test_every_point_is_trained_once_and_the_best_on_validation_stands_first(tmp_path, corpus, features, monkeypatch):
+def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(tmp_path, corpus, features, monkeypatch):
     grid = {"pooling": ["mean", "mean+soc_full"], "head": ["mlp"], "train.lr": [1e-5, 1e-2]}
     described = []
     blocks = features.blocks
@@ -32,7 +32,7 @@ def test_every_point_is_trained_once_and_the_best_on_validation_stands_first(tmp
         (pooling, rate) for pooling in grid["pooling"] for rate in ("1e-05", "0.01")
     }
     assert len(described) == 4
-    assert len(features._blocks) == 2  # mean and soc_full, each made once
+    assert len(features._blocks) == 2  # mean and soc_full, each computed once
     for _, row in table.iterrows():
         records = [
             min(map(json.loads, path.read_text().splitlines()), key=lambda record: record["valid_loss"])
@@ -47,7 +47,7 @@ def test_every_point_is_trained_once_and_the_best_on_validation_stands_first(tmp
     assert (tmp_path / "sweep" / "sweep.tsv").read_text() == text
 
 
-def test_the_names_of_points_are_fit_for_directories(tmp_path, corpus, features):
+def test_directory_names_of_points_contain_no_special_characters(tmp_path, corpus, features):
     grid = {"head": ["linear"], "head.C": [[1.0, 10.0]], "pooling": ["mean"]}
     table = Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
     assert table["name"].tolist() == ["head=linear,head.C=1.0-10.0,pooling=mean"]
@@ -57,17 +57,18 @@ def test_the_names_of_points_are_fit_for_directories(tmp_path, corpus, features)
     ("grid", "message"),
     [
         ({"pooling": ["mean"], "head": ["mlp"], "train.lr": [1e-3, -1]}, r"train\.lr: Input should be greater than 0"),
-        ({"pooling": [1]}, "--grid pooling: 1 is no name"),
-        ({"pooling": [["mean", "soc"]]}, r"--grid pooling: \['mean', 'soc'\] is no name"),
-        ({"head": [None], "pooling": ["mean"]}, "--grid head: None is no name"),
-        ({"pooling": ["mean"], "head": ["mlp"], "train.lr": [date(2020, 1, 1)]}, r"train\.lr: Input should be a valid number"),
+        ({"pooling": [1]}, "--grid pooling: 1 is not a name"),
+        ({"pooling": [["mean", "soc"]]}, r"--grid pooling: \['mean', 'soc'\] is not a name"),
+        ({"head": [None], "pooling": ["mean"]}, "--grid head: None is not a name"),
+        (
+            {"pooling": ["mean"], "head": ["mlp"], "train.lr": [date(2020, 1, 1)]},
+            r"train\.lr: Input should be a valid number",
+        ),
         ({"head": ["linear"], "pooling": ["mean"], "recentre.enrol": [1, 5]}, "recentre: .*enrol needs by: speaker"),
-        ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear is fitted to descriptors"),
+        ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear cannot train the pooling soc"),
     ],
 )
-def test_a_wrong_setting_anywhere_in_the_grid_is_told_before_anything_is_trained(
-    grid, message, tmp_path, corpus, features
-):
+def test_a_wrong_setting_of_any_point_is_reported_before_training(grid, message, tmp_path, corpus, features):
     with pytest.raises(SoctkError, match=message):
         Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
     assert not (tmp_path / "sweep").exists()

@@ -1,0 +1,77 @@
+"""The matrix of UA over pairs of corpora, CROSS.md."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import yaml
+from tabulate import tabulate
+
+from soctk import provenance
+from soctk.config import Config
+from soctk.corpus.splits import DESCRIPTIONS
+from soctk.files import atomic
+from soctk.reporting.wording import RECENTRED, RECENTRING
+from soctk.training.cross import Corpus
+
+
+def write(
+    path: Path, corpora: Sequence[Corpus], matrix: Mapping[tuple[str, str], float], config: Config, seeds: Sequence[int]
+) -> str:
+    """Write the matrix as a Markdown file, and return its text.
+
+    Args:
+        path: the file.
+        corpora: the corpora, with their common classes.
+        matrix: (training corpus, test corpus) -> UA in %.
+        config: the settings of all experiments; their protocol follows from the pair.
+        seeds: the seeds over which UA was averaged.
+    """
+    text = as_markdown(corpora, matrix, config, seeds)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return text
+
+
+def as_markdown(
+    corpora: Sequence[Corpus], matrix: Mapping[tuple[str, str], float], config: Config, seeds: Sequence[int]
+) -> str:
+    """Return CROSS.md."""
+    is_recentred = config.recentre.by != "none"
+    classes = corpora[0].data.emotions
+    versions = {**provenance.versions("soctk", "torch"), "commit": provenance.commit()}
+    made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
+    lines = [
+        "# Across corpora",
+        "",
+        f"Written by `soctk-cross` on {date.today()}. UA is the mean of the class recalls, in %; chance is "
+        f"{100 / len(classes):.2f}. Rows are training corpora, columns test corpora.",
+        "",
+        f"- Classes: {', '.join(classes)}.",
+        *(f"- {corpus.name}: {corpus.summary}." for corpus in corpora),
+        f"- Two corpora: protocol cross-corpus: {DESCRIPTIONS['cross-corpus']}. UA is the mean over seeds.",
+        f"- A corpus with itself: protocol soctk: {DESCRIPTIONS['soctk']}. UA is the mean over folds and seeds.",
+        *([f"- {RECENTRING}"] if is_recentred else []),
+        f"- Pooling {'+'.join(config.pooling)}, head {config.head.name}, seeds {', '.join(map(str, seeds))}.",
+        f"- Features: {corpora[0].store.settings['upstream']}. Trained with {made_with}.",
+        "",
+        _table(matrix, f" {RECENTRED}" if is_recentred else ""),
+        "",
+        "All settings except the protocol:",
+        "",
+        "```yaml",
+        yaml.safe_dump(config.model_dump(exclude={"protocol"}), sort_keys=False).rstrip(),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(matrix: Mapping[tuple[str, str], float], mark: str) -> str:
+    """Return the matrix with `mark` behind each value; pairs that were not trained are empty."""
+    trained, tested = (list(dict.fromkeys(names)) for names in zip(*matrix, strict=True))
+    rows = [
+        [train, *(f"{matrix[train, test]:.2f}{mark}" if (train, test) in matrix else "" for test in tested)]
+        for train in trained
+    ]
+    alignment = ["left", *["right"] * len(tested)]
+    return tabulate(rows, ["trained on", *tested], "github", colalign=alignment, disable_numparse=True)

@@ -1,0 +1,115 @@
+"""A report as text for the terminal, as RESULTS.md, scores.json and TSV, and as LaTeX for a paper."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+
+from soctk.files import atomic
+from soctk.reporting.report import Report
+from soctk.reporting.tables import (
+    COMPARISON_HEADERS,
+    METRIC_TITLES,
+    bounds,
+    comparison_rows,
+    details,
+    fold_rows,
+    labels,
+    plus_minus,
+    summary,
+)
+from soctk.reporting.text import fill, narrow_table
+from soctk.reporting.wording import COMPARISON_MEANING, MEANING, RECENTRING, TITLES, common_start
+from soctk.scoring.metrics import METRICS
+
+
+def write(directory: Path, report: Report) -> None:
+    """Write RESULTS.md and scores.json into a directory."""
+    with atomic(directory / "RESULTS.md") as temporary:
+        temporary.write_text(as_markdown(report), encoding="utf-8")
+    with atomic(directory / "scores.json") as temporary:
+        temporary.write_text(as_json(report), encoding="utf-8")
+
+
+def as_text(report: Report) -> str:
+    """Return the tables for a terminal of 80 columns."""
+    prefix = _common_prefix([experiment.name for experiment in report.experiments])
+    names = {name: text.removeprefix(prefix) for name, text in labels(report).items()}
+    rows = []
+    for e in report.experiments:
+        over_folds = e.over_folds()
+        cells = (f"{plus_minus(over_folds[m])}\n{bounds(e.pooled[m], digits=1)}" for m in METRICS)
+        rows.append((names[e.name], f"{len(e.folds)} x {len(e.seeds)}", *cells, f"{over_folds['log_loss'].mean:.2f}"))
+    parts = [f"All names begin with {prefix}"] if prefix else []
+    parts.append(narrow_table(rows, ("experiment", "runs", *METRIC_TITLES, "log-loss")))
+    parts.append("runs: folds x seeds. ±: standard deviation over folds.\n[]: 95% interval over speakers.")
+    if report.is_recentred:
+        parts.append(RECENTRING)
+    if len(report.experiments) == 1:
+        parts.append(narrow_table(fold_rows(report.experiments[0], METRICS), ("fold", "utterances", *METRIC_TITLES)))
+    if report.comparison is not None:
+        parts += [narrow_table(_narrow_comparison(report.comparison, names), COMPARISON_HEADERS), COMPARISON_MEANING]
+    return "\n\n".join(fill(part) for part in [*parts, *report.notes()])
+
+
+def as_markdown(report: Report) -> str:
+    """Return RESULTS.md."""
+    parts = ["# Results", f"Written by `{report.command}` on {date.today()}.", *MEANING]
+    parts.append("\n".join(f"- {line}" for line in report.heading()))
+    parts += summary(report, "github")
+    notes = report.notes()
+    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    for experiment in report.experiments:
+        parts += [f"## {labels(report)[experiment.name]}", *details(experiment, "github")]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_latex(report: Report) -> str:
+    """Return the tables about all experiments in LaTeX, for the package booktabs."""
+    text = "\n\n".join(part for part in summary(report, "latex_booktabs") if "tabular" in part)
+    return text.replace("±", r"$\pm$").replace("−", "$-$").replace("†", r"$\dagger$")
+
+
+def as_tsv(report: Report) -> str:
+    """Return a row of numbers for each experiment, for a spreadsheet; NaN is empty."""
+    rows = []
+    for e in report.experiments:
+        row = {"experiment": e.name, "protocol": e.protocol, "head": e.head, "is_recentred": e.is_recentred}
+        row |= {"folds": len(e.folds), "seeds": len(e.seeds), "utterances": int(e.folds["utterances"].sum())}
+        over_folds, over_seeds = e.over_folds(), e.over_seeds()
+        for metric in TITLES:
+            row |= {metric: over_folds[metric].mean, f"{metric}_sd_folds": over_folds[metric].sd}
+            row[f"{metric}_sd_seeds"] = over_seeds[metric].sd
+            if metric in e.pooled:
+                row |= {f"{metric}_{bound}": getattr(e.pooled[metric], bound) for bound in ("low", "high")}
+        rows.append(row)
+    return pd.DataFrame(rows).to_csv(sep="\t", index=False, float_format="%.4f").rstrip("\n")
+
+
+def as_json(report: Report) -> str:
+    """Return scores.json: all scores by experiment, and the comparisons, if any, under "comparisons"."""
+    scores: dict[str, object] = {experiment.name: experiment.as_dict() for experiment in report.experiments}
+    if report.comparison is not None:
+        # pandas writes NaN as null.
+        scores["comparisons"] = json.loads(report.comparison.to_json(orient="records", double_precision=10))
+    return json.dumps(scores, indent=2) + "\n"
+
+
+FORMATS = {"text": as_text, "md": as_markdown, "tsv": as_tsv, "json": as_json, "latex": as_latex}
+
+
+def _narrow_comparison(comparison: pd.DataFrame, names: dict[str, str]) -> list[tuple[str, ...]]:
+    """Return the rows of WA and UA, with the two names and the difference and its interval on two lines each."""
+    rows = []
+    for metric in ("WA", "UA"):
+        for first, second, difference, *tests in comparison_rows(comparison[comparison["metric"] == metric], names):
+            difference = difference.replace("−", "-").replace(" [", "\n[")
+            rows.append((f"{first}\n{second}", TITLES[metric], difference, *tests))
+    return rows
+
+
+def _common_prefix(names: list[str]) -> str:
+    """Return the start that all names share, up to a hyphen or slash."""
+    common = common_start(names)
+    return common[: max(common.rfind("-"), common.rfind("/")) + 1]

@@ -1,0 +1,148 @@
+"""A report: the scores of experiments, their comparison, and published figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from soctk import provenance
+from soctk.corpus.splits import DESCRIPTIONS
+from soctk.reporting.wording import HEADS, RECENTRING, label
+from soctk.scoring import published
+from soctk.scoring.compare import compare
+from soctk.scoring.recorded import used_speeds
+from soctk.scoring.resampling import FEWEST_SPEAKERS
+from soctk.scoring.score import ExperimentScores, score
+
+_NO_CONFIG = "unknown, because config.yaml is missing"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The contents of a report.
+
+    Attributes:
+        title: the directories that were scored, as they were given.
+        experiments: their scores.
+        comparison: the comparison of every two experiments (soctk.scoring.compare); None if it was not requested.
+        figures: the table of published figures (soctk.scoring.published); None for none.
+        command: the command that made the report.
+    """
+
+    title: str
+    experiments: Sequence[ExperimentScores]
+    comparison: pd.DataFrame | None
+    figures: pd.DataFrame | None
+    command: str
+
+    def heading(self) -> list[str]:
+        """Return sentences about protocols, heads, processing of descriptors and versions."""
+        descriptions: Mapping[str, str] = {str(name): text for name, text in DESCRIPTIONS.items()}
+        protocols = {e.protocol: descriptions.get(e.protocol, _NO_CONFIG) for e in self.experiments}
+        heads = sorted({e.head for e in self.experiments})
+        made_with = sorted({line for e in self.experiments for line in e.predictions.made_with})
+        scored_with = provenance.versions("soctk", "numpy", "pandas", "scikit-learn")
+        versions = ", ".join(f"{package} {version}" for package, version in scored_with.items())
+        return [
+            *(f"Protocol {name}: {description}." for name, description in protocols.items()),
+            *(f"Head {name}: {HEADS.get(name, _NO_CONFIG)}." for name in heads),
+            *self._within_class(),
+            *self._speeds(),
+            *([RECENTRING] if self.is_recentred else []),
+            *(f"Trained with {line}." for line in made_with),
+            f"Scored with {versions}, commit {provenance.commit()}.",
+        ]
+
+    @property
+    def is_recentred(self) -> bool:
+        """Whether an experiment uses unlabelled recordings of the test speakers."""
+        return any(e.is_recentred for e in self.experiments)
+
+    def published_for(self, experiment: ExperimentScores) -> pd.DataFrame:
+        """Return the published figures for the experiment's corpus, upstream and pooling, and how they differ."""
+        if self.figures is None or experiment.data is None or experiment.data.path is None:
+            return pd.DataFrame()
+        corpus = experiment.data.path.resolve().name
+        return published.matching(self.figures, corpus, experiment.predictions.settings)
+
+    def notes(self) -> list[str]:
+        """Return warnings about the scores, one sentence each."""
+        lines = []
+        for e in self.experiments:
+            name, folds = label(e), e.predictions.folds
+            if e.predictions.left_out:
+                lines.append(f"{name}: seeds {listed(e.predictions.left_out)} are left out because folds are missing.")
+            if e.data is None:
+                lines.append(
+                    f"{name}: no data directory was found (--data). The predictions are not checked against it, and "
+                    "subgroups are by fold and speaker only."
+                )
+            elif folds != e.data.folds:
+                lines.append(f"{name}: only folds {listed(folds)} of {listed(e.data.folds)}.")
+            if len(e.predictions.speakers[1]) < FEWEST_SPEAKERS:
+                lines.append(f"{name}: fewer than {FEWEST_SPEAKERS} speakers, so there are no intervals.")
+        for e in self.experiments:
+            for row in self.published_for(e).to_dict("records"):
+                if row["differs"]:
+                    lines.append(f"Warning: {row['source']}: {not_comparable(row['differs'])}.")
+        return list(dict.fromkeys(lines))
+
+    def _within_class(self) -> list[str]:
+        """Return a sentence about the experiments with within-class normalisation (soctk.training.within_class)."""
+        shrinkage = {
+            label(e): e.predictions.settings["head"].get("within_class_shrinkage", 1)
+            for e in self.experiments
+            if e.head == "linear"
+        }
+        without = [name for name, value in shrinkage.items() if value == 1]
+        if len(without) == len(shrinkage):
+            return []
+        line = "Before the head linear, descriptors get within-class covariance normalisation"
+        return [f"{line}, except in {', '.join(without)}." if without else f"{line}."]
+
+    def _speeds(self) -> list[str]:
+        """Return a sentence about the experiments with speed perturbation (soctk.features.speed)."""
+        speeds = {label(e): used_speeds(e.predictions.settings) for e in self.experiments}
+        using = [f"{name} ({', '.join(f'{speed:g}' for speed in used)})" for name, used in speeds.items() if used]
+        if not using:
+            return []
+        what = "copies of each recording at other speeds are trained on too; posteriors are the mean over the copies"
+        return [f"Speed perturbation ({what}): {', '.join(using)}."]
+
+
+def make(
+    exps: Sequence[Path], command: str, data: Path | None = None, is_compared: bool = False, figures: Path | None = None
+) -> Report:
+    """Score every experiment below the directories `exps`.
+
+    Args:
+        exps: the directories.
+        command: the command that makes the report.
+        data: the data directory of all experiments; by default each experiment's own, if it still exists.
+        is_compared: whether to test the difference between every two experiments.
+        figures: the table of published figures; by default soctk's own, if it exists.
+
+    Raises:
+        SoctkError: as soctk.scoring.score, soctk.scoring.compare and soctk.scoring.published do.
+    """
+    experiments = score(exps, data)
+    if figures is None and published.DEFAULT.exists():
+        figures = published.DEFAULT
+    return Report(
+        title=" ".join(map(str, exps)),
+        experiments=experiments,
+        comparison=compare(experiments) if is_compared else None,
+        figures=published.read(figures) if figures else None,
+        command=command,
+    )
+
+
+def not_comparable(differences: str) -> str:
+    """Return a warning about published figures with these differences from an experiment."""
+    return f"not directly comparable: {differences}"
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Return numbers separated by commas."""
+    return ", ".join(map(str, numbers))

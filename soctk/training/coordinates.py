@@ -1,0 +1,232 @@
+"""Descriptors in the coordinates in which the linear head is fitted: in primal or in dual form.
+
+A linear classifier with L2 regularisation depends on its inputs only through their inner products. Descriptors longer
+than the number of training utterances therefore lose nothing when they are expressed in an orthonormal basis of the
+space that the training utterances span: the dual form. Shorter descriptors are used as they are: the primal form.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpstrf
+
+from soctk.training.recentre import Recentring
+
+
+def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
+    """Return the inner products `(N, N)` of centred descriptors `(N, P)`, or None if P < N, where no one needs them.
+
+    Only the lower triangle is computed, `step` rows at a time; the upper triangle is its mirror image.
+    """
+    if descriptors.shape[1] < len(descriptors):
+        return None
+    mean = torch.from_numpy(descriptors.mean(0))
+    products = torch.zeros(len(descriptors), len(descriptors))
+    rows = torch.from_numpy(descriptors) - mean
+    for start in range(0, len(rows), step):
+        end = start + step
+        products[start:end, :end] = rows[start:end] @ rows[:end].T
+    return (products.tril() + products.tril(-1).T).numpy()
+
+
+@dataclass(frozen=True)
+class Block:
+    """The descriptors of all N utterances from one pooling layer on one hidden state.
+
+    Attributes:
+        descriptors: `(N, P)`.
+        products: the inner products `gram(descriptors)`; None for P < N.
+    """
+
+    descriptors: np.ndarray
+    products: np.ndarray | None
+
+
+class Coordinates(Protocol):
+    """The inputs of a linear classifier, and the way back from its weights to weights on descriptors.
+
+    Attributes:
+        values: `(N, R)`, one row per utterance.
+    """
+
+    values: np.ndarray
+
+    def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights `(K, sum of P)` on re-centred descriptors and the biases `(K,)` of the same classifier.
+
+        Args:
+            on_values: the weights `(K, R)` of the classifier on `values`.
+        """
+
+
+class Primal:
+    """All blocks side by side, each number of a descriptor with the same variance over the training utterances."""
+
+    def __init__(self, blocks: Sequence["StandardisedValues"]):
+        self._blocks = blocks
+        self.values = np.concatenate([block.values for block in blocks], axis=1)
+
+    def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See Coordinates.weight."""
+        ends = np.cumsum([block.values.shape[1] for block in self._blocks])[:-1]
+        pairs = zip(self._blocks, np.split(on_values, ends, axis=1), strict=True)
+        return _side_by_side([block.weight_from_values(part) for block, part in pairs])
+
+
+class Dual:
+    """Coordinates in a basis of the space that the training utterances span; the blocks' inner products are added."""
+
+    def __init__(self, blocks: Sequence["StandardisedBlock"], fitted: Sequence[int]):
+        self._blocks = blocks
+        products = reduce(np.add, [block.products() for block in blocks])
+        self._basis = Basis(products[np.ix_(fitted, fitted)])
+        self.values = self._basis.coordinates(products[:, fitted]).astype(np.float32)
+
+    def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See Coordinates.weight."""
+        factors = self._basis.factors(on_values)
+        return _side_by_side([block.weight(factors) for block in self._blocks])
+
+
+def make_coordinates(
+    blocks: Sequence[Block], fitted: Sequence[int], recentring: Recentring | None = None
+) -> Coordinates:
+    """Return the form with fewer columns: primal if all blocks together are shorter than the number of utterances.
+
+    Args:
+        blocks: the descriptors of all N utterances.
+        fitted: the training utterances; they alone determine mean, scale and basis.
+        recentring: of the speakers; None for none.
+    """
+    if sum(block.descriptors.shape[1] for block in blocks) < len(fitted):
+        return Primal([StandardisedValues(block.descriptors, fitted, recentring) for block in blocks])
+    return Dual([_standardise(block, fitted, recentring) for block in blocks], fitted)
+
+
+class StandardisedBlock(Protocol):
+    """A block, centred and scaled such that the variances of the training utterances sum to 1 over the dimensions."""
+
+    def products(self) -> np.ndarray:
+        """Return the inner products `(N, N)` of the standardised descriptors."""
+
+    def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights `(K, P)` on re-centred descriptors and the biases `(K,)` of a classifier.
+
+        Args:
+            factors: `(K, number of training utterances)`. The classifier's weights on standardised descriptors are the
+                sums of the standardised training descriptors with these factors.
+        """
+
+
+class StandardisedValues:
+    """A block shorter than the number of utterances; every dimension that varies gets the same variance.
+
+    The dimensions of such a descriptor, for example the mean of the frames, differ in kind and scale. A dimension that
+    is constant over the training utterances becomes 0.
+
+    Attributes:
+        values: the standardised descriptors `(N, P)`.
+    """
+
+    def __init__(self, descriptors: np.ndarray, fitted: Sequence[int], recentring: Recentring | None):
+        self._descriptors, self._fitted, self._recentring = descriptors, fitted, recentring
+        values = _recentred(descriptors, fitted, recentring)
+        variance = values[fitted].var(0, dtype=np.float64)
+        varies = variance > 1e-12 * variance.max(initial=0)
+        self._scale = np.where(varies, np.sqrt(variance * max(1, varies.sum())), np.inf).astype(np.float32)
+        self.values = values - values[fitted].mean(0)
+        self.values /= self._scale
+
+    def products(self) -> np.ndarray:
+        """See StandardisedBlock.products."""
+        return self.values @ self.values.T
+
+    def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See StandardisedBlock.weight."""
+        return self.weight_from_values(factors @ self.values[self._fitted])
+
+    def weight_from_values(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same as `weight` for a classifier with the weights `(K, P)` on `values`."""
+        weight = on_values / self._scale
+        mean = _recentred(self._descriptors, self._fitted, self._recentring)[self._fitted].mean(0)
+        return weight, -(weight @ mean)
+
+
+class StandardisedProducts:
+    """A block at least as long as the number of utterances, by its inner products; all dimensions get one scale.
+
+    The dimensions of such a descriptor, for example the logarithm of a covariance, are of one kind.
+    """
+
+    def __init__(
+        self, descriptors: np.ndarray, products: np.ndarray, fitted: Sequence[int], recentring: Recentring | None
+    ):
+        self._descriptors, self._fitted, self._recentring = descriptors, fitted, recentring
+        rows_recentred = _recentred(products.astype(np.float64), fitted, recentring)
+        products = _recentred(rows_recentred.T, fitted, recentring)
+        to_mean = products[:, fitted].mean(1, keepdims=True)
+        centred = products - to_mean - to_mean.T + to_mean[fitted].mean()
+        self._scale = np.sqrt(np.trace(centred[np.ix_(fitted, fitted)]) / len(fitted)) or np.inf
+        self._products = centred / self._scale**2
+
+    def products(self) -> np.ndarray:
+        """See StandardisedBlock.products."""
+        return self._products
+
+    def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See StandardisedBlock.weight."""
+        of_all = np.zeros((len(factors), len(self._descriptors)))
+        of_all[:, self._fitted] = factors - factors.mean(1, keepdims=True)
+        average = np.zeros((1, of_all.shape[1]))
+        average[:, self._fitted] = 1 / len(self._fitted)
+        both = np.vstack([of_all / self._scale**2, average])
+        if self._recentring:
+            both = self._recentring.transposed(both, self._fitted)
+        weight, mean = np.split(both.astype(np.float32) @ self._descriptors, [len(of_all)])
+        return weight, -(weight @ mean[0])
+
+
+class Basis:
+    """An orthonormal basis of the space that N vectors span, by Gram-Schmidt with pivoting.
+
+    The pivoted Cholesky decomposition K = L L' of the inner products gives this basis; it costs a fifth of an
+    eigendecomposition. It stops at R vectors, when the squared norms that remain are rounding errors of float32.
+
+    Args:
+        products: K `(N, N)`, the inner products of the vectors.
+    """
+
+    def __init__(self, products: np.ndarray):
+        factor, order, rank, _ = dpstrf(products, lower=1, tol=1e-5 * products.diagonal().max())
+        self._factor, self._kept, self._count = factor[:rank, :rank], order[:rank] - 1, len(products)
+
+    def coordinates(self, products: np.ndarray) -> np.ndarray:
+        """Return the coordinates `(M, R)` of M vectors whose inner products with the N vectors are `(M, N)`."""
+        return solve_triangular(self._factor, products[:, self._kept].T, lower=True, check_finite=False).T
+
+    def factors(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return factors `(K, N)`: the sums of the N vectors with these factors have the coordinates `(K, R)`."""
+        factors = np.zeros((len(coordinates), self._count))
+        factors[:, self._kept] = solve_triangular(self._factor, coordinates.T, lower=True, trans="T").T
+        return factors
+
+
+def _standardise(block: Block, fitted: Sequence[int], recentring: Recentring | None) -> StandardisedBlock:
+    if block.products is None:
+        return StandardisedValues(block.descriptors, fitted, recentring)
+    return StandardisedProducts(block.descriptors, block.products, fitted, recentring)
+
+
+def _recentred(values: np.ndarray, fitted: Sequence[int], recentring: Recentring | None) -> np.ndarray:
+    return recentring.without_means(values, fitted) if recentring else values
+
+
+def _side_by_side(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Join the weights of the blocks, and add their biases."""
+    weights, biases = zip(*parts, strict=True)
+    return np.concatenate(weights, axis=1), np.sum(biases, axis=0)

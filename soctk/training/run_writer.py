@@ -1,0 +1,126 @@
+"""The files of a run: config.yaml, train.jsonl, model.safetensors, predictions.tsv, and a log for TensorBoard."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from safetensors.torch import save
+from torch import nn
+
+from soctk.corpus.datadir import DataDir
+from soctk.errors import SoctkError
+from soctk.files import atomic_directory
+from soctk.scoring.runs import RunDirectory
+
+
+@dataclass(frozen=True)
+class RunWriter:
+    """Writes the files of one run into its unfinished directory.
+
+    Attributes:
+        run: the run.
+        directory: where its files are written until it is finished.
+        tensorboard: whether to write a log for TensorBoard too.
+    """
+
+    run: RunDirectory
+    directory: Path
+    tensorboard: bool
+
+    @classmethod
+    @contextmanager
+    def opened(cls, run: RunDirectory, tensorboard: bool) -> Iterator["RunWriter"]:
+        """Yield a writer; the run's directory gets its final name when the block ends without an error.
+
+        Raises:
+            SoctkError: another process is writing the run.
+        """
+        with atomic_directory(run.path) as directory:
+            yield cls(run, directory, tensorboard)
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write config.yaml."""
+        self._path(self.run.config).write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
+
+    def write_log(self, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Write each record to train.jsonl as soon as it comes; return all of them."""
+        written = []
+        with (
+            self._path(self.run.log).open("w", encoding="utf-8") as log,
+            _tensorboard(self.directory, self.tensorboard) as write_scalars,
+        ):
+            for record in records:
+                written.append(record)
+                print(json.dumps(record), file=log, flush=True)
+                write_scalars(record, len(written))
+        return written
+
+    def write_model(self, model: nn.Module) -> None:
+        """Write model.safetensors."""
+        self._path(self.run.weights).write_bytes(save(model.state_dict()))
+
+    def write_predictions(self, data: DataDir, utterances: Sequence[str], log_posteriors: torch.Tensor) -> None:
+        """Write predictions.tsv: utt, spk, ref, hyp, and the posterior of each class with six decimals.
+
+        Args:
+            data: the corpus.
+            utterances: N ids.
+            log_posteriors: `(N, K)`, the classes in the order of `data.emotions`.
+        """
+        table = _predictions(data, utterances, log_posteriors)
+        table.to_csv(self._path(self.run.predictions), sep="\t", index=False, quoting=csv.QUOTE_NONE)
+
+    def _path(self, final: Path) -> Path:
+        return self.directory / final.name
+
+
+def require_tensorboard() -> type:
+    """Return the class that writes logs for TensorBoard.
+
+    Raises:
+        SoctkError: the package tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise SoctkError(
+            "the package tensorboard is not installed", remedy="bin/setup tensorboard", where="--tensorboard"
+        ) from error
+    return SummaryWriter
+
+
+@contextmanager
+def _tensorboard(directory: Path, is_wanted: bool) -> Iterator[Callable[[dict[str, Any], int], None]]:
+    """Yield a function that writes the numbers of a record to a TensorBoard log, or does nothing if not `is_wanted`."""
+    if not is_wanted:
+        yield lambda record, step: None
+        return
+    with require_tensorboard()(directory / "tensorboard") as writer:
+
+        def write(record: dict[str, Any], step: int) -> None:
+            for name, value in record.items():
+                writer.add_scalar(name, value, step)
+
+        yield write
+
+
+def _predictions(data: DataDir, utterances: Sequence[str], log_posteriors: torch.Tensor) -> pd.DataFrame:
+    best = log_posteriors.argmax(-1).tolist()
+    columns = {
+        "utt": list(utterances),
+        "spk": [data.speaker[utt] for utt in utterances],
+        "ref": [data.emotion[utt] for utt in utterances],
+        "hyp": [data.emotions[i] for i in best],
+    }
+    posteriors = log_posteriors.exp().cpu().T.tolist()
+    written = {
+        emotion: [f"{p:.6f}" for p in of_emotion] for emotion, of_emotion in zip(data.emotions, posteriors, strict=True)
+    }
+    return pd.DataFrame(columns | written)

@@ -1,0 +1,106 @@
+"""The trainers of the two heads: what a run does between its split and the log-posteriors of its test utterances."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from soctk.config import LinearConfig, TrainConfig
+from soctk.corpus.splits import Split
+from soctk.training import linear, loop
+from soctk.training.classifier import EmotionClassifier
+from soctk.training.inner_fits import InnerFits
+from soctk.training.training_data import TrainingData
+
+
+class Trainer(Protocol):
+    """Trains a classifier for one run, and then predicts the run's test utterances."""
+
+    def train(self) -> Iterable[dict[str, Any]]:
+        """Train the model; it is trained when all records have been taken from the iterable.
+
+        Each record has `epoch` or `C`, and the validation scores valid_loss (nats), valid_WA and valid_UA (fractions).
+        """
+
+    def predict_test(self) -> torch.Tensor:
+        """Return the log-posteriors `(N, K)` of the test utterances, in the order of the split."""
+
+
+class MLPTrainer:
+    """Trains a model by the training loop: its head alone, if its pooling has no trained parameters, else all of it."""
+
+    def __init__(
+        self,
+        model: EmotionClassifier,
+        inputs: TrainingData,
+        split: Split,
+        seed: int,
+        device: str,
+        config: TrainConfig,
+    ):
+        self._inputs, self._split, self._seed, self._config = inputs, split, seed, config
+        self._fitted = inputs.rows(split.train)
+        self._learner: nn.Module = model.head if inputs.frames is None else model
+        features = inputs.descriptors(self._fitted, seed) if inputs.frames is None else inputs.frames
+        self._features: loop.Inputs = features.to(device)
+        self._labels = torch.tensor(inputs.labels).to(device)
+
+    def train(self) -> Iterable[dict[str, Any]]:
+        """See Trainer.train; a record per epoch.
+
+        Raises:
+            SoctkError: the loss becomes infinite or NaN.
+        """
+        valid = self._inputs.rows(self._split.valid)
+        return loop.train(
+            self._learner,
+            self._features,
+            self._labels,
+            self._fitted,
+            valid,
+            self._config,
+            self._seed,
+            self._inputs.copies,
+        )
+
+    def predict_test(self) -> torch.Tensor:
+        """See Trainer.predict_test."""
+        return loop.predict(self._learner, self._features, self._inputs.rows(self._split.test), self._inputs.copies)
+
+
+class LinearTrainer:
+    """Chooses C by the inner fits, and fits the linear head to the training and validation utterances together."""
+
+    def __init__(
+        self,
+        model: EmotionClassifier,
+        inputs: TrainingData,
+        split: Split,
+        seed: int,
+        device: str,
+        config: LinearConfig,
+        inner: InnerFits,
+    ):
+        assert isinstance(model.head, nn.Linear)
+        self._head, self._inputs, self._split, self._seed, self._config = model.head, inputs, split, seed, config
+        self._fitted = inputs.rows(sorted(split.train + split.valid))
+        self._device, self._inner = device, inner
+
+    def train(self) -> Iterable[dict[str, Any]]:
+        """See Trainer.train; a record per C.
+
+        Raises:
+            SoctkError: all training utterances have the same class.
+        """
+        inputs = self._inputs
+        records = linear.scores(inputs.labels, self._inner.of_run(self._split, self._seed), self._config)
+        C = min(records, key=lambda record: record["valid_loss"])["C"]
+        recentring = inputs.recentring(self._seed)
+        linear.fit(self._head, inputs.blocks, inputs.labels, self._fitted, C, self._config, recentring)
+        return records
+
+    def predict_test(self) -> torch.Tensor:
+        """See Trainer.predict_test."""
+        descriptors = self._inputs.descriptors(self._fitted, self._seed).to(self._device)
+        return loop.predict(self._head, descriptors, self._inputs.rows(self._split.test), self._inputs.copies)

@@ -1,0 +1,94 @@
+"""A corpus as the trainers see it: rows of inputs with their classes, divided for each fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from soctk.config import Config
+from soctk.corpus import splits
+from soctk.corpus.datadir import DataDir
+from soctk.corpus.splits import Split
+from soctk.training.coordinates import Block
+from soctk.training.inputs import Descriptors, Features, Frames, StreamedFrames
+from soctk.training.recentre import Recentring
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The inputs and classes of an experiment, shared by all of its runs.
+
+    The rows of the inputs are the N utterances of the corpus in its order, then N copies of them at the first speed,
+    and so on.
+
+    Attributes:
+        config: the settings of the experiment.
+        data: the corpus.
+        copies: how many rows each utterance has: 1 plus the number of speeds.
+        blocks: descriptors, if the pooling has no trained parameters; else empty.
+        frames: frames, if the pooling has trained parameters; else None.
+    """
+
+    config: Config
+    data: DataDir
+    copies: int
+    blocks: list[Block]
+    frames: Frames | StreamedFrames | None
+
+    @classmethod
+    def load(cls, config: Config, data: DataDir, features: Features, is_trained: bool, nj: int) -> "TrainingData":
+        """Read the frames of a corpus, and pool them unless the pooling `is_trained`.
+
+        Raises:
+            SoctkError: as Features.frames does.
+        """
+        copies = 1 + len(features.speeds(config))
+        if is_trained:
+            return cls(config, data, copies, [], features.frames(config, features.layers(config)))
+        return cls(config, data, copies, features.blocks(config, nj), None)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The class of each row."""
+        labels = [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
+        return np.tile(labels, self.copies)
+
+    def split(self, fold: int, seed: int) -> Split:
+        """Return the training, validation and test utterances of a run (soctk.corpus.splits.split)."""
+        return splits.split(self.data, fold, self.config.protocol, seed)
+
+    def inner_splits(self, split: Split) -> list[tuple[list[int], list[int]]]:
+        """Return the pairs of utterances to fit on and to score (soctk.corpus.splits.inner_splits), as indices."""
+        pairs = splits.inner_splits(self.data, split, self.config.protocol)
+        return [(self.indices(fitted), self.indices(scored)) for fitted, scored in pairs]
+
+    def indices(self, utterances: Sequence[str]) -> list[int]:
+        """Return the index of each utterance in the corpus."""
+        return [self._index[utt] for utt in utterances]
+
+    def with_copies(self, indices: Sequence[int]) -> list[int]:
+        """Return the rows of utterances, then the rows of their copies at each speed."""
+        count = len(self.data.utterances)
+        return [i + copy * count for copy in range(self.copies) for i in indices]
+
+    def rows(self, utterances: Sequence[str]) -> list[int]:
+        """Return the rows of utterances, then the rows of their copies at each speed."""
+        return self.with_copies(self.indices(utterances))
+
+    def recentring(self, seed: int) -> Recentring | None:
+        """Return the re-centring of all rows; None if the settings choose none."""
+        options = self.config.recentre
+        if options.by == "none":
+            return None
+        enrol = None if options.enrol == "all" else options.enrol
+        recentring = Recentring.of(list(self.data.speaker.values()), enrol, options.relevance, seed)
+        return recentring.with_copies(self.copies - 1)
+
+    def descriptors(self, fitted: Sequence[int], seed: int) -> Descriptors:
+        """Return the inputs of a head that is trained on the rows `fitted`."""
+        return Descriptors.of([block.descriptors for block in self.blocks], self.recentring(seed), fitted)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {utt: i for i, utt in enumerate(self.data.utterances)}

@@ -1,0 +1,54 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from soctk import config
+from soctk.corpus.datadir import DataDir
+from soctk.features.store import FeatureStore
+from soctk.reporting import cross_table
+from soctk.training.cross import Corpus
+
+
+def settings(*overrides: str) -> config.Config:
+    return config.load([ROOT / "conf"], "mean", "linear", overrides=overrides)
+
+
+@pytest.fixture
+def corpora() -> list[Corpus]:
+    data = DataDir({"u": Path("u.wav")}, {"u": "s"}, {"u": "Sad"}, {"u": 1.0}, {}, {"s": 1}, ("Sad", "Angry"))
+    store = FeatureStore(Path("feats"), {"upstream": "mfcc"}, {})
+    return [Corpus(name, data, store, dropped) for name, dropped in (("one", {"calm": 12}), ("two", {}))]
+
+
+def rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_matrix_has_training_corpora_as_rows_and_test_corpora_as_columns(corpora, tmp_path):
+    matrix = {("one", "one"): 80.0, ("one", "two"): 50.0, ("two", "one"): 66.666}
+    text = cross_table.write(tmp_path / "CROSS.md", corpora, matrix, settings(), [1, 2])
+    assert (tmp_path / "CROSS.md").read_text() == text
+    header, _, *body = rows(text)
+    assert header == ["trained on", "one", "two"]
+    assert body == [["one", "80.00", "50.00"], ["two", "66.67", ""]]
+
+
+def test_the_text_names_corpora_protocols_and_settings(corpora):
+    text = cross_table.as_markdown(corpora, {("one", "two"): 50.0}, settings(), [1, 2])
+    assert "- one: 1 utterances, dropped: calm 12.\n- two: 1 utterances, dropped: none.\n" in text
+    assert "chance is 50.00" in text
+    assert "- Two corpora: protocol cross-corpus: " in text
+    assert "- Pooling mean, head linear, seeds 1, 2.\n- Features: mfcc. Trained with soctk " in text
+    assert "†" not in text
+    written = yaml.safe_load(re.search("```yaml\n(.*)```", text, flags=re.DOTALL)[1])
+    assert written == {key: value for key, value in settings().model_dump().items() if key != "protocol"}
+
+
+def test_recentred_scores_have_a_dagger_and_its_explanation(corpora):
+    recentred = settings("recentre.by=speaker", "recentre.enrol=2")
+    text = cross_table.as_markdown(corpora, {("one", "two"): 50.0}, recentred, [1])
+    assert rows(text)[-1] == ["one", "50.00 †"]
+    assert "- † Re-centred: the mean descriptor of each test speaker, estimated from unlabelled recordings" in text
