@@ -1,84 +1,99 @@
-"""What the documents say, held against what they describe."""
+"""The documents agree with what they describe, and the packages with the layout in docs/design.md."""
 
+import ast
 import configparser
+import importlib
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
+from docs_blocks import PAGES, of_language
 
-from soctk.pooling.layers import POOLINGS
+import soctk
+from soctk.pooling import POOLINGS
 
 README = (ROOT / "README.md").read_text()
 RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/run.sh"))
+PACKAGES = ("pooling", "corpus", "features", "scoring", "training", "reporting", "cli")
+MODULES = sorted((ROOT / "soctk").rglob("*.py"))
+
+
+def read_config() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return config
 
 
 def table_rows(text: str, header: str) -> list[list[str]]:
-    """Return the cells of the Markdown table whose header line begins so."""
+    """Return the cells of the Markdown table whose header line begins with `header`."""
     lines = text[text.index(header) :].split("\n\n")[0].splitlines()[2:]
-    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
 
 
-def recipe_options(recipe: Path) -> dict[str, str]:
-    """Return option -> default as `run.sh --help` lists them."""
-    text = subprocess.check_output([recipe / "run.sh", "--help"], text=True)
-    return dict(re.findall(r"^  --(\S+) .*\(default: (.*)\)$", text, flags=re.MULTILINE))
+def test_readme_is_short():
+    assert len(README.split()) <= 1200
 
 
-def test_the_option_table_is_that_of_the_recipes():
-    documented = {row[0].split()[0].strip("`-"): row[2] for row in table_rows(README, "| option |")}
-    in_words = {"corpus": "the recipe's own", "folds": "all", "pooling": "the preset's", "head": "the preset's"}
-    in_words["combine"] = "sum for mlp, concat for linear"
-    for recipe in RECIPES:
-        options = recipe_options(recipe)
-        if recipe.name == "esd":
-            assert options["preset"] == "paper"
-        else:
-            assert options["preset"] == documented["preset"]
-        options["preset"] = documented["preset"]
-        own = options.keys() - documented.keys()
-        assert {name: options[name] for name in documented} | in_words == documented
-        assert all(f"`--{name} " in (recipe / "README.md").read_text() for name in own)
+def test_first_two_commands_are_the_ones_of_ci():
+    commands = [line.split("#")[0].strip() for line in of_language("sh")[0].text.splitlines()]
+    assert commands == ["egs/mini/run.sh", "bin/test"]
+    assert set(commands) <= set((ROOT / ".ci" / "run").read_text().splitlines())
 
 
-def test_the_pooling_table_is_that_of_the_registry():
-    rows = {row[0].strip("`"): row[3] == "yes" for row in table_rows(README, "| pooling |")}
-    assert rows == {name: layer(8).is_trained for name, layer in POOLINGS.items()}
+def test_table_of_poolings_agrees_with_the_registry():
+    rows = table_rows(page("poolings.md"), "| pooling |")
+    assert {row[0].strip("`"): row[3] == "yes" for row in rows} == {
+        name: layer(8).is_trained for name, layer in POOLINGS.items()
+    }
+    sizes = {"D": 40, "2 D": 80, "d (d+1) / 2": 6, "D (D+1) / 2": 820}  # of D = 40 and d = 3
+    for name, _, size, _ in rows:
+        options = {"d": 3} if size.startswith("d") else {}
+        assert POOLINGS[name.strip("`")](40, **options).output_size == sizes[size]
+    layers = table_rows(page("library.md"), "| layer |")
+    assert {row[1].strip("`"): row[0].strip("`") for row in layers} == {
+        name: layer.__name__ for name, layer in POOLINGS.items()
+    }
 
 
-def test_the_readmes_library_example_runs():
-    (example,) = [block for block in code_blocks("python") if "SOC(" in block]
-    names = {}
-    exec(example, names)
-    assert f"# {tuple(names['descriptors'].shape)}" in example
+def test_table_of_settings_files_names_those_in_conf():
+    rows = {row[0].strip("`") for row in table_rows(page("recipes.md"), "| file | what it sets |")}
+    files = {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
+    presets = {path for path in files if path.parts[0] == "preset"}
+    files = {path if len(path.parts) == 1 else path.with_name("NAME.yaml") for path in files - presets}
+    assert rows - {"recipe.yaml"} == set(map(str, files))
 
 
-def test_the_stage_table_names_the_commands_of_the_stages():
-    stages = re.split(r"if run_stage \d", (RECIPES[0] / "run.sh").read_text())[1:]
-    shared = (ROOT / "bin" / "recipe.sh").read_text()
-    for row, body in zip(table_rows(README, "| stage |"), stages, strict=True):
+def test_table_of_stages_names_the_commands_and_logs_of_the_stages():
+    recipe, plan = (ROOT / "bin" / "recipe.sh").read_text(), (ROOT / "soctk" / "training" / "plan.py").read_text()
+    stages = re.split(r"^if due \d", recipe, flags=re.MULTILINE)[1:]
+    prepare = (RECIPES[0] / "run.sh").read_text()
+    for row, body in zip(table_rows(page("recipes.md"), "| stage |"), stages, strict=True):
         for command in re.findall(r"`(\S+)`", row[3]):
-            assert command in body or f"{command} " in shared
+            assert command in body or ("prepare_data" in body and command in prepare)
+        assert f"/log/{Path(row[4].strip('`')).name}" in plan
 
 
-def test_the_dependency_table_is_that_of_setup_cfg():
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    lists = [config["options"]["install_requires"], *config["options.extras_require"].values()]
-    required = [re.split(r"[><=]", line)[0] for text in lists for line in text.split()]
-    assert [row[0] for row in table_rows(README, "| package |")] == required
+def test_table_of_dependencies_is_that_of_setup_cfg():
+    config = read_config()
+    lists = {"": config["options"]["install_requires"], **config["options.extras_require"]}
+    required = {re.split(r"[><=!,;]", line)[0]: extra for extra, text in lists.items() for line in text.split()}
+    rows = {row[0]: row[1] for row in table_rows(page("dependencies.md"), "| package |")}
+    assert rows.keys() == required.keys()
+    for package, extra in required.items():
+        assert re.findall(r"^extra `(\w+)`", rows[package]) == ([extra] if extra else [])
     pinned = {line.split("==")[0].replace("_", "-").lower() for line in (ROOT / "constraints.txt").read_text().split()}
     assert {name.lower() for name in required} <= pinned
 
 
-def test_the_results_are_those_that_the_recipes_wrote():
-    rows = table_rows(README, "| recipe |")
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+def test_scores_are_copied_from_the_results_of_the_recipes(name):
+    rows = table_rows((ROOT / name).read_text(), "| recipe | experiment |")
     assert {row[0] for row in rows} == {path.parent.name for path in ROOT.glob("egs/*/RESULTS.md")}
     for recipe, experiment, seeds, *figures in rows:
         texts = [path.read_text() for path in (ROOT / "egs" / recipe).glob("RESULTS*.md")]
@@ -91,59 +106,127 @@ def test_the_results_are_those_that_the_recipes_wrote():
         assert row[3:] == figures
 
 
+def test_scores_in_the_readme_of_mini_are_those_of_its_results():
+    (score,) = re.findall(r"WA (\S+ ± \S+) ", (ROOT / "egs" / "mini" / "README.md").read_text())
+    rows = table_rows((ROOT / "egs" / "mini" / "RESULTS.md").read_text(), "| experiment")
+    assert rows[0][3] == score
+
+
+def test_scores_in_the_readme_of_ravdess_are_those_of_its_results():
+    text = (ROOT / "egs" / "ravdess" / "README.md").read_text()
+    results = (ROOT / "egs" / "ravdess" / "RESULTS.md").read_text()
+    rows = [*table_rows(text, "| setting | WA |"), *table_rows(text, "| N | WA |")]
+    scores = {row[3] for row in table_rows(results, "| experiment")}
+    assert {row[1].removesuffix(" †") for row in rows} <= scores
+
+
 @pytest.mark.parametrize("results", sorted(ROOT.glob("egs/*/RESULTS*.md")), ids=lambda path: path.relative_to(ROOT))
-def test_the_results_were_written_at_a_clean_commit(results):
+def test_results_were_written_at_a_clean_commit(results):
     trained_with = re.findall(r"^- Trained with .*", results.read_text(), flags=re.MULTILINE)
     assert trained_with
     assert all(re.search(r"commit [0-9a-f]{7,},", line) for line in trained_with)
 
 
-def test_the_matrix_across_corpora_is_that_which_soctk_cross_wrote():
+def test_matrix_across_corpora_is_the_one_that_soctk_cross_wrote():
     text = (ROOT / "egs" / "CROSS.md").read_text()
-    assert table_rows(README, "| trained on |") == table_rows(text, "| trained on ")
+    assert table_rows(page("across-corpora.md"), "| trained on |") == table_rows(text, "| trained on ")
     assert re.search(r", commit [0-9a-f]{7,}\.$", text, flags=re.MULTILINE)
 
 
-def test_the_first_two_commands_are_there_and_ci_calls_them():
-    commands = [line.split("#")[0].strip() for line in code_blocks("sh")[0].splitlines()]
-    assert commands == ["egs/mini/run.sh", "bin/test"]
-    assert set(commands) <= set((ROOT / ".ci" / "run").read_text().splitlines())
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a Markdown document's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-def test_files_that_are_linked_are_there():
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "egs" / "README.md"):
-        for target in re.findall(r"\]\((?!http)(.*?)\)", path.read_text()):
-            assert (path.parent / target).exists()
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda path: path.relative_to(ROOT))
+def test_links_lead_to_files_and_headings_that_exist(path):
+    text = re.sub(r"^ *```.*?^ *```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
 
 
-def test_the_table_of_recipes_has_them_all():
+def test_every_page_is_in_the_navigation_and_in_readme():
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    navigation = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    assert pages <= set(navigation)
+    assert {f"docs/{name}" for name in pages - {"commands.md"}} <= set(re.findall(r"\((docs/\S+?\.md)\)", README))
+
+
+def test_table_of_recipes_has_all_recipes():
     rows = table_rows((ROOT / "egs" / "README.md").read_text(), "| recipe |")
     assert sorted(row[0].split("]")[0][1:] for row in rows) == [
         path.name for path in RECIPES if path.name != "TEMPLATE"
     ]
 
 
-def test_the_layout_names_every_module():
-    rows = table_rows((ROOT / "CONTRIBUTING.md").read_text(), "| module |")
-    modules = {f"soctk/{path.name}{'/' * path.is_dir()}" for path in (ROOT / "soctk").iterdir() if path.name[0] != "_"}
-    assert {row[0].strip("`") for row in rows} == modules
+def test_own_options_of_recipes_are_in_their_readmes():
+    for recipe in RECIPES:
+        settings = yaml.safe_load((recipe / "conf" / "recipe.yaml").read_text()) or {}
+        text = (recipe / "README.md").read_text()
+        assert all(f"`--{name} " in text for name in settings.get("options", {}))
+        assert all(f"`--protocol {name}`" in text for name in settings.get("protocols", {}))
 
 
-def test_a_module_imports_only_from_those_above_it():
-    rows = table_rows((ROOT / "CONTRIBUTING.md").read_text(), "| module |")
-    order = [row[0].strip("`/").removeprefix("soctk/").removesuffix(".py") for row in rows]
-    for position, name in enumerate(order):
-        path = ROOT / "soctk" / name
-        for file in path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
-            pattern = r"^\s*from soctk(?:\.(\w+)\S*)? import (\(|[\w, ]*\w)"
-            imports = re.findall(pattern, file.read_text(), flags=re.MULTILINE)
-            imported = {part for package, names in imports for part in ([package] if package else names.split(", "))}
-            assert imported <= set(order[: position + 1]), f"{file.name} imports from below"
+def test_versions_agree():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == soctk.__version__
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0] == soctk.__version__
 
 
-def test_the_versions_agree():
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    version = config["metadata"]["version"]
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
-    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0] == version
+def test_readme_names_the_tested_versions_of_python():
+    classifiers = read_config()["metadata"]["classifiers"]
+    tested = re.findall(r"Python :: (3\.\d+)$", classifiers, flags=re.MULTILINE)
+    assert tested
+    for text in (README, page("dependencies.md")):
+        assert f"Python {', '.join(tested[:-1])}" in text
+        assert tested[-1] in text
+
+
+def test_table_of_packages_is_the_order_of_imports():
+    rows = [row[0].strip("`") for row in table_rows(page("design.md"), "| package |")]
+    assert rows == ["soctk/*.py", *(f"soctk/{name}" for name in PACKAGES)]
+    assert {path.name for path in (ROOT / "soctk").iterdir() if path.is_dir() and path.name[0] != "_"} == set(PACKAGES)
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Return the packages of soctk that a module imports, anywhere in its code; "" for a module of the top level."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    parts = [name.split(".")[1] for name in names if name.startswith("soctk.")]
+    return {part if part in PACKAGES else "" for part in parts}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT / "soctk"))
+def test_a_package_imports_only_from_packages_above_it(path):
+    package = path.relative_to(ROOT / "soctk").parts[0]
+    above = PACKAGES[: PACKAGES.index(package) + 1] if package in PACKAGES else ()
+    assert imported_packages(path) <= {"", *above}
+
+
+def test_imports_inside_functions_are_found(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text("import torch\n\ndef f():\n    from soctk import reporting\n    import soctk.cli.train\n")
+    assert imported_packages(module) == {"reporting", "cli"}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_package_docstrings_say_what_the_package_does(name):
+    docstring = importlib.import_module(f"soctk.{name}").__doc__
+    assert len(docstring.strip().splitlines()) >= 3
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT / "soctk"))
+def test_no_module_is_long(path):
+    if path.name != "kernels.py":
+        assert len(path.read_text().splitlines()) <= 350
+
+
+def test_recipe_sh_is_short():
+    assert len((ROOT / "bin" / "recipe.sh").read_text().splitlines()) <= 80

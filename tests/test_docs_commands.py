@@ -1,0 +1,285 @@
+"""The commands and the Python code in the documents: run in a copy of the checkout, or checked without running.
+
+A page is one story: its blocks run in order, in one shell. The shell starts in the checkout, or for the README of a
+recipe in the recipe's folder. Each block of the main README is a story of its own. The corpora are small: the copy of
+the checkout has another local/prepare.py in egs/mini and egs/ravdess.
+
+Every command is checked: the options of a recipe by the recipe's own parser, those of soctk-VERB by click. A command
+that needs a corpus, an encoder, many cores or the network is only checked; `reason_not_to_run` says why.
+"""
+
+import configparser
+import contextlib
+import importlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from conftest import ROOT
+from docs_blocks import ALL_BLOCKS, Block, Command, commands_of, of_language
+from moods import write_moods
+
+from soctk.cli.plan import recipe_command
+from soctk.corpus import datadir, folds
+from soctk.errors import SoctkError
+from soctk.training import recipe
+
+CONFIG = configparser.ConfigParser()
+CONFIG.read(ROOT / "setup.cfg")
+SCRIPTS = dict(line.split(" = ") for line in CONFIG["options.entry_points"]["console_scripts"].strip().splitlines())
+EXTRAS = set(CONFIG["options.extras_require"])
+RECIPES_MADE = ("NAME", "moods", "mine")  # recipes that a reader makes while following a page
+CI_COMMANDS = ("bin/test", "bin/lint", "bin/docs", ".ci/run", ".venv/bin/ruff")
+
+SH_BLOCKS = of_language("sh")
+STORIES = sorted({block.page for block in SH_BLOCKS})
+PREPARE = """
+import shutil, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import conftest
+conftest.EMOTIONS = {emotions!r}
+work = Path(sys.argv[2]).resolve().with_name("made")
+conftest.write_corpus(work)
+shutil.copytree(work / "data", sys.argv[2], dirs_exist_ok=True)
+"""
+
+
+def start_of(page: str) -> Path:
+    """Return the folder in which a reader follows a page, relative to the checkout."""
+    folder = Path(page).parent
+    return folder if folder.parent.name == "egs" else Path()
+
+
+def is_recipe(command: Command) -> bool:
+    return command.words[0].endswith("run.sh")
+
+
+def reason_not_to_run(command: Command) -> str | None:
+    """Return what a command needs that the tests do not have; None for a command that runs."""
+    words = command.words
+    if words[0] in CI_COMMANDS:
+        return "CI runs it"
+    if words[0] == "pip":
+        return "needs the package index"
+    if any(word.startswith("DIR") for word in words):
+        return "needs a corpus or an encoder of the reader"
+    if "--nj" in words and int(words[words.index("--nj") + 1]) > 2:
+        return "needs many cores"
+    if is_recipe(command):
+        upstream = words[words.index("--upstream") + 1] if "--upstream" in words else "fbank"
+        if upstream not in ("fbank", "mfcc"):
+            return "needs an encoder"
+        if Path(words[0]).parent.name == "esd":
+            return "needs ESD"
+    return None
+
+
+def check_command(command: Command, folder: Path, monkeypatch) -> Path:
+    """Check a command that stands in a folder of the checkout, without running it; return the folder after it.
+
+    Raises:
+        AssertionError: the command is of an unknown kind, an option is wrong, or a file does not exist.
+    """
+    program, *arguments = command.words
+    if is_recipe(command):
+        check_recipe_options(folder / Path(program).parent, arguments, monkeypatch)
+    elif program == "soctk-plan":
+        check_recipe_options(folder / arguments[0], arguments[1:], monkeypatch)
+    elif program in SCRIPTS:
+        check_options(program, arguments, monkeypatch)
+    elif program == "cd":
+        folder = Path(os.path.normpath(folder / arguments[0]))
+        assert recipe_folder(folder).is_dir()
+    elif program == ".":
+        assert (recipe_folder((folder / arguments[0]).parent) / "path.sh").is_file()
+    elif program == "bin/setup":
+        assert set(arguments) <= EXTRAS
+    elif program in (*CI_COMMANDS, "bin/new-recipe"):
+        assert program == ".venv/bin/ruff" or os.access(ROOT / program, os.X_OK)
+    elif program == "pip":
+        assert arguments[0] == "install"
+        assert all(arg == "." or re.fullmatch(r"\.\[(\w+)\]", arg)[1] in EXTRAS for arg in arguments[1:])
+    elif re.match(r"(extract|train)_cmd=\(", program):
+        assert subprocess.run(["bash", "-n", "-c", command.text]).returncode == 0
+        assert f"{program.split('=')[0]}=(env)" in (ROOT / "egs" / "mini" / "cmd.sh").read_text()
+    elif program == "cat":
+        yaml.safe_load("\n".join(command.text.splitlines()[1:-1]))
+    elif program == "cp":
+        assert arguments[0] == "-r"
+        assert (ROOT / folder / arguments[1]).is_dir()
+    elif program == "rm":
+        assert all(arg == "-rf" or arg.startswith("egs/mine/") for arg in arguments)
+    else:
+        assert re.match(r"[A-Z]=", program), f"a command of an unknown kind: {command.text}"
+    return folder
+
+
+def recipe_folder(folder: Path) -> Path:
+    """Return the folder in the checkout that a recipe's folder in a document stands for."""
+    folder = Path(os.path.normpath(folder))
+    return ROOT / "egs" / "TEMPLATE" if folder.name in RECIPES_MADE else ROOT / folder
+
+
+def check_recipe_options(folder: Path, arguments: list[str], monkeypatch) -> None:
+    """Check the options of run.sh with the recipe's own parser, in a directory that has the folders named DIR."""
+    path = recipe_folder(folder)
+    assert os.access(path / "run.sh", os.X_OK)
+    for word in arguments:
+        if word.startswith("DIR"):
+            Path(word).mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stdout(io.StringIO()):  # of --help
+        recipe_command(recipe.read(path)).main(arguments, "run.sh", standalone_mode=False)
+
+
+def check_options(program: str, arguments: list[str], monkeypatch) -> None:
+    """Check the options of a soctk command with click; its files need not exist."""
+    module, _, function = SCRIPTS[program].partition(":")
+    command = getattr(importlib.import_module(module), function)
+    for kind in (parameter.type for parameter in command.params):
+        if isinstance(kind, click.Path):
+            monkeypatch.setattr(kind, "exists", False)
+    command.make_context(program, list(arguments))
+
+
+@pytest.mark.parametrize("block", SH_BLOCKS, ids=str)
+def test_options_and_files_in_documents_exist(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = [other for other in SH_BLOCKS if other.page == block.page and other.line <= block.line]
+    folder = start_of(block.page)
+    for command in commands_of(*([block] if block.page == "README.md" else before)):
+        folder = check_command(command, folder, monkeypatch)
+
+
+def test_every_block_is_of_a_known_language():
+    assert {block.language for block in ALL_BLOCKS} == {"sh", "python", "text"}
+
+
+def test_wrong_commands_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in (
+        "egs/mini/run.sh --poling mean",
+        "egs/mini/run.sh --pooling maen",
+        "egs/nothing/run.sh",
+        "soctk-train data feats exp --learning-rate 1",
+        "soctk-extract data feats --upstream fbank --layer four",
+        "bin/setup everything",
+        "cd egs/nothing",
+        "make all",
+    ):
+        (command,) = commands_of(Block("README.md", 1, "sh", line))
+        with pytest.raises((AssertionError, click.ClickException, SoctkError)):
+            check_command(command, Path(), monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A checkout of its own, with the environment of this one and small corpora."""
+    path = tmp_path_factory.mktemp("a folder") / "checkout"
+    computed = shutil.ignore_patterns("__pycache__", "corpus", "downloads", "data", "feats", "exp", "sweep")
+    for name in ("egs", "conf", "bin"):
+        shutil.copytree(ROOT / name, path / name, ignore=computed)
+    (path / ".venv").symlink_to(ROOT / ".venv")
+    (path / "bin" / "setup").write_text("#!/bin/sh\n")
+    for name, emotions in (("mini", ("neutral", "happy", "sad")), ("ravdess", ("Neutral", "Happy", "Sad"))):
+        script = PREPARE.format(tests=str(ROOT / "tests"), emotions=emotions)
+        (path / "egs" / name / "local" / "prepare.py").write_text(script)
+    (path / "egs" / "ravdess" / "local" / "download.py").write_text("")
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A home directory with the corpora of README.md and docs/own-corpus.md."""
+    home = tmp_path_factory.mktemp("home")
+    write_moods(home)
+    return home
+
+
+def follow(page: str, blocks: list[Block], checkout: Path, home: Path) -> str:
+    """Run the commands of blocks in one shell; return what they print."""
+    lines = [f"cd {shlex.quote(str(checkout / start_of(page)))}"]
+    lines += [command.text for command in commands_of(*blocks) if reason_not_to_run(command) is None]
+    script = home / "commands.sh"
+    script.write_text("\n".join(lines) + "\n")
+    environment = {**os.environ, "HOME": str(home)}
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", script], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def mini(checkout, home):
+    """egs/mini after the first command of README.md."""
+    first = of_language("sh")[0]
+    follow(first.page, [first], checkout, home)
+    return checkout / "egs" / "mini"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in STORIES if page != "docs/own-corpus.md"])
+def test_commands_run(page, checkout, home, mini):
+    blocks = [block for block in SH_BLOCKS if block.page == page]
+    for story in [[block] for block in blocks] if page == "README.md" else [blocks]:
+        follow(page, story, checkout, home)
+    made = {
+        "README.md": ["egs/ravdess/exp/RESULTS.md", "egs/NAME/exp/RESULTS.md", "egs/mine/local/prepare.py"],
+        "docs/scoring.md": ["egs/mini/exp/figures", "egs/mini/exp/report.html"],
+        "docs/across-corpora.md": ["exp/cross/CROSS.md"],
+        "docs/poolings.md": ["egs/mini/sweep/sweep.tsv"],
+        "docs/recipes.md": ["egs/mini/exp/fbank-mean-linear/log/train.log"],
+    }
+    for path in made.get(page, []):
+        assert (checkout / path).exists()
+
+
+@pytest.mark.slow
+def test_own_corpus_page_leads_from_each_source_to_scores(checkout, home):
+    page = "docs/own-corpus.md"
+    blocks = [block for block in SH_BLOCKS if block.page == page]
+    guide, rest = blocks[:4], blocks[4:]
+    output = follow(page, guide, checkout, home)
+    assert "data/moods: 54 utterances, 0.01 h, 6 speakers, 5 folds; Happy 18, Sad 18, Neutral 18" in output
+    folder = checkout / "egs" / "moods"
+    data = datadir.read(folder / "data" / "moods")
+    assert data.fold == folds.read(folder / "conf" / "folds.yaml")
+    assert data.gender["Ida_Lee"] == "f"
+    scores = json.loads((folder / "exp" / "scores.json").read_text())["fbank-mean-linear"]
+    assert len(scores["runs"]) == 5
+    assert scores["over_folds"]["UA"]["mean"] > 90
+
+    follow_here = [Block(page, 0, "sh", "cd egs/moods\n. ./path.sh\n")]
+    sources = [command for command in commands_of(*rest) if command.words[0] == "soctk-import"]
+    assert len(sources) == 4
+    for number, command in enumerate(sources):
+        shutil.rmtree(folder / "data" / "moods")
+        follow(page, [*follow_here, Block(page, 0, "sh", command.text)], checkout, home)
+        data = datadir.read(folder / "data" / "moods")
+        assert len(data.wav) == (54 if number < 2 else 72)  # the last two have no label map
+        assert set(data.speaker.values()) == {"mara", "otto", "Ida_Lee", "finn", "0042", "lou"}
+        if number == 3:
+            assert data.fold == {"mara": 1, "otto": 2, "Ida_Lee": 3, "finn": 1, "0042": 2, "lou": 3}
+
+    text = "\n".join(command.text for command in commands_of(*rest) if command not in sources)
+    follow(page, [*follow_here, Block(page, 0, "sh", text)], checkout, home)
+    assert (folder / "exported" / "moods" / "moods.jsonl").is_file()
+    assert (folder / "exported" / "kaldi" / "spk2utt").is_file()
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in of_language("python")}))
+def test_python_code_runs(page):
+    names = {}
+    for block in (block for block in of_language("python") if block.page == page):
+        exec(compile(block.text, str(block), "exec"), names)
+        if shape := re.search(r"^descriptors = .*# (\([\d, ]+\))", block.text, flags=re.MULTILINE):
+            assert str(tuple(names["descriptors"].shape)) == shape[1]
