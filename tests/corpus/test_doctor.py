@@ -49,6 +49,22 @@ def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
     }
 
 
+def test_a_recording_counts_as_clipped_from_a_thousandth_of_its_samples(tmp_path):
+    for name, length in (("more.wav", 2900), ("less.wav", 3100)):
+        samples = 0.5 * np.ones(length)
+        samples[:3] = 1
+        soundfile.write(tmp_path / name, samples, 16000)
+    assert find_cases(tmp_path) == {"clipped": ["more.wav: 0.1% of its samples"]}
+
+
+def test_a_low_sample_rate_is_found_even_if_it_is_the_most_frequent(tmp_path):
+    generator = np.random.default_rng(0)
+    for name, rate in (("a.wav", 8000), ("b.wav", 8000), ("c.wav", 16000)):
+        soundfile.write(tmp_path / name, generator.normal(0, 0.1, 1600), rate)
+    (cases,) = find_cases(tmp_path).values()
+    assert cases == ["a.wav: 8000 Hz", "b.wav: 8000 Hz", "c.wav: 16000 Hz"]
+
+
 @pytest.mark.parametrize(
     ("copy", "what"),
     [
@@ -73,7 +89,8 @@ def test_emotions_without_training_data_are_found(tmp_path, corpus):
 
 def test_a_folder_of_recordings_can_be_checked_without_a_data_directory(tmp_path, corpus):
     folder = tmp_path / "recordings of the corpus"
-    (folder / "notes.txt").write_text("not looked at")
+    for name in ("notes.txt", "headerless.raw"):
+        (folder / name).write_text("ignored")
     corpus.wav["spk3-sad-1"].write_bytes(corpus.wav["spk0-sad-0"].read_bytes())
     assert check(folder)[0].startswith("36 recordings, 0.00 h")
     assert find_cases(folder) == {"the same recording more than once": ["spk0-sad-0.wav = spk3-sad-1.wav"]}

@@ -157,8 +157,8 @@ def _check_are_whole(utterances: Mapping[str, Row], seconds: Mapping[str, float]
     parts = [
         f"{row['path']}: {row.get('start') or 0} to {row.get('end') or 'the end'} of {seconds[utt]:.3f} s"
         for utt, row in utterances.items()
-        if _parse_seconds(row.get("start", ""), 0) > _ROUNDING
-        or _parse_seconds(row.get("end", ""), seconds[utt]) < seconds[utt] - _ROUNDING
+        if parse_seconds(row.get("start", ""), 0) > _ROUNDING
+        or parse_seconds(row.get("end", ""), seconds[utt]) < seconds[utt] - _ROUNDING
     ]
     if parts:
         raise SoctkError(
@@ -167,8 +167,12 @@ def _check_are_whole(utterances: Mapping[str, Row], seconds: Mapping[str, float]
         )
 
 
-def _parse_seconds(time: str, default: float) -> float:
-    """Return the seconds of a number, or of audformat's form `0 days 00:00:01.5`; `default` if time is empty or NaT."""
+def parse_seconds(time: str, default: float) -> float:
+    """Return the seconds of a number, or of audformat's form `0 days 00:00:01.5`; `default` if time is empty or NaT.
+
+    Raises:
+        SoctkError: the text is not a time.
+    """
     if time in ("", "NaT"):
         return default
     match = _TIMEDELTA.fullmatch(time)

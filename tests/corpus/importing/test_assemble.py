@@ -1,12 +1,16 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from small_corpus import SPEAKERS, assert_is_corpus, make_rows, write_recordings
 
 from soctk.corpus import folds
 from soctk.corpus.importing import build_corpus
+from soctk.corpus.importing.assemble import parse_seconds
 from soctk.errors import SoctkError
 
 
@@ -40,15 +44,26 @@ def test_white_space_in_speakers_and_emotions_becomes_an_underscore(recordings, 
     assert (data.utterances[0], data.speaker[data.utterances[0]]) == ("ann_lee-ann_angry_1", "ann_lee")
 
 
-def test_ids_contain_the_path_if_a_file_name_of_a_speaker_repeats(tmp_path):
+@pytest.mark.parametrize(("woman", "man"), [("f", "m"), ("F", "M"), ("female", "Male"), ("Woman", "man")])
+def test_sexes_may_be_written_in_several_ways(recordings, tmp_path, woman, man):
+    rows = [{**row, "sex": {"f": woman, "m": man}[row["sex"]]} for row in make_rows()]
+    assert build_corpus(rows, recordings, {}, tmp_path / "f.yaml").gender == {"ann": "f", "bob": "m", "cleo": "f"}
+
+
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_ids_contain_the_path_if_a_file_name_of_a_speaker_repeats(tmp_path, is_absolute):
     rows = []
+    prefix = f"{tmp_path}/" if is_absolute else ""
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         for speaker in ("ann", "bob"):
             soundfile.write(tmp_path / folder / f"{speaker}.wav", np.ones(1600), 16000)
-            rows.append({"path": f"{folder}/{speaker}.wav", "emotion": folder, "speaker": speaker})
+            rows.append({"path": f"{prefix}{folder}/{speaker}.wav", "emotion": folder, "speaker": speaker})
     data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml", count=2)
-    assert data.utterances == ["ann-one-ann", "ann-two-ann", "bob-one-bob", "bob-two-bob"]
+    start = prefix.replace("/", "-")[1:]
+    assert data.utterances == [f"ann-{start}{end}" for end in ("one-ann", "two-ann")] + [
+        f"bob-{start}{end}" for end in ("one-bob", "two-bob")
+    ]
 
 
 def test_a_speaker_with_a_second_linked_folder_is_refused(tmp_path):
@@ -142,3 +157,13 @@ def test_a_fault_in_the_rows_is_reported_and_no_folds_are_written(recordings, tm
 def test_a_segment_as_long_as_its_recording_is_accepted(recordings, tmp_path, end):
     rows = change_first_row(start="0 days", end=end)
     assert_is_corpus(build_corpus(rows, recordings, {}, tmp_path / "folds.yaml"), recordings)
+
+
+@given(st.timedeltas(min_value=pd.Timedelta(0).to_pytimedelta(), max_value=pd.Timedelta("9999 days").to_pytimedelta()))
+def test_audformats_times_are_read_as_pandas_reads_them(time):
+    assert parse_seconds(str(pd.Timedelta(time)), 0) == pytest.approx(time.total_seconds())
+
+
+def test_a_time_is_a_number_of_seconds_or_missing():
+    assert parse_seconds("90.5", 7) == 90.5
+    assert (parse_seconds("", 7), parse_seconds("NaT", 7)) == (7, 7)

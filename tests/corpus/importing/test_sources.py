@@ -95,6 +95,13 @@ def test_another_table_is_matched_by_the_speaker_in_file_names_and_overrides_the
     ]
 
 
+def test_the_first_table_keeps_its_own_values(tmp_path):
+    rows = [{"path": "x.wav", "speaker": "ann", "emotion": "sad"}, {"path": "y.wav", "speaker": "ann", "emotion": ""}]
+    labels = write_csv(tmp_path / "labels.csv", rows)
+    (tmp_path / "more.csv").write_text("speaker,emotion\nann,calm\n")
+    assert [row["emotion"] for row in importing.read([labels, tmp_path / "more.csv"])] == ["sad", "calm"]
+
+
 def test_rows_of_a_speaker_that_agree_complete_each_other(tmp_path):
     labels = write_csv(tmp_path / "labels.csv", [{"path": "x.wav", "speaker": "ann"}])
     (tmp_path / "more.csv").write_text("speaker,sex,fold\nann,f,\nann,,1\nann,f,1\n")
