@@ -41,6 +41,7 @@ CI_COMMANDS = ("bin/test", "bin/lint", "bin/docs", ".ci/run", ".venv/bin/ruff")
 
 SH_BLOCKS = of_language("sh")
 STORIES = sorted({block.page for block in SH_BLOCKS})
+HAVE_RUN: set[tuple[str, ...]] = set()  # the path of each run.sh that ran, with its options
 PREPARE = """
 import shutil, sys
 from pathlib import Path
@@ -205,9 +206,15 @@ def home(tmp_path_factory) -> Path:
 
 
 def follow(page: str, blocks: list[Block], checkout: Path, home: Path) -> str:
-    """Run the commands of blocks in one shell; return what they print."""
-    lines = [f"cd {shlex.quote(str(checkout / start_of(page)))}"]
-    lines += [command.text for command in commands_of(*blocks) if reason_not_to_run(command) is None]
+    """Run the commands of blocks in one shell, but no recipe twice with the same options; return the output."""
+    folder, lines = start_of(page), [f"cd {shlex.quote(str(checkout / start_of(page)))}"]
+    for command in commands_of(*blocks):
+        if command.words[0] == "cd":
+            folder = Path(os.path.normpath(folder / command.words[1]))
+        recipe_call = (os.path.normpath(folder / command.words[0]), *command.words[1:])
+        if reason_not_to_run(command) is None and not (is_recipe(command) and recipe_call in HAVE_RUN):
+            lines.append(command.text)
+            HAVE_RUN.add(recipe_call)
     script = home / "commands.sh"
     script.write_text("\n".join(lines) + "\n")
     environment = {**os.environ, "HOME": str(home)}
