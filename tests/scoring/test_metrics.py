@@ -60,6 +60,11 @@ def test_calibration_error_uses_15_bins():
     assert metrics.calibration_error(np.array([1, 0]), posteriors) == pytest.approx(100 * expected)
 
 
+def test_rounding_above_1_does_not_remove_an_answer_from_the_calibration_error():
+    posteriors = np.array([[1 + 1e-12, 0.0], [1.0, 0.0]])
+    assert metrics.calibration_error(np.array([1, 1]), posteriors) == pytest.approx(100)
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
 def test_accuracies_equal_scikit_learns_on_the_single_answers(answers):
     reference, hypothesis = map(np.array, zip(*answers, strict=True))

@@ -28,12 +28,12 @@ def message(exp) -> str:
 def test_the_rows_of_all_runs_are_read(tmp_path):
     for run in ("fold1/seed1", "fold1/seed2", "fold2/seed1", "fold2/seed2"):
         write_run(tmp_path / "m" / run, "aa bc")
-    found = read(tmp_path)
-    assert (found.folds, found.seeds, found.emotions) == ([1, 2], [1, 2], ("a", "b", "c"))
-    assert found.table[["ref", "hyp"]].to_numpy().tolist() == [[0, 0], [1, 2]] * 4
-    assert found.posteriors.tolist() == [[1, 0, 0], [0, 0, 1]] * 4
-    assert found.utterances["utt"].tolist() == ["fold1-0", "fold1-1", "fold2-0", "fold2-1"]
-    assert found.speakers[1] == ["fold1", "fold2"]
+    predicted = read(tmp_path)
+    assert (predicted.folds, predicted.seeds, predicted.emotions) == ([1, 2], [1, 2], ("a", "b", "c"))
+    assert predicted.table[["ref", "hyp"]].to_numpy().tolist() == [[0, 0], [1, 2]] * 4
+    assert predicted.posteriors.tolist() == [[1, 0, 0], [0, 0, 1]] * 4
+    assert predicted.utterances["utt"].tolist() == ["fold1-0", "fold1-1", "fold2-0", "fold2-1"]
+    assert predicted.speakers[1] == ["fold1", "fold2"]
 
 
 def test_experiments_are_found_at_any_depth_without_unfinished_runs(tmp_path):
@@ -100,9 +100,9 @@ def test_an_emotion_may_have_the_name_of_a_missing_value(tmp_path):
     path = tmp_path / "m" / "fold1" / "seed1" / "predictions.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("utt\tspk\tref\thyp\tNA\tnone\n001\t1\tNA\tNA\t1\t0\n002\t1\tnone\tNA\t1\t0\n")
-    found = read(tmp_path)
-    assert found.emotions == ("NA", "none")
-    assert found.table["utt"].tolist() == ["001", "002"]
+    predicted = read(tmp_path)
+    assert predicted.emotions == ("NA", "none")
+    assert predicted.table["utt"].tolist() == ["001", "002"]
 
 
 def test_posteriors_may_have_rounding_errors_of_six_decimals(tmp_path):
@@ -115,8 +115,8 @@ def test_posteriors_may_have_rounding_errors_of_six_decimals(tmp_path):
 def test_a_seed_with_missing_folds_is_left_out(tmp_path):
     for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
         write_run(tmp_path / "m" / run, "aa bb")
-    found = read(tmp_path)
-    assert (found.seeds, found.left_out) == ([1], [2])
+    predicted = read(tmp_path)
+    assert (predicted.seeds, predicted.left_out) == ([1], [2])
 
 
 def test_runs_are_refused_when_every_seed_lacks_a_fold(tmp_path):
@@ -183,44 +183,44 @@ def tested(tmp_path, corpus) -> tuple[Predictions, DataDir]:
     return read(tmp_path / "exp"), corpus
 
 
-def without(found: Predictions, rows) -> Predictions:
-    return dataclasses.replace(found, table=found.table[~rows])
+def without(predicted: Predictions, rows) -> Predictions:
+    return dataclasses.replace(predicted, table=predicted.table[~rows])
 
 
 def test_predictions_that_agree_with_the_corpus_are_accepted(tested):
-    found, corpus = tested
-    predictions.check_against(found, corpus)
+    predicted, corpus = tested
+    predictions.check_against(predicted, corpus)
 
 
 def test_the_data_directory_is_the_given_one_or_else_the_recorded_one(tested, tmp_path):
-    found, corpus = tested
-    assert predictions.data_directory(found) == corpus.path
-    assert predictions.data_directory(found, tmp_path / "other") == tmp_path / "other"
+    predicted, corpus = tested
+    assert predictions.data_directory(predicted) == corpus.path
+    assert predictions.data_directory(predicted, tmp_path / "other") == tmp_path / "other"
     corpus.path.rename(tmp_path / "gone")
-    assert predictions.data_directory(found) is None
+    assert predictions.data_directory(predicted) is None
 
 
 def test_a_missing_utterance_is_refused(tested):
-    found, corpus = tested
+    predicted, corpus = tested
     missing = corpus.utterances_of([1])[0]
     with pytest.raises(SoctkError, match=f"1 utterances are missing\n  {missing}\n"):
-        predictions.check_against(without(found, found.table["utt"] == missing), corpus)
+        predictions.check_against(without(predicted, predicted.table["utt"] == missing), corpus)
 
 
 def test_an_utterance_outside_the_corpus_is_refused(tested):
-    found, corpus = tested
-    table = found.table.assign(utt=found.table["utt"].where(found.table.index > 0, "spk0-new-0"))
+    predicted, corpus = tested
+    table = predicted.table.assign(utt=predicted.table["utt"].where(predicted.table.index > 0, "spk0-new-0"))
     with pytest.raises(SoctkError, match="1 utterances are missing"):
-        predictions.check_against(dataclasses.replace(found, table=table), corpus)
-    more = pd.concat([found.table, table[:1]], ignore_index=True)
+        predictions.check_against(dataclasses.replace(predicted, table=table), corpus)
+    more = pd.concat([predicted.table, table[:1]], ignore_index=True)
     with pytest.raises(SoctkError, match="1 utterances are not in the data directory\n  spk0-new-0\n"):
-        predictions.check_against(dataclasses.replace(found, table=more), corpus)
+        predictions.check_against(dataclasses.replace(predicted, table=more), corpus)
 
 
 def test_a_tested_speaker_of_the_training_data_is_refused(tested):
-    found, corpus = tested
+    predicted, corpus = tested
     with pytest.raises(SoctkError) as error:
-        predictions.check_against(dataclasses.replace(found, table=found.table.assign(fold=2)), corpus)
+        predictions.check_against(dataclasses.replace(predicted, table=predicted.table.assign(fold=2)), corpus)
     assert (
         "2 speakers are tested in a fold whose training data include them: spk0-angry-0 of spk0 is tested in fold 2, "
         f"but {corpus.path} assigns spk0 to fold 1\nThese scores are not speaker-independent" in str(error.value)
@@ -228,7 +228,7 @@ def test_a_tested_speaker_of_the_training_data_is_refused(tested):
 
 
 def test_a_data_directory_with_other_folds_is_refused(tested):
-    found, corpus = tested
+    predicted, corpus = tested
     other = dataclasses.replace(corpus, fold={**corpus.fold, "spk0": 2})
     with pytest.raises(SoctkError, match="has other labels, speakers or folds than the data directory of training"):
-        predictions.check_against(found, other)
+        predictions.check_against(predicted, other)

@@ -121,8 +121,8 @@ def test_the_permutation_test_rejects_5_percent_of_true_null_hypotheses(metric, 
 def test_the_permutation_test_detects_a_true_difference():
     generator = np.random.default_rng(3)
     pairs = [(draw(generator, 20, mean=0.75), draw(generator, 20, mean=0.55)) for _ in range(50)]
-    found = [permutation_test(STATISTICS["UA"](one), STATISTICS["UA"](other)) <= 0.05 for one, other in pairs]
-    assert np.mean(found) > 0.9
+    detected = [permutation_test(STATISTICS["UA"](one), STATISTICS["UA"](other)) <= 0.05 for one, other in pairs]
+    assert np.mean(detected) > 0.9
 
 
 def test_the_permutation_test_equals_a_hand_worked_one():

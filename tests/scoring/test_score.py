@@ -51,6 +51,13 @@ def test_two_experiments_with_one_name_are_refused(tmp_path):
         score.score([tmp_path / "a", tmp_path / "b"])
 
 
+def test_a_data_directory_that_disagrees_with_the_predictions_is_refused(tmp_path, corpus):
+    utterances = corpus.utterances_of([1])
+    write_run(tmp_path / "m" / "fold2" / "seed1", " ".join(["aa"] * len(utterances)), utterances)
+    with pytest.raises(SoctkError, match="2 speakers are tested in a fold whose training data include them"):
+        score.score([tmp_path / "m"], corpus.path)
+
+
 def test_protocol_and_head_are_read_from_the_runs(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb", config="protocol: emobox\nhead: {name: linear}\n")
     (experiment,) = score.score([tmp_path])

@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_run
@@ -11,7 +12,7 @@ UTTERANCES = ["ann-1", "ann-2", "bob-1", "bob-2"]
 
 
 @pytest.fixture
-def found(tmp_path) -> predictions.Predictions:
+def predicted(tmp_path) -> predictions.Predictions:
     """Two seeds; Ann has 1 and 2 of 2 right, Bob 0 and 1."""
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa ba ab ba", UTTERANCES, "ab")
     write_run(tmp_path / "m" / "fold1" / "seed2", "aa bb aa ba", UTTERANCES, "ab")
@@ -35,8 +36,8 @@ def accuracy(parts: list[subgroups.Subgroup]) -> dict[tuple[str, str], tuple[int
     return {(p.attribute, p.value): (p.utterances, p.speakers, p.scores["WA"].value) for p in parts}
 
 
-def test_scores_equal_hand_worked_ones(found):
-    assert accuracy(subgroups.subgroups(found, DATA)) == {
+def test_scores_equal_hand_worked_ones(predicted):
+    assert accuracy(subgroups.subgroups(predicted, DATA)) == {
         ("fold", "1"): (4, 2, 50.0),
         ("speaker", "ann"): (2, 1, 75.0),
         ("speaker", "bob"): (2, 1, 25.0),
@@ -51,21 +52,30 @@ def test_scores_equal_hand_worked_ones(found):
     }
 
 
-def test_without_a_data_directory_the_subgroups_are_folds_and_speakers(found):
-    assert {part.attribute for part in subgroups.subgroups(found, None)} == {"fold", "speaker"}
+def test_without_a_data_directory_the_subgroups_are_folds_and_speakers(predicted):
+    assert {part.attribute for part in subgroups.subgroups(predicted, None)} == {"fold", "speaker"}
 
 
-def test_without_spk2gender_there_are_no_scores_by_sex(found):
-    attributes = {part.attribute for part in subgroups.subgroups(found, dataclasses.replace(DATA, gender={}))}
+def test_without_spk2gender_there_are_no_scores_by_sex(predicted):
+    attributes = {part.attribute for part in subgroups.subgroups(predicted, dataclasses.replace(DATA, gender={}))}
     assert attributes == {"fold", "speaker", "duration", "text"}
 
 
-def test_equal_durations_form_one_subgroup(found):
+def test_equal_durations_form_one_subgroup(predicted):
     alike = dataclasses.replace(DATA, seconds=dict.fromkeys(UTTERANCES, 2.0))
-    parts = [part for part in subgroups.subgroups(found, alike) if part.attribute == "duration"]
+    parts = [part for part in subgroups.subgroups(predicted, alike) if part.attribute == "duration"]
     assert accuracy(parts) == {("duration", "1: up to 2.00 s"): (4, 2, 50.0)}
 
 
-def test_the_subgroups_of_an_attribute_contain_all_utterances(found):
-    parts = pd.DataFrame([vars(part) for part in subgroups.subgroups(found, DATA)])
+def test_the_subgroups_of_an_attribute_contain_all_utterances(predicted):
+    parts = pd.DataFrame([vars(part) for part in subgroups.subgroups(predicted, DATA)])
     assert set(parts.groupby("attribute")["utterances"].sum()) == {4}
+
+
+def test_the_interval_of_a_subgroup_uses_only_its_speakers(tmp_path):
+    speakers = [f"s{i}" for i in range(6)]
+    write_run(tmp_path / "m" / "fold1" / "seed1", " ".join(["aa"] * 6), [f"{speaker}-1" for speaker in speakers])
+    (runs,) = predictions.find(tmp_path).values()
+    intervals = {part.value: part.scores["WA"] for part in subgroups.subgroups(predictions.read(runs), None)}
+    assert not np.isnan(intervals["1"].low)  # fold 1 has six speakers
+    assert all(np.isnan(intervals[speaker].low) for speaker in speakers)  # one speaker gives no interval
