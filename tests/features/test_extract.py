@@ -270,6 +270,19 @@ def test_batches_have_similar_lengths_and_limited_duration(tmp_path, corpus, mon
     assert loaded.block[::2].tolist() == [[[samples], [samples]] for samples in expected]
 
 
+def test_a_shard_holds_at_most_10_minutes_of_audio(tmp_path, corpus, monkeypatch):
+    recording = tmp_path / "long.wav"
+    soundfile.write(recording, np.random.default_rng(0).uniform(-0.1, 0.1, 65 * 16000), 16000)
+    long = dataclasses.replace(corpus, wav={f"utt{i:02}": recording for i in range(20)})
+    encoder = Recorder(batches=False)
+    encoder.max_seconds = 100.0
+    monkeypatch.setattr(upstream, "load", lambda *_: encoder)
+    extract.extract(long, tmp_path / "feats", Extraction("recorder of 65 s", dtype="float32"))
+    shards = [len(load_file(shard)) for shard in (tmp_path / "feats").glob("shard-*")]
+    assert (len(shards), sum(shards)) == (3, 20)  # 1300 s
+    assert all(65 * utterances <= 600 for utterances in shards)
+
+
 def test_too_little_disk_space_is_reported_before_extraction(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SoctkError, match=r"not enough disk space: 0.00 h of audio, .* but only 1 kB are free\nFree"):

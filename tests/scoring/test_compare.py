@@ -77,6 +77,13 @@ def test_experiments_on_different_utterances_are_refused(tmp_path):
         compare(score([tmp_path]))
 
 
+def test_experiments_with_different_emotions_are_refused(tmp_path):
+    for name, emotions in (("a", "ab"), ("b", "abc")):
+        write_run(tmp_path / name / "fold1" / "seed1", "aa bb", ["s1-1", "s2-1"], emotions)
+    with pytest.raises(SoctkError, match="a and b have different test data: their labels, speakers or folds differ"):
+        compare(score([tmp_path]))
+
+
 def test_a_single_experiment_cannot_be_compared(tmp_path):
     write_experiment(tmp_path / "a", dict.fromkeys(SPEAKERS, RIGHT))
     with pytest.raises(SoctkError, match="--compare: a comparison needs two experiments, not only a"):
