@@ -1,6 +1,10 @@
+import os
 from pathlib import Path
 
+import pytest
+
 from soctk.corpus import recordings
+from soctk.errors import SoctkError
 
 
 def lay_out(root: Path, *files: str) -> None:
@@ -44,3 +48,21 @@ def test_all_copies_of_a_recording_are_found_by_name(tmp_path):
         "03-02": [tmp_path / "03-02.wav"],
         "03-01": [tmp_path / "a" / "03-01.wav", tmp_path / "b" / "03-01.wav"],
     }
+
+
+def test_the_first_of_equal_copies_is_taken(tmp_path):
+    lay_out(tmp_path, "b/1.wav", "a/1.wav", "2.wav")
+    copies = recordings.find(tmp_path, "*.wav")
+    assert recordings.first_of_each(copies, ["2", "1"], tmp_path, "") == [tmp_path / "2.wav", tmp_path / "a" / "1.wav"]
+
+
+def test_copies_with_the_same_size_and_date_but_different_content_are_refused(tmp_path):
+    lay_out(tmp_path, "a/1.wav", "b/1.wav")
+    for folder in ("a", "b"):
+        (tmp_path / folder / "1.wav").write_text(folder)
+        os.utime(tmp_path / folder / "1.wav", (0, 0))
+    copies = recordings.find(tmp_path, "*.wav")
+    with pytest.raises(SoctkError) as error:
+        recordings.first_of_each(copies, ["1"], tmp_path, "Unpack it again.")
+    message = "these files have the same name but different content\n  1\nUnpack it again."
+    assert str(error.value) == f"{tmp_path}: {message}"
