@@ -1,31 +1,50 @@
-"""Matrix products in float32 on a CPU by oneDNN, which comes with torch, where torch itself would have MKL's.
+"""Matrix products in float32 on a CPU by oneDNN, a library that torch contains, where torch itself would use MKL.
 
-MKL leaves AVX-512 of an AMD EPYC unused: oneDNN is 1.8 to 2.4 times as fast there, and still faster where its own
-instructions are held to AVX2 (tests/bench/README.md). The numbers differ by rounding only. torch reaches
-oneDNN by operators that it keeps for its compiler; without them, and in any other dtype or place, products are torch's.
+MKL does not use AVX-512 on AMD processors. oneDNN is 1.8 to 2.4 times as fast on an EPYC, and faster even when limited
+to AVX2 (tests/bench/README.md). Results differ by rounding only. torch calls oneDNN by private operators, which may
+change or disappear: they are tried once, and if they fail, torch computes the products. It also does for other dtypes
+and devices.
 """
+
+from functools import cache
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 
+@cache
+def is_usable() -> bool:
+    """Return whether torch's private oneDNN operators give the same product as torch itself; they are tried once."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        inputs, weight = (torch.linspace(-1, 1, 12, device="cpu").view(shape) for shape in ((3, 4), (3, 4)))
+        bias = torch.ones(3, device="cpu")
+        expected = functional.linear(inputs, weight, bias)
+        try:
+            products = _product(inputs, weight, bias), _product(inputs, _reorder(weight), bias)
+            return all(torch.allclose(product, expected) for product in products)
+        except Exception:  # private operators: their names, arguments and errors may change with any version of torch
+            return False
+
+
 def linear(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return X W' `(..., d)` for inputs X `(..., D)` and a weight W `(d, D)`, with a gradient."""
-    if not _takes(inputs):
+    """Return X W' `(..., d)` for inputs X `(..., D)` and a weight W `(d, D)`; it has a gradient."""
+    if not _is_suitable(inputs):
         return functional.linear(inputs, weight)
     return _Linear.apply(inputs, weight)
 
 
 def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return `left @ right` `(B, M, N)` for `(B, M, K)` and `(B, K, N)`.
+    """Return the matrix products `left @ right` `(B, M, N)` of `(B, M, K)` and `(B, K, N)`.
 
-    oneDNN takes one product at a time, and torch's threads share it: those of less than 2 million multiplications a
-    thread, and what needs a gradient, are torch's own.
+    oneDNN computes one product after the other, each with all threads. So torch computes products of less than
+    2 million multiplications per thread, and also products that need a gradient.
     """
     needs_gradient = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
     is_small = left.shape[1] * left.shape[2] * right.shape[2] < 2e6 * torch.get_num_threads()
-    if needs_gradient or is_small or not _takes(left):
+    if needs_gradient or is_small or not _is_suitable(left):
         return left @ right
     result = left.new_empty(len(left), left.shape[1], right.shape[2])
     for product, one, other in zip(result, left, right, strict=True):
@@ -34,26 +53,31 @@ def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 class Linear(nn.Linear):
-    """nn.Linear without a bias, by `linear`."""
+    """nn.Linear without a bias, computed by `linear`.
+
+    Args:
+        in_features: D.
+        out_features: d.
+    """
 
     def __init__(self, in_features: int, out_features: int):
         super().__init__(in_features, out_features, bias=False)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return X W' `(..., out_features)` for inputs X `(..., in_features)`."""
+        """Return X W' `(..., d)` for inputs X `(..., D)`."""
         return linear(inputs, self.weight)
 
 
 def pack(model: nn.Module) -> None:
-    """Lay the weights of a frozen model's linear layers out as oneDNN wants them, once and for all products to come.
+    """Store the weights of a frozen model's linear layers in oneDNN's layout, once for all later products.
 
-    The weights are there twice afterwards, so that a module may still read a layer's weight instead of calling it.
+    The plain weights stay in memory too, for modules that read the weight of a layer instead of calling the layer.
     """
-    if not _is_there():
+    if not is_usable():
         return
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and _takes(child.weight):
+            if type(child) is nn.Linear and _is_suitable(child.weight):
                 setattr(parent, name, _Packed(child))
 
 
@@ -62,7 +86,7 @@ class _Packed(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
+        self._packed = _reorder(layer.weight.detach())
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return _product(inputs, self._packed, self.bias)
@@ -78,11 +102,11 @@ class _Linear(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         inputs, weight = ctx.saved_tensors
-        of_inputs, of_weight = ctx.needs_input_grad
+        inputs_need_gradient, weight_needs_gradient = ctx.needs_input_grad
         rows, columns = (tensor.reshape(-1, tensor.shape[-1]).T for tensor in (gradient, inputs))
         return (
-            _product(gradient, weight.T) if of_inputs else None,
-            _product(rows, columns) if of_weight else None,
+            _product(gradient, weight.T) if inputs_need_gradient else None,
+            _product(rows, columns) if weight_needs_gradient else None,
         )
 
 
@@ -90,9 +114,9 @@ def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
 
 
-def _takes(tensor: torch.Tensor) -> bool:
-    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.numel() > 0 and _is_there()
+def _reorder(weight: torch.Tensor) -> torch.Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight)
 
 
-def _is_there() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def _is_suitable(tensor: torch.Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.numel() > 0 and is_usable()

@@ -3,7 +3,10 @@
 import ast
 import configparser
 import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -230,3 +233,19 @@ def test_no_module_is_long(path):
 
 def test_recipe_sh_is_short():
     assert len((ROOT / "bin" / "recipe.sh").read_text().splitlines()) <= 80
+
+
+@pytest.mark.slow
+def test_site_loads_nothing_from_other_servers(tmp_path):
+    pytest.importorskip("mkdocs", reason="bin/setup docs installs what builds the site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 20
+    loaded = (
+        r"<(?:script|img|iframe|source)[^>]*\ssrc=\"(https?:)?//|<link(?![^>]*rel=\"canonical\")[^>]*href=\"https?://"
+    )
+    assert not [page for page in pages if re.search(loaded, page.read_text())]
+    assert not [
+        sheet for sheet in tmp_path.rglob("*.css") if re.search(r"(url\(|@import)\W*https?:", sheet.read_text())
+    ]

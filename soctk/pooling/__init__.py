@@ -1,20 +1,22 @@
-"""Pooling layers: frames `(B, T, D)` and their lengths come in, one descriptor `(B, P)` an utterance goes out.
+"""Pooling layers: frames `(B, T, D)` and their lengths `(B,)` come in, one descriptor `(B, P)` per utterance goes out.
 
-`layers` has the layers, `registry` makes them by name, `spd` has the functions on matrices that they are made of, and
-`fast` optional kernels that compute the same on a CPU in less time. It needs torch, numpy and pydantic, nothing heavier.
+`layers` has the layers, `registry` makes them by name, `spd` has the functions on matrices behind them, and `fast` has
+optional CPU kernels for the same computations. It imports torch, numpy and pydantic, and nothing heavier.
 """
 
-from soctk.pooling.layers import (
-    ASP,
-    POOLINGS,
-    SOC,
-    Concatenation,
-    Mean,
-    Pooling,
-    SOCFull,
-    SOCNoLEM,
-    Stats,
-    create,
-)
+from soctk.pooling.layers import ASP, SOC, Concatenation, Mean, Pooling, SOCFull, SOCNoLEM, Stats
+from soctk.pooling.registry import POOLINGS, create, is_trained
 
-__all__ = ["ASP", "POOLINGS", "SOC", "Concatenation", "Mean", "Pooling", "SOCFull", "SOCNoLEM", "Stats", "create"]
+__all__ = [
+    "ASP",
+    "POOLINGS",
+    "SOC",
+    "Concatenation",
+    "Mean",
+    "Pooling",
+    "SOCFull",
+    "SOCNoLEM",
+    "Stats",
+    "create",
+    "is_trained",
+]

@@ -1,33 +1,46 @@
-"""Pooling layers: the frames of an utterance into one descriptor.
+"""Pooling layers: the frames of an utterance come in, one descriptor goes out.
 
-One contract: `forward(frames (B, T, D), lengths (B,)) -> (B, output_size)`, with `input_size` = D. Frames at or beyond
-an utterance's length never touch its result. To add a layer, write the class, put it into POOLINGS, and give its
-options' defaults in conf/pooling/NAME.yaml.
+All layers have one interface: `layer(frames (B, T, D), lengths (B,)) -> (B, output_size)`, with D = `input_size`.
+Frames at or beyond an utterance's length are padding and have no effect. To add a layer, write a subclass of `Pooling`,
+add it to `soctk.pooling.registry.POOLINGS`, and give the defaults of its options in conf/pooling/NAME.yaml.
+
+Supported formats:
+
+- `state_dict`, `load_state_dict(strict=True)`, `torch.save` of a state_dict: the parameters, and the fixed projection
+  of `SOCFull` with d > 0. Options such as d and eps are not part of it; make the layer with the same ones.
+- `copy.deepcopy` and `pickle` of a layer.
+- `torch.compile` of a model that contains a layer: the layer itself runs uncompiled between compiled parts (a graph
+  break; `fullgraph=True` fails).
+- `torch.autocast` in bfloat16 and float16: has no effect inside a layer; descriptors are float32.
+- Frames in float16, bfloat16 (computed in float32), float32 and float64. Parameters in float32 or, with frames in
+  float64, in float64; not in half precision.
+- First-order gradients only: no double backward, no `torch.func`. No `torch.jit.script`.
 """
 
-import inspect
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_type_hints
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from soctk import onednn
-from soctk.errors import SoctkError, unknown_name
 from soctk.pooling import spd
+from soctk.pooling.autocast import call_without_autocast
+from soctk.pooling.compiling import uncompiled
+from soctk.pooling.frames import pad
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Ridge = Annotated[float, Field(ge=1e-12)]  # far below it the logarithm of silence is no longer finite
+Ridge = Annotated[float, Field(ge=1e-12)]  # with a much smaller one the logarithm of silence is not finite
 Normalisation = Literal["trace", "mean", "none"]
 
 
 class Pooling(nn.Module):
-    """What all pooling layers have in common; a layer is made by writing `pool`.
+    """The base class of all pooling layers; a subclass implements `pool`.
 
     Args:
         input_size: D.
-        output_size: the width of the descriptor.
+        output_size: P, the width of the descriptor.
     """
 
     def __init__(self, input_size: int, output_size: int):
@@ -37,38 +50,61 @@ class Pooling(nn.Module):
 
     @property
     def is_trained(self) -> bool:
-        """Whether the layer has parameters."""
+        """Whether the layer has parameters to train."""
         return any(True for _ in self.parameters())
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return descriptors `(B, output_size)` for frames `(B, T, D)` and lengths `(B,)` in frames.
+        """Return the descriptors of a padded batch.
 
-        Frames in float16 and bfloat16 are taken in float32, and so is their descriptor.
+        Args:
+            frames: `(B, T, D)`; float16 and bfloat16 are computed in float32.
+            lengths: `(B,)` in frames.
+
+        Returns:
+            `(B, output_size)`, in float32, or in float64 for frames in float64.
 
         Raises:
-            ValueError: the shapes do not fit, a length is not within 1..T, or frames that count are NaN,
-                infinite, or too large to square.
+            ValueError: the shapes do not fit, a length is not within 1..T, or frames are NaN, infinite, or too large
+                to square.
         """
+        return self._call(self.pool, frames, lengths)
+
+    def pool_concatenated(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the descriptors of utterances that are concatenated without padding.
+
+        Args:
+            frames: `(sum of T, D)`, one utterance after the other.
+            lengths: `(B,)` in frames.
+
+        Returns:
+            The same as `forward` for the padded batch.
+
+        Raises:
+            ValueError: as in `forward`, or the lengths do not add up to the number of frames.
+        """
+        return self._call(self._pool_concatenated, frames, lengths)
+
+    def pool(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Compute `forward` for frames `(B, T, D)` in float32 or float64, without autocast."""
+        raise NotImplementedError
+
+    def _pool_concatenated(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return self.pool(pad(frames, lengths), lengths)
+
+    @uncompiled
+    def _call(self, pool: Callable, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         if frames.shape[-1] != self.input_size:
             raise ValueError(f"frames (B, T, {self.input_size}) are needed, not {tuple(frames.shape)}")
         if frames.dtype in (torch.float16, torch.bfloat16):
             frames = frames.float()
-        return self.pool(frames, lengths)
-
-    def pool(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Do the work of `forward`, for frames `(B, T, D)` in float32 or float64."""
-        raise NotImplementedError
-
-    def pool_concatenated(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return what `forward` does, for frames `(sum of T, D)`: one utterance after the other, without padding."""
-        return self(pad(frames, lengths), lengths)
+        return call_without_autocast(pool, frames, lengths, list(self.parameters()))
 
 
 class Mean(Pooling):
     """The mean over time: first-order pooling.
 
     Args:
-        input_size: D.
+        input_size: D; the descriptor has D numbers.
     """
 
     def __init__(self, input_size: int):
@@ -81,11 +117,11 @@ class Mean(Pooling):
 
 
 class Stats(Pooling):
-    """Statistics pooling (Snyder et al. 2018): the mean and the standard deviation over time, concatenated.
+    """Statistics pooling (Snyder et al. 2018): mean and standard deviation over time, concatenated.
 
     Args:
-        input_size: D.
-        eps: variances below it count as eps, so that constant frames have a gradient.
+        input_size: D; the descriptor has 2 D numbers.
+        eps: smaller variances are replaced by it, so that constant frames have a gradient.
     """
 
     def __init__(self, input_size: int, eps: PositiveFloat = 1e-10):
@@ -101,14 +137,14 @@ class Stats(Pooling):
 
 
 class ASP(Pooling):
-    """Attentive statistics pooling (Okabe, Koshinaka & Shinoda 2018): mean and standard deviation, frames weighted.
+    """Attentive statistics pooling (Okabe, Koshinaka & Shinoda 2018): weighted mean and standard deviation over time.
 
     a = softmax over time of v' tanh(W x_t + b); m = sum_t a_t x_t; the variance is sum_t a_t (x_t - m)^2.
 
     Args:
-        input_size: D.
-        hidden: the rows of W.
-        eps: variances below it count as eps, so that constant frames have a gradient.
+        input_size: D; the descriptor has 2 D numbers.
+        hidden: the number of rows of W.
+        eps: smaller variances are replaced by it, so that constant frames have a gradient.
     """
 
     def __init__(self, input_size: int, hidden: PositiveInt = 128, eps: PositiveFloat = 1e-10):
@@ -117,11 +153,11 @@ class ASP(Pooling):
         self.attention = nn.Sequential(nn.Linear(input_size, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def pool(self, frames, lengths):  # noqa: D102
-        beyond = spd.padding(frames, lengths)
-        frames = frames.masked_fill(beyond, 0)
-        weights = self.attention(frames).masked_fill(beyond, -torch.inf).softmax(1)
+        padding = spd.padding(frames, lengths)
+        frames = frames.masked_fill(padding, 0)
+        weights = self.attention(frames).masked_fill(padding, -torch.inf).softmax(1)
         mean = weights.mT @ frames
-        # The variance does not change with the mean to first order, so no gradient need go through it.
+        # The derivative of the variance with respect to m is 0, so m needs no gradient here.
         variance = weights.mT @ (frames - mean.detach()).square()
         mean, variance = mean.squeeze(1), variance.squeeze(1)
         result = torch.cat([mean, variance.clamp(min=self.eps).sqrt()], dim=1)
@@ -132,18 +168,20 @@ class ASP(Pooling):
 class SOC(Pooling):
     """Second-Order Correlation pooling with the log-Euclidean map, as published (arXiv 2606.06550).
 
-    Z = X W'; C = cov(Z) over time; C <- C/(tr C + eps) + eps I; the upper triangle of log C.
+    Z = X W'; C = cov(Z) over time; C <- C/(tr C + eps) + eps I; the descriptor is the upper triangle of log C.
 
-    An utterance of one frame, or of constant frames, has C = 0: its descriptor is that of log(eps) I, and all
-    gradients are finite.
+    An utterance of one frame, or of constant frames, has C = 0. Its descriptor is that of log(eps) I, and all gradients
+    are finite.
 
     Args:
         input_size: D.
-        d: the width of the projection W (d x D) before the covariance.
-        eps: added to the trace and, times the identity, to the normalised covariance.
+        d: the number of rows of the projection W (d x D); the descriptor has d(d+1)/2 numbers.
+        eps: is added to the trace and, times the identity, to the normalised covariance.
         shrinkage: alpha in C <- (1-alpha) C + alpha (tr C / d) I before the normalisation; 0 as published.
-        normalisation: `trace` as published; with `mean`, C <- C/(tr C / d + eps) + eps I; with `none`, C <- C + eps I.
+        normalisation: `trace` as published; `mean`: C <- C/(tr C / d + eps) + eps I; `none`: C <- C + eps I.
     """
+
+    regularisation: dict[str, Any]
 
     def __init__(
         self,
@@ -154,18 +192,22 @@ class SOC(Pooling):
         normalisation: Normalisation = "trace",
     ):
         super().__init__(input_size, d * (d + 1) // 2)
-        self.regularisation = {"shrinkage": shrinkage, "eps": eps, "trace": _trace_after(normalisation, d)}
+        self.regularisation = {
+            "shrinkage": shrinkage,
+            "eps": eps,
+            "trace": _target_trace(normalisation, d),
+        }
         self.projection = onednn.Linear(input_size, d)
         nn.init.orthogonal_(self.projection.weight)
 
     def pool(self, frames, lengths):  # noqa: D102
-        # In the gradient of the projection padding is a factor of 0, which NaN would survive.
+        # The gradient of the projection multiplies padding by 0, and 0 times NaN is NaN.
         if (lengths < frames.shape[1]).any():
             frames = frames.masked_fill(spd.padding(frames, lengths), 0)
         return self.pool_projected(self.projection(frames), lengths)
 
-    def pool_concatenated(self, frames, lengths):  # noqa: D102
-        return self.pool_projected(pad(self.projection(frames), lengths), lengths)  # a d-th of D to pad
+    def _pool_concatenated(self, frames, lengths):
+        return self.pool_projected(pad(self.projection(frames), lengths), lengths)  # pads d numbers per frame, not D
 
     def pool_projected(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the descriptors of projected frames `(B, T, d)`."""
@@ -173,7 +215,7 @@ class SOC(Pooling):
 
 
 class SOCNoLEM(SOC):
-    """The ablation of SOC without the log-Euclidean map: the upper triangle of the regularised covariance itself."""
+    """SOC without the log-Euclidean map, for ablations: the upper triangle of the regularised covariance itself."""
 
     def pool_projected(self, frames, lengths):  # noqa: D102
         matrices = spd.regularised_covariance(frames, lengths, **self.regularisation)
@@ -183,23 +225,26 @@ class SOCNoLEM(SOC):
 
 
 class SOCFull(Pooling):
-    """Second-order pooling in full dimension: the logarithm of the D x D covariance, no projection before it.
+    """Second-order pooling in full dimension: the logarithm of the D x D covariance, without a projection before it.
 
     C = cov(X) over time; C <- (1-alpha) C + alpha (tr C / D) I; C <- C/(tr C / D + eps) + eps I, whose mean eigenvalue
-    is 1; the upper triangle of log C with sqrt(2) off the diagonal, so that inner products of descriptors are those of
-    the logarithms. It has no parameters. For T < D the logarithm comes from the T x T Gram matrix
-    (`soctk.pooling.spd.factored_log`).
+    is 1. The descriptor is the upper triangle of log C with sqrt(2) off the diagonal, so that inner products of
+    descriptors are those of the logarithms. The layer has no parameters. For T < D the logarithm comes from the T x T
+    Gram matrix (`soctk.pooling.spd.factored_log`).
 
-    A projection after the logarithm, R (log C) R' with a fixed random orthonormal R (d x D), keeps differences of
-    logarithms nearly (Johnson & Lindenstrauss 1984) in a descriptor that is (D/d)^2 times smaller.
+    A projection after the logarithm, R (log C) R' with a fixed random orthonormal R (d x D), nearly keeps the distances
+    between logarithms (Johnson & Lindenstrauss 1984) in a descriptor that is (D/d)^2 times smaller.
 
     Args:
         input_size: D.
-        d: rows of R; 0, or D and more, for no projection.
-        shrinkage: alpha. It carries the regularisation: with T < D most eigenvalues of C are 0.
-        eps: added to the mean eigenvalue and, times the identity, to the normalised covariance.
-        normalisation: `mean`; with `trace`, C <- C/(tr C + eps) + eps I; with `none`, C <- C + eps I.
+        d: the number of rows of R; 0, or D and more, for no projection.
+        shrinkage: alpha. Most of the regularisation comes from it: with T < D, most eigenvalues of C are 0.
+        eps: is added to the mean eigenvalue and, times the identity, to the normalised covariance.
+        normalisation: `mean`; `trace`: C <- C/(tr C + eps) + eps I; `none`: C <- C + eps I.
     """
+
+    projection: torch.Tensor | None
+    regularisation: dict[str, Any]
 
     def __init__(
         self,
@@ -211,8 +256,12 @@ class SOCFull(Pooling):
     ):
         size = min(d, input_size) or input_size
         super().__init__(input_size, size * (size + 1) // 2)
-        self.regularisation = {"shrinkage": shrinkage, "eps": eps, "trace": _trace_after(normalisation, input_size)}
-        self.register_buffer("projection", _random_orthonormal(size, input_size) if size < input_size else None)
+        self.regularisation = {
+            "shrinkage": shrinkage,
+            "eps": eps,
+            "trace": _target_trace(normalisation, input_size),
+        }
+        self.register_buffer("projection", _make_orthonormal(size, input_size) if size < input_size else None)
 
     def pool(self, frames, lengths):  # noqa: D102
         projection = None if self.projection is None else self.projection.to(frames.dtype)
@@ -221,10 +270,10 @@ class SOCFull(Pooling):
 
 
 class Concatenation(Pooling):
-    """Several layers side by side; their descriptors are concatenated in the order given.
+    """Several layers side by side; their descriptors are concatenated in the given order.
 
     Args:
-        layers: of one input_size.
+        layers: at least one, all with the same input_size.
     """
 
     def __init__(self, layers: Sequence[Pooling]):
@@ -234,78 +283,19 @@ class Concatenation(Pooling):
     def pool(self, frames, lengths):  # noqa: D102
         return torch.cat([layer(frames, lengths) for layer in self.layers], dim=1)
 
-    def pool_concatenated(self, frames, lengths):  # noqa: D102
-        return torch.cat([layer.pool_concatenated(frames, lengths) for layer in self.layers], dim=1)
+    def _pool_concatenated(self, frames, lengths):
+        layers = cast("Iterable[Pooling]", self.layers)
+        return torch.cat([layer.pool_concatenated(frames, lengths) for layer in layers], dim=1)
 
 
-def pad(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Return frames `(sum of T, D)`, one utterance after the other, as `(B, T, D)` with zeros beyond each one's end."""
-    longest = int(lengths.max())
-    starts = torch.arange(len(lengths), device=frames.device) * longest - (lengths.cumsum(0) - lengths)
-    places = starts.repeat_interleave(lengths) + torch.arange(len(frames), device=frames.device)
-    rows = frames.new_zeros(len(lengths) * longest, frames.shape[1]).index_copy(0, places, frames)
-    return rows.view(len(lengths), longest, -1)
-
-
-def _trace_after(normalisation: Normalisation, size: int) -> float | None:
+def _target_trace(normalisation: Normalisation, size: int) -> float | None:
     traces = {"trace": 1.0, "mean": float(size), "none": None}
     if normalisation not in traces:
         raise ValueError(f"normalisation must be one of {', '.join(traces)}, not {normalisation!r}")
     return traces[normalisation]
 
 
-def _random_orthonormal(rows: int, columns: int) -> torch.Tensor:
-    """Return orthonormal rows, the same ones at any time."""
+def _make_orthonormal(rows: int, columns: int) -> torch.Tensor:
+    """Return random orthonormal rows `(rows, columns)`, the same ones at every call."""
     gaussian = torch.randn(columns, rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return torch.linalg.qr(gaussian).Q.T.float()
-
-
-POOLINGS: dict[str, type[Pooling]] = {
-    "mean": Mean,
-    "stats": Stats,
-    "asp": ASP,
-    "soc": SOC,
-    "soc_nolem": SOCNoLEM,
-    "soc_full": SOCFull,
-}
-
-
-def create(name: str, input_size: int, options: Mapping[str, Mapping[str, Any]]) -> Pooling:
-    """Make the pooling layer of that name.
-
-    Args:
-        name: a key of POOLINGS, or several joined by `+`, whose descriptors are concatenated.
-        input_size: D, the width of a frame.
-        options: the options of each of them, by its name: the other arguments of its constructor.
-
-    Raises:
-        SoctkError: an unknown name or option, an option without a value or with a wrong one, or a name given twice.
-    """
-    names = name.split("+")
-    for part in names:
-        if part not in POOLINGS:
-            raise unknown_name("pooling", part, POOLINGS, where=f"--pooling {name}")
-    if len(set(names)) < len(names):
-        raise SoctkError("a pooling is named twice", remedy="Name each once.", where=f"--pooling {name}")
-    layers = [POOLINGS[part](input_size, **_checked_options(part, options.get(part, {}))) for part in names]
-    return layers[0] if len(layers) == 1 else Concatenation(layers)
-
-
-def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of POOLINGS[name], each converted to its type."""
-    types = get_type_hints(POOLINGS[name].__init__, include_extras=True)
-    known = [option for option in inspect.signature(POOLINGS[name]).parameters if option != "input_size"]
-    where = f"the options of the pooling {name} (conf/pooling/{name}.yaml, --set pooling.{name}.OPTION=VALUE)"
-    checked = {}
-    for option, value in options.items():
-        if option not in known:
-            raise unknown_name("option", option, known, where=where)
-        try:
-            checked[option] = TypeAdapter(types[option]).validate_python(value)
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"]
-            raise SoctkError(f"{option}: {problem}, not {value!r}", remedy="Mend its value.", where=where) from error
-    missing = [option for option in known if option not in options]
-    if missing:
-        raise SoctkError(f"no value for {', '.join(missing)}", remedy="Give each a default in the file.", where=where)
-    return checked

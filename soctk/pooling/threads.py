@@ -1,67 +1,77 @@
-"""Parts of a batch shared among threads, for work that lets go of Python's lock."""
+"""Share the parts of a batch among threads, for work that releases Python's lock."""
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from ctypes import CDLL
-from functools import cache
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import torch
-from threadpoolctl import ThreadpoolController
+
+Result = TypeVar("Result")
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+_lock = threading.Lock()
 
 
 def share(work: Callable[[int], None], starts: range, alone: bool = False) -> None:
-    """Call `work` for each start: by as many threads as torch has, whichever is free, or by this one alone.
+    """Call `work(start)` for each start.
 
-    While several do, torch has one thread, and so it has in any other thread that comes to it first at that time.
-    When work fails in one thread, none begins with more.
+    As many helper threads work as torch has threads in the caller. Each helper uses one torch thread; the caller's
+    number and the number that new threads inherit stay as they are. The caller waits.
+
+    Args:
+        work: computes one part of the batch.
+        starts: where the parts begin.
+        alone: compute all parts in the calling thread, without helpers.
+
+    Raises:
+        BaseException: whatever `work` raises first; parts that have not begun by then are left out.
     """
     threads = torch.get_num_threads()
     if alone or min(threads, len(starts)) <= 1:
         for start in starts:
             work(start)
         return
-    pending = list(starts)
-
-    def take() -> None:
-        while True:
-            try:
-                start = pending.pop()
-            except IndexError:
-                return
-            try:
-                work(start)
-            except BaseException:
-                pending.clear()
-                raise
-
-    # Or else torch's own threads, idle after an operation, would spin for some ms on the cores that ours need.
-    for library in _openmp_libraries():
-        library.omp_pause_resource_all(1)  # omp_pause_soft: the next operation makes them anew
-    helpers = [_workers(threads).submit(take) for _ in range(min(threads, len(pending)) - 1)]
-    torch.set_num_threads(1)
+    futures = [_pool(threads).submit(work, start) for start in starts]
     try:
-        take()
-    finally:
-        begun = [helper for helper in helpers if not helper.cancel()]
-        wait(begun)
-        torch.set_num_threads(threads)
-    for helper in begun:
-        helper.result()
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:  # also where Ctrl-C interrupts the wait
+        for future in futures:
+            future.cancel()
+        wait(futures)
+    for future in futures:
+        if not future.cancelled():
+            future.result()
 
 
-@cache
-def _openmp_libraries() -> list[CDLL]:
-    """Return those that are loaded, as far as they can pause (OpenMP 5.0)."""
-    libraries = [each.dynlib for each in ThreadpoolController().select(user_api="openmp").lib_controllers]
-    return [library for library in libraries if hasattr(library, "omp_pause_resource_all")]
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return the pool of so many helper threads; it is made once."""
+    with _lock:
+        if threads not in _pools:
+            _pools[threads] = _make_pool(threads)
+        return _pools[threads]
 
 
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    """Return the threads that share a batch with the caller's."""
+def _make_pool(threads: int) -> ThreadPoolExecutor:
+    """Return a new pool, all of its threads started and set to one torch thread.
 
-    def use_one_thread() -> None:
-        torch.get_num_threads()  # the first call in a thread sets it to the process's number
+    torch.set_num_threads sets the number for the calling thread, and also the number that a thread gets at its first
+    use of torch. So the latter is put back before any work begins.
+    """
+    inherited = _run_in_new_thread(torch.get_num_threads)
+    all_started = threading.Barrier(threads)
+
+    def use_one_torch_thread() -> None:
+        torch.get_num_threads()  # a thread's first call copies the inherited number, so it comes before the next line
         torch.set_num_threads(1)
+        all_started.wait()
 
-    return ThreadPoolExecutor(threads - 1, thread_name_prefix="soctk", initializer=use_one_thread)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="soctk")
+    wait([pool.submit(use_one_torch_thread) for _ in range(threads)])
+    _run_in_new_thread(lambda: torch.set_num_threads(inherited))
+    return pool
+
+
+def _run_in_new_thread(function: Callable[[], Result]) -> Result:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()

@@ -1,11 +1,11 @@
-"""How long the descriptor in full dimension takes through the T x T Gram matrix, beside decompositions of D x D.
+"""Time of the logarithm in full dimension through the T x T Gram matrix, compared with D x D decompositions.
 
     .venv/bin/python tests/bench/full_log.py                    # float32, on the CPU
     .venv/bin/python tests/bench/full_log.py --device cuda
 
-`factored` is soctk.pooling.spd.factored_log, `projected` the same and a projection to 128 dimensions after it, `dense` the
-D x D logarithm of soctk.pooling.spd.log_covariance. `eigh` is torch.linalg.eigh of the D x D matrices alone, in float32 and
-float64, `log by eigh` the logarithm made of it in float64. The error is relative to `log by eigh` in float64.
+Columns: `factored` is soctk.pooling.spd.factored_log; `projected` adds a projection to 128 dimensions; `dense` is
+soctk.pooling.spd.log_covariance, which forms the D x D matrix. `eigh` is torch.linalg.eigh of the D x D matrices alone,
+in float32 and float64. `log by eigh` also computes the logarithm from it, in float64; errors are relative to it.
 """
 
 import statistics
@@ -21,7 +21,7 @@ SHRINKAGE, EPS = 0.7, 1e-8
 
 
 def frames_like_speech(batch: int, time: int, width: int) -> torch.Tensor:
-    """Gaussian frames that change slowly, with variances over three decades."""
+    """Return Gaussian frames `(B, T, D)` that change slowly, with variances over three decades."""
     smooth = torch.nn.functional.avg_pool1d(torch.randn(batch, width, time + 7), 8, stride=1).mT
     mixing = torch.randn(width, width) * torch.logspace(0, -1.5, width)
     return 1 + smooth @ mixing.T
@@ -38,7 +38,7 @@ def log_by_eigh(matrices: torch.Tensor) -> torch.Tensor:
 @click.option("--batch", default=32)
 @torch.inference_mode()
 def main(device: str, rounds: int, batch: int) -> None:
-    """Print a row for each D and T; times are for one utterance."""
+    """Print one row for each D and T; times are per utterance."""
     torch.manual_seed(0)
     rows = []
     for width in (512, 768, 1024):
@@ -46,7 +46,7 @@ def main(device: str, rounds: int, batch: int) -> None:
         for time in (50, 100, 180, 400):
             frames = frames_like_speech(batch, time, width).to(device)
             lengths = torch.full((batch,), time, device=device)
-            options = {"shrinkage": SHRINKAGE, "eps": EPS, "trace": float(width)}  # those of soc_full
+            options = {"shrinkage": SHRINKAGE, "eps": EPS, "trace": float(width)}  # the defaults of soc_full
             wide = spd.regularised_covariance(frames.double(), lengths, **options)[:2]
             narrow = wide.float()
             exact = log_by_eigh(wide)
@@ -75,7 +75,8 @@ def main(device: str, rounds: int, batch: int) -> None:
                 count = len(wide) if "eigh" in name else batch
                 times[name] = [value / count for value in times[name]]
             ours = calls["dense"]()[:2].double()
-            factored = calls["factored"]().dense()[:2].double()
+            base, factor = calls["factored"]()
+            factored = (factor.mT @ factor + base[:, None, None] * torch.eye(width, device=device))[:2].double()
             errors = [f"{((x - exact).norm() / exact.norm()).item():.0e}" for x in (factored, ours)]
             rows.append(
                 [

@@ -1,12 +1,18 @@
-"""Kernels that numba compiles for CPUs, each for eight small matrices side by side.
+"""Kernels that numba compiles for CPUs: each works on eight small matrices at once.
 
-torch has LAPACK take one matrix after another, whose rows are too short for what a processor's vectors could do. Here
-each element of a vector belongs to another matrix, so that all of it is used at any size (tests/bench/README.md). All
-is in float64, whatever comes in, and what comes out for one matrix does not depend on the others, bit for bit.
+torch calls LAPACK for one matrix after another, and the rows of small matrices are too short for the processor's vector
+instructions. Here each lane of a vector belongs to another matrix, so the vectors are full at any size
+(tests/bench/README.md). All work is in float64, whatever dtype comes in. The result for one matrix does not depend on
+the other matrices of the batch, bit for bit.
 
-Arrays are `(rows, columns, 8)`. Loops that are unrolled run over the end of what they are for, and arrays have room for
-that. Their number of columns is odd: rows a power of two apart would share the same few lines of a cache.
+Arrays are `(rows, columns, 8)`. Unrolled loops write up to 3 rows and columns past the end; arrays are padded by _ROOM.
+The number of columns is odd: rows that are a power of two apart would share few lines of the processor's cache.
+
+`soctk.pooling.fast.load` imports this module; nothing else should, because numba may be missing.
 """
+
+# The type checker does not know what numba makes of these functions.
+# mypy: disable-error-code="var-annotated, call-arg"
 
 import math
 import threading
@@ -16,40 +22,40 @@ import numpy as np
 import torch
 
 from soctk.pooling.fast.simd import LANES, by_lanes, fma, kernel, where
+from soctk.pooling.regularisation import regularise
 from soctk.pooling.threads import share
 
-MAX_SIZE = 256  # eight larger matrices are too much for a processor's caches: LAPACK is as fast
+_MIN_SIZE_FOR_THREADS = 48  # smaller matrices take less time than to wake a thread
+_ROOM = 3  # rows and columns past the end, for loops that take four at a time
 
-_MIN_SIZE_FOR_THREADS = 48  # below it a batch is done sooner than a thread wakes up
-_ROOM = 3  # beyond the last row or column, for loops that take four at a time
-
-# What does not fit the fastest cache as a whole goes there in parts: so many columns of a factor, so many sweeps of QL.
+# Work that exceeds the fastest cache is cut: products into this many columns, QL into this many sweeps.
 _DEPTH = 64
 _KEPT = 4
 
-# A decomposition is of matrices with a norm of about 1. Off the diagonal, what is below this counts as 0: as in LAPACK,
-# errors are relative to the largest eigenvalue.
+# Matrices are scaled to a norm of about 1 before their decomposition. Elements off the diagonal that are smaller than
+# this count as 0: as in LAPACK, errors are relative to the largest eigenvalue.
 _NEGLIGIBLE = 2.0**-53
 _MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
-# The rows that it works in beside the matrices. Once A is tridiagonal those of tau, u and v serve QL.
+# Rows of the workspace of a decomposition. Once A is tridiagonal, QL reuses the rows of tau, u and v.
 _DIAGONAL, _BESIDE, _TAU, _U, _V, _W, _P = range(7)
 _TOP, _BOTTOM, _SHIFTED, _COSINE = range(2, 6)
 _SINE = _COSINE + _KEPT
 _ROWS = _SINE + _KEPT
 
-# What the gradient of a logarithm needs beside the eigenvectors, a row each.
+# Rows that the forward pass saves for the gradient, below the eigenvectors.
 _SPECTRUM, _REGULARISED, _LOGARITHMS, _MEAN, _TERMS = range(5)
 _SAVED = 5
 
-_SILENCE = 1e-290  # smaller sums of squares have no inverse
+_SILENCE = 1e-290  # the inverse of a smaller sum of squares overflows
 
 _thread = threading.local()
 
 
 def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return eigenvalues `(B, D)`, in no order, and eigenvectors `(B, D, D)`, in columns, of matrices `(B, D, D)`.
+    """Return the eigenvalues `(B, D)`, in no order, and the eigenvectors `(B, D, D)`, in columns.
 
-    The matrices are symmetric; their lower triangles are read.
+    Args:
+        matrices: `(B, D, D)`, symmetric; only their lower triangles are read.
 
     Raises:
         torch.linalg.LinAlgError: elements are NaN or infinite.
@@ -61,23 +67,23 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         workspace = _workspace((size + _ROOM, size), (size + _ROOM, size), (_ROWS, size))
         _require(_eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size))
 
-    _each_eight(work, batch, size)
+    _share_by_eights(work, batch, size)
     return spectrum, vectors
 
 
 def log_of_covariance(
     frames: torch.Tensor, lengths: torch.Tensor, regularisation: tuple[float, float, float, float]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the upper triangles of the logarithms of frames' regularised covariances, and more.
+    """Return the upper triangles of the logarithms of the frames' regularised covariances.
 
     Args:
         frames: `(B, T, D)`.
         lengths: `(B,)` in frames.
-        regularisation: the last arguments of `regularise`.
+        regularisation: the last four arguments of `regularise`.
 
     Returns:
-        The triangles, row by row, `(B, D(D+1)/2)`; the sums of squares `(B,)` of the frames less their mean over time;
-        and something for `gradient_of_log`. Where a sum is not finite, the others are of no use.
+        The triangles, row by row, `(B, D(D+1)/2)`; tr X'X `(B,)` of the centred frames X; and the tensor that
+        `gradient_of_log` needs. Where a trace is not finite, the triangles are undefined.
     """
     batch, _, size = frames.shape
     triangles, squares = frames.new_empty(batch, size * (size + 1) // 2), frames.new_empty(batch, dtype=torch.float64)
@@ -89,68 +95,48 @@ def log_of_covariance(
         workspace = _workspace((size + _ROOM, max(size, _DEPTH)), (size + _ROOM, size), (_ROWS, size))
         _require(_log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size))
 
-    _each_eight(work, batch, size)
+    _share_by_eights(work, batch, size)
     return triangles, squares, saved
 
 
 def gradient_of_log(
     gradient: torch.Tensor, frames: torch.Tensor, lengths: torch.Tensor, saved: torch.Tensor
 ) -> torch.Tensor:
-    """Return the gradient for frames `(B, T, D)`, which lies in memory as `(D, B, T)`: so a projection's takes it.
+    """Return the gradient `(B, T, D)` for the frames.
+
+    In memory it is `(D, B, T)`, the layout that the gradient of the projection reads without a copy.
 
     Args:
-        gradient: that of the triangles, `(B, D(D+1)/2)`.
-        frames: as `log_of_covariance` took them.
-        lengths: as well.
-        saved: by it.
+        gradient: for the triangles, `(B, D(D+1)/2)`.
+        frames: as given to `log_of_covariance`.
+        lengths: likewise.
+        saved: the third result of `log_of_covariance`.
     """
     batch, time, size = frames.shape
-    of_frames = frames.new_empty(size, batch, time)
+    grad_frames = frames.new_empty(size, batch, time)
     lengths = lengths.long()
 
     def work(part: slice, number: int) -> None:
-        arrays = _numpy(gradient[part], frames[part], lengths[part], saved[number], of_frames)
+        arrays = _numpy(gradient[part], frames[part], lengths[part], saved[number], grad_frames)
         square, wide, tall = (size, size), (size, max(size, _DEPTH)), (_DEPTH, size)
         workspace = _workspace(*((rows + _ROOM, columns) for rows, columns in (square, wide, square, tall)))
         _gradient_of_log(*arrays, part.start, *workspace)
 
-    _each_eight(work, batch, size)
-    return of_frames.permute(1, 2, 0)
+    _share_by_eights(work, batch, size)
+    return grad_frames.permute(1, 2, 0)
 
 
-def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
-    """Return what makes a covariance C = X'X / degrees positive definite, as a X'X + r I; of numbers or of tensors.
+def _share_by_eights(work: Callable[[slice, int], None], batch: int, size: int) -> None:
+    """Call `work` with the slice and the number of each group of eight matrices, in several threads for large ones."""
 
-    It is ((1-alpha) C + alpha (tr C / D) I) / (per_trace tr C + floor) + eps I.
-
-    Args:
-        squares: tr X'X.
-        degrees: of freedom.
-        size: D.
-        shrinkage: alpha.
-        eps: what is added in the end.
-        per_trace: 1 over the trace to normalise to; 0 for no normalisation.
-        floor: beside it eps; 1 for no normalisation.
-
-    Returns:
-        a, r, and the derivatives of both by tr X'X.
-    """
-    own = squares / degrees
-    divisor, divisor_slope = own * per_trace + floor, per_trace / degrees
-    scale, ridge = (1 - shrinkage) / divisor / degrees, shrinkage * own / size / divisor
-    ridge_slope = shrinkage / size / divisor / degrees - ridge / divisor * divisor_slope
-    return scale, ridge + eps, -scale / divisor * divisor_slope, ridge_slope
-
-
-def _each_eight(work: Callable[[slice, int], None], batch: int, size: int) -> None:
     def part(start: int) -> None:
         work(slice(start, start + LANES), start // LANES)
 
     share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS)
 
 
-def _require(eigenvalues: bool) -> None:
-    if not eigenvalues:
+def _require(converged: bool) -> None:
+    if not converged:
         raise torch.linalg.LinAlgError("no eigenvalues: elements are NaN or infinite")
 
 
@@ -163,21 +149,22 @@ def _columns(columns: int) -> int:
 
 
 def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
-    """Return arrays with room for so many rows and columns, in memory that the thread keeps: new memory takes time."""
-    shapes = [(rows, _columns(columns), LANES) for rows, columns in shapes]
-    sizes = [math.prod(shape) for shape in shapes]
+    """Return arrays for so many rows and columns each, in memory that the thread keeps, since new memory costs time."""
+    padded = [(rows, _columns(columns), LANES) for rows, columns in shapes]
+    sizes = [math.prod(shape) for shape in padded]
     if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
-        _thread.memory = torch.empty(sum(sizes), dtype=torch.float64)  # begins where a vector may, unlike numpy's
+        # torch aligns memory for vector instructions; numpy does not.
+        _thread.memory = torch.empty(sum(sizes), dtype=torch.float64, device="cpu")
     parts = _thread.memory[: sum(sizes)].split(sizes)
-    return [part.view(shape).numpy() for part, shape in zip(parts, shapes, strict=True)]
+    return [part.view(shape).numpy() for part, shape in zip(parts, padded, strict=True)]
 
 
-# Where a batch has fewer than eight matrices left, the other lanes repeat the last of these.
+# Where fewer than eight matrices are left, the other lanes repeat the last one.
 
 
 @kernel
 def _eigh(matrices, spectrum, vectors, a, q, rows, max_sweeps):
-    """Write spectrum and vectors of `eigh`; return whether there are any."""
+    """Write the eigenvalues and eigenvectors; return False if they did not converge or are not finite."""
     batch, size = spectrum.shape
     for lane in range(LANES):
         matrix = matrices[min(lane, batch - 1)]
@@ -197,7 +184,10 @@ def _eigh(matrices, spectrum, vectors, a, q, rows, max_sweeps):
 
 @kernel
 def _exponent(matrix):
-    """Return that of the Frobenius norm, but one that has an inverse; by a sum that does not overflow."""
+    """Return the binary exponent of the Frobenius norm, within -1000..1000 so that 2^exponent has an inverse.
+
+    The sum of squares is scaled by the largest element, so it does not overflow.
+    """
     size = len(matrix)
     largest = 0.0
     for i in range(size):
@@ -218,7 +208,7 @@ _regularise = kernel(regularise)
 def _log_of_covariance(
     frames, lengths, triangles, squares, saved, product, a, rows, shrinkage, eps, per_trace, floor, max_sweeps
 ):
-    """Write triangles, squares and what is saved; return whether eigenvalues converge, or squares tell why not.
+    """Write triangles, squares and saved; return False if the eigenvalues did not converge although squares are finite.
 
     With X'X = Q diag(s) Q' and its regularisation a X'X + r I, the logarithm is Q diag(log(a s + r)) Q'.
     """
@@ -255,10 +245,9 @@ def _log_of_covariance(
 
 @kernel
 def _scaled_gram(frames, lengths, part, a, mean, rows):
-    """Write X'X / tr X'X, for X the frames less their mean over time, into A, and tr X'X into the first of row 0.
+    """Write X'X / tr X'X into A, tr X'X into rows[0, 0], and the mean m into `mean`, for the centred frames X.
 
-    With y_t = x_t - x_1 and m their mean, which is written, too, X'X = sum_t y_t y_t' - T m m', as in
-    `soctk.pooling.spd.covariance`.
+    With y_t = x_t - x_1 and m their mean, X'X = sum_t y_t y_t' - T m m', as in `soctk.pooling.spd.covariance`.
     """
     batch, time, size = frames.shape
     a[:] = 0.0
@@ -290,7 +279,10 @@ def _add_sums(size, columns, sums, part):
 
 @kernel
 def _centre_and_scale(size, a, mean, row):
-    """Turn sums over time into means, and the row from numbers of frames into the traces of A, which becomes 1."""
+    """Turn sums over time into means; subtract T m m' from A; divide A by its trace, and write the trace into row[0].
+
+    row[0] holds the number of frames T at first.
+    """
     count, trace = row[0], 0.0 * row[0]
     for i in range(size):
         mean[i] /= count
@@ -305,10 +297,11 @@ def _centre_and_scale(size, a, mean, row):
 
 
 @kernel
-def _gradient_of_log(gradient, frames, lengths, saved, of_frames, first, g, product, transposed, part):
-    """With G the gradient plus its transpose, X M for M = Q (a L * (Q'GQ) + c I) Q', L as in `_multiply_by_slopes`.
+def _gradient_of_log(gradient, frames, lengths, saved, grad_frames, first, g, product, transposed, part):
+    """Write the gradient X M for the frames, M = Q (a L * (Q'GQ) + c I) Q', L as in `_multiply_by_slopes`.
 
-    c is what reaches tr X'X through a and r. The 2 of the gradient of X'X for X is in G.
+    G is the incoming gradient plus its transpose, which contains the factor 2 of the gradient of X'X. c is the gradient
+    of tr X'X, on which a and r depend.
     """
     size = frames.shape[2]
     q, saved_rows = saved[:-_SAVED], saved[-_SAVED:]
@@ -329,25 +322,25 @@ def _gradient_of_log(gradient, frames, lengths, saved, of_frames, first, g, prod
     _multiply(size, size, size, by_lanes(product), by_lanes(q), by_lanes(g), False)
     _multiply(size, size, size, by_lanes(g), by_lanes(product), by_lanes(q), True)
     _mirror(size, by_lanes(g))
-    _multiply_frames(frames, lengths, saved_rows[_MEAN:], g, product, part, of_frames, first)
+    _multiply_frames(frames, lengths, saved_rows[_MEAN:], g, product, part, grad_frames, first)
 
 
 @kernel
 def _add_trace(size, g, spectrum, terms):
-    """Turn G = L * (Q'GQ) into a G + c I."""
+    """Turn G = L * (Q'GQ) into a G + c I; the terms are a and the derivatives of a and r with respect to tr X'X."""
     scale, scale_slope, ridge_slope = terms[0], terms[1], terms[2]
-    of_squares = 0.0
+    grad_squares = 0.0
     for j in range(size):
-        of_squares += g[j, j] * (scale_slope * spectrum[j] + ridge_slope)
+        grad_squares += g[j, j] * (scale_slope * spectrum[j] + ridge_slope)
     for i in range(size):
         for j in range(size):
             g[i, j] *= scale
-        g[i, i] += of_squares
+        g[i, i] += grad_squares
 
 
 @kernel
-def _multiply_frames(frames, lengths, mean, g, product, part, of_frames, first):
-    """Write M (y - first frame - mean) for each frame y, M in `g`; 0 beyond the end of an utterance."""
+def _multiply_frames(frames, lengths, mean, g, product, part, grad_frames, first):
+    """Write M (x - x_1 - m) for each frame x, M in `g`; 0 for padding."""
     batch, time, size = frames.shape
     for start in range(0, time, _DEPTH):
         count = min(_DEPTH, time - start)
@@ -361,7 +354,7 @@ def _multiply_frames(frames, lengths, mean, g, product, part, of_frames, first):
             for lane in range(batch):
                 for t in range(count):
                     inside = start + t < lengths[lane]
-                    of_frames[i, first + lane, start + t] = product[i, t, lane] if inside else 0.0
+                    grad_frames[i, first + lane, start + t] = product[i, t, lane] if inside else 0.0
 
 
 @kernel
@@ -387,9 +380,10 @@ def _scale_columns(size, result, q, factors):
 
 @kernel
 def _multiply_by_slopes(size, g, values, logarithms):
-    """Multiply G, whose lower triangle is given, by L_ij = (log a - log b)/(a - b), or 1/a where a = b.
+    """Multiply G elementwise by L_ij = (log a - log b) / (a - b), or 1/a where a = b; the lower triangle of G is read.
 
-    Near values cancel in that. With z = (a - b)/(a + b), log a - log b = 2 artanh z = 2 (z + z^3/3 + z^5/5 + ...).
+    For close values the quotient cancels, and a series replaces it: with z = (a - b)/(a + b),
+    log a - log b = 2 artanh z = 2 (z + z^3/3 + z^5/5 + ...).
     """
     for i in range(size):
         for j in range(i + 1):
@@ -402,7 +396,7 @@ def _multiply_by_slopes(size, g, values, logarithms):
 
 @kernel
 def _multiply(rows, columns, inner, c, a, b, lower):
-    """Set C (rows x columns) to A B' (rows x inner, columns x inner), or only its lower triangle."""
+    """Set C (rows x columns) to A B', A (rows x inner), B (columns x inner); with `lower` only its lower triangle."""
     for i in range(rows + _ROOM):
         for j in range(columns + _ROOM):
             c[i, j] = 0.0
@@ -412,7 +406,7 @@ def _multiply(rows, columns, inner, c, a, b, lower):
 
 @kernel
 def _add_product(rows, columns, c, a, b, start, stop, lower):
-    """Add A B' to C, or only to its lower triangle: of columns from `start` to `stop`, in blocks of four by four."""
+    """Add A B', summed over columns from `start` to `stop`, to C, or to its lower triangle only; 4 x 4 at a time."""
     for i in range(0, rows, 4):
         for j in range(0, i + 4 if lower else columns, 4):
             c00, c01, c02, c03 = c[i, j], c[i, j + 1], c[i, j + 2], c[i, j + 3]
@@ -437,10 +431,10 @@ def _add_product(rows, columns, c, a, b, start, stop, lower):
 
 @kernel
 def _decompose(size, a, q, rows, max_sweeps):
-    """Write A's eigenvalues into the first row, its eigenvectors into Q's columns; return whether they converge.
+    """Write the eigenvalues of A into rows[0] and its eigenvectors into the columns of Q; return whether they converge.
 
     Householder's tridiagonalisation and QL with implicit shifts (Golub & Van Loan, Matrix Computations, 8.3; Bowdler,
-    Martin, Reinsch & Wilkinson 1968). The lower triangle of A is read, and all of it overwritten.
+    Martin, Reinsch & Wilkinson 1968). Only the lower triangle of A is read; all of A is overwritten.
     """
     a[size:] = 0.0
     q[:] = 0.0
@@ -455,10 +449,10 @@ def _decompose(size, a, q, rows, max_sweeps):
 
 @kernel
 def _tridiagonalise(size, a, rows):
-    """Turn A into T = Q'AQ: its diagonal, and what is beside it.
+    """Turn A into the tridiagonal T = Q'AQ, and write its diagonal and the elements beside it.
 
-    Q is the product of H_k = I - tau_k u_k u_k'; u goes into the rows of A above the diagonal. A step's update
-    A - v w' - w v' is made in the next one, in the one pass over A that its product with u needs.
+    Q is the product of H_k = I - tau_k u_k u_k'; u_k is kept in row k of A, above the diagonal. The update
+    A - v w' - w v' of a step is delayed to the next step, so that one pass over A computes it and the product A u.
     """
     d, e, tau = by_lanes(rows[_DIAGONAL:]), by_lanes(rows[_BESIDE:]), by_lanes(rows[_TAU:])
     u, v, w, p = by_lanes(rows[_U:]), by_lanes(rows[_V:]), by_lanes(rows[_W:]), by_lanes(rows[_P:])
@@ -489,7 +483,7 @@ def _tridiagonalise(size, a, rows):
 
 @kernel
 def _update_and_multiply(start, size, a, u, v, w, p):
-    """From row and column `start` on, set A to A - v w' - w v' and p to A u, two rows at a time."""
+    """Set A to A - v w' - w v' and p to A u, for rows and columns from `start` on, two rows at a time."""
     for i in range(start, size, 2):
         u0, v0, w0, p0 = u[i], v[i], w[i], 0.0
         u1, v1, w1, p1 = u[i + 1], v[i + 1], w[i + 1], 0.0
@@ -511,7 +505,7 @@ def _update_and_multiply(start, size, a, u, v, w, p):
 def _accumulate(size, a, q, tau):
     """Turn the identity Q into H_0 H_1 ..., four columns at a time, which stay in the fastest cache.
 
-    The pass that reflects them by H_k makes the products with the u of the next one, too.
+    The pass that multiplies by H_k also computes the products with the u of the next reflection.
     """
     for j in range(0, size, 4):
         s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
@@ -531,10 +525,11 @@ def _accumulate(size, a, q, tau):
 
 @kernel
 def _diagonalise(size, q, rows, max_sweeps):
-    """Turn T into its eigenvalues and the columns of Q into A's eigenvectors; return whether that takes few sweeps.
+    """Turn T into its eigenvalues and the columns of Q into the eigenvectors of A; return False after `max_sweeps`.
 
-    Eigenvalues come out from the top. A lane sweeps up from its bottom, at which its T falls apart, to its top, the
-    first row that is not done; where it has nothing to do, while others have, it rotates by 0.
+    Eigenvalues converge from the top. Each lane has its own `top`, the first row that has not converged, and its own
+    `bottom`, the end of the block that begins there; a sweep goes from bottom to top. A lane without work in a row,
+    while other lanes have some, rotates by an angle of 0.
     """
     d, e, cosine, sine = rows[_DIAGONAL:], rows[_BESIDE:], by_lanes(rows[_COSINE:]), by_lanes(rows[_SINE:])
     tops, bottoms, shifts = rows[_TOP, 0], rows[_BOTTOM, 0], rows[_SHIFTED, 0]
@@ -561,7 +556,7 @@ def _diagonalise(size, q, rows, max_sweeps):
 
 @kernel
 def _first_of_size(e, start):
-    """Return the first row from `start` on whose element beside the diagonal is not negligible; or else the last."""
+    """Return the first row from `start` on whose element beside the diagonal is not negligible, or the last row."""
     while start < len(e) - 1 and abs(e[start]) <= _NEGLIGIBLE:
         start += 1
     return start
@@ -569,7 +564,7 @@ def _first_of_size(e, start):
 
 @kernel
 def _first_negligible(size, e, top, end):
-    """Return the first row from `top` >= `end` on whose element beside the diagonal is negligible; or else the last."""
+    """Return the first row from `top` >= `end` on whose element beside the diagonal is negligible, or the last row."""
     result = 0.0 * top + float(size - 1)
     for i in range(size - 2, end - 1, -1):
         result = where((top <= float(i)) & (abs(e[i]) <= _NEGLIGIBLE), float(i), result)
@@ -578,7 +573,7 @@ def _first_negligible(size, e, top, end):
 
 @kernel
 def _difference_to_shift(d, e, top, bottom):
-    """Return d[bottom] less Wilkinson's shift, the eigenvalue next to d[top] of the 2 x 2 block that begins there."""
+    """Return d[bottom] minus Wilkinson's shift: the eigenvalue nearest to d[top] of the 2 x 2 block from there on."""
     if top == bottom:
         return 0.0
     half = (d[top + 1] - d[top]) / (2.0 * e[top])
@@ -587,7 +582,7 @@ def _difference_to_shift(d, e, top, bottom):
 
 @kernel
 def _sweep(size, d, e, top, bottom, shifted, end, cosine, sine, number):
-    """Chase the bulge from `bottom` to `top` by rotations of neighbouring rows, and keep these."""
+    """Do one QL sweep: rotate neighbouring rows from `bottom` to `top`, and store the cosines and sines."""
     c, s, g, p = 1.0, 0.0, 0.0, 0.0
     for i in range(size - 2, end - 1, -1):
         begins = bottom == float(i + 1)
@@ -609,7 +604,7 @@ def _sweep(size, d, e, top, bottom, shifted, end, cosine, sine, number):
 
 @kernel
 def _rotate(size, q, cosine, sine, ends):
-    """Rotate neighbouring columns of Q, from the last to the end, sweep after sweep, four rows at a time."""
+    """Apply the stored sweeps to Q: rotate neighbouring columns, from the last one to `end`, four rows at a time."""
     for k in range(0, size, 4):
         for sweep, end in enumerate(ends):
             h0, h1, h2, h3 = q[k, size - 1], q[k + 1, size - 1], q[k + 2, size - 1], q[k + 3, size - 1]

@@ -1,14 +1,16 @@
-"""Eight float64 side by side, one of each of eight problems, as a type for kernels that numba compiles.
+"""A type of eight float64 values for kernels that numba compiles: each value belongs to another matrix of a batch.
 
-A kernel reads like one for a single number: `a[i, j] -= v[i] * w[j]` works on eight matrices at a time. LLVM makes
-AVX-512, AVX2 or NEON of it.
+A kernel reads like code for a single number: `a[i, j] -= v[i] * w[j]` works on eight matrices at once. LLVM turns it
+into AVX-512, AVX2 or NEON instructions. A position within the eight is called a lane.
 """
+
+# The type checker does not know the attributes that numba.config sets at run time.
+# mypy: disable-error-code="attr-defined"
 
 import math
 import operator
-import zlib
+import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from llvmlite import ir
 from numba import config, njit, types
@@ -18,24 +20,23 @@ from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
+from soctk.pooling.fast.cache import folder
+
 LANES = 8
 
-# numba compares what it keeps with the file of a kernel, and would not notice that this one has changed.
-_CACHE = (
-    f"{config.CACHE_DIR or Path(__file__).with_name('__pycache__')}/simd-{zlib.crc32(Path(__file__).read_bytes()):x}"
-)
+_CACHE = folder()
+_CACHE.mkdir(parents=True, exist_ok=True)
+with tempfile.TemporaryFile(dir=_CACHE):  # raises OSError where numba could not write either
+    pass
 
 _EIGHT = ir.VectorType(ir.DoubleType(), LANES)
 
 
 def kernel(function: Callable) -> Callable:
-    """Have numba compile a function when it is called first, and keep that for other processes where it can."""
-    options = {"nogil": True, "error_model": "numpy"}
-    users, config.CACHE_DIR = config.CACHE_DIR, _CACHE
+    """Have numba compile a function at its first call, and keep the result in our cache folder for later processes."""
+    users, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
     try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither there nor in the user's own cache
-        return njit(**options)(function)
+        return njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = users
 
@@ -86,7 +87,7 @@ def _same_in_each(context, builder, source, target, value):
 
 
 def _overload(function, operands, result, emit):
-    """Let `function` take `operands`, of which those of type float64x8 may be float as long as one is not."""
+    """Define `function` for these types of operands. A plain float is accepted for a float64x8 beside another one."""
 
     @infer_global(function)
     class Template(AbstractTemplate):
@@ -139,7 +140,10 @@ _overload(math.copysign, (float64x8, float64x8), float64x8, _intrinsic_of_llvm("
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """Return a * b + c, rounded once: the one way to say which of two products is to wait for the other."""
+    """Return a * b + c, rounded once.
+
+    In c * x - s * y the compiler may fuse either product with the subtraction; this says which one.
+    """
 
     def emit(context, builder, signature, args):
         return _intrinsic_of_llvm("fma", 3)(builder, *args)
@@ -149,7 +153,7 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def where(typingctx, condition, a, b):
-    """Return `a` where the condition holds, and `b` elsewhere."""
+    """Return `a` in lanes where the condition is true, and `b` in the others."""
 
     def emit(context, builder, signature, args):
         return builder.select(*args)
@@ -159,9 +163,9 @@ def where(typingctx, condition, a, b):
 
 @intrinsic
 def by_lanes(typingctx, array):
-    """Return a view of a float64 array (rows, columns, 8), which must outlive it: [i, j] is float64x8, [j] row 0's.
+    """Return a view of a float64 array (rows, columns, 8): [i, j] is a float64x8, and [j] is [0, j].
 
-    Indices are not checked, and none may be negative.
+    The array must outlive the view. Indices are not checked and must not be negative.
     """
     is_array = isinstance(array, types.Array)
     if not is_array or (array.dtype, array.ndim, array.layout) != (types.float64, 3, "C"):

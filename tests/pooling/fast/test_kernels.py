@@ -1,10 +1,18 @@
+"""The kernels against LAPACK, torch and exact arithmetic, and their independence of batch, threads and memory."""
+
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.pooling import spd
+from soctk.pooling import fast, spd
+
+pytest.importorskip("numba", reason="the kernels need numba")
+from numba.core import event
+
 from soctk.pooling.fast import kernels
 from soctk.pooling.fast.simd import LANES, by_lanes, kernel
 
@@ -24,7 +32,7 @@ def with_spectrum(eigenvalues: np.ndarray, seed: int = 0) -> torch.Tensor:
 
 
 def check(matrices: torch.Tensor) -> None:
-    """Check that it is a decomposition, and that the eigenvalues are LAPACK's: both to the rounding of the largest."""
+    """Check eigenvalues against LAPACK, and U diag(s) U' against the matrices, to the rounding of the largest one."""
     spectrum, vectors = kernels.eigh(matrices)
     size = matrices.shape[1]
     unit = torch.linalg.eigvalsh(matrices).abs().amax(1)
@@ -52,21 +60,19 @@ def test_eigenvalues_and_eigenvectors_of_covariances(size):
 SPECIAL = {
     "silence": torch.zeros(9, 9),
     "the identity": torch.eye(9),
-    "a diagonal in no order": torch.diag(torch.tensor([3.0, -1, 0, 7, 7, 1e-20, -5, 2, 3])),
-    "one direction": torch.outer(gaussian(9), gaussian(9)),
-    "one direction, alike in each element": torch.ones(24, 24),
-    "two directions": gaussian(24, 2) @ gaussian(24, 2).T,
+    "an unsorted diagonal": torch.diag(torch.tensor([3.0, -1, 0, 7, 7, 1e-20, -5, 2, 3])),
+    "rank one": torch.outer(gaussian(9), gaussian(9)),
+    "rank one, all elements equal": torch.ones(24, 24),
+    "rank two": gaussian(24, 2) @ gaussian(24, 2).T,
     "nearly equal eigenvalues": with_spectrum(1 + 1e-13 * np.arange(9)),
-    "eigenvalues that are equal by threes": with_spectrum(np.repeat([1.0, 2.0, 5.0], 3)),
+    "eigenvalues with multiplicity three": with_spectrum(np.repeat([1.0, 2.0, 5.0], 3)),
     "eigenvalues far apart": with_spectrum(10.0 ** -np.arange(20)),
     "small elements first": torch.diag(10.0 ** torch.arange(-20, 0)) + 1e-21,
     "large elements first": torch.diag(10.0 ** -torch.arange(0, 20.0)) + 1e-21,
     "Wilkinson's W21": torch.diag(torch.arange(-10.0, 11).abs()) + torch.diag(torch.ones(20), 1),
-    "blocks that do not touch": torch.block_diag(
-        with_spectrum(np.arange(1.0, 6)), with_spectrum(np.arange(7.0, 11), 1)
-    ),
+    "two separate blocks": torch.block_diag(with_spectrum(np.arange(1.0, 6)), with_spectrum(np.arange(7.0, 11), 1)),
     "an element of 1e-9 beside one of 1": torch.tensor([[0, 1, 1e-9], [1, 0, 0], [1e-9, 0, 0.5]]),
-    "elements whose squares are none": torch.eye(5) + 1e-161,
+    "elements whose squares underflow": torch.eye(5) + 1e-161,
     "the smallest numbers": 1e-310 * (torch.eye(5, dtype=torch.float64) + 0.1),
     "small numbers": 1e-305 * with_spectrum(np.arange(1.0, 6)),
     "large numbers": 1e307 * with_spectrum(np.arange(1.0, 6)),
@@ -96,7 +102,7 @@ def test_only_the_lower_triangle_is_read():
 
 
 @given(SEEDS, st.integers(2, 12))
-def test_eigenvalues_and_eigenvectors_of_matrices_whose_rows_are_of_any_size(seed, size):
+def test_eigenvalues_and_eigenvectors_of_badly_scaled_matrices(seed, size):
     generator = np.random.default_rng(seed)
     scales = torch.from_numpy(10 ** -generator.uniform(0, 12, (3, size, 1)))
     matrices = gaussian(3, size, size, seed=seed) * scales * scales.mT
@@ -105,7 +111,7 @@ def test_eigenvalues_and_eigenvectors_of_matrices_whose_rows_are_of_any_size(see
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 @pytest.mark.parametrize(("size", "place"), [(1, (0, 0)), (2, (1, 1)), (5, (3, 3)), (5, (3, 2)), (5, (4, 0))])
-def test_no_eigenvalues_are_told(wrong, size, place):
+def test_nan_and_infinity_raise(wrong, size, place):
     matrices = gaussian(11, size, size)
     matrices[9][place] = wrong
     with pytest.raises(torch.linalg.LinAlgError, match="no eigenvalues: elements are NaN or infinite"):
@@ -113,7 +119,7 @@ def test_no_eigenvalues_are_told(wrong, size, place):
 
 
 @given(SEEDS, st.integers(2, 12), st.permutations(range(10)))
-def test_a_matrix_is_decomposed_alike_alone_and_in_any_batch(seed, size, order):
+def test_a_matrix_has_the_same_decomposition_alone_and_in_any_batch(seed, size, order):
     matrices = gaussian(10, size, size, seed=seed)
     matrices = matrices + matrices.mT
     matrices[3] = torch.eye(size)
@@ -137,9 +143,9 @@ def test_an_utterance_has_the_same_logarithm_and_gradient_alone_and_in_any_batch
 
     together = results(slice(None))
     for number, length in enumerate(lengths):
-        triangles, of_frames = results(slice(number, number + 1), length)
+        triangles, grad_frames = results(slice(number, number + 1), length)
         assert torch.equal(together[0][number], triangles[0])
-        assert torch.equal(together[1][number, :length], of_frames[0])
+        assert torch.equal(together[1][number, :length], grad_frames[0])
         assert not together[1][number, length:].any()
 
 
@@ -149,13 +155,13 @@ def outcome(frames: torch.Tensor, lengths: torch.Tensor, upstream: torch.Tensor)
 
 
 @given(SEEDS, st.integers(1, 18), st.integers(1, 20), st.integers(1, 80), st.sampled_from([0.0, torch.nan, torch.inf]))
-def test_nothing_depends_on_what_memory_held_before(seed, batch, size, time, poison):
+def test_results_do_not_depend_on_the_previous_content_of_memory(seed, batch, size, time, poison):
     frames, upstream = gaussian(batch, time, size, seed=seed), gaussian(batch, size * (size + 1) // 2, seed=seed)
     lengths = torch.from_numpy(np.random.default_rng(seed).integers(1, time + 1, batch))
     expected = outcome(frames, lengths, upstream)
     matrices = frames.mT @ frames
     decomposed = kernels.eigh(matrices)
-    torch.use_deterministic_algorithms(True)  # what is new in memory is NaN
+    torch.use_deterministic_algorithms(True)  # then torch fills new memory with NaN
     try:
         kernels._thread.memory.fill_(poison)
         results = outcome(frames, lengths, upstream)
@@ -167,7 +173,7 @@ def test_nothing_depends_on_what_memory_held_before(seed, batch, size, time, poi
         assert torch.equal(result, own)
 
 
-def test_tensors_may_lie_in_memory_in_any_way():
+def test_strided_tensors_and_other_integer_types_give_the_same_result():
     frames, upstream, lengths = gaussian(3, 9, 4), gaussian(3, 10, seed=1), torch.tensor([9, 5, 7])
     expected = outcome(frames, lengths, upstream)
     turned = frames.mT.contiguous().mT, lengths.to(torch.int16), upstream.T.contiguous().T
@@ -178,7 +184,7 @@ def test_tensors_may_lie_in_memory_in_any_way():
     assert all(map(torch.equal, alike, outcome(frames, lengths, upstream[:1].repeat(3, 1))))
 
 
-def test_training_goes_on_after_inference_mode():
+def test_training_works_after_inference_mode():
     frames, lengths, upstream = gaussian(20, 70, 50), torch.full((20,), 70), gaussian(20, 1275, seed=1)
     with torch.inference_mode():
         kernels._thread.__dict__.clear()
@@ -190,14 +196,37 @@ def test_training_goes_on_after_inference_mode():
     assert torch.equal(x.grad, outcome(frames, lengths, upstream)[2])
 
 
-def test_numbers_of_any_type_are_compiled_for_once():
-    spd.log_covariance(gaussian(3, 9, 4), torch.full((3,), 9), 0.0, 1e-5)
-    before = len(kernels._log_of_covariance.signatures)
-    spd.log_covariance(gaussian(3, 9, 4), torch.full((3,), 9), 0, 1, 2)
-    assert len(kernels._log_of_covariance.signatures) == before
+class Recorder(event.Listener):
+    """Records the functions that numba compiles."""
+
+    def __init__(self):
+        self.compiled = []
+
+    def on_start(self, event):
+        self.compiled.append(event.data["dispatcher"])
+
+    def on_end(self, event):
+        pass
 
 
-def test_threads_do_not_change_a_bit():
+def test_after_loading_no_call_compiles_again():
+    """Whatever the types of the options, the shapes and the strides: so no later call can meet numba's cache."""
+    for purpose, dtype in itertools.product(("eigh", "log", "log and gradient"), (torch.float32, torch.float64)):
+        assert fast.load(purpose, dtype) is kernels
+    recorder = Recorder()
+    with event.install_listener("numba:compile", recorder):
+        for dtype, batch in itertools.product((torch.float32, torch.float64), (1, 3, 20)):
+            for time, size in ((1, 1), (9, 4), (70, 50), (9, 20)):
+                frames, lengths = gaussian(batch, time, size).to(dtype), torch.full((batch,), time, dtype=torch.int32)
+                for strided in (frames, frames.mT.contiguous().mT, frames.repeat_interleave(2, 2)[..., ::2]):
+                    x = strided.detach().requires_grad_()
+                    spd.log_covariance(x, lengths, 0, 1, 2).sum().backward()
+                    spd.log_covariance(x, lengths, np.float64(0.1), 1e-5, triangle=True).sum().backward()
+                spd.matrix_log(frames.mT @ frames)
+    assert not recorder.compiled
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
     frames, lengths, upstream = gaussian(20, 70, 50), torch.full((20,), 70), gaussian(20, 1275, seed=1)
     threads, results = torch.get_num_threads(), []
     try:
@@ -215,8 +244,8 @@ def test_kernels_and_torch_agree_in_value_and_gradient(d, monkeypatch):
     lengths = torch.tensor([140, 135, 150, 131, 140, 140, 149, 150, 131, 133, 140])
     frames, upstream = gaussian(11, 150, d) + 3, gaussian(11, d * (d + 1) // 2, seed=1)
     results = []
-    for largest in (kernels.MAX_SIZE, 0):
-        monkeypatch.setattr(kernels, "MAX_SIZE", largest)
+    for largest in (fast.MAX_SIZE, 0):
+        monkeypatch.setattr(fast, "MAX_SIZE", largest)
         x = frames.clone().requires_grad_()
         triangles = spd.log_covariance(x, lengths, 0.05, 1e-4, triangle=True)
         triangles.backward(upstream)
@@ -231,7 +260,7 @@ def slopes(size, g, values, logarithms):
 
 
 @given(st.floats(1e-12, 1e12), st.sampled_from([0.0, 1e-15, 1e-9, 1e-4, 0.02, 0.0404, 0.0409, 0.05, 1.0, 1e5, 1e12]))
-def test_slopes_are_those_of_exact_arithmetic(value, gap):
+def test_slopes_equal_exact_arithmetic(value, gap):
     from mpmath import log, mp, mpf
 
     mp.dps = 60

@@ -1,0 +1,30 @@
+"""Keep torch.compile out of code that it cannot trace, without importing the compiler until someone uses it."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def uncompiled(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Return the method as torch.compiler.disable would: a compiled caller runs it as it is, between compiled parts.
+
+    torch.compiler.disable itself imports torch._dynamo, which takes seconds, so it is called only where torch._dynamo
+    has been imported already.
+    """
+    disabled: list[Callable] = []
+
+    @functools.wraps(method)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if "torch._dynamo" not in sys.modules:
+            return method(*args, **kwargs)
+        if not disabled:
+            disabled.append(torch.compiler.disable(method))
+        return disabled[0](*args, **kwargs)
+
+    return run

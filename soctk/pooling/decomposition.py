@@ -1,0 +1,37 @@
+"""Eigendecompositions of a batch of symmetric matrices, by the fastest way for their size and device."""
+
+import torch
+
+from soctk.pooling import fast
+from soctk.pooling.threads import share
+
+
+def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the eigenvalues `(B, D)`, in no order, and the eigenvectors `(B, D, D)`, in columns.
+
+    On a CPU, batches of small matrices go to `soctk.pooling.fast`. Large matrices go to LAPACK, one thread for each,
+    because LAPACK gains little or nothing from several threads within one matrix.
+
+    Args:
+        matrices: `(B, D, D)`, symmetric; only their lower triangles are read.
+
+    Raises:
+        torch.linalg.LinAlgError: elements are NaN or infinite.
+    """
+    batch, size = matrices.shape[:2]
+    if matrices.device.type != "cpu" or batch <= 2:
+        spectrum, vectors = torch.linalg.eigh(matrices)
+        return spectrum, vectors
+    if size <= fast.MAX_SIZE and (kernels := fast.load("eigh", matrices.dtype)) is not None:
+        return kernels.eigh(matrices)
+    spectrum, vectors = matrices.new_empty(batch, size), torch.empty_like(matrices)
+    step = -(-batch // (4 * torch.get_num_threads()))
+    is_short = size < 32  # then the whole batch takes less time than to wake a thread
+
+    def work(start: int) -> None:
+        part = slice(start, start + step)
+        with torch.inference_mode():
+            spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
+
+    share(work, range(0, batch, step), alone=is_short)
+    return spectrum, vectors
