@@ -1,4 +1,4 @@
-"""Import and run what bin/setup installed; say what is missing. Usage: check_install.py [EXTRA ...]"""
+"""Import and run each package that bin/setup installed, and report failures. Usage: check_install.py [EXTRA ...]"""
 
 import io
 import logging
@@ -65,9 +65,15 @@ def run_test_tools() -> None:
     import pyriemann  # noqa: F401
     import pytest  # noqa: F401
 
-    for command in ("ruff", "shellcheck"):
+    for command in ("ruff", "shellcheck", "mypy", "pre-commit"):
         if not shutil.which(command, path=sysconfig.get_path("scripts")):
             raise FileNotFoundError(f"no {command}")
+
+
+def run_numba() -> None:
+    import numba
+
+    assert numba.njit(lambda x: x + 1)(1) == 2
 
 
 def run_spd_learn() -> None:
@@ -95,6 +101,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "soctk": run_commands,
 }
 CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
+    "fast": {"numba": run_numba},
     "mini": {"espeakng-loader": run_espeak},
     "test": {"pytest": run_test_tools},
     "bench": {"spd-learn": run_spd_learn},
@@ -116,7 +123,7 @@ def main(extras: list[str]) -> int:
             failures += 1
             print(f"setup: {package} DOES NOT RUN: {type(error).__name__}: {error}", file=sys.stderr)
     if failures:
-        print("setup: mend what is named above, or remove .venv and run bin/setup again", file=sys.stderr)
+        print("setup: repair the packages named above, or remove .venv and run bin/setup again", file=sys.stderr)
     return 1 if failures else 0
 
 

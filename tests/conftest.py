@@ -1,6 +1,7 @@
 """A small corpus on disk, made in a second, and the shared folder where it is present."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,11 @@ def write_run(
     pd.DataFrame(table).to_csv(path / "predictions.tsv", sep="\t", index=False)
     if config:
         (path / "config.yaml").write_text(config)
+
+
+def accept_interrupts() -> None:
+    """Undo that a background shell lets its processes ignore SIGINT; a `preexec_fn` of subprocess."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_python(code: str, **options) -> subprocess.Popen:

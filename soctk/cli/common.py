@@ -1,5 +1,6 @@
 """What the commands share: errors as one message, and options that several of them take."""
 
+import gc
 import shlex
 import signal
 import sys
@@ -28,6 +29,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            gc.freeze()  # the interpreter then ends without collecting all of torch, which takes seconds
             click.echo("Interrupted. Finished work is kept; run the command again to continue.", err=True)
             raise click.exceptions.Exit(128 + signal.SIGINT) from None
         except SoctkError as error:

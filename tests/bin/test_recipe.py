@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, accept_interrupts
 
 RUN = f"""#!/usr/bin/env bash
 set -euo pipefail
@@ -161,7 +161,9 @@ def test_ctrl_c_ends_the_recipe(run, folder):
         f"{sleep}except KeyboardInterrupt:\n    print('woken')\n    sys.exit(130)\n",
     )
     command = [folder / "run.sh", "--stage", "2"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, process_group=0)
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, text=True, process_group=0, preexec_fn=accept_interrupts
+    )
     while process.stdout.readline() != "asleep\n":
         pass
     started = time.monotonic()
