@@ -15,7 +15,7 @@ from soctk.scoring.recorded import used_speeds
 from soctk.scoring.resampling import FEWEST_SPEAKERS
 from soctk.scoring.score import ExperimentScores, score
 
-_NO_CONFIG = "unknown, because config.yaml is missing"
+_NO_CONFIG = "config.yaml is missing"
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ HEADS = {
 
 MEANING = (
     "WA is the accuracy over utterances, UA the mean of the class recalls, and macro-F1 the mean of the class F1 "
-    "scores, all in %. The value of a fold is the mean over seeds. ± is the sample standard deviation. The labels of test "
-    "utterances are used only for these scores.",
+    "scores, all in %. The value of a fold is the mean over seeds. ± is the sample standard deviation. The labels of "
+    "test utterances are used only for these scores.",
     "95% intervals are bootstrap-t intervals over speakers. They are for the value over all utterances, all folds "
     "together, averaged over seeds. They show how the scores vary with other speakers, not with other training runs.",
     "Log-loss (in nats) and expected calibration error (ECE, in %, 15 bins) measure the posteriors.",
@@ -34,9 +34,9 @@ RECENTRING = (
 
 COMPARISON_MEANING = (
     "Difference: the second experiment minus the first, over all utterances, averaged over seeds, with the 95% "
-    "interval over speakers. p: permutation test that exchanges the answers of the two experiments for whole speakers. Holm: p, "
-    "corrected for the number of pairs. McNemar: exact test on the first seed that both have; it treats the utterances "
-    "of a speaker as independent."
+    "interval over speakers. p: permutation test that exchanges the answers of the two experiments for whole speakers. "
+    "Holm: p, corrected for the number of pairs. McNemar: exact test on the first seed that both have; it treats the "
+    "utterances of a speaker as independent."
 )
 
 

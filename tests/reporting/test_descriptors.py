@@ -1,4 +1,4 @@
-"""The descriptors that pictures are drawn of, against those that the layers give."""
+"""The descriptors for figures, compared with the outputs of the pooling layers."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
     return train
 
 
-def test_of_an_untrained_pooling_all_test_utterances_are_described(trained):
+def test_a_pooling_without_parameters_describes_the_test_utterances_of_all_folds(trained):
     found = trained("mean+soc_full", "linear", ("pooling.soc_full.d=4",))
     described = descriptors.of_run(found)
     assert described.utterances["utt"].tolist() == sorted(found.table["utt"])
@@ -56,7 +56,7 @@ def test_of_an_untrained_pooling_all_test_utterances_are_described(trained):
     assert logarithms[0] == pytest.approx(expected[0].numpy(), abs=1e-4)
 
 
-def test_of_a_trained_pooling_those_of_the_first_fold_are(trained):
+def test_a_trained_pooling_describes_the_test_utterances_of_the_first_fold(trained):
     found = trained("soc", overrides=("pooling.d=5",))
     described = descriptors.of_run(found)
     assert described.utterances["utt"].tolist() == sorted(found.table["utt"][found.table["fold"] == 1])
@@ -66,17 +66,17 @@ def test_of_a_trained_pooling_those_of_the_first_fold_are(trained):
     assert spd.upper_triangle(torch.from_numpy(logarithms)).numpy() == pytest.approx(described.values)
 
 
-def test_poolings_without_a_logarithm_have_no_log_covariances(trained):
+def test_poolings_without_a_matrix_logarithm_have_no_log_covariances(trained):
     assert descriptors.of_run(trained("mean", "linear")).log_covariances() is None
     assert descriptors.of_run(trained("soc_nolem")).log_covariances() is None
 
 
-def test_no_more_utterances_than_can_be_seen(trained, monkeypatch):
+def test_the_number_of_utterances_is_limited(trained, monkeypatch):
     monkeypatch.setattr(descriptors, "MOST_UTTERANCES", 7)
     assert len(descriptors.of_run(trained("mean", "linear")).values) == 7
 
 
-def test_without_a_store_there_are_none_and_another_store_is_refused(trained, tmp_path):
+def test_a_missing_store_gives_none_and_another_store_is_an_error(trained, tmp_path):
     found = trained("mean", "linear")
     assert descriptors.of_run(dataclasses.replace(found, made_from={})) is None
     assert descriptors.of_run(dataclasses.replace(found, made_from={"features": tmp_path / "gone"})) is None
@@ -85,21 +85,21 @@ def test_without_a_store_there_are_none_and_another_store_is_refused(trained, tm
     corpus = datadir.read(found.made_from["data"])
     some = dict(list(corpus.wav.items())[:2])
     extract(dataclasses.replace(corpus, wav=some), tmp_path / "other", Extraction("mfcc"))
-    with pytest.raises(SoctkError, match="it is not the feature store that the experiment was trained on"):
+    with pytest.raises(SoctkError, match="was not trained on this feature store"):
         descriptors.of_run(found, tmp_path / "other")
 
 
-def test_a_model_of_other_settings_is_told(trained):
+def test_a_model_of_other_settings_is_an_error(trained):
     found = trained("soc", overrides=("pooling.d=5",))
     weights = found.path / "fold1" / "seed1" / "model.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes((trained("soc_nolem").path / "fold1" / "seed1" / "model.safetensors").read_bytes())
-    with pytest.raises(SoctkError, match=r"model.safetensors: not a model of these settings"):
+    with pytest.raises(SoctkError, match=r"model.safetensors: the model does not match the settings"):
         descriptors.of_run(found)
     weights.write_bytes(kept)
 
 
-def test_an_experiment_that_lacks_a_setting_is_told(trained):
+def test_settings_of_another_version_are_an_error(trained):
     found = trained("mean", "linear")
     older = {**found.settings, "head": {"name": "linear", "C": [1.0]}}
     with pytest.raises(SoctkError, match=r"another version of soctk \(head.linear.within_class_shrinkage\)"):

@@ -6,7 +6,7 @@ from conftest import write_run
 from test_tables import CONFIG, corpus_of
 
 from soctk.reporting import figures, page
-from soctk.reporting.tables import Report
+from soctk.reporting.report import Report
 from soctk.scoring import score
 
 
@@ -40,7 +40,7 @@ def made(tmp_path) -> Report:
     return Report("exp", experiments, None, None, "soctk-report exp")
 
 
-def test_the_page_needs_no_other_file_but_recordings(made, tmp_path):
+def test_the_page_needs_no_files_except_recordings(made, tmp_path):
     page.write(tmp_path / "report.html", made, figures.pictures(made.experiments, None, has_descriptors=False))
     tags = Tags((tmp_path / "report.html").read_text())
     pictures = [source for source in tags.sources if source.startswith("data:image/png;base64,")]
@@ -49,16 +49,16 @@ def test_the_page_needs_no_other_file_but_recordings(made, tmp_path):
     assert tags.scripts == 0
 
 
-def test_the_page_has_the_tables(made, tmp_path):
+def test_the_page_has_tables_heading_and_notes(made, tmp_path):
     page.write(tmp_path / "report.html", made, [])
     text = (tmp_path / "report.html").read_text()
     assert "Written by <code>soctk-report exp</code> on 20" in text
     assert 'mean ± sd over folds</td><td style="text-align: right;">' in text
     assert "Protocol soctk: speaker-disjoint" in text
-    assert "fewer than 5 speakers, so no interval." in text
+    assert "fewer than 5 speakers, so there are no intervals." in text
 
 
-def test_the_worst_errors_come_first(tmp_path):
+def test_the_most_confident_errors_come_first(tmp_path):
     run = tmp_path / "exp" / "m" / "fold1" / "seed1"
     write_run(run, "aa")
     rows = [("u1", "a", "b", 0.3, 0.7, 0), ("u2", "a", "b", 0.01, 0.99, 0), ("u3", "a", "a", 1, 0, 0)]
@@ -72,7 +72,7 @@ def test_the_worst_errors_come_first(tmp_path):
     assert len(page.worst_errors(experiment, tmp_path, most=1)) == 1
 
 
-def test_seeds_are_averaged_before_an_utterance_is_called_wrong(tmp_path):
+def test_errors_are_counted_on_posteriors_averaged_over_seeds(tmp_path):
     for seed, a in ((1, 0.4), (2, 0.9)):
         run = tmp_path / "exp" / "m" / "fold1" / f"seed{seed}"
         write_run(run, "aa")
@@ -82,7 +82,7 @@ def test_seeds_are_averaged_before_an_utterance_is_called_wrong(tmp_path):
     assert page.worst_errors(experiment, tmp_path) == []
 
 
-def test_a_recording_is_linked_relative_to_the_page_whatever_its_name(made, tmp_path):
+def test_the_link_to_a_recording_is_relative_and_escaped(made, tmp_path):
     odd = tmp_path / "a b" / "50% #1.wav"
     odd.parent.mkdir()
     odd.touch()
@@ -94,7 +94,7 @@ def test_a_recording_is_linked_relative_to_the_page_whatever_its_name(made, tmp_
     assert "#" not in url and " " not in url
 
 
-def test_what_names_hold_is_text_and_not_markup(tmp_path):
+def test_names_are_escaped(tmp_path):
     write_run(tmp_path / "exp" / "<b>m" / "fold1" / "seed1", "aa ba", ["<i>-1", "<i>-2"])
     experiments = score.score([tmp_path / "exp"])
     page.write(tmp_path / "report.html", Report("<u>", experiments, None, None, "x"), [])
@@ -102,3 +102,16 @@ def test_what_names_hold_is_text_and_not_markup(tmp_path):
     Tags(text)
     assert not any(tag in text for tag in ("<b>", "<i>", "<u>"))
     assert "&lt;b&gt;m" in text
+
+
+def test_anchors_come_from_plain_names_and_headings_have_the_dagger(tmp_path):
+    for name in ("a b/plain", "a b/with"):
+        by = "speaker" if name.endswith("with") else "none"
+        config = f"head: {{name: linear}}\nrecentre: {{by: {by}, enrol: all, relevance: 0}}\n"
+        write_run(tmp_path / "exp" / name / "fold1" / "seed1", "aa bb", config=config)
+    experiments = score.score([tmp_path / "exp"])
+    page.write(tmp_path / "report.html", Report("exp", experiments, None, None, "x"), [])
+    text = (tmp_path / "report.html").read_text()
+    assert '<li><a href="#a%20b/with">a b/with †</a></li>' in text
+    assert '<h2 id="a%20b/with">a b/with †</h2>' in text
+    assert '<h2 id="a%20b/plain">a b/plain</h2>' in text

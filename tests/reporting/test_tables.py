@@ -7,8 +7,8 @@ from conftest import ROOT, write_run
 
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
-from soctk.reporting import tables
-from soctk.reporting.tables import Report
+from soctk.reporting import formats, tables
+from soctk.reporting.report import Report, make
 from soctk.scoring import published, score
 from soctk.scoring.compare import compare
 
@@ -29,7 +29,7 @@ made_with: {torch: '2.0', commit: abc}
 """
 
 
-def made(path, is_compared: bool = False) -> Report:
+def report_of(path, is_compared: bool = False) -> Report:
     write_run(path / "fbank-soc" / "fold1" / "seed1", "aa bb")
     write_run(path / "fbank-soc" / "fold1" / "seed2", "aa ba")
     write_run(path / "fbank-soc" / "fold2" / "seed1", "aa ba")
@@ -41,25 +41,28 @@ def made(path, is_compared: bool = False) -> Report:
     return Report("exp", experiments, comparison, published.read(published.DEFAULT), "soctk-score exp")
 
 
-def test_results_md_has_the_figures_and_how_they_came_about(tmp_path):
-    tables.write(tmp_path, made(tmp_path))
+def test_results_md_has_the_scores_and_how_they_were_made(tmp_path):
+    formats.write(tmp_path, report_of(tmp_path))
     text = (tmp_path / "RESULTS.md").read_text()
     assert text.startswith("# Results\n\nWritten by `soctk-score exp` on 20")
     assert "- Protocol soctk: speaker-disjoint: fold k tests its own speakers and validates" in text
-    assert "- Protocol unknown: its config.yaml is missing." in text
-    assert "- Head linear: logistic regression; its regularisation is the one with the lowest loss" in text
-    assert "- Head unknown: its config.yaml is missing." in text
+    assert "- Protocol unknown: config.yaml is missing." in text
+    assert (
+        "- Head linear: logistic regression. Its regularisation has the lowest loss in an inner cross-validation: a fit"
+        in text
+    )
+    assert "- Head unknown: config.yaml is missing." in text
     assert "- Trained with torch 2.0, commit abc.\n" in text
     assert "- Scored with soctk 0.1.0, numpy " in text
     assert "| fbank-mean   |       2 |       1 | 100.00 ± 0.00 | 100.00 ± 0.00 | 100.00 ± 0.00 |" in text
     assert "| fbank-soc    |       2 |       2 | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
     assert f"## fbank-soc\n\nProtocol unknown, head unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
-    assert "- fbank-soc: no data directory is at hand (--data): not checked against it" in text
-    assert "- fbank-soc: fewer than 5 speakers, so no interval." in text
+    assert "- fbank-soc: no data directory was found (--data). The predictions are not checked against it, and" in text
+    assert "- fbank-soc: fewer than 5 speakers, so there are no intervals." in text
 
 
-def test_it_is_said_which_descriptors_are_normalised_within_classes(tmp_path):
-    assert not any("within-class" in line for line in made(tmp_path / "none").heading())
+def test_the_heading_names_experiments_without_within_class_normalisation(tmp_path):
+    assert not any("within-class" in line for line in report_of(tmp_path / "none").heading())
     normalised = CONFIG.replace("{name: linear}", "{name: linear, within_class_shrinkage: 0.5}")
     for name, config in (("fbank-mean", CONFIG), ("fbank-stats", normalised)):
         for fold in (1, 2):
@@ -69,31 +72,31 @@ def test_it_is_said_which_descriptors_are_normalised_within_classes(tmp_path):
         for line in Report("exp", score.score([tmp_path / "one"]), None, None, "soctk-score exp").heading()
         if "within-class" in line
     ]
-    assert line.endswith("within-class covariance normalisation of the descriptors, but not in fbank-mean.")
+    assert line.endswith("descriptors get within-class covariance normalisation, except in fbank-mean.")
 
 
-def test_it_is_said_which_experiments_use_copies_at_other_speeds(tmp_path):
-    assert not any("Speed" in line for line in made(tmp_path / "none").heading())
+def test_the_heading_names_experiments_with_speed_perturbation(tmp_path):
+    assert not any("Speed" in line for line in report_of(tmp_path / "none").heading())
     perturbed = CONFIG.replace("num_layers: 13", "num_layers: 13, speeds: [0.9, 1.1]")
     for name, speeds in (("a", "all"), ("b", "[1.1]"), ("c", "[]")):
         config = f"{perturbed}\nframes: {{speeds: {speeds}}}\n"
         write_run(tmp_path / "one" / name / "fold1" / "seed1", "aa bb", config=config)
     lines = Report("exp", score.score([tmp_path / "one"]), None, None, "soctk-score exp").heading()
-    assert [line.rpartition(": ")[2] for line in lines if "Speed" in line] == ["in a (0.9, 1.1), b (1.1)."]
+    assert [line.rpartition(": ")[2] for line in lines if "Speed" in line] == ["a (0.9, 1.1), b (1.1)."]
 
 
-def test_seeds_that_are_left_out_are_named(tmp_path):
+def test_seeds_without_all_folds_are_named_as_left_out(tmp_path):
     for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
         write_run(tmp_path / "m" / run, "aa bb")
-    its = Report("exp", score.score([tmp_path]), None, None, "soctk-score exp")
-    assert "m: seeds 2 are left out: folds are missing." in tables.as_text(its)
-    expected = "Protocol unknown, head unknown, seeds 1. Left out, because folds are missing: seeds 2."
-    assert expected in tables.as_markdown(its)
+    report = Report("exp", score.score([tmp_path]), None, None, "soctk-score exp")
+    assert "m: seeds 2 are left out because folds are missing." in formats.as_text(report)
+    expected = "Protocol unknown, head unknown, seeds 1. Seeds 2 are left out because folds are missing."
+    assert expected in formats.as_markdown(report)
 
 
-def test_the_terminal_shows_the_same_figures_in_80_columns(tmp_path):
-    text = tables.as_text(made(tmp_path, is_compared=True))
-    assert "Names begin with fbank-\n" in text
+def test_the_terminal_shows_the_same_scores_in_80_columns(tmp_path):
+    text = formats.as_text(report_of(tmp_path, is_compared=True))
+    assert "All names begin with fbank-\n" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "soc 2 x 2 62.50 ± 17.68 62.50 ± 17.68 50.00 ± 23.57 5.44" in lines
     assert lines[lines.index("mean WA -37.50 0.500 0.500 1.000 1.000") + 1] == "soc"
@@ -108,14 +111,14 @@ def test_names_of_any_length_fit_the_terminal(tmp_path):
     for name in names:
         write_run(tmp_path / name / "fold1" / "seed1", "aa bb")
     experiments = score.score([tmp_path])
-    text = tables.as_text(Report("exp", experiments, compare(experiments), None, "soctk-score exp"))
+    text = formats.as_text(Report("exp", experiments, compare(experiments), None, "soctk-score exp"))
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_the_comparison_stands_in_results_md(tmp_path):
-    text = tables.as_markdown(made(tmp_path, is_compared=True))
-    assert "How much better the second experiment is, all folds together" in text
-    # 2 speakers: 2 of 4 exchanges; of the first seed one utterance is right in the first alone
+def test_results_md_has_the_comparison(tmp_path):
+    text = formats.as_markdown(report_of(tmp_path, is_compared=True))
+    assert "Difference: the second experiment minus the first, over all utterances" in text
+    # 2 speakers: 2 of the 4 exchanges are as extreme. First seed: one utterance is right only in fbank-mean.
     assert "| fbank-mean | fbank-soc |       −37.50 | 0.500 |  0.500 |     1.000 |  1.000 |" in text
 
 
@@ -136,25 +139,25 @@ def corpus_of(tmp_path, name: str) -> DataDir:
     return data
 
 
-def test_published_figures_stand_beside_with_a_warning_where_the_protocols_differ(tmp_path):
+def test_published_figures_of_another_protocol_have_a_warning(tmp_path):
     corpus_of(tmp_path, "ravdess")
     write_run(tmp_path / "exp" / "m" / "fold1" / "seed1", "aa bb", config=CONFIG)
     write_run(tmp_path / "exp" / "m" / "fold2" / "seed1", "aa ba", config=CONFIG)
     experiments = score.score([tmp_path / "exp"], tmp_path / "ravdess")
-    its = Report("exp", experiments, None, published.read(ROOT / "conf" / "published.csv"), "soctk-score exp")
+    report = Report("exp", experiments, None, published.read(ROOT / "conf" / "published.csv"), "soctk-score exp")
     emobox, soc = "EmoBox (arXiv 2406.07162, table 4)", "SOC (arXiv 2606.06550, as others quote it)"
-    differs = "not comparable as it stands: protocol emobox, not soctk"
-    assert its.published_rows() == [
+    differs = "not directly comparable: protocol emobox, not soctk"
+    assert tables.published_rows(report) == [
         ("m", "this experiment", "75.00", "75.00", "66.67", ""),
         ("", emobox, "66.21", "65.43", "65.31", differs),
         ("", soc, "65.24", "", "", differs),
     ]
-    assert f"- Warning: {emobox}: {differs}." in tables.as_markdown(its)
-    assert "Warning: EmoBox (arXiv 2406.07162, table 4): not comparable as it stands:" in tables.as_text(its)
+    assert f"- Warning: {emobox}: {differs}." in formats.as_markdown(report)
+    assert "Warning: EmoBox (arXiv 2406.07162, table 4): not directly comparable:" in formats.as_text(report)
 
 
-def test_scores_json_has_every_run_and_null_for_a_deviation_of_one(tmp_path):
-    tables.write(tmp_path, made(tmp_path, is_compared=True))
+def test_scores_json_has_every_run_and_null_for_the_deviation_of_one_value(tmp_path):
+    formats.write(tmp_path, report_of(tmp_path, is_compared=True))
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["fbank-soc"]["over_folds"]["WA"] == {"mean": 62.5, "sd": pytest.approx(17.6777, abs=1e-4)}
     assert scores["fbank-mean"]["over_seeds"]["WA"] == {"mean": 100.0, "sd": None}
@@ -167,41 +170,72 @@ def test_scores_json_has_every_run_and_null_for_a_deviation_of_one(tmp_path):
     assert scores["comparisons"][0] | {"first": "fbank-mean", "p": 0.5, "low": None} == scores["comparisons"][0]
 
 
-def test_the_table_for_a_spreadsheet_has_plain_numbers(tmp_path):
-    rows = list(csv.DictReader(io.StringIO(tables.as_tsv(made(tmp_path))), delimiter="\t"))
+def test_tsv_has_plain_numbers(tmp_path):
+    rows = list(csv.DictReader(io.StringIO(formats.as_tsv(report_of(tmp_path))), delimiter="\t"))
     assert [row["experiment"] for row in rows] == ["fbank-mean", "fbank-soc"]
     assert float(rows[1]["WA"]) == 62.5
     assert float(rows[1]["WA_sd_seeds"]) == pytest.approx(17.6777)
     assert rows[1]["WA_low"] == ""
 
 
-def test_the_table_for_a_paper_is_latex(tmp_path):
-    text = tables.as_latex(made(tmp_path, is_compared=True))
+def test_latex_has_one_booktabs_table_per_table(tmp_path):
+    text = formats.as_latex(report_of(tmp_path, is_compared=True))
     assert r"fbank-soc    &       2 &       2 & 62.50 $\pm$ 17.68 & " in text
     assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 5
     assert r"$-$37.50" in text
     assert "±" not in text
 
 
-def test_of_very_many_speakers_the_lowest_and_the_highest_are_shown(tmp_path):
+def test_of_many_speakers_only_the_lowest_and_the_highest_wa_are_shown(tmp_path):
     speakers = [f"s{i:02}" for i in range(30)]
     pairs = " ".join("aa" if i % 2 else "ab" for i in range(30))
     write_run(tmp_path / "m" / "fold1" / "seed1", pairs, [f"{speaker}-1" for speaker in speakers])
-    text = tables.as_markdown(Report("exp", score.score([tmp_path]), None, None, "soctk-score exp"))
+    text = formats.as_markdown(Report("exp", score.score([tmp_path]), None, None, "soctk-score exp"))
     assert text.count("| speaker ") == 24
     assert len(score.score([tmp_path])[0].as_dict()["subgroups"]) == 31
 
 
-def test_what_took_unlabelled_recordings_of_test_speakers_is_marked_wherever_it_stands(tmp_path):
+def test_recentred_experiments_have_a_dagger_in_print_but_not_in_their_names(tmp_path):
     for name, by in (("plain", "none"), ("with", "speaker")):
         config = f"protocol: soctk\nhead: {{name: linear}}\nrecentre: {{by: {by}, enrol: all, relevance: 0}}\n"
         write_run(tmp_path / name / "fold1" / "seed1", "aa bb ab", config=config)
-    experiments = score.score([tmp_path])
-    assert [experiment.name for experiment in experiments] == ["plain", "with †"]
-    text = tables.as_markdown(Report("Results", experiments, None, None, "soctk-score exp"))
-    assert "- † Re-centred: the mean descriptor of each test speaker, from unlabelled recordings" in text
-    assert "| with † " in text
-    assert "\n## with †\n" in text
-    assert "† Re-centred: the mean descriptor" in tables.as_text(Report("Results", experiments, None, None, ""))
-    alone = tables.as_markdown(Report("Results", experiments[:1], None, None, "soctk-score exp"))
+    report = make([tmp_path], "soctk-score exp", is_compared=True)
+    assert [experiment.name for experiment in report.experiments] == ["plain", "with"]
+    text = formats.as_markdown(report)
+    assert "- † Re-centred: the mean descriptor of each test speaker, estimated from unlabelled recordings" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "## with †" in lines and "## plain" in lines
+    assert any(line.startswith("| with † | 1 | 1 | 66.67") for line in lines)
+    assert any(line.startswith("| plain | with † | +0.00 |") for line in lines)
+    assert "- with †: fewer than 5 speakers, so there are no intervals." in lines
+    text = formats.as_text(report)
+    assert "with †" in text
+    assert "† Re-centred: the mean descriptor" in text
+    assert r"with $\dagger$" in formats.as_latex(report)
+    rows = list(csv.DictReader(io.StringIO(formats.as_tsv(report)), delimiter="\t"))
+    assert [(row["experiment"], row["is_recentred"]) for row in rows] == [("plain", "False"), ("with", "True")]
+    scores = json.loads(formats.as_json(report))
+    assert (scores["plain"]["is_recentred"], scores["with"]["is_recentred"]) == (False, True)
+    alone = formats.as_markdown(Report("Results", report.experiments[:1], None, None, "soctk-score exp"))
     assert "†" not in alone
+
+
+def test_the_table_of_subgroups_has_attribute_value_and_scores(tmp_path):
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa ab bb", ["s1-1", "s1-2", "s2-1"])
+    lines = [" ".join(line.split()) for line in formats.as_markdown(make([tmp_path], "soctk-score exp")).splitlines()]
+    start = lines.index("| subgroup | value | utterances | speakers | WA [95%] | UA | macro-F1 |")
+    assert lines[start + 2 :] == [
+        "| speaker | s1 | 2 | 1 | 50.00 | 50.00 | 66.67 |",
+        "| speaker | s2 | 1 | 1 | 100.00 | 100.00 | 100.00 |",
+    ]
+
+
+def test_the_class_table_has_recall_and_confusions_in_the_row_of_the_true_class(tmp_path):
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa ab ac bb ca cc")
+    lines = [" ".join(line.split()) for line in formats.as_markdown(make([tmp_path], "soctk-score exp")).splitlines()]
+    start = lines.index("| class | precision | recall | F1 | utterances | as a | as b | as c |")
+    assert lines[start + 2 : start + 5] == [
+        "| a | 50.00 | 33.33 | 40.00 | 3 | 1 | 1 | 1 |",
+        "| b | 50.00 | 100.00 | 66.67 | 1 | 0 | 1 | 0 |",
+        "| c | 50.00 | 50.00 | 50.00 | 2 | 1 | 0 | 1 |",
+    ]
