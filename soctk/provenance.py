@@ -1,8 +1,10 @@
-"""With what something was made: versions, and the commit of the checkout."""
+"""The versions of packages, and the commit of the soctk checkout. Results record both."""
 
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -11,10 +13,16 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of the checkout that soctk runs from, marked where it has changes on top, or "unknown"."""
+    """Return the commit of the checkout that soctk runs from, with `+changes` if files were changed since.
+
+    Returns "unknown" if soctk does not run from a checkout. An installed soctk may lie inside the repository of another
+    project; git does not track its files there, and that project's commit is not returned.
+    """
+    tracked = ["git", "ls-files", "--error-unmatch", f"{_PACKAGE.name}/__init__.py"]
     describe = ["git", "describe", "--always", "--dirty=+changes"]
     try:
-        result = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        for command in (tracked, describe):
+            result = subprocess.run(command, cwd=_PACKAGE.parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return result.stdout.strip()
