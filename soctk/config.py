@@ -131,7 +131,7 @@ class UpstreamConfig(_Section):
     frame_shift_ms: float = Field(gt=0)
 
 
-_SECTIONS = {
+_SECTIONS: dict[str, type[_Section]] = {
     "frames": FramesConfig,
     "recentre": RecentreConfig,
     "mlp": MLPConfig,

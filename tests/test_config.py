@@ -27,7 +27,10 @@ def test_poolings_side_by_side_keep_their_order_and_each_its_options(conf):
 def test_a_linear_head_has_no_training_loop(conf):
     settings = config.load(conf, "mean", "linear", overrides=["head.C=[1, 10]"])
     assert (settings.head.name, settings.head.C, settings.train) == ("linear", [1, 10], None)
-    with pytest.raises(SoctkError, match="the head linear does not use the training loop, so this setting has no effect\nChoose --head mlp"):
+    with pytest.raises(
+        SoctkError,
+        match="the head linear does not use the training loop, so this setting has no effect\nChoose --head mlp",
+    ):
         config.load(conf, "mean", "linear", overrides=["train.lr=1e-3"])
 
 

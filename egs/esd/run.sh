@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # ESD: 35,000 utterances, 10 Mandarin and 10 English speakers, 5 emotions. See README.md beside this file.
+# shellcheck disable=SC2154  # soctk-plan sets the variables that prepare_data uses
 set -euo pipefail
 recipe=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$recipe/path.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # RAVDESS: 1,440 utterances, 24 actors, 8 emotions. See README.md beside this file.
+# shellcheck disable=SC2154  # soctk-plan sets the variables that prepare_data uses
 set -euo pipefail
 recipe=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$recipe/path.sh"

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -45,9 +46,9 @@ def main(
     store: Path,
     upstream: str,
     conf_dirs: tuple[Path, ...],
-    layers: str | tuple[int, ...],
-    dtype: str,
-    precision: str,
+    layers: Literal["last", "all"] | tuple[int, ...],
+    dtype: Literal["float16", "float32"],
+    precision: Literal["float32", "bfloat16", "float16"],
     batch_seconds: float | None,
     speeds: tuple[float, ...],
     nj: int,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from soctk.training.plan import Plan
     from soctk.training.recipe import Recipe
 
+_PROTOCOLS = ("soctk", "emobox")  # a recipe may add its own
 # Options of soctk-extract and soctk-train that a recipe has as its own: it makes the names of directories from them.
 _EXTRACT_OPTIONS = ("upstream", "layers", "speeds")
 _TRAIN_OPTIONS = ("preset", "pooling", "head", "layers", "combine", "recentre", "enrol", "protocol")
@@ -75,16 +76,17 @@ def recipe_command(recipe: "Recipe") -> Command:
     from soctk.errors import SoctkError, unknown_name
 
     where = recipe.path / "conf" / "recipe.yaml"
-    parameters = {parameter.opts[0].removeprefix("--"): parameter for parameter in copy.deepcopy(_options.params)}
+    copies = [parameter for parameter in copy.deepcopy(_options.params) if isinstance(parameter, click.Option)]
+    parameters = {option.opts[0].removeprefix("--"): option for option in copies if option.name != "version"}
     parameters["corpus"].help = recipe.corpus.help
     parameters["corpus"].show_default = recipe.corpus.default or recipe.corpus.download
-    parameters["protocol"].type = click.Choice([*parameters["protocol"].type.choices, *recipe.protocols])
+    parameters["protocol"].type = click.Choice([*_PROTOCOLS, *recipe.protocols])
     for name, option in recipe.options.items():
         if name in parameters:
             raise SoctkError(f"'{name}' is an option of every recipe", remedy="Rename the option.", where=where)
         kind = click.Choice(option.choices) if option.choices else str
         parameters[name] = click.Option([f"--{name}"], type=kind, default=option.default, help=option.help)
-    known = parameters.keys() - {"corpus", "expdir", "version"} - recipe.options.keys()
+    known = parameters.keys() - {"corpus", "expdir"} - recipe.options.keys()
     for name, value in recipe.defaults.items():
         if name not in known:
             raise unknown_name("option", name, known, where=where)
@@ -95,7 +97,7 @@ def recipe_command(recipe: "Recipe") -> Command:
 
     return Command(
         None,
-        params=[parameter for name, parameter in parameters.items() if name != "version"],
+        params=list(parameters.values()),
         callback=callback,
         help=f"Run the recipe {recipe.path.name}. A name may be spelled with - or _: --stop-stage 1, --stop_stage=1.",
         context_settings={**CONTEXT, "token_normalize_func": lambda token: token.replace("_", "-")},
@@ -136,7 +138,7 @@ def recipe_command(recipe: "Recipe") -> Command:
 @enrol_option
 @click.option(
     "--protocol",
-    type=click.Choice(["soctk", "emobox"]),
+    type=click.Choice(_PROTOCOLS),
     default="soctk",
     help="Validation utterances: soctk (of speakers who do not train) or emobox (20% of the utterances at random).",
 )

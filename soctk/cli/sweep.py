@@ -1,6 +1,7 @@
 """soctk-sweep: many settings, compared on validation utterances."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -68,7 +69,7 @@ def main(
     overrides: tuple[str, ...],
     folds: list[int],
     seeds: list[int],
-    protocol: str,
+    protocol: Literal["soctk", "emobox"],
     nj: int,
     device: str,
 ) -> None:
@@ -92,5 +93,7 @@ def main(
     points = Sweep(conf_dirs, dict(grid), protocol, overrides, preset)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
     shown = table.drop(columns="name").map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
-    click.echo(tabulate(shown, headers="keys", tablefmt="simple", showindex=False, disable_numparse=True))
+    click.echo(
+        tabulate(shown.to_dict("list"), headers="keys", tablefmt="simple", showindex=False, disable_numparse=True)
+    )
     click.echo(f"\nBest on validation: {sweep / table['name'][0]}")

@@ -1,6 +1,7 @@
 """soctk-train: the folds and seeds of one configuration."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -70,7 +71,7 @@ def main(
     enrol: str | int | None,
     folds: list[int],
     seeds: list[int],
-    protocol: str,
+    protocol: Literal["soctk", "emobox", "cross-lingual"],
     tensorboard: bool,
     max_memory: float | None,
     nj: int,

@@ -213,7 +213,8 @@ def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path])
                 remedy="Choose others.",
                 where="--layer",
             )
-        missing = [layer for layer in options.use_layers if layer not in options.layers and options.use_layers != "all"]
+        used = options.use_layers if isinstance(options.use_layers, tuple) else ()
+        missing = [layer for layer in used if layer not in options.layers]
         if missing:
             raise SoctkError(
                 f"hidden states are not extracted: {_spaced(missing)}",
