@@ -81,10 +81,12 @@ def api_page(name: str) -> str:
     package = "soctk" if name == "ground" else f"soctk.{name}"
     files = sorted(directory.glob("*.py") if name == "ground" else directory.rglob("*.py"))
     modules = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in files]
-    modules = [module.removesuffix(".__init__") for module in modules if ".fast" not in module]
+    modules = [module.removesuffix(".__init__") for module in modules]
+    if name == "pooling":  # the other modules are parts of these
+        modules = [f"{package}.{module}" for module in ("layers", "registry", "spd")]
     title = "The modules that every package uses" if name == "ground" else package
     entries = [f"::: {package}\n    options: {{members: false}}"]
-    entries += [f"::: {module}" for module in modules if module != package and "._" not in module]
+    entries += [f"::: {module}" for module in modules if module != package]
     return f"# {title}\n\n" + "\n\n".join(entries) + "\n"
 
 
