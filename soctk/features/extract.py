@@ -106,26 +106,26 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
         SoctkError: unusable recordings, or recordings longer than the upstream's limit; an unknown upstream or hidden
             state; a store with other settings or recordings; too little disk space; features that overflow float16.
     """
-    encoder = _upstream(extraction)
-    settings = _settings(extraction, encoder)
+    encoder = _load_upstream(extraction)
+    settings = _collect_settings(extraction, encoder)
     store = FeatureStore.create(path, settings)
-    utterances = _utterances(data, extraction.speeds)
-    _check(utterances, store, encoder)
+    utterances = _list_utterances(data, extraction.speeds)
+    _check_utterances(utterances, store, encoder)
     done = store.recordings
-    shards = _shards(utterances, nj)
+    shards = _divide_into_shards(utterances, nj)
     own_shards = shards if job is None else shards[job - 1 :: nj]
     missing = [[utterance for utterance in shard if utterance.id not in done] for shard in own_shards]
     jobs = [partial(_extract_shard, store, extraction, shard, nj) for shard in missing if shard]
-    _announce(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
+    _check_disk_space(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
     on_cpu = extraction.device == "cpu"
-    count, seconds, size = _run(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
+    count, seconds, size = _run_jobs(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
     left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
     if not left:
         store.finish()
     return Summary(int(count), seconds, int(size), left)
 
 
-def _settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
+def _collect_settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
     layers = upstream.layer_indices(encoder, extraction.layers)
     return {
         "upstream": encoder.name,
@@ -142,7 +142,7 @@ def _settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
     }
 
 
-def _utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
+def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
     """Return the utterances of a corpus, followed by their copies at each speed."""
     recordings = audio.check(data.wav)
     utterances = [
@@ -160,7 +160,7 @@ def _utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
     return utterances
 
 
-def _check(utterances: Iterable[Utterance], store: FeatureStore, encoder: Upstream) -> None:
+def _check_utterances(utterances: Iterable[Utterance], store: FeatureStore, encoder: Upstream) -> None:
     too_long = [utterance.id for utterance in utterances if utterance.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(
@@ -186,7 +186,7 @@ def _check(utterances: Iterable[Utterance], store: FeatureStore, encoder: Upstre
         )
 
 
-def _shards(utterances: Sequence[Utterance], at_least: int) -> list[list[Utterance]]:
+def _divide_into_shards(utterances: Sequence[Utterance], at_least: int) -> list[list[Utterance]]:
     """Divide utterances, in order, into at least `at_least` shards of equal duration, about SHARD_SECONDS or less."""
     ends = np.cumsum([utterance.seconds for utterance in utterances])
     count = max(at_least, int(np.ceil(ends[-1] / SHARD_SECONDS)))
@@ -197,7 +197,7 @@ def _shards(utterances: Sequence[Utterance], at_least: int) -> list[list[Utteran
     return shards
 
 
-def _announce(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
+def _check_disk_space(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
     """Print the disk space that the features of `seconds` of audio need; raise a SoctkError if it is not free."""
     if not seconds:
         return
@@ -228,7 +228,7 @@ def format_size(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def _run(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
+def _run_jobs(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
     """Run the jobs; return the total number of utterances, seconds of audio, and bytes."""
     totals = np.zeros(3)
     with progress.counter("extract", "utt", total) as report:
@@ -241,7 +241,7 @@ def _run(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _upstream(extraction: Extraction) -> Upstream:
+def _load_upstream(extraction: Extraction) -> Upstream:
     """Load an upstream, once per process."""
     known = extraction.known
     encoder = upstream.load(known.source if known else extraction.upstream, extraction.device, extraction.precision)
@@ -256,12 +256,12 @@ def _extract_shard(
 ) -> tuple[int, float, int]:
     """Write the frames of utterances as one shard; return the number of utterances, seconds of audio, and bytes."""
     torch.set_num_threads(1)
-    encoder = _upstream(extraction)
+    encoder = _load_upstream(extraction)
     layers = upstream.layer_indices(encoder, extraction.layers)
     by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
-    waveforms = _waveforms(by_length, encoder.sample_rate, threads if extraction.device != "cpu" else 1)
+    waveforms = _load_waveforms(by_length, encoder.sample_rate, threads if extraction.device != "cpu" else 1)
     frames = {}
-    for batch in _batches(by_length, extraction.batch_seconds if encoder.batches else 0):
+    for batch in _make_batches(by_length, extraction.batch_seconds if encoder.batches else 0):
         states = encoder.hidden_states([next(waveforms) for _ in batch], layers)
         for utterance, state in zip(batch, states, strict=True):
             frames[utterance.id] = state.to(getattr(torch, extraction.dtype)).cpu()
@@ -276,13 +276,13 @@ def _extract_shard(
     return len(utterances), sum(utterance.seconds for utterance in utterances), size
 
 
-def _waveforms(utterances: Iterable[Utterance], sample_rate: int, threads: int) -> Iterator[np.ndarray]:
+def _load_waveforms(utterances: Iterable[Utterance], sample_rate: int, threads: int) -> Iterator[np.ndarray]:
     """Yield the waveforms in order; several threads decode and resample the next ones in advance."""
     jobs = (delayed(audio.load)(utterance.path, sample_rate, utterance.speed) for utterance in utterances)
     return Parallel(threads, backend="threading", return_as="generator")(jobs)
 
 
-def _batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:
+def _make_batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:
     """Yield batches of at least one utterance and at most `batch_seconds`, padding included, from the shortest on."""
     batch: list[Utterance] = []
     for utterance in by_length:

@@ -44,13 +44,13 @@ class JoinedStore:
 
     def lengths(self, utterances: Sequence[str]) -> list[int]:
         """Return the number of frames T of each utterance."""
-        return [length for store, own in self._runs(utterances) for length in store.lengths(own)]
+        return [length for store, own in self._split_by_store(utterances) for length in store.lengths(own)]
 
     def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
         """Read the frames `(sum of T, L, D)` of the utterances, concatenated in the given order."""
-        return torch.cat([store.load(own, layers) for store, own in self._runs(utterances)])
+        return torch.cat([store.load(own, layers) for store, own in self._split_by_store(utterances)])
 
-    def _runs(self, utterances: Sequence[str]) -> Iterator[tuple[FeatureStore, list[str]]]:
+    def _split_by_store(self, utterances: Sequence[str]) -> Iterator[tuple[FeatureStore, list[str]]]:
         """Yield each run of consecutive utterances of one store, with their ids in that store."""
         for name, pairs in groupby((utt.split(":", 1) for utt in utterances), key=lambda pair: pair[0]):
             yield self.stores[name], [utt for _, utt in pairs]

@@ -80,7 +80,7 @@ class FeatureStore:
             SoctkError: the store has other settings, or a shard is damaged.
         """
         if (path / SETTINGS).exists():
-            lines = differences(_without_versions(_read_settings(path)), _without_versions(settings))
+            lines = differences(_drop_versions(_read_settings(path)), _drop_versions(settings))
             if lines:
                 raise SoctkError(
                     f"this store has other settings\n{listing(lines)}",
@@ -90,7 +90,7 @@ class FeatureStore:
         else:
             with atomic(path / SETTINGS) as temporary:
                 temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return cls(path, settings, _entries(path))
+        return cls(path, settings, _read_entries(path))
 
     @classmethod
     def open(cls, path: Path) -> "FeatureStore":
@@ -130,7 +130,7 @@ class FeatureStore:
         content = save(tensors, {utt: recordings[utt] for utt in frames})
         # Another process may have written the same shard and finished the store; finish() then removed this process's
         # temporary file, which is not needed any more.
-        with suppress(FileNotFoundError), atomic(self.path / _shard_name(content)) as temporary:
+        with suppress(FileNotFoundError), atomic(self.path / _name_shard(content)) as temporary:
             temporary.write_bytes(content)
         return len(content)
 
@@ -138,7 +138,7 @@ class FeatureStore:
         """Remove the temporary files of killed processes and write the index, so that the store can be opened."""
         for temporary in self.path.glob(".shard-*.tmp"):
             temporary.unlink(missing_ok=True)
-        entries = _entries(self.path)
+        entries = _read_entries(self.path)
         rows = [(utt, entry.shard.name, entry.frames, entry.recording) for utt, entry in sorted(entries.items())]
         with atomic(self.path / INDEX) as temporary:
             lines = ["\t".join(map(str, row)) for row in (_Entry.COLUMNS, *rows)]
@@ -154,7 +154,7 @@ class FeatureStore:
         Raises:
             SoctkError: an utterance or a hidden state is not in the store, or a shard is missing or damaged.
         """
-        positions = self._positions(self.layers if layers is None else layers)
+        positions = self._find_positions(self.layers if layers is None else layers)
         lengths = self.lengths(utterances)
         dtype = getattr(torch, self.settings["dtype"])
         block = torch.empty(sum(lengths), len(positions), self.settings["hidden_size"], dtype=dtype)
@@ -162,7 +162,7 @@ class FeatureStore:
         for utt, rows in zip(utterances, block.split(lengths), strict=True):
             by_shard.setdefault(self._entries[utt].shard, []).append((utt, rows))
         for shard, destinations in by_shard.items():
-            with _opened(shard) as content:
+            with _open_shard(shard) as content:
                 for utt, rows in destinations:
                     self._read(content, utt, positions, rows)
         return block
@@ -187,7 +187,7 @@ class FeatureStore:
         """The numbers of the stored hidden states."""
         return self.settings["layers"]
 
-    def _positions(self, layers: Sequence[int]) -> list[int]:
+    def _find_positions(self, layers: Sequence[int]) -> list[int]:
         unknown = [layer for layer in layers if layer not in self.layers]
         if unknown:
             raise SoctkError(
@@ -213,12 +213,12 @@ class FeatureStore:
         problems += [
             f"{name}: damaged (its checksum is wrong)"
             for name, path in track(shards.items(), "verify", "shard")
-            if _shard_name(path.read_bytes()) != name
+            if _name_shard(path.read_bytes()) != name
         ]
         return sorted(set(problems))
 
 
-def _shard_name(content: bytes) -> str:
+def _name_shard(content: bytes) -> str:
     return f"shard-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
 
 
@@ -233,11 +233,11 @@ class _Entry:
     recording: str
 
 
-def _entries(path: Path) -> dict[str, _Entry]:
+def _read_entries(path: Path) -> dict[str, _Entry]:
     """Return utterance -> entry, read from the headers of the shards in the directory `path`."""
     entries = {}
     for shard in sorted(path.glob("shard-*.safetensors")):
-        with _opened(shard) as content:
+        with _open_shard(shard) as content:
             recordings = content.metadata()
             for utt in content.keys():  # noqa: SIM118 (safe_open is not a mapping)
                 entries[utt] = _Entry(shard, content.get_slice(utt).get_shape()[-2], recordings[utt])
@@ -263,12 +263,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _without_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != "versions"}
 
 
 @contextmanager
-def _opened(shard: Path) -> Iterator[safe_open]:
+def _open_shard(shard: Path) -> Iterator[safe_open]:
     """Open a shard for reading; raise a SoctkError if it is missing or damaged."""
     try:
         with safe_open(shard, framework="pt") as content:

@@ -39,7 +39,7 @@ def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
         )
     for other in experiments[1:]:
         _check_same_utterances(experiments[0], other)
-    mcnemar = _mcnemar_of_pairs([experiment.predictions for experiment in experiments])
+    mcnemar = _test_pairs([experiment.predictions for experiment in experiments])
     counts = {experiment.name: count(experiment.predictions)[0] for experiment in experiments}
     return pd.concat([_compare_by(metric, counts, mcnemar) for metric in METRICS], ignore_index=True)
 
@@ -65,10 +65,10 @@ def _compare_by(metric: str, counts: Mapping[str, Counts], mcnemar: Sequence[flo
         bounds = {"difference": difference.value, "low": difference.low, "high": difference.high}
         rows.append(names | bounds | {"p": permutation_test(one, other)})
     table = pd.DataFrame(rows).assign(mcnemar=mcnemar if metric == "WA" else np.nan)
-    return table.assign(p_holm=_holm_of_known(table["p"]), mcnemar_holm=_holm_of_known(table["mcnemar"]))
+    return table.assign(p_holm=_correct_known(table["p"]), mcnemar_holm=_correct_known(table["mcnemar"]))
 
 
-def _holm_of_known(p_values: pd.Series) -> pd.Series:
+def _correct_known(p_values: pd.Series) -> pd.Series:
     """Return the corrected p values; NaN stays NaN and does not count as a test."""
     known = p_values.dropna()
     return pd.Series(holm(known.to_numpy()), index=known.index).reindex(p_values.index)
@@ -91,9 +91,9 @@ def _check_same_utterances(first: ExperimentScores, second: ExperimentScores) ->
     )
 
 
-def _mcnemar_of_pairs(predictions: Sequence[Predictions]) -> list[float]:
+def _test_pairs(predictions: Sequence[Predictions]) -> list[float]:
     """Return the p value of each pair for the first seed that both have; NaN if they share no seed."""
-    correct = [_correct(of_experiment) for of_experiment in predictions]
+    correct = [_mark_correct(of_experiment) for of_experiment in predictions]
     p_values = []
     for one, other in combinations(correct, 2):
         shared = sorted(one.keys() & other.keys())
@@ -101,7 +101,7 @@ def _mcnemar_of_pairs(predictions: Sequence[Predictions]) -> list[float]:
     return p_values
 
 
-def _correct(predictions: Predictions) -> dict[int, np.ndarray]:
+def _mark_correct(predictions: Predictions) -> dict[int, np.ndarray]:
     """Return for each seed whether each utterance is classified correctly, in the order of `predictions.utterances`."""
     table = predictions.table
     utterance = pd.Index(predictions.utterances["utt"]).get_indexer(pd.Index(table["utt"]))

@@ -102,15 +102,16 @@ def read(runs: Sequence[RunDirectory]) -> Predictions:
             training data of both.
     """
     experiment = runs[0].experiment
-    left_out = _incomplete_seeds(experiment, runs)
+    left_out = _find_incomplete_seeds(experiment, runs)
     kept = sorted(run for run in runs if run.seed not in left_out)
     tables = {run: read_run(run.predictions) for run in kept}
-    emotions = _emotions(experiment, tables.values())
+    emotions = _get_shared_emotions(experiment, tables.values())
     _check_seeds_agree(experiment, tables)
     _check_folds_are_disjoint(experiment, {run.fold: tables[run] for run in kept if run.seed == kept[0].seed})
     shared = recorded.read(kept)
     table = pd.concat(
-        [_indexed(tables.pop(run), emotions).assign(fold=run.fold, seed=run.seed) for run in kept], ignore_index=True
+        [_replace_by_indices(tables.pop(run), emotions).assign(fold=run.fold, seed=run.seed) for run in kept],
+        ignore_index=True,
     )
     posteriors = table[list(emotions)].to_numpy()
     return Predictions(
@@ -203,7 +204,7 @@ def _check_posteriors(path: Path, table: pd.DataFrame, emotions: list[str]) -> N
         posteriors = table[emotions].to_numpy(dtype=np.float64)
     except ValueError as error:
         raise SoctkError(f"a posterior is not a number ({error})", remedy=_RETRAIN_RUN, where=path) from error
-    chosen = posteriors[np.arange(len(table)), _positions(emotions, table["hyp"])]
+    chosen = posteriors[np.arange(len(table)), _find_positions(emotions, table["hyp"])]
     total = posteriors.sum(axis=1)
     faults = {
         "the posteriors are not between 0 and 1, or do not sum to 1": ~(
@@ -216,7 +217,7 @@ def _check_posteriors(path: Path, table: pd.DataFrame, emotions: list[str]) -> N
             raise SoctkError(f"utterance {table['utt'][rows.argmax()]}: {fault}", remedy=_RETRAIN_RUN, where=path)
 
 
-def _incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> list[int]:
+def _find_incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> list[int]:
     """Return the seeds without some of the folds that other seeds have."""
     folds_of: dict[int, set[int]] = {}
     for run in runs:
@@ -233,7 +234,7 @@ def _incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> list[in
     return incomplete
 
 
-def _emotions(experiment: Path, tables: Iterable[pd.DataFrame]) -> tuple[str, ...]:
+def _get_shared_emotions(experiment: Path, tables: Iterable[pd.DataFrame]) -> tuple[str, ...]:
     variants = {tuple(table.columns[4:]) for table in tables}
     if len(variants) > 1:
         described = "; ".join(", ".join(emotions) for emotions in sorted(variants))
@@ -264,7 +265,7 @@ def _check_seeds_agree(experiment: Path, tables: Mapping[RunDirectory, pd.DataFr
     for run, table in tables.items():
         key = table[list(_KEY)]
         other_seed, other = first.setdefault(run.fold, (run.seed, key))
-        if key.equals(other) or _by_utterance(key).equals(_by_utterance(other)):
+        if key.equals(other) or _sort_by_utterance(key).equals(_sort_by_utterance(other)):
             continue
         missing = sorted(set(key["utt"]) ^ set(other["utt"]))
         what = (
@@ -279,14 +280,14 @@ def _check_seeds_agree(experiment: Path, tables: Mapping[RunDirectory, pd.DataFr
         )
 
 
-def _by_utterance(table: pd.DataFrame) -> pd.DataFrame:
+def _sort_by_utterance(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("utt", ignore_index=True)
 
 
-def _indexed(table: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+def _replace_by_indices(table: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """Return the table with ref and hyp as indices into `emotions`."""
-    return table.assign(ref=_positions(emotions, table["ref"]), hyp=_positions(emotions, table["hyp"]))
+    return table.assign(ref=_find_positions(emotions, table["ref"]), hyp=_find_positions(emotions, table["hyp"]))
 
 
-def _positions(emotions: Sequence[str], names: pd.Series) -> np.ndarray:
+def _find_positions(emotions: Sequence[str], names: pd.Series) -> np.ndarray:
     return pd.Index(emotions).get_indexer(pd.Index(names))

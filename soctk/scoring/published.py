@@ -46,8 +46,8 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
         "" if nothing differs.
     """
     features = settings.get("features", {})
-    upstream, pooling = _plain(features.get("upstream", "")), "+".join(settings.get("pooling", {}))
-    is_upstream = (table["upstream"].map(_plain) == upstream) | (table["hub_id"].map(_plain) == upstream)
+    upstream, pooling = _normalise(features.get("upstream", "")), "+".join(settings.get("pooling", {}))
+    is_upstream = (table["upstream"].map(_normalise) == upstream) | (table["hub_id"].map(_normalise) == upstream)
     same = table[(table["corpus"] == corpus) & is_upstream & (table["pooling"] == pooling)]
     layers, last = used_layers(settings), features.get("num_layers", 0) - 1
     ours = {
@@ -62,6 +62,6 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
     return same.assign(differs=differs)
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     """Return the name of an upstream without owner, case and punctuation: "microsoft/WavLM-base" -> "wavlm_base"."""
     return name.rpartition("/")[2].lower().replace("-", "_")

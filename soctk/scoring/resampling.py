@@ -73,7 +73,7 @@ class Ratios:
 
     def value(self) -> float:
         """Return the value of the statistic over all speakers."""
-        return float(self._values_and_errors(np.ones((1, len(self.numerators))))[0][0])
+        return float(self._evaluate(np.ones((1, len(self.numerators))))[0][0])
 
     def interval(self) -> Interval:
         """Return the value v of the statistic and its 95% bootstrap-t interval over speakers (Efron 1981).
@@ -90,14 +90,14 @@ class Ratios:
         makes most of the errors, because a sample may lack that speaker; this holds for every method.
         """
         speakers = len(self.numerators)
-        (value,), (error,) = self._values_and_errors(np.ones((1, speakers)))
+        (value,), (error,) = self._evaluate(np.ones((1, speakers)))
         if speakers < FEWEST_SPEAKERS:
             return Interval(float(value), np.nan, np.nan)
-        low, high = self._quantiles(value, error)
+        low, high = self._estimate_quantiles(value, error)
         bounds = np.clip([value - high, value - low], *self.bounds)
         return Interval(float(value), *bounds.tolist())
 
-    def _quantiles(self, value: float, error: float) -> tuple[float, float]:
+    def _estimate_quantiles(self, value: float, error: float) -> tuple[float, float]:
         """Return the lower and the upper quantile of e t.
 
         A resample of identical speakers has e* = 0, so t is infinite. Such resamples occur if errors are so rare that a
@@ -105,12 +105,12 @@ class Ratios:
         event had been observed once, and at least 3.69 utterances. If all speakers of the sample are identical, this
         bound alone gives the interval.
         """
-        utterance = _quotient(np.abs(self.weights), self.denominators.sum(0)).max()
+        utterance = _divide(np.abs(self.weights), self.denominators.sum(0)).max()
         rare_event = max(SEEN_ONCE * error, NEVER_SEEN * utterance)
         negligible = 1e-9 * max(1.0, abs(value))
         if error < negligible:
             return -rare_event, rare_event
-        values, errors = self._values_and_errors(_resamples(len(self.numerators)))
+        values, errors = self._evaluate(_draw_resamples(len(self.numerators)))
         deviations = values - value
         scaled = np.where(np.abs(deviations) > negligible, np.sign(deviations) * rare_event, 0)
         np.divide(error * deviations, errors, out=scaled, where=errors > negligible)
@@ -130,7 +130,7 @@ class Ratios:
             is_difference=True,
         )
 
-    def _values_and_errors(self, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _evaluate(self, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the value and the standard error of the statistic in B resamples of the speakers.
 
         Args:
@@ -142,10 +142,10 @@ class Ratios:
         speakers = len(self.numerators)
         numerators, denominators = draws @ self.numerators, draws @ self.denominators
         # A class without utterances in a resample keeps its ratio over all speakers.
-        whole = _quotient(self.numerators.sum(0), self.denominators.sum(0))
+        whole = _divide(self.numerators.sum(0), self.denominators.sum(0))
         ratios = np.broadcast_to(whole, numerators.shape).copy()
         np.divide(numerators, denominators, out=ratios, where=denominators > 0)
-        slopes = _quotient(self.weights, denominators)
+        slopes = _divide(self.weights, denominators)
         influence = slopes @ self.numerators.T - (slopes * ratios) @ self.denominators.T
         variance = (draws * influence**2).sum(1) * speakers / max(1, speakers - 1)
         return ratios @ self.weights, np.sqrt(variance)
@@ -186,15 +186,15 @@ def accuracy(counts: Counts) -> Ratios:
 def mean_recall(counts: Counts) -> Ratios:
     """Return UA, the mean recall over classes, in %."""
     right = np.diagonal(counts.confusion, axis1=1, axis2=2)
-    return Ratios(right, counts.confusion.sum(2), 100 * _share_of_classes(counts), PERCENT)
+    return Ratios(right, counts.confusion.sum(2), 100 * _weigh_classes(counts), PERCENT)
 
 
 def macro_f1(counts: Counts) -> Ratios:
     """Return macro-F1 in %, the mean over classes of F1 = 2 TP / (references + hypotheses of the class)."""
     right = np.diagonal(counts.confusion, axis1=1, axis2=2)
     both = counts.confusion.sum(2) + counts.confusion.sum(1)
-    # Both are halved, so that denominators are numbers of utterances (Ratios._quantiles needs this unit).
-    return Ratios(right, both / 2, 100 * _share_of_classes(counts), PERCENT)
+    # Both are halved, so that denominators are numbers of utterances (Ratios._estimate_quantiles needs this unit).
+    return Ratios(right, both / 2, 100 * _weigh_classes(counts), PERCENT)
 
 
 def log_loss(counts: Counts) -> Ratios:
@@ -217,12 +217,12 @@ def permutation_test(first: Ratios, second: Ratios) -> float:
     results of a speaker at once: in all 2^S ways if there are at most PERMUTATIONS, else in random ways (p value by
     Phipson & Smyth 2010).
     """
-    signs = _signs(len(first.numerators))
+    signs = _make_signs(len(first.numerators))
     half = [(getattr(first, part) - getattr(second, part)) / 2 for part in ("numerators", "denominators")]
     middle = [(getattr(first, part) + getattr(second, part)).sum(0) / 2 for part in ("numerators", "denominators")]
     changes = [signs @ part for part in half]
     one, other = (
-        _quotient(middle[0] + side * changes[0], middle[1] + side * changes[1]) @ first.weights for side in (1, -1)
+        _divide(middle[0] + side * changes[0], middle[1] + side * changes[1]) @ first.weights for side in (1, -1)
     )
     differences = np.abs(one - other)
     return float(np.mean(differences >= differences[0] - 1e-9))
@@ -239,13 +239,13 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 @cache
-def _resamples(speakers: int) -> np.ndarray:
+def _draw_resamples(speakers: int) -> np.ndarray:
     generator = np.random.default_rng(speakers)
     return generator.multinomial(speakers, np.full(speakers, 1 / speakers), size=RESAMPLES).astype(float)
 
 
 @cache
-def _signs(speakers: int) -> np.ndarray:
+def _make_signs(speakers: int) -> np.ndarray:
     """Return rows of S signs, the first all 1: all 2^S rows if these are at most PERMUTATIONS, else random rows."""
     if 2**speakers <= PERMUTATIONS:
         return 1.0 - 2 * (np.arange(2**speakers)[:, None] >> np.arange(speakers) & 1)
@@ -254,13 +254,13 @@ def _signs(speakers: int) -> np.ndarray:
     return signs
 
 
-def _share_of_classes(counts: Counts) -> np.ndarray:
+def _weigh_classes(counts: Counts) -> np.ndarray:
     """Return 1/K for each of the K classes with references, and 0 for the other classes."""
     occurs = counts.confusion.sum((0, 2)) > 0
     return occurs / max(1, occurs.sum())
 
 
-def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Return numerator / denominator, and 0 where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
     return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 0)

@@ -78,16 +78,16 @@ class ExperimentScores:
 
     def over_folds(self) -> dict[str, Spread]:
         """Return the spread of each metric over folds, after averaging over seeds."""
-        return _spread(self.folds)
+        return _measure_spread(self.folds)
 
     def over_seeds(self) -> dict[str, Spread]:
         """Return the spread of each metric over seeds, after averaging over folds."""
-        return _spread(self.runs.groupby("seed")[list(COLUMNS)].mean())
+        return _measure_spread(self.runs.groupby("seed")[list(COLUMNS)].mean())
 
     def as_dict(self) -> dict[str, Any]:
         """Return all scores as values that JSON can represent; NaN becomes None."""
         settings = self.predictions.settings
-        return _without_nan(
+        return _replace_nan(
             {
                 "protocol": self.protocol,
                 "is_recentred": self.is_recentred,
@@ -124,13 +124,13 @@ def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScor
     experiments: dict[Path, tuple[str, Sequence[RunDirectory]]] = {}
     for exp in exps:
         for path, runs in predictions.find(exp).items():
-            experiments.setdefault(path, (_name(path, exp), runs))
+            experiments.setdefault(path, (_derive_name(path, exp), runs))
     _check_names_differ({path: name for path, (name, _) in experiments.items()})
     corpora: dict[Path, DataDir] = {}
     return [_score_experiment(name, predictions.read(runs), data, corpora) for name, runs in experiments.values()]
 
 
-def _name(path: Path, exp: Path) -> str:
+def _derive_name(path: Path, exp: Path) -> str:
     exp = exp.resolve()
     is_below = path != exp and path.is_relative_to(exp)
     return path.relative_to(exp).as_posix() if is_below else path.name
@@ -148,7 +148,7 @@ def _check_names_differ(names: Mapping[Path, str]) -> None:
             )
 
 
-def _checked_corpus(scored: Predictions, given: Path | None, corpora: dict[Path, DataDir]) -> DataDir | None:
+def _read_corpus(scored: Predictions, given: Path | None, corpora: dict[Path, DataDir]) -> DataDir | None:
     """Return the corpus of the predictions, after checking that they agree; None if it is not available.
 
     `corpora` keeps the data directories that were read, so that each is read once.
@@ -165,7 +165,7 @@ def _checked_corpus(scored: Predictions, given: Path | None, corpora: dict[Path,
 def _score_experiment(
     name: str, scored: Predictions, given: Path | None, corpora: dict[Path, DataDir]
 ) -> ExperimentScores:
-    data = _checked_corpus(scored, given, corpora)
+    data = _read_corpus(scored, given, corpora)
     table, posteriors = scored.table, scored.posteriors
     reference, hypothesis = table["ref"].to_numpy(), table["hyp"].to_numpy()
     fold, seed = table["fold"].to_numpy(), table["seed"].to_numpy()
@@ -191,15 +191,15 @@ def _score_experiment(
     )
 
 
-def _spread(table: pd.DataFrame) -> dict[str, Spread]:
+def _measure_spread(table: pd.DataFrame) -> dict[str, Spread]:
     return {metric: Spread(table[metric].mean(), table[metric].std(ddof=1)) for metric in COLUMNS}
 
 
-def _without_nan(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _replace_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [_replace_nan(item) for item in value]
     if hasattr(value, "item"):  # a NumPy number
         value = value.item()
     return None if value != value else value

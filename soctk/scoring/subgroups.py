@@ -37,7 +37,7 @@ def subgroups(predictions: Predictions, data: DataDir | None) -> list[Subgroup]:
     """Return the scores by fold and speaker, and, with a data directory, by sex, duration and each utt2X."""
     result = []
     utterance = pd.Index(predictions.utterances["utt"]).get_indexer(pd.Index(predictions.table["utt"]))
-    for attribute, column in _attributes(predictions.utterances, data).items():
+    for attribute, column in _list_attributes(predictions.utterances, data).items():
         codes, values = pd.factorize(column, sort=True)
         for value, counts in zip(values, count(predictions, codes[utterance], len(values)), strict=True):
             has_utterances = counts.confusion.sum((1, 2)) > 0
@@ -48,18 +48,18 @@ def subgroups(predictions: Predictions, data: DataDir | None) -> list[Subgroup]:
     return result
 
 
-def _attributes(utterances: pd.DataFrame, data: DataDir | None) -> dict[str, pd.Series]:
+def _list_attributes(utterances: pd.DataFrame, data: DataDir | None) -> dict[str, pd.Series]:
     """Return attribute -> its value for each utterance."""
     columns = {"fold": utterances["fold"], "speaker": utterances["spk"]}
     if data is None:
         return columns
     if data.gender:
         columns["sex"] = utterances["spk"].map(data.gender).map(SEXES)
-    columns["duration"] = utterances["utt"].map(_duration_groups(data))
+    columns["duration"] = utterances["utt"].map(_group_by_duration(data))
     return columns | {name: utterances["utt"].map(values) for name, values in data.extra.items()}
 
 
-def _duration_groups(data: DataDir) -> dict[str, str]:
+def _group_by_duration(data: DataDir) -> dict[str, str]:
     """Return utterance -> its quarter of the corpus by duration, such as "2: to 5.50 s"."""
     seconds = pd.Series(data.seconds)
     edges = np.unique(np.quantile(seconds, np.linspace(0, 1, DURATION_GROUPS + 1)[1:-1]))

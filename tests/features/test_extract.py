@@ -283,6 +283,16 @@ def test_a_shard_holds_at_most_10_minutes_of_audio(tmp_path, corpus, monkeypatch
     assert all(65 * utterances <= 600 for utterances in shards)
 
 
+@pytest.mark.parametrize(("dtype", "bytes_each"), [("float16", 2), ("float32", 4)])
+def test_the_needed_disk_space_is_announced(tmp_path, corpus, capsys, dtype, bytes_each):
+    extract.extract(corpus, tmp_path / "feats", dataclasses.replace(FBANK, dtype=dtype))
+    size = sum(corpus.seconds.values()) * 100 * 240 * bytes_each  # 100 frames of 240 values per second
+    announced = f"frames of 240 values in {dtype}, layers 0: {size / 1000 if size < 999_500 else size / 1e6:.3g}"
+    assert announced in capsys.readouterr().out
+    written = sum(shard.stat().st_size for shard in (tmp_path / "feats").glob("shard-*"))
+    assert written == pytest.approx(size, rel=0.05)
+
+
 def test_too_little_disk_space_is_reported_before_extraction(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SoctkError, match=r"not enough disk space: 0.00 h of audio, .* but only 1 kB are free\nFree"):

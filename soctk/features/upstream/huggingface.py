@@ -55,7 +55,7 @@ class HuggingFaceUpstream:
         self._encoder: Any = self._model if self._is_whisper else getattr(self._model, "encoder", None)
         self.batches = model.config.model_type in _MASKED_EXACTLY
         self.source = (
-            f"sha256:{_checksum(directory)}" if directory.is_dir() else f"revision:{model.config._commit_hash}"
+            f"sha256:{_compute_checksum(directory)}" if directory.is_dir() else f"revision:{model.config._commit_hash}"
         )
         self.sample_rate = self._extractor.sampling_rate
         self.frame_shift, self.hidden_sizes = self._probe()
@@ -66,25 +66,25 @@ class HuggingFaceUpstream:
     @torch.inference_mode()
     def hidden_states(self, waveforms: Sequence[np.ndarray], layers: Sequence[int]) -> list[torch.Tensor]:
         """See soctk.features.upstream.Upstream."""
-        inputs = [self._inputs(waveform) for waveform in waveforms]
+        inputs = [self._extract_inputs(waveform) for waveform in waveforms]
         lengths: Sequence[int | None]
         with self._autocast:
             if self.batches:
-                frames = [self._front_end(**one) for one in inputs]
+                frames = [self._run_front_end(**one) for one in inputs]
                 lengths = [len(one) for one in frames]
-                run = self._layers_on(frames)
+                run = self._prepare_layers(frames)
             else:
                 (one,) = inputs
                 run, lengths = lambda: self._model(**one).last_hidden_state, [None]  # None: all frames
             states = torch.stack(early_exit.hidden_states(run, self._encoder.layers, layers), dim=1).float()
         return [utterance[:, :length] for utterance, length in zip(states, lengths, strict=True)]
 
-    def _inputs(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
+    def _extract_inputs(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
         return self._extractor(
             waveform, sampling_rate=self.sample_rate, return_tensors="pt", padding="longest", truncation=False
         ).to(self._device)
 
-    def _front_end(
+    def _run_front_end(
         self,
         input_values: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
@@ -102,7 +102,7 @@ class HuggingFaceUpstream:
         projected = self._model.feature_projection(input_features)
         return (projected[0] if isinstance(projected, tuple) else projected)[0]
 
-    def _layers_on(self, utterances: Sequence[torch.Tensor]) -> Callable[[], torch.Tensor]:
+    def _prepare_layers(self, utterances: Sequence[torch.Tensor]) -> Callable[[], torch.Tensor]:
         """Return a function that runs the transformer layers on utterances `(T, D)`, padded and masked as one batch."""
         frames, lengths = pad_sequence(list(utterances), batch_first=True), [len(one) for one in utterances]
         mask = None
@@ -110,10 +110,10 @@ class HuggingFaceUpstream:
             counts = torch.tensor(lengths, device=frames.device)
             mask = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
         if self._is_whisper:
-            return lambda: self._whisper_layers(frames, mask)
+            return lambda: self._run_whisper_layers(frames, mask)
         return lambda: self._encoder(frames, attention_mask=mask).last_hidden_state
 
-    def _whisper_layers(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def _run_whisper_layers(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Run Whisper's layers like the library's forward method, which accepts no mask."""
         if mask is not None:
             mask = torch.zeros_like(mask, dtype=frames.dtype).masked_fill(~mask, -torch.inf)[:, None, None]
@@ -140,7 +140,7 @@ def _load(name_or_path: str):
     disable_progress_bar()  # loading weights takes only seconds
     where = f"--upstream {name_or_path}"
     try:
-        extractor, model, loaded = _from_pretrained(name_or_path)
+        extractor, model, loaded = _load_pretrained(name_or_path)
     except (OSError, ValueError, SafetensorError) as error:  # missing, unknown or damaged files
         raise SoctkError(
             f"transformers cannot load it: {str(error).splitlines()[0]}",
@@ -158,7 +158,7 @@ def _load(name_or_path: str):
     return extractor, model
 
 
-def _from_pretrained(name_or_path: str):
+def _load_pretrained(name_or_path: str):
     """Return feature extractor, model and loading report, from the local disk or else from the hub."""
 
     def load(**where_from):
@@ -187,7 +187,7 @@ def _require_on_hub(name: str) -> None:
         ) from error
 
 
-def _checksum(directory: Path) -> str:
+def _compute_checksum(directory: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(directory.glob("*")):
         if file.suffix in (".safetensors", ".bin", ".json"):

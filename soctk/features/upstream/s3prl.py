@@ -53,7 +53,7 @@ class S3prlUpstream:
         samples = torch.from_numpy(waveform).to(self._device)
         with self._autocast:
             if isinstance(self._expert, Wav2Vec2 | Hubert | WavLM) and max(layers) < len(self.hidden_sizes) - 1:
-                states = self._lower_states(samples, layers)
+                states = self._run_lower_layers(samples, layers)
             else:
                 every_state, _ = self._model(samples[None], torch.tensor([len(waveform)]))
                 states = [every_state[layer][0] for layer in layers]
@@ -62,7 +62,7 @@ class S3prlUpstream:
             stacked.zero_()
         return [stacked]
 
-    def _lower_states(self, samples: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
+    def _run_lower_layers(self, samples: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
         """Return hidden states `(T, D)` below the last one.
 
         T is the same as in S3PRLUpstream: one frame for each frame shift that has begun. The last frame of the encoder
