@@ -154,9 +154,14 @@ def check_options(program: str, arguments: list[str], monkeypatch) -> None:
 @pytest.mark.parametrize("block", SH_BLOCKS, ids=str)
 def test_options_and_files_in_documents_exist(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = [other for other in SH_BLOCKS if other.page == block.page and other.line <= block.line]
+    before = [other for other in SH_BLOCKS if other.page == block.page and other.line < block.line]
+    before = [] if block.page == "README.md" else before
+    commands, number_before = commands_of(*before, block), len(commands_of(*before))
     folder = start_of(block.page)
-    for command in commands_of(*([block] if block.page == "README.md" else before)):
+    for command in commands[:number_before]:
+        if command.words[0] == "cd":
+            folder = check_command(command, folder, monkeypatch)
+    for command in commands[number_before:]:
         folder = check_command(command, folder, monkeypatch)
 
 
