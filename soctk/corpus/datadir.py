@@ -191,7 +191,7 @@ def check_words(words: Iterable[str], where: Path) -> None:
     split = [word for word in words if len(word.split()) != 1]
     if split:
         raise SoctkError(
-            f"these ids and classes contain white space\n{listing(map(repr, split))}",
+            f"these ids and classes are empty or contain white space\n{listing(map(repr, split))}",
             remedy="White space separates the columns of a data directory: write '_' instead.",
             where=where,
         )

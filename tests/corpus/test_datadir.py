@@ -178,9 +178,14 @@ def test_a_corpus_is_validated_before_it_is_written(tmp_path, corpus):
 
 def test_ids_and_classes_with_white_space_are_refused_before_anything_is_written(tmp_path, corpus):
     spaced = {utt: "very sad" if emotion == "sad" else emotion for utt, emotion in corpus.emotion.items()}
-    with pytest.raises(SoctkError, match=r"these ids and classes contain white space\n  'very sad'\n"):
+    with pytest.raises(SoctkError, match=r"these ids and classes are empty or contain white space\n  'very sad'\n"):
         datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=spaced))
     assert not (tmp_path / "bad").exists()
+
+
+def test_an_empty_class_is_refused(tmp_path, corpus):
+    with pytest.raises(SoctkError, match=r"these ids and classes are empty or contain white space\n  ''\n"):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotions=(*corpus.emotions, "")))
 
 
 def test_ids_that_are_not_utf8_are_refused_before_anything_is_written(tmp_path, corpus):
@@ -232,12 +237,14 @@ def test_the_summary_counts_utterances_speakers_folds_and_emotions(corpus):
     assert datadir.summary(corpus) == ("36 utterances, 0.00 h, 6 speakers, 3 folds; calm 12, angry 12, sad 12")
 
 
-def test_the_checksum_depends_on_labels_and_folds_and_not_on_paths(corpus):
+def test_the_checksum_depends_on_labels_speakers_and_folds_and_not_on_paths(corpus):
     moved = dataclasses.replace(corpus, wav=dict.fromkeys(corpus.wav, corpus.wav["spk0-sad-0"]))
     relabelled = dataclasses.replace(corpus, emotion={**corpus.emotion, "spk0-sad-0": "calm"})
     refolded = dataclasses.replace(corpus, fold={**corpus.fold, "spk0": 2})
+    respoken = dataclasses.replace(corpus, speaker={**corpus.speaker, "spk0-sad-0": "spk1"})
+    reordered = dataclasses.replace(corpus, emotions=tuple(reversed(corpus.emotions)))
     assert moved.checksum() == corpus.checksum()
-    assert len({corpus.checksum(), relabelled.checksum(), refolded.checksum()}) == 3
+    assert len({data.checksum() for data in (corpus, relabelled, refolded, respoken, reordered)}) == 5
 
 
 def test_without_sexes_there_is_no_spk2gender(tmp_path, corpus):

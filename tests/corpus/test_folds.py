@@ -98,3 +98,15 @@ def test_a_malformed_fold_table_is_refused(tmp_path, content, message):
     with pytest.raises(SoctkError) as error:
         folds.read(tmp_path / "folds.yaml")
     assert message in str(error.value)
+
+
+def test_class_alone_is_balanced_if_each_class_and_sex_has_too_few_utterances():
+    speaker = {f"s{i}-1": f"s{i}" for i in range(4)}
+    gender = {name: "mf"[int(name[1]) % 2] for name in speaker.values()}
+    assert set(assign(speaker, dict.fromkeys(speaker, "sad"), gender, 3).values()) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("speakers", "count"), [(4, 4), (7, 5)])
+def test_five_folds_are_made_by_default_or_one_per_speaker(tmp_path, speakers, count):
+    corpus = make_corpus({f"s{i}": ("m", 2) for i in range(speakers)})
+    assert set(folds.read_or_assign(tmp_path / "folds.yaml", *corpus).values()) == set(range(1, count + 1))
