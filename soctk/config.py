@@ -102,7 +102,7 @@ class LinearConfig(_Section):
 
     Attributes:
         C: inverses of the strength of its regularisation, one of which is chosen.
-        within_class_shrinkage: of soctk.training.linear.WithinClass.
+        within_class_shrinkage: of soctk.training.within_class.
     """
 
     name: Literal["linear"]

@@ -57,6 +57,7 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
         meaning=wording.MEANING,
         heading=report.heading(),
         notes=report.notes(),
+        recentring=wording.RECENTRING if report.is_recentred else None,
         summary=_parts(tables.summary(report, "html")),
         overall=[image for image in images if image[0].experiment is None],
         experiments=[

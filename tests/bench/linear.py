@@ -1,14 +1,13 @@
-"""What the linear head costs on descriptors in full dimension, in three forms: time, and memory at its peak.
+"""Time and peak memory of the linear head on descriptors in full dimension, in three forms.
 
     .venv/bin/python tests/bench/linear.py            # 1,000 and 4,000 utterances
-    .venv/bin/python tests/bench/linear.py 30000      # so many
+    .venv/bin/python tests/bench/linear.py 30000      # 30,000 utterances
 
-`all numbers` is the logistic regression on the D(D+1)/2 numbers of a descriptor; `coordinates` the same regression in
-the space that the training utterances span (soctk.training.linear.Coordinates), where dimensions are scaled as a whole rather
-than one by one; `projected` it on the logarithm projected
-to 128 dimensions, 8,256 numbers, in coordinates too where there are fewer utterances than that. Three C and two inner
-folds each; descriptors are Gaussian around a mean for each of 8 classes, D = 512. A form that would need more than
-16 GB is left out.
+`all numbers` fits the logistic regression without the precomputed inner products of soctk.training.coordinates;
+`coordinates` fits it with them, in the space that the training utterances span; `projected` fits it on logarithms
+projected to 128 dimensions (8,256 numbers), also in coordinates if there are fewer utterances than numbers. Each form
+has three C and two inner fits. Descriptors are Gaussian around the means of 8 classes, D = 512. Forms that need more
+than 16 GB are skipped.
 """
 
 import multiprocessing
@@ -22,7 +21,8 @@ from timing import in_process_of_its_own
 from torch import nn
 
 from soctk.config import LinearConfig
-from soctk.training.linear import Block, fit, gram, posteriors, scores
+from soctk.training.coordinates import Block, gram
+from soctk.training.linear import fit, posteriors, scores
 
 CLASSES = 8
 FULL, PROJECTED = 512 * 513 // 2, 128 * 129 // 2

@@ -115,3 +115,4 @@ def test_anchors_come_from_plain_names_and_headings_have_the_dagger(tmp_path):
     assert '<li><a href="#a%20b/with">a b/with †</a></li>' in text
     assert '<h2 id="a%20b/with">a b/with †</h2>' in text
     assert '<h2 id="a%20b/plain">a b/plain</h2>' in text
+    assert "<p>† Re-centred: the mean descriptor of each test speaker" in text

@@ -271,6 +271,7 @@ def test_finished_runs_are_not_repeated(tmp_path, corpus, store):
     assert Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([1, 2], [1, 2]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config", [settings(), settings("mean"), linear("mean+soc_full")], ids=["soc", "mean", "linear"]
 )
@@ -349,6 +350,7 @@ def test_a_run_that_another_process_writes_is_not_disturbed(tmp_path, corpus, st
     assert [file.name for file in (tmp_path / "exp" / "fold1" / "seed1").iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_a_killed_experiment_continues_to_the_same_predictions(tmp_path, corpus, store):
     process = run_python(
         f"""

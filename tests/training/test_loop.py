@@ -57,11 +57,11 @@ def test_the_model_keeps_the_epoch_with_the_lowest_validation_loss(settings, fra
 
 def test_the_seed_determines_the_model(settings, frames):
     inputs, labels = frames
-    losses = {}
+    losses, five_epochs = {}, settings.train.model_copy(update={"epochs": 5})
     for run, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(0)
         model = EmotionClassifier(6, 1, 2, settings)
-        records = train(model, inputs, labels, range(16), range(16, 20), settings.train, seed)
+        records = train(model, inputs, labels, range(16), range(16, 20), five_epochs, seed)
         losses[run] = [record["valid_loss"] for record in records]
     assert losses["a"] == losses["b"] != losses["c"]
 
@@ -104,9 +104,10 @@ def test_posteriors_do_not_depend_on_the_batch(settings, frames, monkeypatch):
 
 def test_validation_scores_use_the_mean_of_the_posteriors_over_copies(settings, frames):
     inputs, labels = frames
+    five_epochs = settings.train.model_copy(update={"epochs": 5})
     torch.manual_seed(0)
     model = EmotionClassifier(6, 1, 2, settings)
-    for record in train(model, inputs, labels, range(16), [16, 17, 20, 21], settings.train, seed=0, copies=2):
+    for record in train(model, inputs, labels, range(16), [16, 17, 20, 21], five_epochs, seed=0, copies=2):
         first, second = (predict(model, inputs, pair).exp() for pair in ([16, 17], [20, 21]))
         mean = (first + second) / 2
         assert record["valid_loss"] == pytest.approx(-mean[[0, 1], [0, 1]].log().mean().item(), abs=1e-5)

@@ -20,6 +20,7 @@ def features(tmp_path, corpus) -> Features:
     return Features(FeatureStore.open(tmp_path / "feats"), corpus.utterances)
 
 
+@pytest.mark.slow
 def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(tmp_path, corpus, features, monkeypatch):
     grid = {"pooling": ["mean", "mean+soc_full"], "head": ["mlp"], "train.lr": [1e-5, 1e-2]}
     described = []
