@@ -22,7 +22,12 @@ logged() {
     exit "$status"
 }
 
-"$SOCTK_ROOT/bin/setup" "${extras[@]}"
+if [[ " $* " != *" --help "* ]]; then
+    "$SOCTK_ROOT/bin/setup" "${extras[@]}"
+elif ! command -v soctk-plan > /dev/null; then  # installing all of soctk is too much for a help text
+    echo "${0##*/}: run $SOCTK_ROOT/bin/setup first; then --help prints the options" >&2
+    exit 1
+fi
 plan=$(soctk-plan --shell "$recipe" "$@") || exit
 eval "$plan"
 cd "$recipe"

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def main(shell: bool, recipe: Path, options: tuple[str, ...]) -> None:
     """
     from soctk.training.recipe import read
 
-    command = recipe_command(read(recipe.absolute()))
+    command = recipe_command(read(Path(os.path.abspath(recipe))))  # noqa: PTH100 - a link keeps its name
     # The command may print its help or version instead of making a plan; bash is then to print that text.
     name = "run.sh" if shell else f"soctk-plan {recipe}"
     try:

@@ -298,7 +298,7 @@ def _path_or_name(upstream: str) -> str:
     """
     folder = Path(upstream)
     if folder.is_dir() and ("/" in upstream or (folder / "config.json").is_file()):
-        return os.path.abspath(folder)
+        return os.path.abspath(folder)  # noqa: PTH100 - a link keeps its name
     return upstream
 
 

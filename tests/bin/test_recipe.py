@@ -191,7 +191,3 @@ def test_esd_has_options_and_a_protocol_of_its_own():
     result = subprocess.run([*run, "--protocol", "cross"], capture_output=True, text=True)
     assert result.returncode == 2
     assert "'cross' is not one of 'soctk', 'emobox', 'cross-lingual'" in result.stderr
-
-
-def test_recipe_sh_is_short():
-    assert len((ROOT / "bin" / "recipe.sh").read_text().splitlines()) <= 80

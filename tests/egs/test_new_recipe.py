@@ -75,6 +75,15 @@ def test_filled_in_as_its_examples_are_it_writes_the_data_directory(new, tmp_pat
     assert (data.gender, data.fold) == ({"ann": "f", "bob": "m"}, {"ann": 1, "bob": 2})
 
 
+def test_a_copied_recipe_works_under_its_new_name(checkout, tmp_path):
+    ignored = shutil.ignore_patterns("corpus", "downloads", "data", "feats", "exp", "__pycache__")
+    shutil.copytree(ROOT / "egs" / "ravdess", checkout / "egs" / "mine", ignore=ignored)
+    result = call(checkout / "egs" / "mine", "--corpus", tmp_path, "--stop-stage", "0")
+    assert result.returncode == 1
+    assert f"Stage 0: data: {tmp_path} -> data/mine (log: data/mine/log/prepare.log)\n" in result.stdout
+    assert (checkout / "egs" / "mine" / "data" / "mine" / "log" / "prepare.log").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
