@@ -1,9 +1,9 @@
-"""How long the eigendecompositions of a batch of covariances take: by LAPACK, through torch, and by our kernels.
+"""Time of the eigendecompositions of a batch of covariances: LAPACK, called by torch, compared with our kernels.
 
     .venv/bin/python tests/bench/eigh.py
 
-B = 32 covariances, float32 and float64 as they come (LAPACK's work is in their dtype, ours in float64); each with one
-thread, and with all there are. The error is that of U diag(s) U' beside the largest eigenvalue.
+B = 32 covariances in float32 and float64 (LAPACK computes in that dtype, our kernels in float64), with one thread
+and with all. Errors are those of U diag(s) U', relative to the largest eigenvalue.
 """
 
 import click
@@ -23,7 +23,7 @@ def error(matrices: torch.Tensor, spectrum: torch.Tensor, vectors: torch.Tensor)
 @click.option("--rounds", default=15)
 @click.option("--threads", default=torch.get_num_threads(), show_default=True)
 def main(rounds: int, threads: int) -> None:
-    """Print a row for each size, dtype and number of threads."""
+    """Print one row for each size, dtype and number of threads."""
     torch.manual_seed(0)
     rows = []
     for size in (8, 24, 64, 128, 180, 256, 400):

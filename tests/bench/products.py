@@ -1,4 +1,4 @@
-"""How fast products in float32 are by oneDNN (soctk.onednn) and by torch's own library, in GFLOP/s on the CPU.
+"""Speed of matrix products in float32 on the CPU, in GFLOP/s: oneDNN (soctk.onednn) compared with torch's MKL.
 
 .venv/bin/python tests/bench/products.py
 ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/python tests/bench/products.py    # as on a processor without AVX-512
@@ -14,7 +14,7 @@ from torch import nn
 
 from soctk import onednn
 
-# N, K and M of a product of N x K and M x K.
+# N, K and M of the product of N x K with the transpose of M x K.
 SIZES = [(150, 768, 768), (150, 768, 3072), (4800, 768, 24), (4800, 512, 8)]
 
 
@@ -22,7 +22,7 @@ SIZES = [(150, 768, 768), (150, 768, 3072), (4800, 768, 24), (4800, 512, 8)]
 @click.option("--rounds", default=15)
 @torch.inference_mode()
 def main(rounds: int) -> None:
-    """Print a row for each size and number of threads."""
+    """Print one row for each size and number of threads."""
     rows = []
     for threads in range(1, torch.get_num_threads() + 1):
         torch.set_num_threads(threads)

@@ -1,12 +1,13 @@
-"""How long SOC pooling takes, forward and backward, beside the projection alone and other ways to write it.
+"""Time of SOC pooling, forward and backward, compared with the projection alone and with other implementations.
 
     bin/setup bench
     .venv/bin/python tests/bench/soc.py                    # B=32, T=150, D=768, float32, on the CPU
-    .venv/bin/python tests/bench/soc.py --reference DIR    # and the authors' layer: DIR has soc_ser/soc.py
+    .venv/bin/python tests/bench/soc.py --reference DIR    # also the authors' layer, DIR/soc_ser/soc.py
     .venv/bin/python tests/bench/soc.py --device cuda
 
-`projection` is X W' alone, the floor of any such layer; `eigh` the layer written down with torch.linalg.eigh and
-autograd; `spd_learn` the layers of that package. The error is that of the descriptors, relative to `eigh` in float64.
+`projection` is X W' alone, which every such layer needs; `eigh` is the layer written with torch.linalg.eigh and
+autograd; `spd_learn` uses the layers of that package. Errors are those of the descriptors, relative to `eigh` in
+float64.
 """
 
 import importlib.util
@@ -25,7 +26,7 @@ EPS = 1e-5
 
 
 class Straightforward(nn.Module):
-    """The layer written down as the paper has it, for utterances of one length."""
+    """The layer as in the paper, by torch.linalg.eigh and autograd, for utterances of the same length."""
 
     def __init__(self, projection: nn.Linear):
         super().__init__()
@@ -44,7 +45,7 @@ class Straightforward(nn.Module):
 
 
 class SPDLearn(nn.Module):
-    """The same of the layers of spd_learn."""
+    """The same layer made of spd_learn's layers."""
 
     def __init__(self, projection: nn.Linear):
         super().__init__()
@@ -56,7 +57,7 @@ class SPDLearn(nn.Module):
 
 
 def authors(reference: Path, projection: nn.Linear) -> nn.Module:
-    """The authors' layer with a projection of ours."""
+    """Return the authors' layer with the given projection."""
     spec = importlib.util.spec_from_file_location("reference_soc", reference / "soc_ser" / "soc.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -66,7 +67,7 @@ def authors(reference: Path, projection: nn.Linear) -> nn.Module:
 
 
 def step(function, gradient: torch.Tensor, weight: torch.Tensor):
-    """Return a call of forward and backward."""
+    """Return a function that runs forward and backward once."""
 
     def run():
         weight.grad = None
@@ -88,7 +89,7 @@ def error(result: torch.Tensor, exact: torch.Tensor) -> str:
 @click.option("--threads", default=torch.get_num_threads(), show_default=True)
 @torch.no_grad()
 def main(reference: Path | None, device: str, rounds: int, threads: int) -> None:
-    """Print a row for each d."""
+    """Print one row for each d."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     batch, time, width = 32, 150, 768
@@ -98,7 +99,7 @@ def main(reference: Path | None, device: str, rounds: int, threads: int) -> None
     for d in (8, 24, 32, 64, 128, 256):
         layer = SOC(width, d, EPS).to(device)
         weight = layer.projection.weight
-        projection = nn.Linear(width, d, bias=False).to(device)  # by torch's own products
+        projection = nn.Linear(width, d, bias=False).to(device)  # computed by torch, not oneDNN
         projection.weight = weight
         layers = {"eigh": Straightforward(projection), "spd_learn": SPDLearn(projection)}
         if reference:

@@ -1,4 +1,4 @@
-"""Functions timed against each other in one run: each in turn, many times over, so that noise falls on all alike."""
+"""Compare the times of functions in one process: they take turns for many rounds, so that noise affects all alike."""
 
 import contextlib
 import multiprocessing
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 
 def compare(functions: Mapping[str, Callable[[], object]], rounds: int, calls: int = 3) -> dict[str, list[float]]:
-    """Return the milliseconds of a call in each round, by function; a round times `calls` calls of each in a row."""
+    """Return, for each function, the milliseconds per call in each round; a round calls each `calls` times in a row."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function()
@@ -23,21 +23,21 @@ def compare(functions: Mapping[str, Callable[[], object]], rounds: int, calls: i
 
 
 def median(times: list[float]) -> str:
-    """Return the median in ms, and the spread from the first to the third quartile."""
+    """Return the median in ms with the first and third quartiles in brackets."""
     first, middle, third = statistics.quantiles(times, n=4)
     return f"{middle:.2f} ({first:.2f}-{third:.2f})"
 
 
 def ratio(times: list[float], reference: list[float]) -> str:
-    """Return the median, over rounds, of the ratio of two functions' times."""
+    """Return the median over rounds of the ratio of the times of two functions."""
     return f"{statistics.median(a / b for a, b in zip(times, reference, strict=True)):.2f}"
 
 
 def in_process_of_its_own(function: Callable, *arguments):
-    """Return what `function` puts into the queue that is its last argument.
+    """Call `function` in a new process and return the object that it puts into the queue, its last argument.
 
     Raises:
-        RuntimeError: the process ends without that.
+        RuntimeError: the process ends without putting anything into the queue.
     """
     context = multiprocessing.get_context("spawn")
     report = context.Queue()
