@@ -1,5 +1,5 @@
-# How the long stages are launched: `env` runs them here; on a cluster, for example,
-#     extract_cmd=(srun --gres=gpu:1)
+# The command in front of stages 1 and 2: `env` runs them on this machine. For example, on a Slurm cluster:
+#     extract_cmd=(srun --gres=gpu:1 --cpus-per-task=4)
 #     train_cmd=(srun --cpus-per-task=8)
 # shellcheck shell=bash disable=SC2034
 extract_cmd=(env)

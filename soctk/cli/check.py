@@ -1,4 +1,4 @@
-"""soctk-check: the data doctor."""
+"""soctk-check: find errors in a corpus."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from soctk.cli.common import CONTEXT, Command, Directory
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("corpus", type=Directory(exists=True))
-@click.option("--cases", type=click.IntRange(min=0), default=5, help="How many cases of each finding to list.")
+@click.option("--cases", type=click.IntRange(min=0), default=5, help="Number of cases to list for each finding.")
 def main(corpus: Path, cases: int) -> None:
-    """Open every recording of CORPUS, a data directory or any folder, and report what is wrong with it.
+    """Open every recording of CORPUS, a data directory or any folder, and report errors.
 
-    The exit code is 1 if anything was found that would change a result.
+    The exit code is 1 if an error would change a result.
     """
     from tabulate import tabulate
 

@@ -1,4 +1,4 @@
-"""What the commands share: errors as one message, and options that several of them take."""
+"""Options of several commands, and how all commands report errors, the version, and Ctrl-C."""
 
 import gc
 import shlex
@@ -43,7 +43,7 @@ class Command(click.Command):
 
 
 def command_line() -> str:
-    """Return the command with its arguments, as one would type it."""
+    """Return the command line of this process."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
@@ -119,7 +119,7 @@ class Words(click.ParamType):
 
 
 class Speeds(click.ParamType):
-    """Speeds to play recordings at, such as "0.9 1.1"; 1 is none."""
+    """Different speeds from 0.5 to 2, other than 1, such as "0.9 1.1"."""
 
     name = "speeds"
 
@@ -156,9 +156,12 @@ seeds_option = click.option("--seeds", type=Numbers(at_least=1), default="1", he
 folds_option = click.option(
     "--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all"
 )
-nj_option = click.option("--nj", type=click.IntRange(min=1), default=1, help="How many processes share the work.")
+nj_option = click.option("--nj", type=click.IntRange(min=1), default=1, help="Number of processes.")
 device_option = click.option(
-    "--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto", help="auto: a GPU where there is one."
+    "--device",
+    type=click.Choice(["cpu", "cuda", "auto"]),
+    default="auto",
+    help="Where to compute. auto: on a GPU if the machine has one.",
 )
 
 conf_option = click.option(
@@ -166,7 +169,7 @@ conf_option = click.option(
     "conf_dirs",
     type=Directory(),
     multiple=True,
-    help="Directory of settings to merge over soctk's own; the last one wins.",
+    help="Directory of YAML settings, merged over soctk's own. If several set a value, the last one wins.",
 )
 preset_option = click.option(
     "--preset",
@@ -197,7 +200,7 @@ enrol_option = click.option(
     "--enrol",
     metavar="N",
     type=Enrol(),
-    help="With --recentre: how many recordings of a test speaker give that mean: all, or a number.",
+    help="With --recentre: number of recordings that give a test speaker's mean, or all.",
     show_default="as in conf/recentre.yaml: all",
 )
 speed_option = click.option(
@@ -209,27 +212,23 @@ speed_option = click.option(
     show_default="none",
 )
 set_option = click.option(
-    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="One setting, such as train.lr=1e-3."
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one setting, such as train.lr=1e-3."
 )
 
-compare_option = click.option("--compare", is_flag=True, help="Test the difference of every two experiments.")
+compare_option = click.option("--compare", is_flag=True, help="Test the differences between all pairs of experiments.")
 published_option = click.option(
     "--published",
     "figures",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Table of published figures.",
-    show_default="the checkout's conf/published.csv",
+    help="Table of published scores to print beside yours.",
+    show_default="soctk's conf/published.csv",
 )
 exp_argument = click.argument("exp", type=Directory(), nargs=-1, required=True)
-data_option = click.option(
-    "--data", type=Directory(), help="Data directory.", show_default="the one that the runs name"
-)
-feats_option = click.option(
-    "--feats", type=Directory(), help="Feature store.", show_default="the one that the runs name"
-)
+data_option = click.option("--data", type=Directory(), help="Data directory.", show_default="as recorded in the runs")
+feats_option = click.option("--feats", type=Directory(), help="Feature store.", show_default="as recorded in the runs")
 descriptors_option = click.option(
     "--descriptors/--no-descriptors",
     "has_descriptors",
     default=True,
-    help="Draw the pictures that need features and models.",
+    help="Draw the figures that need features and models.",
 )

@@ -29,10 +29,14 @@ from soctk.cli.common import (
     metavar="DATA STORE LABELS",
     multiple=True,
     required=True,
-    help="Two or more: a data directory, its feature store, and a label map.",
+    help="A data directory, its feature store, and a label map. Give this option twice or more.",
 )
-@click.option("--train", "trained", metavar="NAME", multiple=True, help="Train on it.", show_default="each corpus")
-@click.option("--test", "tested", metavar="NAME", multiple=True, help="Test on it.", show_default="each corpus")
+@click.option(
+    "--train", "trained", metavar="NAME", multiple=True, help="Train on this corpus.", show_default="each corpus"
+)
+@click.option(
+    "--test", "tested", metavar="NAME", multiple=True, help="Test on this corpus.", show_default="each corpus"
+)
 @preset_option
 @pooling_option
 @head_option
@@ -57,9 +61,9 @@ def main(
 ) -> None:
     """Train on each corpus, test on each, and write the matrix of UA to EXP/CROSS.md.
 
-    A corpus is called as its data directory is. The label maps (YAML, LABEL: CLASS) say what labels are called across
-    corpora; classes that not all corpora have are dropped, and named. An experiment TRAIN-to-TEST, or NAME for a corpus
-    with itself, is left under EXP for soctk-score; what is there is not repeated.
+    The name of a corpus is that of its data directory. A label map (YAML, LABEL: CLASS) maps its labels to classes that
+    all corpora share. Other classes are dropped, and printed. Each experiment is written to EXP/TRAIN-to-TEST, or to
+    EXP/NAME for training and testing on one corpus; soctk-score reads them. Finished experiments are not repeated.
     """
     from soctk.corpus import datadir
     from soctk.corpus.labels import read as read_labels
@@ -70,7 +74,7 @@ def main(
     from soctk.training import cross, settings
 
     if len(sources) < 2:
-        raise click.UsageError("--corpus is needed twice or more")
+        raise click.UsageError("give --corpus twice or more")
     config = settings.resolve(preset=preset, conf_dirs=conf_dirs, pooling=pooling, head=head, overrides=overrides)
     corpora = [
         cross.Corpus(data.resolve().name, datadir.read(data), FeatureStore.open(store), {})

@@ -1,4 +1,4 @@
-"""soctk-export: a data directory as EmoBox or Kaldi have it."""
+"""soctk-export: write a data directory in the format of EmoBox or Kaldi."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from soctk.cli.common import CONTEXT, Command, Directory
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 @click.argument("target", type=Directory())
-@click.option("--format", "form", type=click.Choice(["emobox", "kaldi"]), required=True, help="Whose layout to write.")
-@click.option("--name", help="EmoBox's name of the corpus.", show_default="that of TARGET")
+@click.option("--format", "form", type=click.Choice(["emobox", "kaldi"]), required=True, help="Format to write.")
+@click.option("--name", help="Name of the corpus, for EmoBox.", show_default="the name of TARGET")
 def main(data: Path, target: Path, form: str, name: str | None) -> None:
-    """Write the data directory DATA into TARGET, as EmoBox (JSONL, folds, label map) or Kaldi's scripts have it."""
+    """Write the data directory DATA to TARGET in the format of EmoBox (JSONL, folds, label map) or Kaldi."""
     from soctk.corpus import datadir, emobox
 
     corpus = datadir.read(data)

@@ -1,4 +1,4 @@
-"""soctk-extract: the features of a corpus from a frozen upstream."""
+"""soctk-extract: extract the features of a corpus with a frozen upstream."""
 
 import time
 from pathlib import Path
@@ -15,31 +15,39 @@ _GPU_BATCH_SECONDS = 160.0
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
-@click.option("--upstream", required=True, help="NAME in conf/upstream or s3prl, s3prl:NAME, DIR or hub id.")
+@click.option(
+    "--upstream",
+    required=True,
+    help="Encoder: a NAME in conf/upstream or s3prl, s3prl:NAME, a DIR, or a Hugging Face hub id.",
+)
 @conf_option
 @click.option(
     "--layer",
     "layers",
     type=Layers("last", "all"),
     default="last",
-    help='Hidden states: last, all, or numbers such as "3 4"; 0 is the input to the first layer.',
+    help='Hidden states: last, all, or numbers such as "3 4"; 0 is the input of layer 1.',
 )
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", help="Of the frames on disk.")
+@click.option(
+    "--dtype", type=click.Choice(["float16", "float32"]), default="float16", help="Number format of the frames on disk."
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     default="float32",
-    help="Of the encoder's arithmetic: below float32 by autocast.",
+    help="Number format of the encoder's computation; below float32, with autocast.",
 )
 @click.option(
     "--batch-seconds",
     type=click.FloatRange(min=0),
-    help="Audio encoded at a time, where that changes nothing; 0: one by one.",
+    help="Seconds of audio in a batch, for encoders whose output does not depend on it. 0: one utterance at a time.",
     show_default=f"0 on a CPU, {_GPU_BATCH_SECONDS:g} on a GPU",
 )
 @speed_option
 @nj_option
-@click.option("--job", type=click.IntRange(min=1), help="Do only this part, from 1, of --nj parts.")
+@click.option(
+    "--job", type=click.IntRange(min=1), help="Divide the work into --nj parts, and do only this part, from 1."
+)
 @device_option
 def main(
     data: Path,
@@ -57,8 +65,9 @@ def main(
 ) -> None:
     """Extract the frames of the data directory DATA into the feature store STORE.
 
-    Run again after an interruption, it does only what is missing. --nj is the number of processes on a CPU, of decoding
-    threads on a GPU; with --job K it is the number of parts that as many runs, each with its own K, share.
+    After an interruption, run the same command again: it extracts only what is missing. On a CPU, --nj is the number of
+    processes; on a GPU, it is the number of decoding threads. To share the work among N machines, start N commands with
+    --nj N, the first with --job 1, the second with --job 2, and so on.
     """
     from soctk import config
     from soctk.corpus import datadir

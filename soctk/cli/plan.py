@@ -1,4 +1,4 @@
-"""soctk-plan: what a recipe will do."""
+"""soctk-plan: check the options of a recipe, and show what it will do."""
 
 import contextlib
 import copy
@@ -150,7 +150,7 @@ def recipe_command(recipe: "Recipe") -> Command:
     "--train-args", type=Words(), default="", help='More options of soctk-train, such as "--set train.lr=1e-3".'
 )
 @click.option("--tag", default="", help="Suffix of the experiment's name, to keep other settings apart.")
-@click.option("--nj", type=click.IntRange(min=1), default=2, help="How many processes share the work.")
+@click.option("--nj", type=click.IntRange(min=1), default=2, help="Number of processes.")
 @device_option
 @click.option("--expdir", metavar="DIR", help="Directory of the experiments.", show_default="exp in the recipe")
 def _options() -> None:

@@ -1,4 +1,4 @@
-"""soctk-plot: pictures of results."""
+"""soctk-plot: draw figures of results."""
 
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from soctk.cli.common import CONTEXT, Command, Directory, data_option, descripto
 @data_option
 @feats_option
 @descriptors_option
-@click.option("--format", "style", type=click.Choice(["png", "svg", "pdf"]), default="png", help="Of the files.")
-@click.option("--output", type=Directory(), help="Where they go.", show_default="EXP/figures of the first EXP")
+@click.option("--format", "style", type=click.Choice(["png", "svg", "pdf"]), default="png", help="File format.")
+@click.option(
+    "--output", type=Directory(), help="Directory of the figures.", show_default="EXP/figures of the first EXP"
+)
 def main(
     exp: tuple[Path, ...],
     data: Path | None,
@@ -24,8 +26,9 @@ def main(
 ) -> None:
     """Draw the results of every experiment below EXP.
 
-    WA with intervals; for each experiment confusions and learning curves, and where its feature store is at hand,
-    t-SNE (and UMAP, if umap-learn is installed) of its descriptors, and the mean log-covariance of each emotion.
+    The figures are: WA with intervals; for each experiment its confusions and learning curves; and, if its feature store
+    is available, t-SNE (and UMAP, if umap-learn is installed) of the descriptors, and the mean log-covariance of each
+    emotion.
     """
     from soctk.reporting import figures
     from soctk.scoring.score import score

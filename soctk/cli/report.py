@@ -1,4 +1,4 @@
-"""soctk-report: one HTML page of results."""
+"""soctk-report: write one HTML page of results."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from soctk.cli.common import (
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The page.",
+    help="The HTML file to write.",
     show_default="report.html in the first EXP",
 )
 @data_option
@@ -42,8 +42,9 @@ def main(
 ) -> None:
     """Write one HTML page about every experiment below EXP.
 
-    It has the tables of soctk-score, the pictures of soctk-plot, and the errors worth listening to: the most
-    confidently wrong utterances, with a player of the recording, which stays where it is; all else is in the page.
+    The page contains the tables of soctk-score, the figures of soctk-plot, and the utterances that were wrong with the
+    highest probability, each with an audio player. The players read the recordings in their place; everything else is in
+    the file.
     """
     from soctk.reporting import figures as drawing
     from soctk.reporting import page, report

@@ -1,4 +1,4 @@
-"""soctk-score: the table of results."""
+"""soctk-score: score experiments."""
 
 from pathlib import Path
 
@@ -26,10 +26,13 @@ from soctk.cli.common import (
     "style",
     type=click.Choice(["text", "md", "tsv", "json", "latex"]),
     default="text",
-    help="Of what is printed.",
+    help="Format of the printed tables.",
 )
 @click.option(
-    "--output", type=Directory(), help="Where RESULTS.md and scores.json go.", show_default="EXP, if it is only one"
+    "--output",
+    type=Directory(),
+    help="Directory of RESULTS.md and scores.json.",
+    show_default="EXP, if there is only one",
 )
 def main(
     exp: tuple[Path, ...],
@@ -39,9 +42,9 @@ def main(
     style: str,
     output: Path | None,
 ) -> None:
-    """Score every predictions.tsv below EXP; print the tables, and write them to RESULTS.md and scores.json.
+    """Score every predictions.tsv below EXP. Print the tables, and write them to RESULTS.md and scores.json.
 
-    Predictions that are incomplete, inconsistent, or of speakers who also trained, are refused.
+    Predictions are refused if they are incomplete or inconsistent, or if a test speaker was in the training data.
     """
     from soctk.reporting import formats, report
 

@@ -1,4 +1,4 @@
-"""soctk-sweep: many settings, compared on validation utterances."""
+"""soctk-sweep: compare many settings on validation utterances."""
 
 from pathlib import Path
 from typing import Literal
@@ -56,7 +56,9 @@ class Axis(click.ParamType):
 @set_option
 @folds_option
 @seeds_option
-@click.option("--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How to choose validation.")
+@click.option(
+    "--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How validation utterances are chosen."
+)
 @nj_option
 @device_option
 def main(
@@ -75,8 +77,8 @@ def main(
 ) -> None:
     """Train every combination of the --grid axes on the features in STORE, each in a directory of SWEEP.
 
-    The table, also SWEEP/sweep.tsv, has validation scores alone: choose by it, then look at the test scores of the one
-    chosen (soctk-score SWEEP/NAME).
+    The table, which is also written to SWEEP/sweep.tsv, contains only validation scores. Choose a combination by it, then
+    look at the test scores of that one: soctk-score SWEEP/NAME.
     """
     from tabulate import tabulate
 

@@ -1,4 +1,4 @@
-"""soctk-train: the folds and seeds of one configuration."""
+"""soctk-train: train and test all folds and seeds of one configuration."""
 
 from pathlib import Path
 from typing import Literal
@@ -34,7 +34,9 @@ from soctk.cli.common import (
 @head_option
 @conf_option
 @set_option
-@click.option("--layer", "layers", type=Layers("all"), help='Of those in STORE: all, or numbers such as "3 4".')
+@click.option(
+    "--layer", "layers", type=Layers("all"), help='Hidden states in STORE to train on: all, or numbers such as "3 4".'
+)
 @combine_option
 @recentre_option
 @enrol_option
@@ -44,15 +46,15 @@ from soctk.cli.common import (
     "--protocol",
     type=click.Choice(["soctk", "emobox", "cross-lingual"]),
     default="soctk",
-    help="How to choose validation.",
+    help="How validation utterances are chosen.",
 )
-@click.option("--tensorboard", is_flag=True, help="Leave a log for TensorBoard beside each train.jsonl.")
+@click.option("--tensorboard", is_flag=True, help="Write a TensorBoard log beside each train.jsonl.")
 @click.option(
     "--max-memory",
     metavar="GB",
     type=click.FloatRange(min=0),
-    help="Of frames in memory; a larger corpus is read from STORE batch by batch.",
-    show_default="half of the machine's",
+    help="Memory for frames. If the corpus is larger, each batch is read from STORE.",
+    show_default="half of the machine's memory",
 )
 @nj_option
 @device_option
@@ -77,9 +79,9 @@ def main(
     nj: int,
     device: str,
 ) -> None:
-    """Train and test on the features in STORE of the data directory DATA; leave foldK/seedS under EXPERIMENT.
+    """Train and test on the data directory DATA with the features in STORE, and write EXPERIMENT/foldK/seedS.
 
-    Runs that are already there with the same settings are not repeated.
+    Finished runs with the same settings are not repeated.
     """
     from soctk.corpus import datadir
     from soctk.device import resolve

@@ -10,7 +10,7 @@ from soctk.cli.common import CONTEXT, Command, Directory
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 def main(data: Path) -> None:
-    """Check the data directory DATA, and print in one line what is in it."""
+    """Check the data directory DATA, and print a summary of it in one line."""
     from soctk.corpus import datadir
 
     click.echo(f"{data}: {datadir.summary(datadir.read(data))}")

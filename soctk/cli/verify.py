@@ -1,4 +1,4 @@
-"""soctk-verify: check a feature store against its checksums."""
+"""soctk-verify: check the checksums of a feature store."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def main(store: Path) -> None:
     if problems:
         raise SoctkError(
             f"damaged\n{listing(problems)}",
-            remedy="Remove the shards named here and run soctk-extract again: it does only what is missing.",
+            remedy="Remove the shards named here and run soctk-extract again; it extracts only what is missing.",
             where=store,
         )
     click.echo(f"{store}: whole, {len(opened.recordings)} utterances")

@@ -192,9 +192,9 @@ def test_recordings_are_imported_by_their_names_and_exported(tmp_path, corpus):
         "soctk-import", recordings, tmp_path / "new", "--pattern", "{speaker}-{emotion}-{n}.wav", "--labels", labels
     )
     assert result.output.splitlines() == [
-        f"dropped, as {labels} says: 'sad', 12 utterances",
+        f"{labels} drops the label 'sad': 12 utterances",
         f"{tmp_path / 'new'}: 24 utterances, 0.00 h, 6 speakers, 5 folds; Neutral 12, Angry 12",
-        f"folds: {tmp_path / 'new' / 'folds.yaml'}, written now",
+        f"folds: {tmp_path / 'new' / 'folds.yaml'} (made now)",
     ]
     for form, file in (("emobox", "theirs.jsonl"), ("kaldi", "spk2utt")):
         result = invoke("soctk-export", tmp_path / "new", tmp_path / form / "theirs", "--format", form)
@@ -207,7 +207,7 @@ def test_columns_of_import_are_checked(tmp_path, column):
     (tmp_path / "labels.csv").write_text("path\n")
     result = invoke("soctk-import", tmp_path / "labels.csv", tmp_path / "data", "--column", column)
     assert result.exit_code == 2
-    assert f"'{column}' is not WHAT=NAME, WHAT one of path, emotion, speaker, sex, fold" in result.output
+    assert f"'{column}' is not KIND=NAME with a KIND of path, emotion, speaker, sex, fold" in result.output
 
 
 def write_experiments(tmp_path) -> None:
