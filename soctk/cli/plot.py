@@ -26,9 +26,9 @@ def main(
 ) -> None:
     """Draw the results of every experiment below EXP.
 
-    The figures are: WA with intervals; for each experiment its confusions and learning curves; and, if its feature store
-    is available, t-SNE (and UMAP, if umap-learn is installed) of the descriptors, and the mean log-covariance of each
-    emotion.
+    The figures are: WA with intervals; for each experiment its confusions and learning curves; and, if its feature
+    store is available, t-SNE (and UMAP, if umap-learn is installed) of the descriptors, and the mean log-covariance of
+    each emotion.
     """
     from soctk.reporting import figures
     from soctk.scoring.score import score

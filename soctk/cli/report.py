@@ -43,8 +43,8 @@ def main(
     """Write one HTML page about every experiment below EXP.
 
     The page contains the tables of soctk-score, the figures of soctk-plot, and the utterances that were wrong with the
-    highest probability, each with an audio player. The players read the recordings in their place; everything else is in
-    the file.
+    highest probability, each with an audio player. The players read the recordings in their place; everything else is
+    in the file.
     """
     from soctk.reporting import figures as drawing
     from soctk.reporting import page, report

@@ -77,8 +77,8 @@ def main(
 ) -> None:
     """Train every combination of the --grid axes on the features in STORE, each in a directory of SWEEP.
 
-    The table, which is also written to SWEEP/sweep.tsv, contains only validation scores. Choose a combination by it, then
-    look at the test scores of that one: soctk-score SWEEP/NAME.
+    The table, which is also written to SWEEP/sweep.tsv, contains only validation scores. Choose a combination by it,
+    then look at the test scores of that one: soctk-score SWEEP/NAME.
     """
     from tabulate import tabulate
 
