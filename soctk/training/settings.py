@@ -6,7 +6,7 @@ from pathlib import Path
 
 from soctk import config
 from soctk.config import Config, Protocol
-from soctk.pooling import POOLINGS
+from soctk.pooling import registry
 
 
 def resolve(
@@ -45,7 +45,7 @@ def resolve(
     pooling = pooling or model.pooling
     head = head or model.head
     if head == "auto":
-        head = "mlp" if _is_trained(pooling) else "linear"
+        head = "mlp" if registry.is_trained(pooling) else "linear"
     options = {
         "frames.layers": layers,
         "frames.combine": combine,
@@ -54,8 +54,3 @@ def resolve(
     }
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return config.load(directories, pooling, head, protocol, [*given, *overrides])
-
-
-def _is_trained(pooling: str) -> bool:
-    """Return whether one of the poolings has trained parameters; an unknown name has none (config.load reports it)."""
-    return any(POOLINGS[name](2).is_trained for name in pooling.split("+") if name in POOLINGS)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from importlib import metadata
 
+import pytest
 from conftest import ROOT
 
 
@@ -23,6 +24,7 @@ def check_install(*extras: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
+@pytest.mark.slow
 def test_the_check_runs_and_reports_every_package():
     result = check_install("fast", "mini")
     assert result.returncode == 0, result.stderr
@@ -36,6 +38,7 @@ def test_the_check_knows_every_extra():
     assert set(runpy.run_path(ROOT / "bin" / "check_install.py")["CHECKS_OF_EXTRAS"]) == extras
 
 
+@pytest.mark.slow
 def test_the_check_names_a_package_that_fails(tmp_path):
     (tmp_path / "soxr.py").write_text("raise ImportError('libsoxr.so is missing')")
     result = check_install(env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"})

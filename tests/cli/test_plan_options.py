@@ -84,7 +84,7 @@ def test_wrong_options_die_in_one_message(plan, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pooling", "maen"], "--pooling: unknown pooling 'maen'\nDid you mean 'mean'? Known: asp, mean, soc,"),
+        (["--pooling", "maen"], "--pooling maen: unknown pooling 'maen'\nDid you mean 'mean'? Known: asp, mean, soc,"),
         (["--preset", "papers"], "--preset: unknown preset 'papers'\nDid you mean 'paper'? Known: default, paper.\n"),
         (["--enrol", "5"], "enrol needs by: speaker (--recentre speaker)"),
         (["--stage", "3", "--stop-stage", "2"], "--stage: the first stage, 3, comes after the last, 2\n"),

@@ -250,6 +250,7 @@ def scores(recipe: Path, experiment: str) -> dict:
     return json.loads((recipe / "exp" / "scores.json").read_text())[experiment]
 
 
+@pytest.mark.slow
 def test_a_small_copy_goes_from_recordings_to_a_table(recipe):
     result = run(recipe, *SMALL)
     assert result.returncode == 0, result.stderr
@@ -262,6 +263,7 @@ def test_a_small_copy_goes_from_recordings_to_a_table(recipe):
     assert scores(recipe, "fbank-mean-linear-paper")["over_folds"]["UA"]["mean"] > 90
 
 
+@pytest.mark.slow
 def test_one_language_has_its_own_data_features_and_experiment(recipe, tmp_path):
     """Its long stages printed rather than run."""
     dry = Path(shutil.copytree(recipe, tmp_path / "esd", ignore=shutil.ignore_patterns("data", "feats", "exp")))
@@ -274,6 +276,7 @@ def test_one_language_has_its_own_data_features_and_experiment(recipe, tmp_path)
     assert "soctk-train data/esd-en feats/fbank-en exp/fbank-mean-linear-paper-en " in result.stdout
 
 
+@pytest.mark.slow
 def test_each_language_is_tested_by_a_model_of_the_other(recipe):
     for stages in (("--stop-stage", "0"), ("--stage", "2")):  # the features of both languages are there
         result = run(recipe, *SMALL, "--protocol", "cross-lingual", "--seeds", "1 2", *stages)

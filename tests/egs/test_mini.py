@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 WA_ROW = re.compile(r"\| fbank-mean\+soc_full-linear +\| +5 \| +1 \| (\d+\.\d+) ±")
 
 

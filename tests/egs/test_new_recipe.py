@@ -39,6 +39,7 @@ def call(recipe: Path, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run([recipe / "run.sh", *arguments], capture_output=True, text=True, cwd=recipe)
 
 
+@pytest.mark.slow
 def test_a_fresh_recipe_says_what_to_fill_in(new, tmp_path):
     result = call(new)
     assert (result.returncode, result.stderr) == (
@@ -57,6 +58,7 @@ def test_a_fresh_recipe_says_what_to_fill_in(new, tmp_path):
     assert "NAME" not in (new / "README.md").read_text() + (new / "run.sh").read_text()
 
 
+@pytest.mark.slow
 def test_filled_in_as_its_examples_are_it_writes_the_data_directory(new, tmp_path):
     for name in ("ann_1_happy", "ann_2_sad", "bob_1_happy", "bob_2_sad"):
         soundfile.write(tmp_path / f"{name}.wav", np.ones(1600) / 2, 16000)
@@ -75,6 +77,7 @@ def test_filled_in_as_its_examples_are_it_writes_the_data_directory(new, tmp_pat
     assert (data.gender, data.fold) == ({"ann": "f", "bob": "m"}, {"ann": 1, "bob": 2})
 
 
+@pytest.mark.slow
 def test_a_copied_recipe_works_under_its_new_name(checkout, tmp_path):
     ignored = shutil.ignore_patterns("corpus", "downloads", "data", "feats", "exp", "__pycache__")
     shutil.copytree(ROOT / "egs" / "ravdess", checkout / "egs" / "mine", ignore=ignored)

@@ -115,7 +115,7 @@ def test_the_recipes_own_options_and_protocols_are_part_of_the_names(make, optio
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "maen"}, r"--pooling: unknown pooling 'maen'\nDid you mean 'mean'\?"),
+        ({"pooling": "maen"}, r"--pooling maen: unknown pooling 'maen'\nDid you mean 'mean'\?"),
         ({"pooling": "mean+"}, "unknown pooling ''"),
         ({"head": "liner"}, r"unknown head 'liner'\nDid you mean 'linear'\?"),
         ({"preset": "papers"}, r"unknown preset 'papers'\nDid you mean 'paper'\? Known: default, paper\."),
