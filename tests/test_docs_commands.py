@@ -338,6 +338,7 @@ def test_slurm_lines_start_the_long_stages(tmp_path):
     assert "srun --cpus-per-task=8 soctk-train data/mini feats/fbank exp/fbank-mean-linear " in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({block.page for block in of_language("python")}))
 def test_python_code_runs(page):
     names = {}
