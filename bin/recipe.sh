@@ -13,7 +13,7 @@ due() {
 
 # logged COMMAND ...: runs the command; all its output goes to the screen and to the stage's log.
 logged() {
-    set +e
+    set +e  # on failure, go on to the message below; in the subshell, prepare_data ends at its first error
     (set -e; "$@") 2>&1 | tee -ia "$log"
     local status=${PIPESTATUS[0]}
     set -e

@@ -9,6 +9,8 @@ from soctk.errors import SoctkError, listing
 from soctk.mappings import read_yaml
 
 Name = Literal["data", "features", "experiment"]
+# Shell variables of bin/recipe.sh that an option of a recipe would overwrite.
+_RESERVED = {"data", "experiment", "extras", "feats", "log", "number", "plan", "recipe", "source", "status"}
 OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
 
 
@@ -90,6 +92,14 @@ class Recipe(_Section):
         if not isinstance(defaults, dict):
             return defaults
         return {name: str(value) if isinstance(value, int | float) else value for name, value in defaults.items()}
+
+    @field_validator("options")
+    @classmethod
+    def _check_names(cls, options: dict[str, OwnOption]) -> dict[str, OwnOption]:
+        for name in options:
+            if name in _RESERVED or name.endswith("-log"):
+                raise ValueError(f"'{name}' is a variable of bin/recipe.sh; rename the option")
+        return options
 
     @model_validator(mode="after")
     def _check_needs(self) -> "Recipe":

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def test_help_shows_every_option_and_its_default(command):
             default = parameter.opts[0].lstrip("-")
         if isinstance(default, (str, int)) and default != "":
             assert f"[default: {default}" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_version_is_that_of_the_package(command):
+    assert invoke(command, "--version").output == f"soctk {metadata.version('soctk')}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
