@@ -1,4 +1,4 @@
-"""Settings: YAML layers, one over the other, into one validated object."""
+"""Settings: YAML files of several directories, merged into one validated object."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,15 +14,15 @@ _PACKAGE = Path(__file__).resolve().parent
 # soctk's own settings: every command starts from these. A wheel contains them; a checkout has them beside the package.
 BUILTIN_CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
-# The YAML files that a conf directory may hold at its top. Others read three of them: folds.yaml (soctk.corpus.folds),
-# labels.yaml (soctk.corpus.labels), recipe.yaml (soctk.training.plan).
+# The YAML files that are allowed at the top of a conf directory. Other modules read three of them: folds.yaml
+# (soctk.corpus.folds), labels.yaml (soctk.corpus.labels) and recipe.yaml (soctk.training.recipe).
 _FILES = ("frames.yaml", "model.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml", "recipe.yaml")
 
-# The parts of a run's config.yaml in which the runs of an experiment may differ.
+# The keys of a run's config.yaml that may differ between the runs of an experiment.
 OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
 
 Protocol = Literal["soctk", "emobox", "cross-lingual", "cross-corpus"]
-# The options of a pooling layer, by their names; the layer checks them (soctk.pooling.create).
+# The options of a pooling layer, name -> value; the layer validates them (soctk.pooling.create).
 Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
 
 
@@ -34,14 +34,15 @@ Section = TypeVar("Section", bound=_Section)
 
 
 class FramesConfig(_Section):
-    """What is done to the frames before they are pooled.
+    """The choice and normalisation of the frames to pool.
 
     Attributes:
-        layer_norm: normalise each frame over its features.
-        layers: those of the store that are used.
-        speeds: of copies in the store that are used too (soctk.features.speed): all, or some, or none.
-        combine: of several layers, `sum`: one sequence of frames, weighted by learned weights; `concat`: a descriptor
-            of each, side by side.
+        layer_norm: whether each frame is normalised over its D features.
+        layers: the hidden states to read from the feature store: `all`, or their numbers.
+        speeds: the copies to use beside the original recordings (soctk.features.speed): `all` in the feature store, or
+            a list of playback speeds, which may be empty.
+        combine: how several layers are combined. `sum`: their frames are added with learned weights; `concat`: each
+            layer gives a descriptor, and the descriptors are concatenated.
     """
 
     layer_norm: bool
@@ -51,19 +52,19 @@ class FramesConfig(_Section):
 
     @field_validator("layers", "speeds")
     @classmethod
-    def _are_named_once(cls, values, info):
+    def _check_no_repetition(cls, values, info):
         if values != "all" and len(set(values)) < len(values):
-            raise ValueError(f"each {info.field_name[:-1]} can stand there once")
+            raise ValueError(f"each {info.field_name[:-1]} may be listed only once")
         return values
 
 
 class RecentreConfig(_Section):
-    """Speaker re-centring (soctk.training.recentre): what is taken away from descriptors before the head.
+    """Speaker re-centring (soctk.training.recentre): subtraction of the speaker's mean from the descriptors.
 
     Attributes:
-        by: `speaker`, or `none`.
-        enrol: how many unlabelled utterances of a test speaker give the speaker's mean: all, or a number.
-        relevance: r of soctk.training.recentre.Recentring.
+        by: `speaker`, or `none` for no re-centring.
+        enrol: the number of unlabelled utterances from which a test speaker's mean is estimated, or `all`.
+        relevance: the weight r of the mean over training speakers (soctk.training.recentre.Recentring).
     """
 
     by: Literal["none", "speaker"]
@@ -71,7 +72,7 @@ class RecentreConfig(_Section):
     relevance: float = Field(ge=0)
 
     @model_validator(mode="after")
-    def _enrols_for_something(self):
+    def _check_enrol_has_an_effect(self):
         if self.by == "none" and self.enrol != "all":
             raise ValueError("enrol needs by: speaker (--recentre speaker)")
         return self
@@ -81,8 +82,8 @@ class ModelConfig(_Section):
     """The model to train when the command line names none: conf/model.yaml.
 
     Attributes:
-        pooling: the pooling's name, or several joined by `+`.
-        head: `mlp`, `linear`, or `auto`: mlp for a pooling with trained parameters, linear for others.
+        pooling: the name of a pooling layer, or several names joined by `+`.
+        head: `mlp`, `linear` or `auto` (mlp for a pooling with trained parameters, linear for other poolings).
     """
 
     pooling: str
@@ -101,8 +102,8 @@ class LinearConfig(_Section):
     """The head that is a logistic regression (soctk.training.linear).
 
     Attributes:
-        C: inverses of the strength of its regularisation, one of which is chosen.
-        within_class_shrinkage: of soctk.training.within_class.
+        C: inverse strengths of the L2 regularisation; inner cross-validation chooses one.
+        within_class_shrinkage: the shrinkage alpha of the covariance within classes (soctk.training.within_class).
     """
 
     name: Literal["linear"]
@@ -123,7 +124,14 @@ class TrainConfig(_Section):
 
 
 class UpstreamConfig(_Section):
-    """An upstream by a name of ours, and what is known of it: conf/upstream/NAME.yaml."""
+    """The upstream that soctk calls NAME: conf/upstream/NAME.yaml.
+
+    Attributes:
+        source: the name for soctk.features.upstream.load.
+        layers: the number of encoder layers.
+        hidden_size: the width D of a frame.
+        frame_shift_ms: the time between two frames.
+    """
 
     source: str
     layers: int = Field(ge=0)
@@ -141,15 +149,15 @@ _SECTIONS: dict[str, type[_Section]] = {
 
 
 class Config(_Section):
-    """All settings of an experiment but its fold and seed.
+    """All settings of an experiment except fold and seed.
 
     Attributes:
         protocol: how validation utterances are chosen.
-        frames: what is done to the frames first.
-        pooling: the options of each pooling layer by its name; the descriptors of several are concatenated.
-        recentre: what is done to the descriptors then.
+        frames: the choice and normalisation of the frames.
+        pooling: name -> options of each pooling layer; the descriptors of several layers are concatenated.
+        recentre: the re-centring of the descriptors.
         head: the classifier.
-        train: the training loop; None for a head that is not trained by it.
+        train: the training loop; None for the head `linear`, which does not use it.
     """
 
     protocol: Protocol
@@ -188,7 +196,7 @@ def load(
     protocol: Protocol = "soctk",
     overrides: Iterable[str] = (),
 ) -> Config:
-    """Merge the files of the conf directories, a later directory over an earlier one, and then the overrides.
+    """Merge the files of the conf directories and the overrides; later values replace earlier ones.
 
     Each directory may hold `frames.yaml`, `recentre.yaml`, `train.yaml`, `head/NAME.yaml` and `pooling/NAME.yaml`.
     A key that a directory does not set keeps the value of the earlier directories.
@@ -209,7 +217,9 @@ def load(
     for name in poolings:
         _check_name("pooling", name, conf_dirs)
     if len(set(poolings)) < len(poolings):
-        raise SoctkError("a pooling is named twice", remedy="Name each once.", where=f"--pooling {pooling}")
+        raise SoctkError(
+            "a pooling is named twice", remedy="Name each pooling only once.", where=f"--pooling {pooling}"
+        )
     _check_name("head", head, conf_dirs)
     sections: dict[str, dict[str, Any]] = {
         "frames": _merge_files(conf_dirs, "frames.yaml"),
@@ -228,7 +238,7 @@ def load(
 
 
 def load_model(conf_dirs: Sequence[Path]) -> ModelConfig:
-    """Return what `model.yaml` in the conf directories says.
+    """Read and merge `model.yaml` of the conf directories.
 
     Raises:
         SoctkError: a directory is missing, or the file is malformed.
@@ -238,7 +248,7 @@ def load_model(conf_dirs: Sequence[Path]) -> ModelConfig:
 
 
 def load_upstream(conf_dirs: Sequence[Path], name: str) -> UpstreamConfig | None:
-    """Return what `upstream/NAME.yaml` in the conf directories says; None if no directory has that file.
+    """Read and merge `upstream/NAME.yaml` of the conf directories; return None if all lack it.
 
     Raises:
         SoctkError: a directory is missing, or the file is malformed.
@@ -265,7 +275,9 @@ def _validated_file(section: type[Section], conf_dirs: Sequence[Path], file: str
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
         where = [folder / file for folder in conf_dirs if (folder / file).is_file()] or [conf_dirs[0] / file]
-        raise SoctkError(f"malformed\n{listing(problems)}", remedy="Correct the file.", where=where[-1]) from error
+        raise SoctkError(
+            f"invalid settings\n{listing(problems)}", remedy="Correct the file.", where=where[-1]
+        ) from error
 
 
 def _merge_files(conf_dirs: Iterable[Path], file: str) -> dict[str, Any]:
@@ -297,21 +309,26 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
         raise unknown_name("section", section, sections, where=f"--set {override}")
     settings = sections[section]
     if section == "pooling":
-        settings, path = _of_one_pooling(settings, path, where=f"--set {override}")
+        settings, path = _select_pooling(settings, path, where=f"--set {override}")
     try:
         settings[".".join(path)] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise SoctkError("the value is not YAML", remedy="Quote it.", where=f"--set {override}") from error
+        raise SoctkError(
+            "the value is not YAML", remedy="Put the value in quotes.", where=f"--set {override}"
+        ) from error
 
 
-def _of_one_pooling(poolings: dict[str, Any], path: list[str], where: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the options of the pooling that `path` starts with, and the rest of it; a single one need not be named."""
+def _select_pooling(poolings: dict[str, Any], path: list[str], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the options of the pooling that `path` begins with, and the rest of `path`.
+
+    If there is only one pooling, `path` may omit its name.
+    """
     if len(path) == 1 and len(poolings) == 1:
         return next(iter(poolings.values())), path
     if len(path) == 1:
         raise SoctkError(
-            "which pooling is meant?",
-            remedy=f"Write pooling.NAME.{path[0]}, NAME one of {', '.join(poolings)}.",
+            "the name of the pooling is missing",
+            remedy=f"Write pooling.NAME.{path[0]}, where NAME is one of {', '.join(poolings)}.",
             where=where,
         )
     if path[0] not in poolings:
@@ -326,13 +343,13 @@ def _validated(settings: dict[str, Any], where: str) -> Config:
         problems = [_describe(problem, settings) for problem in error.errors()]
         raise SoctkError(
             f"{len(problems)} settings are wrong\n{listing(problems)}",
-            remedy="Mend the YAML file or the --set option.",
+            remedy="Correct the YAML file or the --set option.",
             where=where,
         ) from error
 
 
 def _describe(problem: Mapping[str, Any], settings: dict[str, Any]) -> str:
-    # The location of a problem with the head names its kind too: head.mlp.hidden.
+    # pydantic inserts the kind of head into the location of a problem: head.mlp.hidden instead of head.hidden.
     location = [part for i, part in enumerate(problem["loc"]) if i != 1 or problem["loc"][0] != "head"]
     key = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":

@@ -14,7 +14,5 @@ def resolve(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise SoctkError(
-            "torch finds no GPU", remedy="Use --device cpu or --device auto.", where="--device cuda"
-        )
+        raise SoctkError("torch finds no GPU", remedy="Use --device cpu or --device auto.", where="--device cuda")
     return device

@@ -1,4 +1,4 @@
-"""The exception for errors that a user can mend: what is wrong, where, and what to do."""
+"""The exception for errors that a user can correct: it says what is wrong, where, and what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,7 +6,7 @@ from os import PathLike
 
 
 class SoctkError(Exception):
-    """An error that a user can mend. The commands print it as one message and exit with 1.
+    """An error that a user can correct. The commands print it as one message and exit with status 1.
 
     Args:
         what: what is wrong.
@@ -29,7 +29,7 @@ def unknown_name(
     """Return the error for an unknown name. Its remedy suggests the most similar known name and lists all of them.
 
     Args:
-        kind: what the name should name, such as "pooling".
+        kind: the kind of thing that has the name, such as "pooling".
         name: the unknown name.
         known: the valid names.
         where: the file or option in which the name was given.
@@ -42,7 +42,7 @@ def unknown_name(
 
 
 def listing(problems: Iterable[str], at_most: int | None = 20) -> str:
-    """Return the problems, one per line; after `at_most` lines only the number of the rest is given."""
+    """Return the problems, one per line; after `at_most` problems, a last line gives the number of the others."""
     problems = list(problems)
     lines = [f"  {problem}" for problem in problems[:at_most]]
     if len(problems) > len(lines):

@@ -12,10 +12,10 @@ from soctk.errors import SoctkError
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to; rename it to `path` when the block ends well.
+    """Yield a temporary path beside `path` to write to; rename it to `path` when the block ends without an exception.
 
     If the process is killed at any moment, the final name holds the old file, the new file or no file, never a part of
-    one. A missing parent directory is made. If the block raises, the temporary file is removed.
+    one. A missing parent directory is created. If the block raises, the temporary file is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,9 +29,9 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield the empty directory `path`.unfinished to fill; rename it to `path` when the block ends well.
+    """Yield an empty directory, `path`.unfinished; rename it to `path` when the block ends without an exception.
 
-    The content of a `path`.unfinished that an interrupted run left is removed first. If the block raises, the directory
+    Files that an interrupted run left in `path`.unfinished are removed first. If the block raises, the directory
     keeps the name `path`.unfinished, so that a user can inspect it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Settings as nested mappings: read from YAML files, and compared."""
+"""Nested mappings of settings: functions that read them from YAML files and compare them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,8 +39,8 @@ def differences(
     Args:
         first: a mapping.
         second: another mapping.
-        names: words that follow the value in `first` and the value in `second`: "layers: [3] stored, [4] requested".
-        prefix: the dotted path of both mappings within larger ones.
+        names: the words after a value of `first` and after one of `second`: "layers: [3] stored, [4] requested".
+        prefix: the text before each key, for mappings inside other mappings, such as "frames.".
     """
     lines = []
     for key in sorted(first.keys() | second.keys()):

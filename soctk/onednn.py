@@ -1,9 +1,9 @@
-"""Matrix products in float32 on a CPU by oneDNN, a library that torch contains, where torch itself would use MKL.
+"""Matrix products in float32 on a CPU by oneDNN, a library that torch contains. By default torch would use MKL.
 
 MKL does not use AVX-512 on AMD processors. oneDNN is 1.8 to 2.4 times as fast on an EPYC, and faster even when limited
 to AVX2 (tests/bench/README.md). Results differ by rounding only. torch calls oneDNN by private operators, which may
-change or disappear: they are tried once, and if they fail, torch computes the products. It also does for other dtypes
-and devices.
+change or disappear. Therefore they are tried once; if they fail, torch computes the products. torch also computes the
+products of other dtypes and on other devices.
 """
 
 from functools import cache
@@ -30,7 +30,7 @@ def is_usable() -> bool:
 
 
 def linear(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return X W' `(..., d)` for inputs X `(..., D)` and a weight W `(d, D)`; it has a gradient."""
+    """Return X W' `(..., d)` for inputs X `(..., D)` and a weight W `(d, D)`; it is differentiable."""
     if not _is_suitable(inputs):
         return functional.linear(inputs, weight)
     return _Linear.apply(inputs, weight)
@@ -39,8 +39,8 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Return the matrix products `left @ right` `(B, M, N)` of `(B, M, K)` and `(B, K, N)`.
 
-    oneDNN computes one product after the other, each with all threads. So torch computes products of less than
-    2 million multiplications per thread, and also products that need a gradient.
+    oneDNN computes one product after the other, each with all threads, which is slow for small products. Therefore
+    torch computes products of less than 2 million multiplications per thread, and products that need a gradient.
     """
     needs_gradient = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
     is_small = left.shape[1] * left.shape[2] * right.shape[2] < 2e6 * torch.get_num_threads()

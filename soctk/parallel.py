@@ -1,4 +1,4 @@
-"""Jobs that several worker processes share. The workers end when the process that started them ends."""
+"""A pool of worker processes that run jobs. The workers end when the process that started them ends."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from soctk.errors import SoctkError
 
 Job = Callable[[], Any]
-_jobs: Sequence[Job] = ()  # set in each worker; the parent asks for a job by its number
+_jobs: Sequence[Job] = ()  # set in each worker; the parent sends only the number of a job
 
 
 def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
@@ -41,9 +41,9 @@ def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
             yield job()
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" and device == "cpu" else "spawn")
-    with ProcessPoolExecutor(min(nj, len(jobs)), context, _begin, (jobs, os.getpid())) as workers:
+    with ProcessPoolExecutor(min(nj, len(jobs)), context, _set_up_worker, (jobs, os.getpid())) as workers:
         try:
-            for future in as_completed([workers.submit(_do, number) for number in range(len(jobs))]):
+            for future in as_completed([workers.submit(_run_job, number) for number in range(len(jobs))]):
                 yield future.result()
         except BaseException as error:
             for worker in multiprocessing.active_children():
@@ -68,25 +68,26 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _begin(jobs: Sequence[Job], parent: int) -> None:
+def _set_up_worker(jobs: Sequence[Job], parent: int) -> None:
     """Set up a worker process: one thread, since OpenMP's threads do not survive a fork.
 
-    The worker ignores Ctrl-C, which the parent handles. It ends when the parent ends: after a run is killed, its workers
-    must not write files while the next run is working.
+    The worker ignores Ctrl-C, which the parent handles. It ends when the parent ends, so that the workers of a killed
+    run do not write files while the next run is working.
     """
     global _jobs
     _jobs = jobs
     torch.set_num_threads(1)
     threadpool_limits(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_without, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
 
-def _do(number: int) -> Any:
+def _run_job(number: int) -> Any:
     return _jobs[number]()
 
 
-def _exit_without(parent: int) -> None:
+def _exit_after(parent: int) -> None:
+    """Wait until the parent process has ended, and then end this process."""
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)

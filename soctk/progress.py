@@ -1,4 +1,4 @@
-"""Progress of long work: a bar at a terminal, one line a minute in a log."""
+"""Progress of long tasks: a bar at a terminal, one line per minute in a log."""
 
 import sys
 from collections.abc import Iterable, Sized
@@ -27,7 +27,7 @@ def track(items: Iterable[Item], description: str, unit: str, total: int | None 
 
 
 def counter(description: str, unit: str, total: int) -> "tqdm[None]":
-    """Return a progress report to be advanced by hand with `update(n)`, as a context manager."""
+    """Return a progress report as a context manager; the caller advances it with `update(n)`."""
     return tqdm(desc=description, total=total, unit=unit, **_style(sys.stderr))
 
 
@@ -37,7 +37,7 @@ def message(text: str, file: IO[str] | None = None) -> None:
 
 
 class _Lines:
-    """A stream on which each state of a progress bar becomes a line of its own; tqdm overwrites one line with \\r."""
+    """A stream that writes each state of a progress bar on a new line; tqdm itself overwrites one line with \\r."""
 
     def __init__(self, stream: IO[str]):
         self._stream = stream
@@ -52,7 +52,7 @@ class _Lines:
 
 
 def _style(stream: IO[str]) -> dict:
-    """Return tqdm's options for a terminal, or else for a log."""
+    """Return tqdm's options: a bar if the stream is a terminal, otherwise lines for a log."""
     if stream.isatty():
         return {"file": stream}
     options = {"file": _Lines(stream), "mininterval": SECONDS_BETWEEN_LINES, "maxinterval": SECONDS_BETWEEN_LINES}

@@ -13,10 +13,10 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of the checkout that soctk runs from, with `+changes` if files were changed since.
+    """Return the commit of the checkout that soctk runs from, followed by `+changes` if tracked files have changed.
 
     Returns "unknown" if soctk does not run from a checkout. An installed soctk may lie inside the repository of another
-    project; git does not track its files there, and that project's commit is not returned.
+    project. That project's git does not track soctk's files, so its commit is not returned.
     """
     tracked = ["git", "ls-files", "--error-unmatch", f"{_PACKAGE.name}/__init__.py"]
     describe = ["git", "describe", "--always", "--dirty=+changes"]

@@ -1,4 +1,4 @@
-"""A small corpus on disk, made in a second, and the shared folder where it is present."""
+"""Fixtures and functions that several tests use: a small corpus, runs with predictions, and the folder ../shared."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ settings.load_profile("soctk")
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real recordings and encoders beside the checkout; a user has none, and the tests that need them skip."""
+    """The folder ../shared with real recordings and encoders; tests that need it are skipped where it is missing."""
     path = ROOT.parent / "shared"
     if not path.is_dir():
         pytest.skip("no ../shared folder with real recordings and encoders")
@@ -33,7 +33,10 @@ def shared() -> Path:
 
 
 def write_corpus(root: Path, utterances_each: int = 2) -> DataDir:
-    """Make 6 speakers x 3 emotions x `utterances_each` recordings in 3 folds; a tone in noise tells the emotion."""
+    """Write a corpus: 6 speakers x 3 emotions x `utterances_each` recordings in 3 folds.
+
+    Each recording is noise with a tone, whose frequency depends on the emotion.
+    """
     generator = np.random.default_rng(0)
     wav, emotion = {}, {}
     for speaker in (f"spk{i}" for i in range(6)):
@@ -62,7 +65,7 @@ def write_corpus(root: Path, utterances_each: int = 2) -> DataDir:
 
 @pytest.fixture
 def corpus(tmp_path) -> DataDir:
-    """A corpus of its own for the test, with its data directory at tmp_path/data."""
+    """A new corpus for each test, with its data directory at tmp_path/data."""
     return write_corpus(tmp_path)
 
 
@@ -76,7 +79,7 @@ def write_run(
 ) -> None:
     """Write predictions.tsv with the reference and hypothesis of each utterance as pairs of letters: "aa ab bb".
 
-    An utterance's speaker is what stands before the hyphen in its id; config.yaml is written if it is given.
+    The speaker of an utterance is the part of its id before the hyphen. If `config` is given, it becomes config.yaml.
     """
     words = pairs.split()
     utterances = utterances or [f"{path.parent.name}-{i}" for i in range(len(words))]
@@ -90,11 +93,11 @@ def write_run(
 
 
 def accept_interrupts() -> None:
-    """Undo that a background shell lets its processes ignore SIGINT; a `preexec_fn` of subprocess."""
+    """Restore the default action of SIGINT, which a background shell disables; a `preexec_fn` for subprocess."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_python(code: str, **options) -> subprocess.Popen:
-    """Start a Python process of its own, in the environment of the tests."""
+    """Run code in a new Python process that imports soctk from this checkout."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **options)

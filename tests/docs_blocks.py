@@ -1,4 +1,4 @@
-"""The code blocks of the documents, and their shell commands one by one."""
+"""Functions that read the code blocks of the documents and divide shell blocks into commands."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ class Block:
     Attributes:
         page: the path of the document, relative to the checkout.
         line: the line of the opening fence, from 1.
-        language: what stands after the fence.
+        language: the word after the opening fence.
         text: the code, without the indentation of the block.
     """
 
@@ -36,8 +36,8 @@ class Command:
     """A shell command of a block.
 
     Attributes:
-        text: the command as written, over several lines if it has a continuation or a here document.
-        words: its words, with the values of variables that were set before; without comments and redirections.
+        text: the command as written; several lines if it has a continuation or a here document.
+        words: its words, with variables replaced by their values; without comments and here documents.
     """
 
     text: str
@@ -58,12 +58,12 @@ ALL_BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 
 
 def of_language(language: str) -> list[Block]:
-    """Return the blocks of all documents in a language."""
+    """Return the blocks of one language in all documents."""
     return [block for block in ALL_BLOCKS if block.language == language]
 
 
 def commands_of(*blocks: Block) -> list[Command]:
-    """Return the commands of blocks of shell, in order."""
+    """Return the commands of shell blocks, in order."""
     # A here document, or a line with its continuations.
     pattern = re.compile(r".*<< '(\w+)'\n(?:.*\n)*?\1\n|(?:.*\\\n)*.*\n")
     shell = "".join(block.text + "\n" for block in blocks)

@@ -1,4 +1,4 @@
-"""The corpora of docs/own-corpus.md, in each form that the page names, and of README.md."""
+"""The example corpora of README.md and docs/own-corpus.md, in each form that the pages describe."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ MOODS = ("cheerful", "gloomy", "plain", "unclear")
 
 
 def write_moods(home: Path) -> None:
-    """Write the recordings, tables and metadata into a home directory; the frequency of a tone tells the mood."""
+    """Write recordings, tables and metadata into a home directory; the frequency of a tone depends on the mood."""
     moods, emobox = home / "moods", home / "EmoBox"
     generator = np.random.default_rng(0)
     rows, lines = [], []
@@ -45,7 +45,7 @@ def write_moods(home: Path) -> None:
 
 
 def write_csv(path: Path, rows: list[dict], columns: dict[str, str]) -> None:
-    """Write a table with the columns NAME -> key of a row."""
+    """Write a table; `columns` maps the name of each column to its key in `rows`."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -18,7 +18,7 @@ def test_shipped_defaults_are_valid_for_every_pooling(conf):
         assert list(config.load(conf, file.stem).pooling) == [file.stem]
 
 
-def test_poolings_side_by_side_keep_their_order_and_each_its_options(conf):
+def test_joined_poolings_keep_their_order_and_their_own_options(conf):
     merged = config.load(conf, "soc_full+soc+mean", overrides=["pooling.soc.d=5", "pooling.soc_full.d=7"])
     assert list(merged.pooling) == ["soc_full", "soc", "mean"]
     assert (merged.pooling["soc"]["d"], merged.pooling["soc_full"]["d"], merged.pooling["mean"]) == (5, 7, {})
@@ -34,7 +34,7 @@ def test_a_linear_head_has_no_training_loop(conf):
         config.load(conf, "mean", "linear", overrides=["train.lr=1e-3"])
 
 
-def test_a_later_layer_wins_and_inherits_the_rest(conf, recipe):
+def test_a_later_conf_directory_replaces_only_the_keys_that_it_sets(conf, recipe):
     (recipe / "train.yaml").write_text("lr: 0.01\n")
     (recipe / "pooling" / "soc.yaml").write_text("d: 8\n")
     shipped, merged = config.load(conf, "soc"), config.load([*conf, recipe], "soc")
@@ -43,7 +43,7 @@ def test_a_later_layer_wins_and_inherits_the_rest(conf, recipe):
     assert merged.train.model_copy(update={"lr": shipped.train.lr}) == shipped.train
 
 
-def test_an_override_wins_over_every_layer(conf, recipe):
+def test_an_override_replaces_the_value_of_every_conf_directory(conf, recipe):
     (recipe / "train.yaml").write_text("lr: 0.01\n")
     merged = config.load([*conf, recipe], "soc", overrides=["train.lr=1e-3", "pooling.d=16", "pooling.soc.eps=1e-6"])
     assert merged.train.lr == 1e-3
@@ -63,7 +63,7 @@ def test_an_override_wins_over_every_layer(conf, recipe):
         ("lr: !!python/object/apply:os.system [true]\n", "not valid YAML"),
     ],
 )
-def test_a_wrong_file_is_one_message(conf, recipe, content, message):
+def test_an_invalid_settings_file_is_refused_with_its_path(conf, recipe, content, message):
     (recipe / "train.yaml").write_text(content)
     with pytest.raises(SoctkError) as error:
         config.load([*conf, recipe], "soc")
@@ -71,7 +71,7 @@ def test_a_wrong_file_is_one_message(conf, recipe, content, message):
     assert str(recipe) in str(error.value)
 
 
-def test_all_wrong_settings_are_told_at_once(conf, recipe):
+def test_all_invalid_settings_are_listed_in_one_error(conf, recipe):
     (recipe / "train.yaml").write_text("epochs: 0\nlr: fast\n")
     with pytest.raises(SoctkError, match=r"(?s)2 settings are wrong.*train\.epochs.*train\.lr"):
         config.load([*conf, recipe], "soc")
@@ -86,18 +86,18 @@ def test_all_wrong_settings_are_told_at_once(conf, recipe):
         ("train.lrr=1", "Did you mean 'lr'?"),
         ("head.hiden=1", "head: unknown key 'hiden'. Did you mean 'hidden'?"),
         ("head.name=linear", "head: unknown key 'hidden'. Known: C, name, within_class_shrinkage."),
-        ("pooling.d=1", "which pooling is meant?\nWrite pooling.NAME.d, NAME one of mean, soc."),
+        ("pooling.d=1", "the name of the pooling is missing\nWrite pooling.NAME.d, where NAME is one of mean, soc."),
         ("pooling.sok.d=1", "Did you mean 'soc'?"),
-        ("frames.layers=[3, 4, 3]", "frames.layers: Value error, each layer can stand there once"),
+        ("frames.layers=[3, 4, 3]", "frames.layers: Value error, each layer may be listed only once"),
     ],
 )
-def test_a_wrong_override_is_one_message(conf, override, message):
+def test_an_invalid_override_is_refused(conf, override, message):
     with pytest.raises(SoctkError) as error:
         config.load(conf, "mean+soc", overrides=[override])
     assert message in str(error.value)
 
 
-def test_a_file_that_no_one_reads_is_refused(conf, recipe):
+def test_an_unknown_settings_file_is_refused(conf, recipe):
     (recipe / "trian.yaml").write_text("lr: 1\n")
     with pytest.raises(SoctkError, match=r"unknown settings file 'trian\.yaml'\nDid you mean 'train\.yaml'\?"):
         config.load([*conf, recipe], "soc")
@@ -125,9 +125,9 @@ def test_a_missing_key_is_named(recipe):
 
 
 def test_differences_name_the_nested_keys():
-    there = {"a": {"b": 1, "c": 2}, "d": [1]}
-    assert mappings.differences(there, there) == []
-    assert mappings.differences(there, {"a": {"b": 1, "c": 3}, "e": 0}) == [
+    stored = {"a": {"b": 1, "c": 2}, "d": [1]}
+    assert mappings.differences(stored, stored) == []
+    assert mappings.differences(stored, {"a": {"b": 1, "c": 3}, "e": 0}) == [
         "a.c: 2 stored, 3 requested",
         "d: [1] stored, None requested",
         "e: None stored, 0 requested",
@@ -139,7 +139,7 @@ def test_a_resolved_config_survives_yaml(conf):
     assert yaml.safe_load(yaml.safe_dump(settings)) == settings
 
 
-def test_the_papers_upstreams_are_known_with_their_shapes(conf):
+def test_the_upstreams_of_the_paper_have_files_with_their_shapes(conf):
     for name in ("wav2vec2_base", "hubert_base", "wavlm_base_plus"):
         known = config.load_upstream(conf, name)
         assert (known.layers, known.hidden_size, known.frame_shift_ms) == (12, 768, 20)
@@ -147,14 +147,14 @@ def test_the_papers_upstreams_are_known_with_their_shapes(conf):
     assert config.load_upstream(conf, "fbank") is None
 
 
-def test_a_recipes_upstream_inherits_and_a_malformed_one_is_told(conf, recipe):
+def test_upstream_files_of_a_recipe_are_merged_with_soctks_and_validated(conf, recipe):
     (recipe / "upstream").mkdir()
     (recipe / "upstream" / "hubert_base.yaml").write_text("source: my/own\n")
     known = config.load_upstream([*conf, recipe], "hubert_base")
     assert (known.source, known.layers) == ("my/own", 12)
     (recipe / "upstream" / "mine.yaml").write_text("source: my/own\nlayers: many\n")
     with pytest.raises(
-        SoctkError, match=r"mine.yaml: malformed\n  layers: Input should be a valid integer(?s:.*)Field required"
+        SoctkError, match=r"mine.yaml: invalid settings\n  layers: Input should be a valid integer(?s:.*)Field required"
     ):
         config.load_upstream([*conf, recipe], "mine")
 
@@ -168,12 +168,12 @@ def test_a_recipes_upstream_inherits_and_a_malformed_one_is_told(conf, recipe):
         ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML: could not determine a constructor"),
     ],
 )
-def test_a_file_that_is_ambiguous_or_no_plain_yaml_is_refused(tmp_path, content, message):
+def test_repeated_keys_and_invalid_yaml_are_refused(tmp_path, content, message):
     (tmp_path / "x.yaml").write_text(content)
     with pytest.raises(SoctkError, match=rf"x\.yaml: {re.escape(message)}"):
         mappings.read_yaml(tmp_path / "x.yaml")
 
 
-def test_a_merged_key_may_be_given_anew(tmp_path):
+def test_a_key_may_replace_one_of_a_yaml_merge(tmp_path):
     (tmp_path / "x.yaml").write_text("a: &a {b: 1, c: 2}\nd: {<<: *a, b: 3}\n1: x\n'1': y\n")
     assert mappings.read_yaml(tmp_path / "x.yaml") == {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}, 1: "x", "1": "y"}

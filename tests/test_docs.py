@@ -1,4 +1,4 @@
-"""The documents agree with what they describe, and the packages with the layout in docs/design.md."""
+"""The documents agree with the code and the results, and the packages with the layout in docs/design.md."""
 
 import ast
 import configparser
@@ -43,7 +43,7 @@ def test_readme_is_short():
     assert len(README.split()) <= 1200
 
 
-def test_first_two_commands_are_the_ones_of_ci():
+def test_ci_runs_the_first_two_commands_of_the_readme():
     commands = [line.split("#")[0].strip() for line in of_language("sh")[0].text.splitlines()]
     assert commands == ["egs/mini/run.sh", "bin/test"]
     assert set(commands) <= set((ROOT / ".ci" / "run").read_text().splitlines())
@@ -54,7 +54,7 @@ def test_table_of_poolings_agrees_with_the_registry():
     assert {row[0].strip("`"): row[3] == "yes" for row in rows} == {
         name: layer(8).is_trained for name, layer in POOLINGS.items()
     }
-    sizes = {"D": 40, "2 D": 80, "d (d+1) / 2": 6, "D (D+1) / 2": 820}  # of D = 40 and d = 3
+    sizes = {"D": 40, "2 D": 80, "d (d+1) / 2": 6, "D (D+1) / 2": 820}  # for D = 40 and d = 3
     for name, _, size, _ in rows:
         options = {"d": 3} if size.startswith("d") else {}
         assert POOLINGS[name.strip("`")](40, **options).output_size == sizes[size]
@@ -64,7 +64,7 @@ def test_table_of_poolings_agrees_with_the_registry():
     }
 
 
-def test_table_of_settings_files_names_those_in_conf():
+def test_table_of_settings_files_lists_the_files_in_conf():
     rows = {row[0].strip("`") for row in table_rows(page("recipes.md"), "| file | what it sets |")}
     files = {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
     presets = {path for path in files if path.parts[0] == "preset"}
@@ -72,7 +72,7 @@ def test_table_of_settings_files_names_those_in_conf():
     assert rows - {"recipe.yaml"} == set(map(str, files))
 
 
-def test_table_of_stages_names_the_commands_and_logs_of_the_stages():
+def test_table_of_stages_lists_their_commands_and_logs():
     recipe, plan = (ROOT / "bin" / "recipe.sh").read_text(), (ROOT / "soctk" / "training" / "plan.py").read_text()
     stages = re.split(r"^if due \d", recipe, flags=re.MULTILINE)[1:]
     prepare = (RECIPES[0] / "run.sh").read_text()
@@ -82,7 +82,7 @@ def test_table_of_stages_names_the_commands_and_logs_of_the_stages():
         assert f"/log/{Path(row[4].strip('`')).name}" in plan
 
 
-def test_table_of_dependencies_is_that_of_setup_cfg():
+def test_table_of_dependencies_agrees_with_setup_cfg():
     config = read_config()
     lists = {"": config["options"]["install_requires"], **config["options.extras_require"]}
     required = {re.split(r"[><=!,;]", line)[0]: extra for extra, text in lists.items() for line in text.split()}
@@ -109,13 +109,13 @@ def test_scores_are_copied_from_the_results_of_the_recipes(name):
         assert row[3:] == figures
 
 
-def test_scores_in_the_readme_of_mini_are_those_of_its_results():
+def test_scores_in_the_readme_of_mini_are_in_its_results():
     (score,) = re.findall(r"WA (\S+ ± \S+) ", (ROOT / "egs" / "mini" / "README.md").read_text())
     rows = table_rows((ROOT / "egs" / "mini" / "RESULTS.md").read_text(), "| experiment")
     assert rows[0][3] == score
 
 
-def test_scores_in_the_readme_of_ravdess_are_those_of_its_results():
+def test_scores_in_the_readme_of_ravdess_are_in_its_results():
     text = (ROOT / "egs" / "ravdess" / "README.md").read_text()
     results = (ROOT / "egs" / "ravdess" / "RESULTS.md").read_text()
     rows = [*table_rows(text, "| setting | WA |"), *table_rows(text, "| N | WA |")]
@@ -130,7 +130,7 @@ def test_results_were_written_at_a_clean_commit(results):
     assert all(re.search(r"commit [0-9a-f]{7,},", line) for line in trained_with)
 
 
-def test_matrix_across_corpora_is_the_one_that_soctk_cross_wrote():
+def test_matrix_across_corpora_equals_the_output_of_soctk_cross():
     text = (ROOT / "egs" / "CROSS.md").read_text()
     assert table_rows(page("across-corpora.md"), "| trained on |") == table_rows(text, "| trained on ")
     assert re.search(r", commit [0-9a-f]{7,}\.$", text, flags=re.MULTILINE)
@@ -143,7 +143,7 @@ def anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda path: path.relative_to(ROOT))
-def test_links_lead_to_files_and_headings_that_exist(path):
+def test_links_lead_to_existing_files_and_headings(path):
     text = re.sub(r"^ *```.*?^ *```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
     for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
         file = path.parent / target if target else path
@@ -165,7 +165,7 @@ def test_table_of_recipes_has_all_recipes():
     ]
 
 
-def test_own_options_of_recipes_are_in_their_readmes():
+def test_options_that_a_recipe_adds_are_in_its_readme():
     for recipe in RECIPES:
         settings = yaml.safe_load((recipe / "conf" / "recipe.yaml").read_text()) or {}
         text = (recipe / "README.md").read_text()
@@ -187,14 +187,14 @@ def test_readme_names_the_tested_versions_of_python():
         assert tested[-1] in text
 
 
-def test_table_of_packages_is_the_order_of_imports():
+def test_table_of_packages_is_complete_and_in_the_order_of_imports():
     rows = [row[0].strip("`") for row in table_rows(page("design.md"), "| package |")]
     assert rows == ["soctk/*.py", *(f"soctk/{name}" for name in PACKAGES)]
     assert {path.name for path in (ROOT / "soctk").iterdir() if path.is_dir() and path.name[0] != "_"} == set(PACKAGES)
 
 
 def imported_packages(path: Path) -> set[str]:
-    """Return the packages of soctk that a module imports, anywhere in its code; "" for a module of the top level."""
+    """Return the packages of soctk that a module imports, also inside functions; "" stands for soctk/*.py."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -220,7 +220,7 @@ def test_imports_inside_functions_are_found(tmp_path):
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_package_docstrings_say_what_the_package_does(name):
+def test_docstrings_of_packages_have_at_least_three_lines(name):
     docstring = importlib.import_module(f"soctk.{name}").__doc__
     assert len(docstring.strip().splitlines()) >= 3
 
@@ -237,7 +237,7 @@ def test_recipe_sh_is_short():
 
 @pytest.mark.slow
 def test_site_loads_nothing_from_other_servers(tmp_path):
-    pytest.importorskip("mkdocs", reason="bin/setup docs installs what builds the site")
+    pytest.importorskip("mkdocs", reason="needs mkdocs; bin/setup docs installs it")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     pages = list(tmp_path.rglob("*.html"))

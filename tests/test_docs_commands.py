@@ -1,8 +1,8 @@
-"""The commands and the Python code in the documents: run in a copy of the checkout, or checked without running.
+"""The shell commands and the Python code in the documents run without errors, or have valid options and paths.
 
-A page is one story: its blocks run in order, in one shell and in a checkout of its own. The shell starts in the
-checkout, or for the README of a recipe in the recipe's folder. Each block of the main README is a story of its own.
-The corpora are small: the checkout has another local/prepare.py in egs/mini and egs/ravdess.
+Each page gets a copy of the checkout, and its blocks run there in order, in one shell. The shell starts in the root of
+the copy, or for the README of a recipe in the recipe's folder. Each block of the main README runs in a new shell. The
+corpora are small: in the copy, egs/mini and egs/ravdess have another local/prepare.py.
 
 Every command is checked: the options of a recipe by the recipe's own parser, those of soctk-VERB by click. A command
 that needs a corpus, an encoder, many cores or the network is only checked; `reason_not_to_run` says why.
@@ -37,7 +37,7 @@ CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
 SCRIPTS = dict(line.split(" = ") for line in CONFIG["options.entry_points"]["console_scripts"].strip().splitlines())
 EXTRAS = set(CONFIG["options.extras_require"])
-RECIPES_MADE = ("NAME", "moods", "mine")  # recipes that a reader makes while following a page
+NEW_RECIPES = ("NAME", "moods", "mine")  # recipes that a reader creates on a page
 CI_COMMANDS = ("bin/test", "bin/lint", "bin/docs", ".ci/run", ".venv/bin/ruff")
 
 SH_BLOCKS = of_language("sh")
@@ -54,7 +54,7 @@ shutil.copytree(work / "data", sys.argv[2], dirs_exist_ok=True)
 
 
 def start_of(page: str) -> Path:
-    """Return the folder in which a reader follows a page, relative to the checkout."""
+    """Return the folder in which the commands of a page start, relative to the checkout."""
     folder = Path(page).parent
     return folder if folder.parent.name == "egs" else Path()
 
@@ -64,7 +64,7 @@ def is_recipe(command: Command) -> bool:
 
 
 def reason_not_to_run(command: Command) -> str | None:
-    """Return what a command needs that the tests do not have; None for a command that runs."""
+    """Return the reason why the tests cannot run a command; None if they can."""
     words = command.words
     if words[0] in CI_COMMANDS:
         return "CI runs it"
@@ -84,7 +84,12 @@ def reason_not_to_run(command: Command) -> str | None:
 
 
 def check_command(command: Command, folder: Path, monkeypatch) -> Path:
-    """Check a command that stands in a folder of the checkout, without running it; return the folder after it.
+    """Check a command without running it; return the working directory after it.
+
+    Args:
+        command: the command.
+        folder: the working directory before it, relative to the checkout.
+        monkeypatch: the fixture.
 
     Raises:
         AssertionError: the command is of an unknown kind, an option is wrong, or a file does not exist.
@@ -124,19 +129,19 @@ def check_command(command: Command, folder: Path, monkeypatch) -> Path:
 
 
 def recipe_folder(folder: Path) -> Path:
-    """Return the folder in the checkout that a recipe's folder in a document stands for."""
+    """Return the path of a recipe's folder; recipes that a reader creates are represented by egs/TEMPLATE."""
     folder = Path(os.path.normpath(folder))
-    return ROOT / "egs" / "TEMPLATE" if folder.name in RECIPES_MADE else ROOT / folder
+    return ROOT / "egs" / "TEMPLATE" if folder.name in NEW_RECIPES else ROOT / folder
 
 
 def check_recipe_options(folder: Path, arguments: list[str], monkeypatch) -> None:
-    """Check the options of run.sh with the recipe's own parser, in a directory that has the folders named DIR."""
+    """Check the options of run.sh with the recipe's own parser. Folders named DIR... are created first."""
     path = recipe_folder(folder)
     assert os.access(path / "run.sh", os.X_OK)
     for word in arguments:
         if word.startswith("DIR"):
             Path(word).mkdir(parents=True, exist_ok=True)
-    with contextlib.redirect_stdout(io.StringIO()):  # of --help
+    with contextlib.redirect_stdout(io.StringIO()):  # hides the output of --help
         recipe_command(recipe.read(path)).main(arguments, "run.sh", standalone_mode=False)
 
 
@@ -157,8 +162,8 @@ PAGES_THAT_RUN = sorted(
         for command in commands_of(*(other for other in SH_BLOCKS if other.page == block.page))
         if (is_recipe(command) or command.words[0] in SCRIPTS) and reason_not_to_run(command) is None
     }
-    # The first recipe's page is its own command; RAVDESS's page needs the corpus (README.md runs the recipe on a small
-    # one); test_own_corpus_page_leads_from_each_source_to_scores runs that page.
+    # The page of egs/mini has the first command of README.md. The page of egs/ravdess needs the corpus; README.md runs
+    # that recipe on a small one. test_own_corpus_page_leads_from_each_source_to_scores runs docs/own-corpus.md.
     - {"egs/mini/README.md", "egs/ravdess/README.md", "docs/own-corpus.md"}
 )
 
@@ -199,7 +204,7 @@ def test_wrong_commands_are_found(tmp_path, monkeypatch):
 
 
 def make_checkout(path: Path) -> None:
-    """Make a copy of the checkout with the environment of this one, small corpora, and one process for each command."""
+    """Copy the checkout, with small corpora and one process per command; the copy uses the same .venv."""
     computed = shutil.ignore_patterns("__pycache__", "corpus", "downloads", "data", "feats", "exp", "sweep")
     for name in ("egs", "conf", "bin"):
         shutil.copytree(ROOT / name, path / name, ignore=computed)
@@ -215,7 +220,7 @@ def make_checkout(path: Path) -> None:
 
 
 def follow(blocks: list[Block], checkout: Path, home: Path) -> str:
-    """Run the commands of blocks of one page in one shell; return what they print."""
+    """Run the commands of some blocks of one page in one shell; return their standard output."""
     start = start_of(blocks[0].page)
     folder, lines = start, [f"cd {shlex.quote(str(checkout / start))}"]
     for command in commands_of(*blocks):
@@ -247,9 +252,9 @@ def home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory, home) -> dict[str, Future]:
-    """Every page with a command that runs -> the checkout in which its commands ran.
+    """Page -> the checkout in which its commands ran, for each page with commands that the tests can run.
 
-    egs/mini/run.sh runs once. Then each page gets a copy of that checkout; one page runs on each core.
+    egs/mini/run.sh runs once, in a first checkout. Each page gets a copy of this checkout; pages run in parallel.
     """
     root = tmp_path_factory.mktemp("a folder")
     make_checkout(root / "first")
@@ -260,8 +265,8 @@ def followed(tmp_path_factory, home) -> dict[str, Future]:
         checkout = root / page.replace("/", "-").removesuffix(".md")
         shutil.copytree(root / "first", checkout, symlinks=True)
         blocks = [block for block in SH_BLOCKS if block.page == page and block != first]
-        for story in [[block] for block in blocks] if page == "README.md" else [blocks]:
-            follow(story, checkout, home)
+        for group in [[block] for block in blocks] if page == "README.md" else [blocks]:
+            follow(group, checkout, home)
         return checkout
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -319,7 +324,7 @@ def test_own_corpus_page_leads_from_each_source_to_scores(tmp_path, home):
 
 
 @pytest.mark.slow
-def test_slurm_lines_start_the_long_stages(tmp_path):
+def test_slurm_lines_of_cmd_sh_run_extraction_and_training_by_srun(tmp_path):
     checkout, program = tmp_path / "checkout", tmp_path / "bin" / "srun"
     make_checkout(checkout)
     (lines,) = [block.text for block in SH_BLOCKS if block.page == "egs/README.md" and "srun" in block.text]

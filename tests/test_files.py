@@ -16,7 +16,7 @@ def test_atomic_makes_the_directory_and_replaces_the_old_file(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_block_that_raises_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
+def test_a_block_that_raises_keeps_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError), atomic(path) as temporary:
@@ -44,7 +44,7 @@ with atomic({str(tmp_path / "file.txt")!r}) as temporary:
     assert [file.name for file in tmp_path.iterdir() if not file.name.endswith(".tmp")] == []
 
 
-def test_a_directory_appears_whole_and_without_what_an_interrupted_run_left(tmp_path):
+def test_a_finished_directory_has_no_files_of_an_interrupted_run(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(RuntimeError), atomic_directory(path) as directory:
         (directory / "left over").touch()

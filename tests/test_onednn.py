@@ -1,4 +1,4 @@
-"""Matrix products by oneDNN against float64, and torch's products where oneDNN does not work."""
+"""oneDNN's products equal those in float64; torch computes the products if oneDNN's operators are faulty."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def library(request, monkeypatch):
 
 @pytest.fixture
 def fresh_probe():
-    """Forget the outcome of the one-time probe, before the test and after it."""
+    """Clear the cached result of is_usable before and after the test."""
     onednn.is_usable.cache_clear()
     yield
     onednn.is_usable.cache_clear()
@@ -59,7 +59,7 @@ def test_a_faulty_private_operator_leaves_all_products_to_torch(operator, replac
 
 
 @pytest.mark.usefixtures("fresh_probe")
-def test_the_probe_gives_the_same_outcome_under_autocast():
+def test_is_usable_has_the_same_result_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = onednn.is_usable()
     onednn.is_usable.cache_clear()
@@ -106,7 +106,7 @@ def test_a_packed_model_gives_the_same_output(library):
 
 
 def test_a_module_that_reads_the_weight_of_a_packed_layer_gives_the_same_output():
-    class Reads(nn.Module):
+    class ReadsWeight(nn.Module):
         def __init__(self):
             super().__init__()
             self.layer = nn.Linear(4, 2)
@@ -114,7 +114,7 @@ def test_a_module_that_reads_the_weight_of_a_packed_layer_gives_the_same_output(
         def forward(self, inputs):
             return nn.functional.linear(inputs, self.layer.weight, self.layer.bias)
 
-    model, inputs = Reads(), torch.randn(3, 4)
+    model, inputs = ReadsWeight(), torch.randn(3, 4)
     with torch.no_grad():
         before = model(inputs)
         onednn.pack(model)

@@ -12,7 +12,7 @@ from conftest import run_python
 from soctk import parallel
 from soctk.errors import SoctkError
 
-STATE = "of a new one"
+STATE = "initial"
 
 
 def state() -> str:
@@ -32,9 +32,9 @@ def test_every_job_is_done_once(count, nj, processes):
     assert (os.getpid() in pids) == (processes == 1)
 
 
-@pytest.mark.parametrize(("device", "inherited"), [("cpu", "this process's"), ("cuda", "of a new one")])
-def test_workers_for_a_gpu_are_new_processes_as_it_does_not_live_through_a_fork(device, inherited, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "STATE", "this process's")
+@pytest.mark.parametrize(("device", "inherited"), [("cpu", "changed"), ("cuda", "initial")])
+def test_workers_are_forked_for_a_cpu_and_spawned_for_a_gpu(device, inherited, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "STATE", "changed")
     assert set(parallel.run([state, state], 2, device)) == {inherited}
 
 
@@ -43,7 +43,7 @@ def killed() -> None:
 
 
 def wrong() -> None:
-    raise SoctkError("it is wrong", remedy="Mend it.", where="job 0")
+    raise SoctkError("it is wrong", remedy="Correct it.", where="job 0")
 
 
 def long(done: Path) -> None:
@@ -55,7 +55,7 @@ def long(done: Path) -> None:
     ("job", "message"),
     [(killed, "--nj 2: a worker process was killed, perhaps because memory ran out"), (wrong, "job 0: it is wrong")],
 )
-def test_what_goes_wrong_in_one_job_is_told_and_the_others_are_not_waited_for(job, message, tmp_path):
+def test_an_error_in_one_job_is_raised_and_the_other_jobs_are_stopped(job, message, tmp_path):
     with pytest.raises(SoctkError, match=message):
         list(parallel.run([job, partial(long, tmp_path / "done")], 2))
     assert not (tmp_path / "done").exists()
@@ -66,8 +66,8 @@ def is_running(pid: int) -> bool:
     return status.exists() and "\nState:\tZ" not in status.read_text()
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    """Two jobs that would write for a minute; the parent is killed once both run."""
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    """The parent is killed while two jobs of a minute run."""
     parent = run_python(
         f"""
 import os, time

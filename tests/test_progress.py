@@ -1,4 +1,4 @@
-"""Progress at a terminal and in a log, each seen from outside the process."""
+"""The output of progress reports in a log and at a terminal, read from a child process."""
 
 import os
 import pty
@@ -39,15 +39,15 @@ def test_a_log_gets_whole_lines_without_control_characters():
     assert len(lines) <= 10
 
 
-def test_work_of_less_than_a_minute_leaves_no_line_in_a_log():
+def test_a_task_shorter_than_a_minute_writes_no_line_to_a_log():
     assert run(seconds=60).stderr == ""
 
 
 def test_a_terminal_gets_a_bar():
-    terminal, other_end = pty.openpty()
-    termios.tcsetwinsize(other_end, (24, 80))
-    with subprocess.Popen([sys.executable, "-c", WORK.format(seconds=60)], cwd=ROOT, stderr=other_end) as process:
-        os.close(other_end)
+    terminal, child_end = pty.openpty()
+    termios.tcsetwinsize(child_end, (24, 80))
+    with subprocess.Popen([sys.executable, "-c", WORK.format(seconds=60)], cwd=ROOT, stderr=child_end) as process:
+        os.close(child_end)
         output = b""
         while True:
             try:

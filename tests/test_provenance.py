@@ -11,7 +11,7 @@ from soctk import provenance
 
 @pytest.fixture
 def repository(tmp_path) -> Path:
-    """A git repository with a copy of the two modules in lib/soctk, which git does not track yet."""
+    """A git repository with a copy of soctk's __init__.py and provenance.py in lib/soctk, not yet tracked by git."""
     package = tmp_path / "lib" / "soctk"
     package.mkdir(parents=True)
     for name in ("__init__.py", "provenance.py"):
@@ -29,14 +29,14 @@ def git(repository: Path, *arguments: str) -> str:
 
 
 def commit(repository: Path) -> str:
-    """Return what commit() says in the repository's copy."""
+    """Return the result of provenance.commit() in the copy of soctk in the repository."""
     code = "from soctk import provenance; print(provenance.commit())"
     environment = {**os.environ, "PYTHONPATH": str(repository / "lib")}
     output = subprocess.check_output([sys.executable, "-c", code], cwd=repository, env=environment, text=True)
     return output.strip()
 
 
-def test_the_commit_is_that_of_the_checkout(repository):
+def test_in_a_checkout_its_commit_is_returned(repository):
     git(repository, "add", "lib")
     git(repository, "commit", "-qm", "second")
     assert commit(repository) == git(repository, "rev-parse", "--short", "HEAD")
@@ -44,8 +44,8 @@ def test_the_commit_is_that_of_the_checkout(repository):
     assert commit(repository) == git(repository, "rev-parse", "--short", "HEAD") + "+changes"
 
 
-def test_the_commit_of_another_project_is_not_taken(repository):
-    """soctk is installed inside that project's repository, in files that git does not track."""
+def test_the_commit_of_another_project_is_not_returned(repository):
+    """Here soctk is installed inside that project's repository, in files that git does not track."""
     assert commit(repository) == "unknown"
 
 

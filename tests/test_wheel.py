@@ -1,4 +1,4 @@
-"""The wheel: what it contains, and that it works outside any checkout."""
+"""The wheel contains the package and the settings, and works outside a checkout."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel of a copy of the tracked and new files: a build in the checkout would leave files behind."""
+    """The wheel, built from a copy of the files that git tracks or would add: a build leaves files in its folder."""
     folder = tmp_path_factory.mktemp("wheel")
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "soctk", "conf", "*.*", "LICENSE"]
     for name in subprocess.check_output(listing, cwd=ROOT, text=True).split("\0"):
@@ -53,14 +53,14 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in paths}
 
 
-def test_it_contains_the_package_and_the_settings_and_nothing_else(installed):
+def test_the_wheel_contains_only_the_package_and_the_settings(installed):
     contents = files(installed / "soctk")
     assert contents == files(ROOT / "soctk") | {f"conf/{name}" for name in files(ROOT / "conf")}
     assert {"py.typed", "conf/preset/paper/model.yaml", "reporting/templates/report.html"} <= contents
     assert {path.name.partition("-")[0] for path in installed.iterdir()} == {"soctk"}
 
 
-def test_its_version_and_commands_are_those_of_the_checkout(installed, tmp_path):
+def test_version_and_commands_equal_those_of_the_checkout(installed, tmp_path):
     code = "import soctk, importlib.metadata as m; print(soctk.__file__, soctk.__version__, m.version('soctk'))"
     path, *versions = run(installed, code, tmp_path).split()
     assert Path(path).parent == installed / "soctk"
@@ -70,7 +70,7 @@ def test_its_version_and_commands_are_those_of_the_checkout(installed, tmp_path)
     assert "Provides-Extra: fast" in (metadata / "METADATA").read_text()
 
 
-def test_it_trains_with_its_own_settings_outside_the_checkout(installed, tmp_path):
+def test_training_outside_a_checkout_uses_the_settings_in_the_wheel(installed, tmp_path):
     extract(write_corpus(tmp_path), tmp_path / "feats", Extraction("mfcc"))
     code = "from soctk.cli.train import main; main()"
     output = run(installed, code, tmp_path, "data", "feats", "exp/default")

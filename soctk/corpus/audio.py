@@ -19,9 +19,10 @@ from soctk.progress import track
 # 50 ms. A covariance needs two frames; the slowest upstreams (frame shift 20 ms, window 25 ms) give two for 50 ms.
 MIN_SECONDS = 0.05
 
-# libsndfile's log of a WAV file that is shorter than its header says: "data : IN THE HEADER (should be IN THE FILE)".
+# The line in libsndfile's log of a WAV file that is shorter than its header declares: the number of bytes in the
+# header, then the number in the file.
 _CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-# A writer to a pipe does not know the length, and puts this number or a larger one into the header.
+# A program that writes a WAV file to a pipe does not know its length; it writes this number or a larger one instead.
 _UNKNOWN_LENGTH = 0x7FFFFF00
 # Runs of _CLIPPED_RUN or more samples at full scale count as clipping. Full scale: one below the largest 16-bit value.
 _FULL_SCALE = 32766 / 32768
@@ -43,8 +44,8 @@ class UnusableRecording(ValueError):
     """A recording that cannot be used.
 
     Args:
-        fault: why.
-        message: the fault with its details.
+        fault: the kind of fault.
+        message: the fault with details, such as the duration.
     """
 
     def __init__(self, fault: Fault, message: str):
@@ -57,7 +58,7 @@ class UnusableRecording(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """The properties of one recording, known once all of it has been decoded.
+    """The properties of one recording, from all of its decoded samples.
 
     Attributes:
         seconds: its duration.
@@ -82,7 +83,7 @@ def load(path: Path, sample_rate: int, speed: float = 1) -> np.ndarray:
     Args:
         path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
         sample_rate: of the result, in Hz.
-        speed: factor by which playback is faster; it changes tempo and pitch together.
+        speed: the playback speed, 1 for the original; it changes tempo and pitch together.
 
     Returns:
         float32 waveform `(samples,)`; full scale is 1.0.
@@ -99,7 +100,7 @@ def load(path: Path, sample_rate: int, speed: float = 1) -> np.ndarray:
 
 
 def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
-    """Decode every recording, and report all unusable ones in one error.
+    """Decode every recording; one error lists all recordings that cannot be used.
 
     Args:
         recordings: utterance id -> path.
@@ -126,8 +127,8 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
 
 
 def inspect(recordings: Mapping[str, Path]) -> dict[str, AudioInfo | UnusableRecording]:
-    """Decode every recording, on all cores; return the properties of each, or why it cannot be used."""
-    # return_as="generator" dispatches a few at a time; an executor would hold an object for each of 300,000 recordings
+    """Decode every recording, on all cores; return its properties, or the reason why it cannot be used."""
+    # return_as="generator" dispatches a few jobs at a time; an executor would keep one object per recording (300,000)
     results = Parallel(-1, backend="threading", return_as="generator")(map(delayed(_inspect), recordings.values()))
     return dict(zip(recordings, track(results, "check audio", "file", len(recordings)), strict=True))
 

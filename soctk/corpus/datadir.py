@@ -20,18 +20,18 @@ REMEDY = "Run the recipe's stage 0 again, or correct the files named here."
 
 @dataclass(frozen=True)
 class DataDir:
-    """A corpus as a Kaldi data directory holds it; every mapping is in the order of its file, sorted by key.
+    """A corpus in the form of a Kaldi data directory; every mapping has the order of its file, sorted by key.
 
     Attributes:
         wav: utterance -> recording (`wav.scp`).
         speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
         emotion: utterance -> emotion (`utt2emo`).
         seconds: utterance -> duration in seconds (`utt2dur`).
-        gender: speaker -> m or f (`spk2gender`); if it is unknown, the mapping is empty and the file is absent.
+        gender: speaker -> m or f (`spk2gender`); empty if unknown: then the file is absent.
         fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
-        extra: further properties: X -> utterance -> value (a file `utt2X` for each X).
-        path: the directory that it was read from.
+        extra: further properties X of utterances: X -> utterance -> value (a file `utt2X` for each X).
+        path: the directory from which the corpus was read.
     """
 
     wav: Mapping[str, Path]
@@ -60,7 +60,7 @@ class DataDir:
         return [utt for utt, speaker in self.speaker.items() if self.fold[speaker] in wanted]
 
     def checksum(self) -> str:
-        """Return a checksum of the labels, speakers and folds; the paths of the recordings do not count."""
+        """Return a checksum of the labels, speakers and folds; it does not depend on the paths of the recordings."""
         rows = [self.emotions, self.fold.items(), self.speaker.items(), self.emotion.items()]
         return hashlib.sha256(repr([list(row) for row in rows]).encode()).hexdigest()[:16]
 
@@ -99,11 +99,12 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 
     Args:
         path: the directory.
-        recordings: whether the recordings must exist; scoring does not need them.
+        recordings: whether to check that the recordings exist; scoring does not need them.
 
     Raises:
-        SoctkError: one message with everything that is wrong: files that are missing, malformed, unsorted or have other
-            utterances, unknown emotions, speakers without sex or fold, text that is not UTF-8, missing recordings.
+        SoctkError: the directory has faults; one message lists all. Faults are files that are missing, malformed or
+            unsorted or have other utterances, unknown emotions, speakers without sex or fold, text that is not UTF-8,
+            and missing recordings.
     """
     required = [*(name for name, table in _TABLES.items() if not table.is_optional), "emotions"]
     missing = [name for name in required if not (path / name).is_file()]
@@ -128,11 +129,11 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 def write(path: Path, data: DataDir) -> None:
     """Validate a corpus and write it as a data directory; each file is sorted (C locale) and written atomically.
 
-    Existing files utt2X that `data` does not contain are kept, if they have the same utterances.
+    Existing files utt2X whose property `data` lacks are kept if they have the same utterances.
 
     Raises:
         SoctkError: an id or a class is not one word (`check_words`), the corpus is invalid (see `read`), or an existing
-            file utt2X has other utterances. Nothing is written then.
+            file utt2X has other utterances. Then nothing is written.
     """
     check_words([*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions], path)
     _raise_if_any([*_find_inconsistencies(data), *_find_missing_recordings(data)], path)
@@ -150,14 +151,14 @@ def write(path: Path, data: DataDir) -> None:
 
 
 def write_kaldi(path: Path, data: DataDir) -> None:
-    """Write a corpus for Kaldi's own scripts: with spk2utt, without folds and the list of classes.
+    """Write a data directory for Kaldi's own scripts: with spk2utt, but without spk2fold and emotions.
 
     Raises:
         SoctkError: the sorted utterances are not in the order of their speakers, as Kaldi's scripts require.
     """
     if sorted(data.speaker) != sorted(data.speaker, key=lambda utt: (data.speaker[utt], utt)):
         raise SoctkError(
-            "Kaldi requires that sorted utterances are in the order of their speakers, and these are not",
+            "the sorted utterances are not in the order of their speakers, as Kaldi requires",
             remedy="Form an utterance id as the speaker, '-' and the rest, as soctk-import does.",
             where=path,
         )
@@ -211,7 +212,7 @@ def _check_kept_files(path: Path, data: DataDir) -> None:
     stale = [file.name for file in kept if _read_table(file, _EXTRA, []).keys() != data.wav.keys()]
     if stale:
         raise SoctkError(
-            f"it has files with other utterances: {', '.join(stale)}",
+            f"these existing files have other utterances than the new corpus: {', '.join(stale)}",
             remedy="Remove these files, or choose another directory.",
             where=path,
         )
@@ -232,7 +233,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _read_table(path: Path, table: _Table, problems: list[str]) -> dict[str, Any]:
-    """Return id -> value of a file, and append what is wrong with it to `problems`."""
+    """Return id -> value of a file; append a line to `problems` for each fault."""
     values: dict[str, Any] = {}
     previous = ""
     for number, line in enumerate(path.read_text(_ENCODING, _ERRORS).removesuffix("\n").split("\n"), start=1):
@@ -292,7 +293,7 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
 
 
 def _compare_keys(file: str, keys: Mapping, other_file: str, other_keys: Mapping) -> Iterable[str]:
-    """Yield a line for each file that lacks ids of the other."""
+    """Compare the ids in two files; yield a line for each file that lacks ids of the other file."""
     for one, one_keys, two, two_keys in ((file, keys, other_file, other_keys), (other_file, other_keys, file, keys)):
         lacking = [key for key in one_keys if key not in two_keys]
         if lacking:

@@ -1,4 +1,4 @@
-"""The data doctor: faults in a corpus that would change a result, and oddities, found before anything is extracted."""
+"""Checks of a corpus before extraction: faults that would change a result, and oddities."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 
 UPSTREAM_RATE = 16000  # Hz, the input of the upstreams; a lower rate leaves the upper part of their band empty
-CLIPPED_SHARE = 1e-3  # a recording counts as clipped if at least this share of its samples is
+CLIPPED_SHARE = 1e-3  # a recording counts as clipped if at least this share of its samples is clipped
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Finding:
     """One check and its result.
 
     Attributes:
-        what: what was looked for.
-        cases: the cases found, one line each; empty if all is well.
+        what: the fault that the check looks for.
+        cases: the cases found, one line each; empty if the corpus does not have this fault.
         changes_results: whether a case stops the extraction or changes a score; otherwise it is only an oddity.
     """
 
@@ -46,7 +46,7 @@ def check(path: Path) -> tuple[str, list[Finding]]:
     usable = {utt: result for utt, result in results.items() if isinstance(result, AudioInfo)}
     findings = _list_unusable(unusable) + _list_oddities(usable)
     if data:
-        return datadir.summary(data), findings + _list_repeated(data, usable) + _list_unlearnable(data)
+        return datadir.summary(data), findings + _list_repeated(data, usable) + _list_untrainable(data)
     hours = sum(info.seconds for info in usable.values()) / 3600
     repeated = [" = ".join(group) for group in _group_by_content(usable)]
     summary = f"{len(results)} recordings, {hours:.2f} h"
@@ -55,7 +55,7 @@ def check(path: Path) -> tuple[str, list[Finding]]:
 
 def _find_recordings(path: Path) -> dict[str, Path]:
     suffixes = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".sph"}
-    files = [file for file in recordings.below(path) if file.suffix.lower() in suffixes - {".raw"}]
+    files = [file for file in recordings.list_files(path) if file.suffix.lower() in suffixes - {".raw"}]
     if not files:
         raise SoctkError(
             "no recordings in this folder", remedy="Give a data directory or a folder of recordings.", where=path
@@ -97,7 +97,7 @@ def _group_by_content(usable: Mapping[str, AudioInfo]) -> list[list[str]]:
 
 
 def _list_repeated(data: DataDir, usable: Mapping[str, AudioInfo]) -> list[Finding]:
-    """Find recordings that occur more than once: in two folds they leak test data, in one fold they count twice."""
+    """Find recordings that occur twice: in two folds, test data leak into training; in one, an answer counts twice."""
     across_folds: list[str] = []
     across_emotions: list[str] = []
     same: list[str] = []
@@ -107,13 +107,13 @@ def _list_repeated(data: DataDir, usable: Mapping[str, AudioInfo]) -> list[Findi
         cases = across_folds if len(folds) > 1 else across_emotions if len(emotions) > 1 else same
         cases.append(" = ".join(f"{utt} ({data.emotion[utt]})" for utt in group))
     return [
-        Finding("the same recording in several folds (it trains and tests)", across_folds, True),
+        Finding("the same recording in several folds (in training and test data)", across_folds, True),
         Finding("the same recording with several emotions", across_emotions, True),
         Finding("the same recording twice, in one fold and with one emotion", same, True),
     ]
 
 
-def _list_unlearnable(data: DataDir) -> list[Finding]:
+def _list_untrainable(data: DataDir) -> list[Finding]:
     """Find emotions without training data in some fold."""
     folds_with = defaultdict(set)
     for utt, emotion in data.emotion.items():

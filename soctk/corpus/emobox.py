@@ -1,8 +1,8 @@
-"""EmoBox's metadata of a corpus (arXiv 2406.07162), read and written.
+"""Functions that read and write EmoBox's metadata of a corpus (arXiv 2406.07162).
 
 The files are NAME.jsonl, label_map.json and fold_K/NAME_{train,test}_fold_K.jsonl. A line of a .jsonl file is a JSON
 object with key, dataset, wav, type, sample_rate (Hz), num_frame (samples), task, length (s), emo and channel. EmoBox
-itself has no speakers. soctk adds spk and gender to the files that it writes; EmoBox's code ignores them.
+itself does not record speakers. soctk adds spk and gender to the files that it writes; EmoBox's code ignores them.
 """
 
 import json
@@ -25,9 +25,9 @@ def is_emobox(folder: Path) -> bool:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the utterances of a corpus as the objects of their lines.
+    """Return the JSON object of each utterance of a corpus.
 
-    `emo` holds the class that label_map.json gives for the label. An utterance of a test file also has `fold`.
+    In `emo` the class from label_map.json replaces the label. Utterances in test files also get `fold`.
 
     Raises:
         SoctkError: a line is not a JSON object with a key, label_map.json is not a JSON object, or an utterance is in
@@ -80,7 +80,7 @@ def _read_keyed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(jsonl.read(path), start=1):
         if not isinstance(row.get("key"), str):
             raise SoctkError(
-                f"line {number} has no 'key', the name of the utterance", remedy="Correct the file.", where=path
+                f"line {number} has no 'key' with text", remedy="Write the utterance's name as its 'key'.", where=path
             )
         yield row["key"], row
 

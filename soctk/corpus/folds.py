@@ -1,4 +1,4 @@
-"""Fold tables: the test speakers of each fold, read, written, and made for a corpus without folds."""
+"""Fold tables, which list the test speakers of each fold; folds are assigned to a corpus that has none."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ COUNT = 5
 
 
 def read(path: Path) -> dict[str, int]:
-    """Read a fold table, `FOLD: [SPEAKER, ...]` lines in YAML, as speaker -> fold.
+    """Read a fold table, a YAML file of lines `FOLD: [SPEAKER, ...]`; return speaker -> fold.
 
     Raises:
         SoctkError: the file is missing or malformed, or has a speaker in two folds.
@@ -45,7 +45,7 @@ def write(path: Path, folds: Mapping[str, int], origin: str) -> None:
     Args:
         path: the file.
         folds: speaker -> fold.
-        origin: where the folds are from, a sentence for the comment in the first line.
+        origin: a sentence on the source of the folds, for the comment in the first line.
     """
     table = {fold: sorted(s for s in folds if folds[s] == fold) for fold in sorted(set(folds.values()))}
     with atomic(path) as temporary:
@@ -60,7 +60,7 @@ def read_or_assign(
     gender: Mapping[str, str],
     count: int | None = None,
 ) -> dict[str, int]:
-    """Return speaker -> fold from the table at `path`. A missing or empty table is made and written first.
+    """Return speaker -> fold from the table at `path`. If it is missing or empty, assign folds and write it first.
 
     Args:
         path: the fold table.
@@ -71,7 +71,7 @@ def read_or_assign(
             with fewer speakers).
 
     Raises:
-        SoctkError: the table is malformed, has another number of folds or lacks speakers, or folds cannot be made
+        SoctkError: the table is malformed, does not have `count` folds, or lacks speakers; or folds cannot be made
             (`assign`).
     """
     speakers = sorted(set(speaker.values()))
@@ -91,21 +91,21 @@ def read_or_assign(
 
 
 def check_count(folds: Mapping[str, int], count: int | None, where: Path | None, remedy: str) -> None:
-    """Check that existing folds are as many as requested.
+    """Check that the number of existing folds is the requested one.
 
     Args:
         folds: speaker -> fold.
-        count: the number requested; None for any.
-        where: the file that gives the folds.
-        remedy: how to get the number requested, without a full stop.
+        count: the requested number; None for any number.
+        where: the file with the folds, for the message.
+        remedy: how a user gets the requested number of folds; a clause without a full stop.
 
     Raises:
-        SoctkError: they are not.
+        SoctkError: the numbers differ.
     """
     existing = len(set(folds.values()))
     if count not in (None, existing):
         raise SoctkError(
-            f"there are {existing} folds already, not {count}",
+            f"{existing} folds exist already, but {count} are requested",
             remedy=f"{remedy}, or leave --num-folds out.",
             where=where,
         )
@@ -116,8 +116,8 @@ def assign(
 ) -> dict[str, int]:
     """Return speaker -> fold, from 1, such that the folds have similar numbers of utterances of each class and sex.
 
-    It uses scikit-learn's StratifiedGroupKFold. Speakers are the groups; class and sex are the strata, or class alone
-    if a stratum has fewer utterances than there are folds. It is deterministic: the same corpus has the same folds.
+    The folds come from scikit-learn's StratifiedGroupKFold. Speakers are the groups; class and sex are the strata, or
+    class alone if this fails. The same corpus always gets the same folds.
 
     Args:
         speaker: utterance -> speaker.
@@ -126,12 +126,12 @@ def assign(
         count: the number of folds.
 
     Raises:
-        SoctkError: there is one speaker, there are fewer speakers than folds, or too few utterances of each class.
+        SoctkError: the corpus has one speaker, fewer speakers than folds, or too few utterances of each class.
     """
     first, *others = sorted(set(speaker.values()))
     if not others:
         raise SoctkError(
-            f"all utterances have the same speaker, {first}, and each fold needs test speakers of its own",
+            f"all utterances have the same speaker, {first}, but each fold needs its own test speakers",
             remedy="Check the column, or the part of the file names, that gives the speaker.",
         )
     utterances = sorted(speaker)

@@ -1,4 +1,4 @@
-"""Label maps: the labels of a corpus, and the classes that they stand for."""
+"""Label maps, which translate the labels of a corpus into classes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from soctk.errors import SoctkError
 from soctk.mappings import read_yaml
 
-# EmoBox's names of the classes (arXiv 2406.07162), in soctk's order. Label maps of all recipes lead to these names.
+# EmoBox's names of the classes (arXiv 2406.07162), in soctk's order. The label maps of all recipes use these names.
 CLASSES = ("Neutral", "Happy", "Sad", "Angry", "Fear", "Disgust", "Surprise", "Calm")
 
 
 def read(path: Path) -> dict[str, str | None]:
-    """Read a label map, `LABEL: CLASS` lines in YAML. The class null (None) drops the label.
+    """Read a label map, a YAML file of lines `LABEL: CLASS`. The class null (None) drops utterances with the label.
 
     Raises:
         SoctkError: the file is missing or malformed, or gives a label twice.

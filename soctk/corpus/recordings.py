@@ -1,4 +1,4 @@
-"""Files in a folder tree, and the recordings of a published corpus, found by their names."""
+"""Search for files in a folder tree, and for the recordings of a published corpus by name."""
 
 import os
 from collections import defaultdict
@@ -10,14 +10,14 @@ from pathlib import Path
 from soctk.errors import SoctkError, listing
 
 
-def below(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def list_files(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Yield the files at any depth below a folder, sorted, without hidden files and folders.
 
     Links to folders are followed, which rglob does not do, unless they lead back to a folder that contains them.
 
     Args:
         folder: the folder; if it is missing, nothing is yielded.
-        parents: the folders, with links resolved, that the search has come through (for the recursion).
+        parents: the resolved paths of the folders above this one; only the recursion gives them.
     """
     if not folder.is_dir():
         return
@@ -29,7 +29,7 @@ def below(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path
         if not path.is_dir():  # also true for a link to itself, which cannot be resolved
             yield path
         elif not entry.is_symlink() or path.resolve() not in parents:
-            yield from below(path, parents)
+            yield from list_files(path, parents)
 
 
 def find(corpus: Path, pattern: str) -> dict[str, list[Path]]:
@@ -37,10 +37,10 @@ def find(corpus: Path, pattern: str) -> dict[str, list[Path]]:
 
     Args:
         corpus: the folder to search.
-        pattern: of the file names, in the syntax of fnmatch. A name is a file name without its extension.
+        pattern: the pattern of the file names, such as `*.wav` (fnmatch). Names are file names without the extension.
     """
     copies: dict[str, list[Path]] = defaultdict(list)
-    for path in below(corpus.absolute()):
+    for path in list_files(corpus.absolute()):
         if fnmatchcase(path.name, pattern):
             copies[path.stem].append(path)
     return dict(copies)
@@ -51,7 +51,7 @@ def first_of_each(copies: Mapping[str, Sequence[Path]], names: Iterable[str], co
 
     Args:
         copies: name -> the recordings with that name, from `find`.
-        names: the names wanted.
+        names: the names to look up in `copies`.
         corpus: the folder that was searched, for the message.
         remedy: what to do if two recordings differ.
 

@@ -1,4 +1,4 @@
-"""Splits of a corpus into training, validation and test utterances, by fold. Test speakers never train or validate."""
+"""Splits of a corpus into training, validation and test utterances, by fold. Test speakers are in the test set only."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ PARTS = 5
 
 def _describe_cross(domain: str) -> str:
     return (
-        f"a fold is a {domain}: fold k tests all its speakers with a model trained on the other {domain} alone, whose "
-        f"speakers are divided into {PARTS} parts, balanced by class and sex; one part validates, chosen by the seed "
-        "(the head linear validates on each part in turn)"
+        f"a fold is a {domain}: fold k tests all its speakers with a model trained on the other {domain} alone. The "
+        f"training speakers are divided into {PARTS} parts, balanced by class and sex; the seed chooses the part that "
+        "validates (the head linear validates on each part in turn)"
     )
 
 
@@ -45,18 +45,19 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
     Args:
         data: the corpus, with the fold of each speaker.
         fold: the fold to test, from 1.
-        protocol: `soctk` validates on the test speakers of the next fold (the first fold follows the last) and ignores
-            the seed. `emobox` validates on 20% of the remaining utterances, drawn at random as in EmoBox (arXiv
+        protocol: `soctk` validates on the test speakers of the next fold (the first fold follows the last).
+            `emobox` validates on 20% of the remaining utterances, drawn at random as in EmoBox (arXiv
             2406.07162). `cross-lingual` and `cross-corpus` need two folds and validate on a fifth of the speakers of
             the training fold.
-        seed: `emobox`: of the random draw; cross protocols: the fifth that validates, modulo 5.
+        seed: `soctk`: not used; `emobox`: seeds the random draw; cross protocols: its remainder modulo 5 chooses the
+            fifth that validates.
 
     Raises:
         SoctkError: the corpus does not have this fold, or has too few folds to train, validate and test on different
             speakers.
     """
     if fold not in data.folds:
-        raise SoctkError(f"no fold {fold}", remedy=f"The folds are {data.folds}.", where="--folds")
+        raise SoctkError(f"no fold {fold}", remedy=f"Choose from the folds {data.folds}.", where="--folds")
     if protocol.startswith("cross-"):
         return _split_across(data, fold, protocol, seed)
     if len(data.folds) < 3:
@@ -80,9 +81,10 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
 def inner_splits(data: DataDir, split: Split, protocol: Protocol) -> list[tuple[list[str], list[str]]]:
     """Return the inner splits of a fold, for a head that chooses its hyperparameters by cross-validation.
 
-    Each is a pair of disjoint lists of the fold's training and validation utterances: to fit on, and to score the fit
-    on. Under `soctk` each of the other folds is scored once by a fit on the rest, with different speakers. Under
-    `emobox` the only pair is the split itself. Under the cross protocols each fifth of the speakers is scored once.
+    An inner split is a pair of disjoint lists of utterances from the training and validation data of the fold. A model
+    is fitted on the first list and scored on the second. Under `soctk` each of the other folds is scored once, by a
+    model of the remaining folds. Under `emobox` the only pair is the split itself. Under the cross protocols each fifth
+    of the speakers is scored once.
     """
     if protocol == "emobox":
         return [(split.train, split.valid)]

@@ -1,4 +1,4 @@
-"""Extraction: every recording of a data directory is encoded once by a frozen upstream, into a feature store."""
+"""Extraction: a frozen upstream encodes each recording of a data directory once, into a feature store."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from soctk.features.speed import copy_id
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
 
-# Audio in one shard. A killed process repeats at most this much; 768-wide float16 frames of it take about 46 MB.
+# Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values take 46 MB.
 SHARD_SECONDS = 600
 
 
@@ -30,14 +30,14 @@ class Extraction:
     """The settings of an extraction.
 
     Attributes:
-        upstream: a name for soctk.features.upstream.load, or the name of `known`.
+        upstream: a name for soctk.features.upstream.load, or NAME if conf/upstream/NAME.yaml exists.
         layers: the hidden states to store.
         dtype: the data type of the stored frames.
         precision: the data type of autocast in the encoder; float32 means no autocast.
         device: `cpu` or `cuda`.
         batch_seconds: the length of a batch in seconds of audio, padding included; 0 means one utterance at a time.
             Upstreams whose frames change with padding always encode one utterance at a time.
-        known: the content of conf/upstream/NAME.yaml, if there is such a file.
+        known: the content of conf/upstream/NAME.yaml, if this file exists.
         speeds: the playback speeds of the copies of each utterance (soctk.features.speed).
     """
 
@@ -72,13 +72,13 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Summary:
-    """The amount of work of one call of `extract`.
+    """The amount of work that one call of `extract` has done.
 
     Attributes:
         utterances: the number of utterances encoded by this call, copies included.
         seconds: their duration.
         bytes: the size of their frames on disk.
-        left: the number of utterances that are still missing from the store (in other parts, see `job`).
+        left: the number of utterances that the store still lacks, since they belong to other parts (`job`).
     """
 
     utterances: int
@@ -90,8 +90,8 @@ class Summary:
 def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job: int | None = None) -> Summary:
     """Encode the utterances that the feature store at `path` lacks.
 
-    All recordings are checked before the first one is encoded. A killed extraction loses at most one shard per process,
-    and a second call extracts only what is missing. The store can be opened when it contains all utterances.
+    All recordings are checked before the first one is encoded. If the extraction is killed, it loses at most one shard
+    per process, and the next call extracts only what is missing. The store can be opened once it is complete.
 
     Args:
         data: the corpus.
@@ -153,7 +153,7 @@ def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
     clashes = [each.id for each in utterances if each.speed != 1 and each.id in recordings]
     if clashes:
         raise SoctkError(
-            f"utterances have the ids that copies at another speed would get\n{listing(clashes)}",
+            f"these utterances have the ids of copies at another speed\n{listing(clashes)}",
             remedy="Rename these utterances, or extract no copies.",
             where="--speed-perturb",
         )
@@ -164,7 +164,7 @@ def _check_utterances(utterances: Iterable[Utterance], store: FeatureStore, enco
     too_long = [utterance.id for utterance in utterances if utterance.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(
-            f"{len(too_long)} utterances are longer than its limit of {encoder.max_seconds:g} s\n"
+            f"{len(too_long)} utterances are longer than this encoder's limit of {encoder.max_seconds:g} s\n"
             f"{listing(too_long, at_most=None)}",
             remedy="Split these utterances, or use another upstream.",
             where=f"--upstream {encoder.name}",
@@ -173,7 +173,7 @@ def _check_utterances(utterances: Iterable[Utterance], store: FeatureStore, enco
     if too_short:
         raise SoctkError(
             f"{len(too_short)} copies are shorter than {1000 * audio.MIN_SECONDS:.0f} ms\n{listing(too_short)}",
-            remedy="Remove these utterances from the corpus, or omit this speed.",
+            remedy="Remove these utterances from the corpus, or choose lower speeds.",
             where="--speed-perturb",
         )
     done = store.recordings
@@ -283,7 +283,7 @@ def _load_waveforms(utterances: Iterable[Utterance], sample_rate: int, threads: 
 
 
 def _make_batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:
-    """Yield batches of at least one utterance and at most `batch_seconds`, padding included, from the shortest on."""
+    """Yield batches, the shortest utterances first: at least one utterance, at most `batch_seconds` with padding."""
     batch: list[Utterance] = []
     for utterance in by_length:
         if batch and (len(batch) + 1) * utterance.seconds > batch_seconds:

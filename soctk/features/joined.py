@@ -1,4 +1,4 @@
-"""Several feature stores, read as one."""
+"""A store that reads the frames of several feature stores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from soctk.features.store import FeatureStore
 
 @dataclass(frozen=True)
 class JoinedStore:
-    """The feature stores of several corpora as one Store (soctk.features.store). Ids of utterances are NAME:UTTERANCE.
+    """The feature stores of several corpora as one Store (soctk.features.store), with utterance ids CORPUS:UTTERANCE.
 
     Attributes:
-        stores: the name of a corpus -> its feature store. All stores have the same settings.
+        stores: corpus -> its feature store. All stores have the same settings.
         path: None, since the joined store has no directory of its own.
     """
 
@@ -51,6 +51,6 @@ class JoinedStore:
         return torch.cat([store.load(own, layers) for store, own in self._split_by_store(utterances)])
 
     def _split_by_store(self, utterances: Sequence[str]) -> Iterator[tuple[FeatureStore, list[str]]]:
-        """Yield each run of consecutive utterances of one store, with their ids in that store."""
+        """Divide the utterances where the store changes; yield each store and the ids of its utterances in it."""
         for name, pairs in groupby((utt.split(":", 1) for utt in utterances), key=lambda pair: pair[0]):
             yield self.stores[name], [utt for _, utt in pairs]

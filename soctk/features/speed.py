@@ -9,5 +9,5 @@ def copy_id(utterance: str, speed: float) -> str:
 
 
 def with_copies(utterances: Sequence[str], speeds: Iterable[float]) -> list[str]:
-    """Return the ids of the utterances, then of all copies at the first of `speeds`, then at the second, and so on."""
+    """Return the ids of the utterances, then of their copies at the first speed, then at the second, and so on."""
     return [copy_id(utterance, speed) for speed in (1, *speeds) for utterance in utterances]

@@ -59,8 +59,8 @@ class FeatureStore:
     - `index.tsv`: utterance, shard, frames, recording. It is written when all utterances have been extracted.
     - `store.json`: the settings of the extraction.
 
-    Every file is written atomically. Therefore several processes or machines can fill a store at the same time, and an
-    extraction that was killed can be continued. Shards of another store with the same settings may be copied in.
+    Every file is written atomically. Therefore several processes or machines can fill a store at the same time, and a
+    killed extraction can be continued. Shards of another store with the same settings may be copied into the directory.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], entries: Mapping[str, "_Entry"]):
@@ -74,7 +74,7 @@ class FeatureStore:
 
         Args:
             path: the store's directory.
-            settings: what determines the features; `settings["versions"]` is recorded but not compared.
+            settings: the settings that determine the frames; `settings["versions"]` is recorded but not compared.
 
         Raises:
             SoctkError: the store has other settings, or a shard is damaged.
@@ -198,7 +198,7 @@ class FeatureStore:
         return [self.layers.index(layer) for layer in layers]
 
     def _read(self, shard: safe_open, utt: str, positions: list[int], rows: torch.Tensor) -> None:
-        """Copy hidden states of an utterance into `rows` `(T, L, D)`, without reading the others from the file."""
+        """Read hidden states of an utterance into `rows` `(T, L, D)`; other hidden states are not read."""
         if len(self.layers) == 1:
             rows[:, 0] = shard.get_tensor(utt)
         else:

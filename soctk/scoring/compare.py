@@ -1,4 +1,4 @@
-"""Experiments compared in pairs, on the same utterances."""
+"""Comparison of experiments in pairs, on the same utterances."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -15,25 +15,25 @@ from soctk.scoring.score import ExperimentScores
 
 
 def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
-    """Compare every two experiments.
+    """Compare every pair of experiments.
 
     Returns:
         A row for each metric (WA, UA, F1) and pair of experiments, with the columns
 
         - metric, first, second: the metric and the names of the experiments;
-        - difference, low, high: how much better the second experiment is, over all folds and averaged over seeds, and
-          the 95% interval of this difference over speakers;
-        - p, p_holm: the p value of the permutation test over speakers, and the same corrected for the number of pairs;
-        - mcnemar, mcnemar_holm (in the rows of WA): the p value of McNemar's exact test, and the same corrected. This
+        - difference, low, high: the score of the second experiment minus that of the first, over all folds and averaged
+          over seeds, and the 95% interval of this difference over speakers;
+        - p, p_holm: the p value of the permutation test over speakers, and its correction for the number of pairs;
+        - mcnemar, mcnemar_holm (in the rows of WA): the p value of McNemar's exact test, and its correction. This
           test compares the answers of one seed, the first that both experiments have (NaN if they share none). It
           assumes independent utterances, although utterances of one speaker are not independent.
 
     Raises:
-        SoctkError: fewer than two experiments, or two experiments with different test utterances.
+        SoctkError: there are fewer than two experiments, or two of them have different test utterances.
     """
     if len(experiments) < 2:
         raise SoctkError(
-            f"a comparison needs two experiments, not only {experiments[0].name}" if experiments else "no experiment",
+            f"a comparison needs two experiments, not only {experiments[0].name}" if experiments else "no experiments",
             remedy="Give two experiments, or a directory with several.",
             where="--compare",
         )
@@ -48,7 +48,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """Return the two-sided p value of McNemar's exact test.
 
     Args:
-        one: whether the first system is right about each utterance, bool `(N,)`.
+        one: whether the first system classifies each utterance correctly, bool `(N,)`.
         other: the same for the second system.
     """
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
@@ -58,7 +58,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
 def _compare_by(metric: str, counts: Mapping[str, Counts], mcnemar: Sequence[float]) -> pd.DataFrame:
     """Return the rows of one metric; `mcnemar` has a p value for each pair of experiments."""
     rows = []
-    ratios = {name: STATISTICS[metric](of_experiment) for name, of_experiment in counts.items()}
+    ratios = {name: STATISTICS[metric](speaker_counts) for name, speaker_counts in counts.items()}
     for (first, one), (second, other) in combinations(ratios.items(), 2):
         difference = other.minus(one).interval()
         names = {"metric": metric, "first": first, "second": second}
@@ -92,8 +92,8 @@ def _check_same_utterances(first: ExperimentScores, second: ExperimentScores) ->
 
 
 def _test_pairs(predictions: Sequence[Predictions]) -> list[float]:
-    """Return the p value of each pair for the first seed that both have; NaN if they share no seed."""
-    correct = [_mark_correct(of_experiment) for of_experiment in predictions]
+    """Return McNemar's p value of each pair for the first seed that both have; NaN if they share no seed."""
+    correct = list(map(_mark_correct, predictions))
     p_values = []
     for one, other in combinations(correct, 2):
         shared = sorted(one.keys() & other.keys())

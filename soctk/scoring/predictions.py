@@ -1,4 +1,4 @@
-"""The predictions of an experiment: read from its runs, and checked for completeness, consistency and leaks."""
+"""The predictions of an experiment, read from its runs and checked for completeness, consistency and leaks."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +78,7 @@ def find(exp: Path) -> dict[Path, list[RunDirectory]]:
         SoctkError: no run has predictions.
     """
     runs: dict[Path, list[RunDirectory]] = {}
-    for path in recordings.below(exp.resolve()):
+    for path in recordings.list_files(exp.resolve()):
         run = RunDirectory.parse(path.parent)
         if run is not None and path == run.predictions:
             runs.setdefault(run.experiment, []).append(run)
@@ -88,7 +88,7 @@ def find(exp: Path) -> dict[Path, list[RunDirectory]]:
             remedy="Train first (stage 2, soctk-train).",
             where=exp,
         )
-    # Of several paths to one experiment the last is kept: the path without links, if there is one.
+    # If several paths lead to one experiment, keep the path without links if it was found, otherwise the last one.
     paths = {experiment.resolve(): experiment for experiment in sorted(runs, key=lambda path: path == path.resolve())}
     return {experiment: sorted(runs[experiment]) for experiment in sorted(paths.values())}
 
@@ -160,7 +160,7 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
     """Compare the predictions with the data directory of their corpus.
 
     Raises:
-        SoctkError: labels, speakers or folds are not the ones of training; a fold lacks utterances of its speakers; or
+        SoctkError: labels, speakers or folds differ from those in training; a fold lacks utterances of its speakers; or
             a tested speaker was in the training data.
     """
     if "data" in predictions.settings and predictions.settings["data"] != data.checksum():
@@ -194,9 +194,9 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
 
 
 def data_directory(predictions: Predictions, given: Path | None = None) -> Path | None:
-    """Return the data directory: `given`, or else the recorded one; None if that no longer exists."""
-    named = predictions.made_from.get("data")
-    return given or (named if named and named.is_dir() else None)
+    """Return `given`, or else the data directory that the runs recorded; None if that one no longer exists."""
+    recorded_path = predictions.made_from.get("data")
+    return given or (recorded_path if recorded_path and recorded_path.is_dir() else None)
 
 
 def _check_posteriors(path: Path, table: pd.DataFrame, emotions: list[str]) -> None:
@@ -218,7 +218,7 @@ def _check_posteriors(path: Path, table: pd.DataFrame, emotions: list[str]) -> N
 
 
 def _find_incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> list[int]:
-    """Return the seeds without some of the folds that other seeds have."""
+    """Return the seeds that lack a fold of another seed."""
     folds_of: dict[int, set[int]] = {}
     for run in runs:
         folds_of.setdefault(run.seed, set()).add(run.fold)
@@ -269,13 +269,13 @@ def _check_seeds_agree(experiment: Path, tables: Mapping[RunDirectory, pd.DataFr
             continue
         missing = sorted(set(key["utt"]) ^ set(other["utt"]))
         what = (
-            f"only one of them has {missing[0]} (utterances in one only: {len(missing)})"
+            f"{len(missing)} utterances occur in only one of them, such as {missing[0]}"
             if missing
             else "speakers or labels differ"
         )
         raise SoctkError(
             f"seeds {other_seed} and {run.seed} of fold {run.fold} have different test data: {what}",
-            remedy="Remove the directory of the wrong run and train it again.",
+            remedy="Remove the directory of the run with wrong data and train it again.",
             where=experiment,
         )
 

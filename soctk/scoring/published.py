@@ -12,7 +12,7 @@ from soctk.scoring.recorded import is_recentred, used_layers
 
 _TEXT_COLUMNS = ("source", "corpus", "upstream", "hub_id", "layer", "pooling", "protocol")
 COLUMNS = (*_TEXT_COLUMNS, "WA", "UA", "F1")
-# The table that reports use by default.
+# The table in which reports look for published scores by default.
 DEFAULT = BUILTIN_CONF / "published.csv"
 
 
@@ -26,7 +26,11 @@ def read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, comment="#", dtype=types)
     except (OSError, ValueError) as error:
-        raise SoctkError(f"not a table of scores ({error})", remedy="Check --published.", where=path) from error
+        raise SoctkError(
+            f"not a table of scores ({error})",
+            remedy="Correct the file, or give another one with --published.",
+            where=path,
+        ) from error
     if tuple(table.columns) != COLUMNS:
         raise SoctkError(f"the columns are not {', '.join(COLUMNS)}", remedy="Correct the file.", where=path)
     return table.fillna(dict.fromkeys(_TEXT_COLUMNS, ""))
@@ -41,9 +45,9 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
         settings: the recorded settings of the experiment (soctk.scoring.recorded).
 
     Returns:
-        The matching rows. Their column `differs` lists why the scores may not be comparable with the experiment:
-        another protocol, other hidden states, or that only the experiment uses recordings of the test speakers. It is
-        "" if nothing differs.
+        The matching rows. Their column `differs` lists the reasons why the scores may not be comparable with the
+        experiment: another protocol, other hidden states, or recordings of the test speakers, if the experiment uses
+        them. It is "" if nothing differs.
     """
     features = settings.get("features", {})
     upstream, pooling = _normalise(features.get("upstream", "")), "+".join(settings.get("pooling", {}))

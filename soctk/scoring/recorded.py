@@ -15,7 +15,7 @@ from soctk.scoring.runs import RunDirectory
 
 
 class _Schema(BaseModel):
-    """The types of the settings that reports read; every setting may be absent. soctk.config explains the settings."""
+    """The types of the settings that reports read; each may be missing. soctk.config documents the settings."""
 
     class _Features(BaseModel, strict=True):
         upstream: str = ""
@@ -45,7 +45,7 @@ class _Schema(BaseModel):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the runs of one experiment recorded.
+    """The content of the config.yaml files of one experiment.
 
     Attributes:
         settings: the settings that all runs share, without fold and seed; empty if no run has a config.yaml.
@@ -118,6 +118,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     except ValidationError as error:
         keys = dict.fromkeys(".".join(map(str, problem["loc"][:2])) for problem in error.errors())
         raise SoctkError(
-            f"damaged at {', '.join(keys)}", remedy="Remove the run's directory and train it again.", where=path
+            f"damaged: invalid value of {', '.join(keys)}",
+            remedy="Remove the run's directory and train it again.",
+            where=path,
         ) from error
     return content

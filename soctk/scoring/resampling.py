@@ -20,7 +20,7 @@ from soctk.scoring.predictions import Predictions
 LEVEL = 0.95
 RESAMPLES = 2000
 PERMUTATIONS = 10_000
-# With fewer speakers the bootstrap-t interval is unreliable, and none is given.
+# With fewer speakers the bootstrap-t interval is unreliable, so its bounds are NaN.
 FEWEST_SPEAKERS = 5
 PERCENT = (0.0, 100.0)
 # Distance from an observed count of 0 or 1 to the exact 97.5% upper bound of the Poisson mean (Garwood 1936): half the
@@ -79,7 +79,7 @@ class Ratios:
         """Return the value v of the statistic and its 95% bootstrap-t interval over speakers (Efron 1981).
 
         The interval is [v - e q(0.975), v - e q(0.025)]. Here e is the standard error of the linearised statistic, and
-        q are the quantiles of t = (v* - v) / e* over resamples of the speakers.
+        q(.) are the quantiles of t = (v* - v) / e*, with v* and e* the same quantities in resamples of the speakers.
 
         For a difference of two systems it is the symmetric interval [v - e q, v + e q] with the 0.95 quantile q of |t|
         (Hall 1988). If only a few answers differ and all favour one system by chance, equal-tailed quantiles would
@@ -87,7 +87,7 @@ class Ratios:
 
         In simulations with 20 speakers, percentile intervals contain the true value in 90% of the samples, these
         intervals in 95%, also if almost all answers are correct. They are too narrow only if one speaker in dozens
-        makes most of the errors, because a sample may lack that speaker; this holds for every method.
+        makes most of the errors: a sample may lack such a speaker, and then no method can know of these errors.
         """
         speakers = len(self.numerators)
         (value,), (error,) = self._evaluate(np.ones((1, speakers)))
@@ -98,7 +98,7 @@ class Ratios:
         return Interval(float(value), *bounds.tolist())
 
     def _estimate_quantiles(self, value: float, error: float) -> tuple[float, float]:
-        """Return the lower and the upper quantile of e t.
+        """Return the lower and the upper quantile of e t (e and t as in `interval`).
 
         A resample of identical speakers has e* = 0, so t is infinite. Such resamples occur if errors are so rare that a
         sample of speakers can contain none. Then e t is replaced by the exact bound for a rare event: 4.57 e, as if the
@@ -121,7 +121,7 @@ class Ratios:
         return low, high
 
     def minus(self, other: "Ratios") -> "Ratios":
-        """Return the difference from another statistic of the same speakers, in the same order."""
+        """Return this statistic minus another one of the same speakers, in the same order."""
         return Ratios(
             np.concatenate([self.numerators, other.numerators], axis=1),
             np.concatenate([self.denominators, other.denominators], axis=1),
@@ -141,7 +141,7 @@ class Ratios:
         """
         speakers = len(self.numerators)
         numerators, denominators = draws @ self.numerators, draws @ self.denominators
-        # A class without utterances in a resample keeps its ratio over all speakers.
+        # If a resample has no utterances of a class, the class keeps its ratio over all speakers.
         whole = _divide(self.numerators.sum(0), self.denominators.sum(0))
         ratios = np.broadcast_to(whole, numerators.shape).copy()
         np.divide(numerators, denominators, out=ratios, where=denominators > 0)
@@ -211,11 +211,11 @@ STATISTICS: dict[str, Callable[[Counts], Ratios]] = {
 
 
 def permutation_test(first: Ratios, second: Ratios) -> float:
-    """Return the two-sided p value of a permutation test of the same statistic of two systems on the same speakers.
+    """Test whether a statistic differs between two systems on the same speakers; return the two-sided p value.
 
     Under the null hypothesis the results of the two systems for a speaker are exchangeable. The test exchanges all
-    results of a speaker at once: in all 2^S ways if there are at most PERMUTATIONS, else in random ways (p value by
-    Phipson & Smyth 2010).
+    results of a speaker together: in all 2^S ways if these are at most PERMUTATIONS, otherwise in PERMUTATIONS ways, of
+    which all but one are random (p value by Phipson & Smyth 2010).
     """
     signs = _make_signs(len(first.numerators))
     half = [(getattr(first, part) - getattr(second, part)) / 2 for part in ("numerators", "denominators")]

@@ -35,22 +35,22 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """The settings of the run, config.yaml."""
+        """The file with the settings of the run, config.yaml."""
         return self.path / "config.yaml"
 
     @property
     def weights(self) -> Path:
-        """The model, model.safetensors."""
+        """The file with the weights of the model, model.safetensors."""
         return self.path / "model.safetensors"
 
     @property
     def log(self) -> Path:
-        """One JSON record per line for each epoch or each C, train.jsonl."""
+        """The training log, train.jsonl: a JSON object for each epoch (head mlp) or each C (head linear)."""
         return self.path / "train.jsonl"
 
     @property
     def predictions(self) -> Path:
-        """The predictions for the test utterances, predictions.tsv."""
+        """The file with the predictions for the test utterances, predictions.tsv."""
         return self.path / "predictions.tsv"
 
     @classmethod

@@ -34,9 +34,9 @@ class ExperimentScores:
     """The scores of one experiment.
 
     Attributes:
-        name: its directory, relative to the scored one.
-        is_recentred: whether it uses unlabelled recordings of the test speakers (soctk.training.recentre). Its scores
-            are not comparable with those of experiments without such recordings.
+        name: the experiment's directory, relative to the scored directory.
+        is_recentred: whether the experiment uses unlabelled recordings of the test speakers (soctk.training.recentre).
+            If so, its scores are not comparable with those of experiments without such recordings.
         predictions: the scored predictions.
         data: the corpus; None if its data directory is not available.
         runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %), log_loss (nats), ECE (in %).
@@ -151,7 +151,7 @@ def _check_names_differ(names: Mapping[Path, str]) -> None:
 def _read_corpus(scored: Predictions, given: Path | None, corpora: dict[Path, DataDir]) -> DataDir | None:
     """Return the corpus of the predictions, after checking that they agree; None if it is not available.
 
-    `corpora` keeps the data directories that were read, so that each is read once.
+    `corpora` caches the data directories, so that each is read once.
     """
     path = predictions.data_directory(scored, given)
     if path is None:

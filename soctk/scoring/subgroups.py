@@ -23,7 +23,7 @@ class Subgroup:
         value: the value of the attribute.
         utterances: the number of utterances with this value.
         speakers: the number of their speakers.
-        scores: by metric, with the interval over speakers.
+        scores: metric -> value and interval over speakers.
     """
 
     attribute: str
@@ -63,7 +63,8 @@ def _group_by_duration(data: DataDir) -> dict[str, str]:
     """Return utterance -> its quarter of the corpus by duration, such as "2: to 5.50 s"."""
     seconds = pd.Series(data.seconds)
     edges = np.unique(np.quantile(seconds, np.linspace(0, 1, DURATION_GROUPS + 1)[1:-1]))
-    width = max(len(f"{edge:.2f}") for edge in edges)  # the same for all, so that the names sort like the numbers
+    # All edges are written in the same width, so that the names of the groups sort like the numbers.
+    width = max(len(f"{edge:.2f}") for edge in edges)
     written = [f"{edge:{width}.2f}" for edge in edges]
     names = [f"up to {written[0]} s", *(f"to {edge} s" for edge in written[1:]), f"over {written[-1]} s"]
     groups = np.searchsorted(edges, seconds, side="left")

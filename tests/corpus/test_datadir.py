@@ -22,7 +22,7 @@ def test_extra_properties_of_utterances_are_kept(tmp_path, corpus):
         datadir.read(tmp_path / "again")
 
 
-def test_recordings_may_be_missing_if_the_caller_does_not_need_them(tmp_path, corpus):
+def test_recordings_may_be_missing_with_recordings_false(tmp_path, corpus):
     corpus.wav[corpus.utterances[0]].unlink()
     assert datadir.read(tmp_path / "data", recordings=False) == corpus
     with pytest.raises(SoctkError, match="the recording of spk0-angry-0 is missing: "):
@@ -68,7 +68,7 @@ def edit(file, pattern, replacement):
 
 
 def edit_bytes(text, replacement):
-    """Return a function that replaces a text in all files of a data directory, except in paths, and sorts the files."""
+    """Return a function that replaces a text in all files of a data directory, except in paths, and sorts the lines."""
 
     def apply(path):
         for file in path.iterdir():
@@ -208,7 +208,9 @@ def test_extra_files_with_other_utterances_are_refused_before_anything_is_writte
     some = {utt: path for utt, path in corpus.wav.items() if "angry" not in utt}
     kept = {name: {utt: getattr(corpus, name)[utt] for utt in some} for name in ("speaker", "emotion", "seconds")}
     newer = dataclasses.replace(corpus, wav=some, **kept, extra={"text": dict.fromkeys(some, "yes")})
-    with pytest.raises(SoctkError, match=r"data: it has files with other utterances: utt2take\nRemove these files"):
+    with pytest.raises(
+        SoctkError, match=r"these existing files have other utterances than the new corpus: utt2take\nRemove"
+    ):
         datadir.write(tmp_path / "data", newer)
     assert datadir.read(tmp_path / "data") == older
     (tmp_path / "data" / "utt2take").unlink()
@@ -261,8 +263,8 @@ def test_a_directory_for_kaldi_has_spk2utt_and_no_folds(tmp_path, corpus):
     assert [line.split(" ", 1)[0] for line in files["wav.scp"]] == corpus.utterances
 
 
-def test_utterances_out_of_the_order_of_their_speakers_are_refused_for_kaldi(tmp_path, corpus):
+def test_utterances_that_are_not_in_the_order_of_their_speakers_are_refused_for_kaldi(tmp_path, corpus):
     utterance = {utt: f"{speaker}.{i}" for i, (utt, speaker) in enumerate(corpus.speaker.items())}
     speaker = {new: corpus.speaker[utt] for utt, new in utterance.items()} | {"spk0!": "spk0", "spk0": "spk"}
-    with pytest.raises(SoctkError, match="Kaldi requires that sorted utterances are in the order of their speakers"):
+    with pytest.raises(SoctkError, match="sorted utterances are not in the order of their speakers, as Kaldi requires"):
         datadir.write_kaldi(tmp_path / "kaldi", dataclasses.replace(corpus, speaker=speaker | {"spk": "spk0"}))

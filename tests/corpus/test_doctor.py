@@ -49,7 +49,7 @@ def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
     }
 
 
-def test_a_recording_counts_as_clipped_from_a_thousandth_of_its_samples(tmp_path):
+def test_a_recording_counts_as_clipped_if_a_thousandth_of_its_samples_is(tmp_path):
     for name, length in (("more.wav", 2900), ("less.wav", 3100)):
         samples = 0.5 * np.ones(length)
         samples[:3] = 1
@@ -68,12 +68,12 @@ def test_a_low_sample_rate_is_found_even_if_it_is_the_most_frequent(tmp_path):
 @pytest.mark.parametrize(
     ("copy", "what"),
     [
-        ("spk1-sad-0", "the same recording in several folds (it trains and tests)"),
+        ("spk1-sad-0", "the same recording in several folds (in training and test data)"),
         ("spk3-angry-0", "the same recording with several emotions"),
         ("spk3-sad-1", "the same recording twice, in one fold and with one emotion"),
     ],
 )
-def test_copies_of_a_recording_are_found_by_their_consequence(tmp_path, corpus, copy, what):
+def test_copies_of_a_recording_are_found_and_named_by_their_effect(tmp_path, corpus, copy, what):
     corpus.wav[copy].write_bytes(corpus.wav["spk0-sad-0"].read_bytes())
     assert find_cases(tmp_path / "data") == {what: [f"spk0-sad-0 (sad) = {copy} ({corpus.emotion[copy]})"]}
 

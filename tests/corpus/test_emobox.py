@@ -113,8 +113,8 @@ def test_an_utterance_in_two_test_folds_is_refused(tmp_path):
             '{"key": "\xe4"}\n'.encode("latin-1"),
             "line 1 is not a JSON object in UTF-8\nCorrect",
         ),
-        ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "line 1 has no 'key', the name of the utterance\nCorrect"),
-        ("c.jsonl", b'{"key": ["x"]}\n', "line 1 has no 'key', the name of the utterance\nCorrect"),
+        ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "line 1 has no 'key' with text\nWrite the"),
+        ("c.jsonl", b'{"key": ["x"]}\n', "line 1 has no 'key' with text\nWrite the"),
     ],
 )
 def test_a_malformed_file_is_refused(tmp_path, file, content, message):

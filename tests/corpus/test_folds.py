@@ -16,7 +16,7 @@ def make_corpus(speakers: dict[str, tuple[str, int]]) -> tuple[dict, dict, dict]
     return speaker, {utt: utt.split("-")[1] for utt in speaker}, {name: sex for name, (sex, _) in speakers.items()}
 
 
-def test_each_fold_has_as_many_men_as_women():
+def test_each_fold_gets_as_many_men_as_women():
     corpus = make_corpus({f"s{i:02}": ("mf"[i < 12], 4) for i in range(24)})
     fold = assign(*corpus, 6)
     assert Counter((k, corpus[2][name]) for name, k in fold.items()) == {
@@ -24,7 +24,7 @@ def test_each_fold_has_as_many_men_as_women():
     }
 
 
-def test_classes_are_balanced_if_speakers_have_different_ones():
+def test_classes_are_balanced_over_folds_if_each_speaker_has_one_class():
     speaker = {f"s{i}-{take}": f"s{i}" for i in range(6) for take in range(4)}
     emotion = {utt: "sad" if int(name[1]) < 3 else "glad" for utt, name in speaker.items()}
     fold = assign(speaker, emotion, {}, 3)
@@ -58,7 +58,7 @@ def test_more_folds_than_speakers_are_refused():
 
 
 def test_one_speaker_is_refused():
-    with pytest.raises(SoctkError, match="all utterances have the same speaker, s1, and each fold needs test speakers"):
+    with pytest.raises(SoctkError, match="all utterances have the same speaker, s1, but each fold needs its own test"):
         folds.read_or_assign(Path("gone"), *make_corpus({"s1": ("m", 2)}))
 
 
@@ -70,7 +70,8 @@ def test_a_table_with_another_number_of_folds_is_refused(tmp_path):
     with pytest.raises(SoctkError) as error:
         folds.read_or_assign(table, *corpus, 2)
     assert str(error.value) == (
-        f"{table}: there are 3 folds already, not 2\nRemove this file to have new folds made, or leave --num-folds out."
+        f"{table}: 3 folds exist already, but 2 are requested\n"
+        "Remove this file to have new folds made, or leave --num-folds out."
     )
 
 
@@ -100,13 +101,13 @@ def test_a_malformed_fold_table_is_refused(tmp_path, content, message):
     assert message in str(error.value)
 
 
-def test_class_alone_is_balanced_if_each_class_and_sex_has_too_few_utterances():
+def test_folds_are_made_if_class_and_sex_together_have_too_few_utterances():
     speaker = {f"s{i}-1": f"s{i}" for i in range(4)}
     gender = {name: "mf"[int(name[1]) % 2] for name in speaker.values()}
     assert set(assign(speaker, dict.fromkeys(speaker, "sad"), gender, 3).values()) == {1, 2, 3}
 
 
 @pytest.mark.parametrize(("speakers", "count"), [(4, 4), (7, 5)])
-def test_five_folds_are_made_by_default_or_one_per_speaker(tmp_path, speakers, count):
+def test_by_default_there_are_five_folds_or_one_for_each_of_fewer_speakers(tmp_path, speakers, count):
     corpus = make_corpus({f"s{i}": ("m", 2) for i in range(speakers)})
     assert set(folds.read_or_assign(tmp_path / "folds.yaml", *corpus).values()) == set(range(1, count + 1))

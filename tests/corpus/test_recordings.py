@@ -7,25 +7,25 @@ from soctk.corpus import recordings
 from soctk.errors import SoctkError
 
 
-def lay_out(root: Path, *files: str) -> None:
+def touch_files(root: Path, *files: str) -> None:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
 
 
 def names(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in recordings.below(folder)]
+    return [path.relative_to(folder).as_posix() for path in recordings.list_files(folder)]
 
 
 def test_links_are_followed_and_hidden_files_are_left_out(tmp_path):
-    lay_out(tmp_path, "here/b/1.wav", "here/a.wav", "here/.c.wav", "here/.d/2.wav", "there/e/3.wav")
+    touch_files(tmp_path, "here/b/1.wav", "here/a.wav", "here/.c.wav", "here/.d/2.wav", "there/e/3.wav")
     (tmp_path / "here" / "e").symlink_to(tmp_path / "there" / "e")
     (tmp_path / "here" / "f.wav").symlink_to(tmp_path / "there" / "e" / "3.wav")
     assert names(tmp_path / "here") == ["a.wav", "b/1.wav", "e/3.wav", "f.wav"]
 
 
-def test_circular_links_are_not_followed_forever(tmp_path):
-    lay_out(tmp_path, "a/1.wav", "b/2.wav")
+def test_circular_links_are_followed_once(tmp_path):
+    touch_files(tmp_path, "a/1.wav", "b/2.wav")
     (tmp_path / "a" / "all").symlink_to(tmp_path)
     (tmp_path / "a" / "b").symlink_to(tmp_path / "b")
     (tmp_path / "b" / "a").symlink_to("../a")
@@ -33,7 +33,7 @@ def test_circular_links_are_not_followed_forever(tmp_path):
 
 
 def test_a_link_to_itself_does_not_stop_the_search(tmp_path):
-    lay_out(tmp_path, "a/1.wav")
+    touch_files(tmp_path, "a/1.wav")
     (tmp_path / "a" / "loop").symlink_to("loop")
     assert names(tmp_path) == ["a/1.wav", "a/loop"]
 
@@ -43,21 +43,21 @@ def test_a_missing_folder_has_no_files(tmp_path):
 
 
 def test_all_copies_of_a_recording_are_found_by_name(tmp_path):
-    lay_out(tmp_path, "a/03-01.wav", "b/03-01.wav", "03-02.wav", "01-01.wav")
+    touch_files(tmp_path, "a/03-01.wav", "b/03-01.wav", "03-02.wav", "01-01.wav")
     assert recordings.find(tmp_path, "03-*.wav") == {
         "03-02": [tmp_path / "03-02.wav"],
         "03-01": [tmp_path / "a" / "03-01.wav", tmp_path / "b" / "03-01.wav"],
     }
 
 
-def test_the_first_of_equal_copies_is_taken(tmp_path):
-    lay_out(tmp_path, "b/1.wav", "a/1.wav", "2.wav")
+def test_the_first_of_equal_copies_is_returned(tmp_path):
+    touch_files(tmp_path, "b/1.wav", "a/1.wav", "2.wav")
     copies = recordings.find(tmp_path, "*.wav")
     assert recordings.first_of_each(copies, ["2", "1"], tmp_path, "") == [tmp_path / "2.wav", tmp_path / "a" / "1.wav"]
 
 
 def test_copies_with_the_same_size_and_date_but_different_content_are_refused(tmp_path):
-    lay_out(tmp_path, "a/1.wav", "b/1.wav")
+    touch_files(tmp_path, "a/1.wav", "b/1.wav")
     for folder in ("a", "b"):
         (tmp_path / folder / "1.wav").write_text(folder)
         os.utime(tmp_path / folder / "1.wav", (0, 0))

@@ -9,8 +9,8 @@ from soctk.corpus.splits import inner_splits, split
 from soctk.errors import SoctkError
 
 
-def labelled(fold: dict[str, int], utterances_each: int = 4) -> DataDir:
-    """Make a corpus without files, from speaker -> fold; splits look at utterances, speakers and folds only."""
+def make_corpus(fold: dict[str, int], utterances_each: int = 4) -> DataDir:
+    """Make a corpus without files, from speaker -> fold; splits depend on utterances, speakers and folds only."""
     speaker = {f"{spk}-{i}": spk for spk in sorted(fold) for i in range(utterances_each)}
     constant = {"wav": "x.wav", "emotion": "calm", "seconds": 1.0}
     columns = {name: dict.fromkeys(speaker, value) for name, value in constant.items()}
@@ -29,8 +29,8 @@ def speakers(data: DataDir, utterances: list[str]) -> set[str]:
 
 
 @given(FOLDS)
-def test_parts_have_different_speakers_and_each_speaker_tests_and_validates_once(fold):
-    data = labelled(fold)
+def test_parts_have_different_speakers_and_each_speaker_is_tested_and_validated_once(fold):
+    data = make_corpus(fold)
     tested, validated = [], []
     for k in data.folds:
         parts = split(data, k, "soctk", seed=0)
@@ -43,14 +43,14 @@ def test_parts_have_different_speakers_and_each_speaker_tests_and_validates_once
 
 
 def test_a_fold_validates_on_the_next_fold_and_the_last_on_the_first():
-    data = labelled({"a": 1, "b": 2, "c": 3})
+    data = make_corpus({"a": 1, "b": 2, "c": 3})
     chosen = [(k, speakers(data, split(data, k, "soctk", 0).valid)) for k in (1, 2, 3)]
     assert chosen == [(1, {"b"}), (2, {"c"}), (3, {"a"})]
 
 
 @given(FOLDS, st.integers(0, 5))
 def test_emobox_validates_on_a_fifth_of_the_other_utterances(fold, seed):
-    data = labelled(fold)
+    data = make_corpus(fold)
     for k in data.folds:
         parts = split(data, k, "emobox", seed)
         others = len(data.utterances) - len(parts.test)
@@ -61,24 +61,24 @@ def test_emobox_validates_on_a_fifth_of_the_other_utterances(fold, seed):
 
 
 def test_emobox_validates_on_other_utterances_with_another_seed():
-    data = labelled({"a": 1, "b": 2, "c": 3}, utterances_each=20)
+    data = make_corpus({"a": 1, "b": 2, "c": 3}, utterances_each=20)
     assert split(data, 1, "emobox", 1).valid != split(data, 1, "emobox", 2).valid
 
 
 def test_an_unknown_fold_is_refused():
-    with pytest.raises(SoctkError, match=r"--folds: no fold 4\nThe folds are \[1, 2, 3\]."):
-        split(labelled({"a": 1, "b": 2, "c": 3}), 4, "soctk", 0)
+    with pytest.raises(SoctkError, match=r"--folds: no fold 4\nChoose from the folds \[1, 2, 3\]."):
+        split(make_corpus({"a": 1, "b": 2, "c": 3}), 4, "soctk", 0)
 
 
 def test_two_folds_are_refused():
-    data = labelled({"a": 1, "b": 2, "c": 3})
+    data = make_corpus({"a": 1, "b": 2, "c": 3})
     with pytest.raises(SoctkError, match="2 folds are too few"):
         split(dataclasses.replace(data, fold={"a": 1, "b": 2, "c": 2}), 1, "soctk", 0)
 
 
 @given(FOLDS)
-def test_inner_splits_score_each_training_or_validation_speaker_once_by_a_fit_on_the_others(fold):
-    data = labelled(fold)
+def test_inner_splits_score_each_speaker_once_with_a_model_of_other_speakers(fold):
+    data = make_corpus(fold)
     for k in data.folds:
         parts = split(data, k, "soctk", seed=0)
         scored_speakers = []
@@ -90,7 +90,7 @@ def test_inner_splits_score_each_training_or_validation_speaker_once_by_a_fit_on
 
 
 def test_the_inner_split_of_emobox_is_the_split_itself():
-    data = labelled({"a": 1, "b": 2, "c": 3})
+    data = make_corpus({"a": 1, "b": 2, "c": 3})
     parts = split(data, 1, "emobox", seed=3)
     assert inner_splits(data, parts, "emobox") == [(parts.train, parts.valid)]
 
@@ -98,7 +98,7 @@ def test_the_inner_split_of_emobox_is_the_split_itself():
 def two_domains(*counts: int) -> DataDir:
     """Make a corpus of two folds with the given numbers of speakers, both sexes and two emotions."""
     fold = {f"{name}{i:02}": k for k, name in ((1, "one"), (2, "two")) for i in range(counts[k - 1])}
-    data = labelled(fold)
+    data = make_corpus(fold)
     emotion = {utt: ("calm", "sad")[int(utt[-1]) % 2] for utt in data.utterances}
     gender = {speaker: "mf"[int(speaker[-1]) % 2] for speaker in fold}
     return dataclasses.replace(data, emotion=emotion, gender=gender, emotions=("calm", "sad"))
@@ -116,7 +116,7 @@ def test_cross_protocols_train_and_validate_on_one_fold_and_test_the_other(proto
         assert not speakers(data, parts.train) & speakers(data, parts.valid)
 
 
-def test_five_seeds_of_a_cross_protocol_validate_each_speaker_once_with_a_man_and_a_woman_each():
+def test_five_seeds_of_a_cross_protocol_validate_each_speaker_once_and_both_sexes_each_time():
     data = two_domains(10, 10)
     validated = [speakers(data, split(data, 1, "cross-lingual", seed).valid) for seed in range(5)]
     assert sorted(speaker for group in validated for speaker in group) == [f"two{i:02}" for i in range(10)]
@@ -134,4 +134,4 @@ def test_inner_splits_of_a_cross_protocol_stay_within_the_training_fold():
 
 def test_a_cross_protocol_refuses_three_folds():
     with pytest.raises(SoctkError, match="spk2fold: 3 folds, but --protocol cross-lingual needs two"):
-        split(labelled({"a": 1, "b": 2, "c": 3}), 1, "cross-lingual", 0)
+        split(make_corpus({"a": 1, "b": 2, "c": 3}), 1, "cross-lingual", 0)

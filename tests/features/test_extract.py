@@ -56,7 +56,7 @@ def test_the_settings_are_recorded(tmp_path, corpus):
     }
 
 
-def test_copies_are_encoded_at_their_speed(tmp_path, corpus, small_shards):
+def test_each_copy_is_encoded_at_its_own_speed(tmp_path, corpus, small_shards):
     perturbed = dataclasses.replace(FBANK, speeds=(0.9, 1.25))
     assert extract.extract(corpus, tmp_path / "feats", perturbed).utterances == 3 * 36
     store = FeatureStore.open(tmp_path / "feats")
@@ -74,7 +74,7 @@ def test_copies_are_encoded_at_their_speed(tmp_path, corpus, small_shards):
 def test_an_utterance_with_the_id_of_a_copy_is_refused(tmp_path, corpus):
     first, second, *_ = corpus.utterances
     renamed = dataclasses.replace(corpus, wav={first: corpus.wav[first], f"{first}-sp0.9": corpus.wav[second]})
-    with pytest.raises(SoctkError, match=rf"have the ids that copies at another speed would get\n  {first}-sp0.9"):
+    with pytest.raises(SoctkError, match=rf"these utterances have the ids of copies at another speed\n  {first}-sp0.9"):
         extract.extract(renamed, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(0.9,)))
 
 
@@ -138,7 +138,7 @@ def test_an_extraction_killed_20_times_ends_with_the_same_store(tmp_path, corpus
 
 
 def _extract_slowly(data: Path, store: Path) -> None:
-    """Extract small shards with pauses, so that the process can be killed in every phase."""
+    """Extract small shards, with a pause within each write, so that the process can be killed at any moment."""
     torch.set_num_threads(1)
     extract.SHARD_SECONDS = 1.0
     write = Path.write_bytes
@@ -207,7 +207,7 @@ def test_all_too_long_utterances_are_listed_before_extraction(tmp_path, corpus, 
     assert 5 < len(too_long) < 36
     with pytest.raises(SoctkError) as error:
         extract.extract(corpus, tmp_path / "feats", FBANK)
-    assert f"--upstream fbank: {len(too_long)} utterances are longer than its limit of 0.45 s" in str(error.value)
+    assert f"fbank: {len(too_long)} utterances are longer than this encoder's limit of 0.45 s" in str(error.value)
     assert all(f"  {utt}\n" in str(error.value) for utt in too_long)
     assert not list((tmp_path / "feats").glob("shard-*"))
 

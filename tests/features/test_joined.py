@@ -22,7 +22,7 @@ def stores(tmp_path) -> dict[str, FeatureStore]:
 
 
 def read(store: Store, utterances: list[str], layers: list[int] | None = None) -> list[torch.Tensor]:
-    """Return the frames `(T, L, D)` of each utterance, read through the protocol."""
+    """Return the frames `(T, L, D)` of each utterance, read only through the interface Store."""
     return list(store.load(utterances, layers).split(store.lengths(utterances)))
 
 

@@ -79,7 +79,7 @@ def test_shards_of_several_stores_in_one_directory_form_one_store(tmp_path, stor
     torch.testing.assert_close(merged, FeatureStore.open(path).load(list(frames)), rtol=0, atol=0)
 
 
-def test_verification_finds_flipped_bits_and_missing_shards(stored):
+def test_verify_finds_flipped_bits_and_missing_shards(stored):
     path, _ = stored
     assert FeatureStore.open(path).verify() == []
     one, other = sorted(path.glob("shard-*"))
@@ -156,7 +156,7 @@ def test_an_unfinished_store_is_not_opened(tmp_path):
         FeatureStore.open(tmp_path)
 
 
-def test_missing_utterances_are_counted(stored):
+def test_utterances_that_are_not_in_the_store_are_reported(stored):
     with pytest.raises(
         SoctkError,
         match=r"2 utterances have no features, such as uttX\nRun stage 1 .*only what is missing",

@@ -1,4 +1,4 @@
-"""Predictions are read, and wrong ones are rejected with a message that names the fault."""
+"""Valid predictions are read; invalid ones are refused with a message that names the fault."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def test_experiments_are_found_at_any_depth_without_unfinished_runs(tmp_path):
     assert experiments == {path: [RunDirectory(path, 1, 1)] for path in (tmp_path / "deeper" / "two", tmp_path / "one")}
 
 
-def test_a_run_without_predictions_is_not_found(tmp_path):
+def test_runs_without_predictions_are_skipped(tmp_path):
     write_run(tmp_path / "one" / "fold1" / "seed1", "aa bb")
     (tmp_path / "one" / "fold2" / "seed1").mkdir(parents=True)
     (tmp_path / "one" / "fold2" / "seed1" / "config.yaml").write_text("protocol: soctk\n")
@@ -144,7 +144,7 @@ def test_an_utterance_missing_from_one_seed_is_refused(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb cc", ["s-1", "s-2", "s-3"])
     write_run(tmp_path / "m" / "fold1" / "seed2", "aa bb", ["s-1", "s-2"])
     assert (
-        "seeds 1 and 2 of fold 1 have different test data: only one of them has s-3 (utterances in one only: 1)"
+        "seeds 1 and 2 of fold 1 have different test data: 1 utterances occur in only one of them, such as s-3"
         in message(tmp_path)
     )
 
@@ -161,7 +161,7 @@ def test_seeds_may_list_utterances_in_different_orders(tmp_path):
     assert len(read(tmp_path).utterances) == 2
 
 
-def test_runs_of_different_emotions_are_refused(tmp_path):
+def test_runs_with_different_emotions_are_refused(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa", emotions="ab")
     write_run(tmp_path / "m" / "fold2" / "seed1", "aa", emotions="abc")
     assert "the runs have different emotions: a, b; a, b, c" in message(tmp_path)
@@ -183,7 +183,7 @@ def tested(tmp_path, corpus) -> tuple[Predictions, DataDir]:
     return read(tmp_path / "exp"), corpus
 
 
-def without(predicted: Predictions, rows) -> Predictions:
+def drop_rows(predicted: Predictions, rows) -> Predictions:
     return dataclasses.replace(predicted, table=predicted.table[~rows])
 
 
@@ -204,7 +204,7 @@ def test_a_missing_utterance_is_refused(tested):
     predicted, corpus = tested
     missing = corpus.utterances_of([1])[0]
     with pytest.raises(SoctkError, match=f"1 utterances are missing\n  {missing}\n"):
-        predictions.check_against(without(predicted, predicted.table["utt"] == missing), corpus)
+        predictions.check_against(drop_rows(predicted, predicted.table["utt"] == missing), corpus)
 
 
 def test_an_utterance_outside_the_corpus_is_refused(tested):
@@ -217,7 +217,7 @@ def test_an_utterance_outside_the_corpus_is_refused(tested):
         predictions.check_against(dataclasses.replace(predicted, table=more), corpus)
 
 
-def test_a_tested_speaker_of_the_training_data_is_refused(tested):
+def test_a_tested_speaker_who_was_in_the_training_data_is_refused(tested):
     predicted, corpus = tested
     with pytest.raises(SoctkError) as error:
         predictions.check_against(dataclasses.replace(predicted, table=predicted.table.assign(fold=2)), corpus)

@@ -106,4 +106,6 @@ def test_experiments_with_recentring_are_recognised(settings, expected):
 )
 def test_a_wrong_type_is_refused(tmp_path, config, keys):
     run = write_config(RunDirectory(tmp_path, 1, 1), config)
-    assert message(run) == (f"{run.config}: damaged at {keys}\nRemove the run's directory and train it again.")
+    assert message(run) == (
+        f"{run.config}: damaged: invalid value of {keys}\nRemove the run's directory and train it again."
+    )

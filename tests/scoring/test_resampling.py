@@ -1,4 +1,4 @@
-"""Coverage of the intervals and false positives of the tests in simulations, and hand-worked examples of both."""
+"""Intervals and tests in simulations (coverage, false positives) and in examples calculated by hand."""
 
 import itertools
 
@@ -15,7 +15,7 @@ CLASSES = 4
 
 
 def draw(generator: np.random.Generator, speakers: int, mean: float = 0.7, uneven: bool = False) -> Counts:
-    """Draw the counts of speakers with different recognition rates of each class; errors fall on any other class."""
+    """Draw the counts of speakers whose recall differs by class; errors are spread evenly over the other classes."""
     of_speaker = generator.beta(12 * mean, 12 * (1 - mean), size=(speakers, 1))
     rates = np.clip(of_speaker + generator.normal(0, 0.08, size=(speakers, CLASSES)), 0, 1)
     if uneven:
@@ -196,7 +196,7 @@ def test_the_interval_of_a_mean_equals_a_plain_bootstrap_t_interval():
     assert wa(right).interval() == pytest.approx(expected, abs=0.05 * error * (high - low))
 
 
-def test_intervals_hardly_depend_on_the_order_of_speakers_and_not_on_the_scale_of_counts():
+def test_intervals_depend_little_on_the_order_of_speakers_and_not_on_the_scale_of_counts():
     counts = draw(np.random.default_rng(4), 24)
     reversed_ = counts.of_speakers(np.arange(24)[::-1])
     one, other = STATISTICS["UA"](counts).interval(), STATISTICS["UA"](reversed_).interval()

@@ -8,8 +8,8 @@ from soctk.errors import SoctkError
 from soctk.scoring import score
 
 
-def test_means_and_deviations_by_hand(tmp_path):
-    # WA: fold 1 has 100 and 50 over the seeds, fold 2 has 50 and 0
+def test_means_and_deviations_equal_hand_worked_ones(tmp_path):
+    # WA of seeds 1 and 2: 100 and 50 in fold 1, 50 and 0 in fold 2
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb")
     write_run(tmp_path / "m" / "fold1" / "seed2", "aa ba")
     write_run(tmp_path / "m" / "fold2" / "seed1", "aa ba")
@@ -23,7 +23,7 @@ def test_means_and_deviations_by_hand(tmp_path):
     assert experiment.over_seeds()["WA"].mean == 50.0
     assert experiment.over_seeds()["WA"].sd == pytest.approx(35.3553, abs=1e-4)  # of 75 and 25
     assert experiment.pooled["WA"].value == 50.0
-    # of a 3 of 4 are right over the seeds, of b 1 of 4
+    # over both seeds, 3 of 4 answers are correct for class a, and 1 of 4 for class b
     assert experiment.per_class["recall"].tolist() == [75, 25, 0]
     assert experiment.per_class["utterances"].tolist() == [2, 2, 0]
     assert experiment.confusion.to_numpy().tolist() == [[1.5, 0.5, 0], [1.5, 0.5, 0], [0, 0, 0]]

@@ -13,7 +13,7 @@ UTTERANCES = ["ann-1", "ann-2", "bob-1", "bob-2"]
 
 @pytest.fixture
 def predicted(tmp_path) -> predictions.Predictions:
-    """Two seeds; Ann has 1 and 2 of 2 right, Bob 0 and 1."""
+    """Predictions of two seeds. Correct answers (of 2): Ann 1 and 2, Bob 0 and 1."""
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa ba ab ba", UTTERANCES, "ab")
     write_run(tmp_path / "m" / "fold1" / "seed2", "aa bb aa ba", UTTERANCES, "ab")
     (runs,) = predictions.find(tmp_path).values()

@@ -14,8 +14,8 @@ SUFFIX = ".wav"
 def describe(path: Path) -> dict[str, str]:
     """Return the speaker and the emotion of a recording, and optionally the sex (m or f) and the fold of the speaker.
 
-    FILL IN: replace the two statements below. An example, for recordings named ann_3_happy.wav whose emotion is to be
-    called Happy; the names do not give the sex:
+    FILL IN: replace the two statements of this function. This example is for recordings named ann_3_happy.wav, where
+    the emotion gets the name Happy, and the sex is not in the file name:
 
         speaker, _, emotion = path.stem.split("_")
         return {"speaker": speaker, "emotion": emotion.capitalize(), "sex": {"ann": "f", "bob": "m"}[speaker]}
@@ -29,7 +29,7 @@ def describe(path: Path) -> dict[str, str]:
 @click.argument("data", type=Directory())
 def main(corpus: Path, data: Path) -> None:
     """Write the data directory DATA of the recordings in the folder CORPUS."""
-    paths = [path for path in recordings.below(corpus) if path.suffix.lower() == SUFFIX]
+    paths = [path for path in recordings.list_files(corpus) if path.suffix.lower() == SUFFIX]
     rows = [{"path": str(path), **describe(path)} for path in paths]
     datadir.write(data, importing.build_corpus(rows, corpus, {}, Path("conf/folds.yaml")))
 

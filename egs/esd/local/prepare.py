@@ -19,7 +19,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
-TAKES = 350
+TAKES = 350  # recordings of each speaker and emotion
 WOMEN = {1, 2, 3, 7, 9, 15, 16, 17, 18, 19}
 SPLITS = ("train", "evaluation", "test")
 FILES = f"{'[0-9]' * 4}_{'[0-9]' * 6}.wav"
@@ -56,8 +56,8 @@ def find_recordings(corpus: Path, speakers: Iterable[str], partial: bool) -> dic
         partial: use an incomplete copy, with a warning; otherwise missing recordings are an error.
 
     Raises:
-        SoctkError: recordings are missing, have numbers that ESD does not use, or lie in the folder of another emotion
-            than that of their number, or two recordings with the same name differ in content.
+        SoctkError: recordings are missing, have numbers that ESD does not use, or lie in the folder of an emotion that
+            disagrees with their number, or two recordings with the same name differ in content.
     """
     speakers = sorted(speakers)
     copies = {name: paths for name, paths in recordings.find(corpus, FILES).items() if speaker_of(name) in speakers}
@@ -114,7 +114,7 @@ def list_misplaced(copies: dict[str, list[Path]]) -> Iterator[str]:
 
 
 def check_durations(seconds: dict[str, float]) -> None:
-    """Compare the total duration of each speaker and emotion with EmoBox's (local/seconds.tsv); print a warning."""
+    """Compare the duration of each speaker and emotion with EmoBox's (local/seconds.tsv); warn if they differ."""
     total: defaultdict[tuple[str, str], float] = defaultdict(float)
     count: Counter[tuple[str, str]] = Counter()
     for name, duration in seconds.items():

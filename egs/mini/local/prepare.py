@@ -1,7 +1,7 @@
 """Synthesise the mini corpus with espeak-ng, and write its data directory.
 
 The corpus has 20 voices x 5 emotions x 5 sentences. The prosody of each utterance is drawn from normal distributions
-around the prosody of its emotion, with a seed from the utterance id. Every run synthesises all utterances in the same
+around the prosody of its emotion; the utterance id gives the seed. Every run synthesises all utterances in the same
 order, so the recordings are identical, byte for byte, from run to run.
 """
 
@@ -45,12 +45,12 @@ EMOTIONS = {
     "angry": Prosody(rate=205, pitch=56, range=80, volume=120),
     "surprise": Prosody(rate=200, pitch=68, range=90, volume=80),
 }
-# Standard deviations around these means, large enough that similar emotions overlap.
+# Standard deviations around these means. They are large, so that similar emotions overlap.
 VARIATION = Prosody(rate=12, pitch=5, range=8, volume=12)
 LOWEST = Prosody(rate=90, pitch=5, range=5, volume=25)
 HIGHEST = Prosody(rate=300, pitch=99, range=100, volume=140)
 
-# Voice variants of espeak-ng -> sex. Variants with breath noise are left out, since they differ from run to run.
+# Voice variant of espeak-ng -> sex. Variants with breath noise are left out: their noise differs in each run.
 VOICES = {
     **dict.fromkeys(("m1", "m2", "m3", "m4", "m7", "m8", "antonio", "Denis", "robert", "travis"), "m"),
     **dict.fromkeys(("f1", "f4", "Andrea", "Annie", "anika", "aunty", "belinda", "grandma", "linda", "steph"), "f"),
@@ -76,7 +76,7 @@ class Synthesiser:
 
     def __init__(self):
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self._short = TemporaryDirectory()  # a short path: the library holds about 150 characters
+        self._short = TemporaryDirectory()  # for a short path: the library accepts about 150 characters
         data = Path(self._short.name) / "data"
         data.symlink_to(espeakng_loader.get_data_path())
         self.sample_rate = self._library.espeak_Initialize(
@@ -85,7 +85,8 @@ class Synthesiser:
         if self.sample_rate <= 0:
             raise RuntimeError(f"espeak-ng cannot start: status {self.sample_rate}")
         self._chunks: list[np.ndarray] = []
-        self._keep_samples = self._CALLBACK(self._keep)  # keeps a reference: the library calls it
+        # The attribute keeps the function alive while the library calls it.
+        self._keep_samples = self._CALLBACK(self._keep)
         self._library.espeak_SetSynthCallback(self._keep_samples)
 
     def speak(self, text: str, voice: str, prosody: Prosody) -> np.ndarray:

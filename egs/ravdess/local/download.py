@@ -21,10 +21,10 @@ FOLDER = "Audio_Speech_Actors_01-24"
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Download `url` to `path`. An interrupted download leaves `path`.part, which the next call completes.
+    """Download `url` to `path`. An interrupted download leaves a file `path`.part, which the next call completes.
 
     Raises:
-        SoctkError: the download failed, or the file has another checksum.
+        SoctkError: the download failed, or the checksum of the file is not `md5`.
     """
     part = path.with_name(f"{path.name}.part")
     done = part.stat().st_size if part.exists() else 0
@@ -33,7 +33,7 @@ def download(url: str, path: Path, md5: str) -> None:
         with urllib.request.urlopen(request, timeout=60) as response:
             _append(response, part, done if response.status == HTTPStatus.PARTIAL_CONTENT else 0)
     except urllib.error.HTTPError as error:
-        # "range not satisfiable": nothing is left to download, the part is complete
+        # "range not satisfiable" means that no bytes are left to download: `path`.part is complete
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _download_error(url, str(error)) from error
     except (OSError, HTTPException) as error:

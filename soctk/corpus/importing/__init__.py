@@ -1,7 +1,7 @@
-"""A corpus from other people's files: tables of labels, EmoBox's or audformat's metadata, file names.
+"""Import of a corpus from its sources: tables of labels, EmoBox's or audformat's metadata, or file names.
 
-Sources come in and are read as rows (column -> text, `rows.Row`); a `DataDir` goes out. The way is
-`read` (sources -> rows), `relabel` (labels -> classes) and `build_corpus` (rows -> DataDir).
+The three steps are `read` (sources -> rows; a row is a dict column -> text, `rows.Row`), `relabel` (labels -> classes)
+and `build_corpus` (rows -> `DataDir`).
 
 To add a source, write a module with a function that reads it, and add an entry to `sources.SOURCES`.
 """

@@ -1,4 +1,4 @@
-"""From complete rows to a corpus: utterance ids, checks of spelling and recordings, sexes and folds."""
+"""Construction of a corpus from complete rows: utterance ids, checks of spelling and recordings, sexes and folds."""
 
 import re
 from collections import Counter
@@ -20,13 +20,14 @@ _TIMEDELTA = re.compile(r"(?:(\d+) days?)?\s*(?:(\d+):(\d+):(\d+(?:\.\d+)?))?")
 def build_corpus(
     rows: Sequence[Row], root: Path, labels: Mapping[str, str | None], table: Path, count: int | None = None
 ) -> DataDir:
-    """Return the corpus that complete rows describe. Every recording is decoded once.
+    """Return the corpus that the rows describe. Every recording is decoded once, to check it.
 
     Args:
         rows: with the columns path, emotion and speaker, and optionally sex, fold, start and end.
         root: the folder that relative paths start from.
         labels: the label map, which gives the order of the classes; may be empty.
-        table: a fold table. An existing one is used; otherwise the folds are written to it (soctk.corpus.folds).
+        table: the path of the fold table. If it does not exist or has no folds, they are written to it
+            (soctk.corpus.folds).
         count: the number of folds to make, if neither the rows nor the table give folds.
 
     Raises:
@@ -52,7 +53,7 @@ def build_corpus(
     given_folds = _collect_by_speaker("fold", utterances, speaker)
     wav = {utt: (root / row["path"]).absolute() for utt, row in utterances.items()}
     seconds = {utt: info.seconds for utt, info in audio.check(wav).items()}
-    _check_are_whole(utterances, seconds)
+    _check_no_segments(utterances, seconds)
     if given_folds:
         fold = _use_given_folds(given_folds, table, speaker, emotion, gender, count)
     else:
@@ -69,7 +70,7 @@ def build_corpus(
 
 
 def _check_recordings_differ(rows: Sequence[Row], root: Path) -> None:
-    """Refuse two rows of one recording, also through links: a speaker with two names would train and test."""
+    """Refuse two rows with one recording, even through links: with two speakers it would be in training and test."""
     recordings = [(root / row["path"]).resolve() for row in rows]
     counts = Counter(recordings)
     repeated = [row["path"] for row, recording in zip(rows, recordings, strict=True) if counts[recording] > 1]
@@ -107,23 +108,23 @@ def _join_words(text: str) -> str:
 
 
 def _check_spelling(kind: str, names: Iterable[str]) -> None:
-    """Refuse names that differ only in case: a speaker with two spellings would train and test."""
+    """Refuse names that differ only in case: a speaker with two spellings would be in training and test."""
     spellings: dict[str, set[str]] = {}
     for name in names:
         spellings.setdefault(name.casefold(), set()).add(name)
-    unlike = [" ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
-    if unlike:
+    variants = [" ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if variants:
         raise SoctkError(
-            f"some {kind} differ only in capital letters\n{listing(unlike)}",
-            remedy=f"Spell each in one way; give {kind} that are not the same other names.",
+            f"some {kind} differ only in capital letters\n{listing(variants)}",
+            remedy=f"Spell each name in one way. If these {kind} are different, rename one of them.",
         )
 
 
 def _collect_by_speaker(column: str, utterances: Mapping[str, Row], speaker: Mapping[str, str]) -> dict[str, str]:
-    """Return speaker -> value of a column that is a property of the speaker; empty if no row has a value.
+    """Return speaker -> value of a column with a property of speakers; empty if no row has a value.
 
     Raises:
-        SoctkError: some speakers have no value, or more than one.
+        SoctkError: a speaker has no value in some row, or has two values.
     """
     values: dict[str, set[str]] = {}
     for utt, row in utterances.items():
@@ -153,7 +154,8 @@ def _parse_sex(text: str, speaker: str) -> str:
     return _SEXES[text.lower()]
 
 
-def _check_are_whole(utterances: Mapping[str, Row], seconds: Mapping[str, float]) -> None:
+def _check_no_segments(utterances: Mapping[str, Row], seconds: Mapping[str, float]) -> None:
+    """Refuse rows whose start and end describe a part of the recording: soctk uses whole files."""
     parts = [
         f"{row['path']}: {row.get('start') or 0} to {row.get('end') or 'the end'} of {seconds[utt]:.3f} s"
         for utt, row in utterances.items()
@@ -207,13 +209,13 @@ def _use_given_folds(
             remedy="Number the folds, or ignore the column, so that soctk makes folds: --column fold=.",
         )
     fold = {name: int(number) for name, number in given.items()}
-    folds.check_count(fold, count, None, "The labels give these folds: ignore them with --column fold=")
+    folds.check_count(fold, count, None, "These folds are in the labels: ignore them with --column fold=")
     if not table.exists() or not folds.read(table):
         folds.write(table, fold, "Taken from the labels of the corpus.")
     elif folds.read_or_assign(table, speaker, emotion, gender) != fold:
         raise SoctkError(
-            "its folds differ from those of the labels",
-            remedy="Remove this file to use the folds of the labels, or ignore those: --column fold=.",
+            "the folds in this file differ from the folds in the labels",
+            remedy="Remove this file to use the folds in the labels, or ignore those in the labels: --column fold=.",
             where=table,
         )
     return fold

@@ -1,4 +1,4 @@
-"""The speakers in the header of an audformat database (https://audeering.github.io/audformat), db.yaml."""
+"""The speakers listed in db.yaml, the header of an audformat database (https://audeering.github.io/audformat)."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,15 @@ from soctk.mappings import read_yaml
 
 
 def is_header(path: Path) -> bool:
-    """Return whether a path is that of a .yaml file, as the header of an audformat database is."""
+    """Return whether a path ends in .yaml, like the header of an audformat database."""
     return path.suffix.lower() == ".yaml"
 
 
 def read_speakers(path: Path) -> list[dict[str, Any]]:
-    """Return a row for each speaker: the entries of schemes: speaker: labels.
+    """Return a row for each speaker, from the entries below `schemes: speaker: labels`.
 
     Raises:
-        SoctkError: the file is not YAML, or does not describe speakers in this way.
+        SoctkError: the file is not YAML, or has no such entries.
     """
     speakers: Any = read_yaml(path)
     for name in ("schemes", "speaker", "labels"):

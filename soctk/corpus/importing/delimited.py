@@ -1,4 +1,4 @@
-"""Tables with one row per line and one separator: .csv (comma) and .tsv (tab)."""
+"""Tables in .csv files (fields separated by commas) and .tsv files (by tabs)."""
 
 import csv
 from collections import Counter
@@ -11,7 +11,7 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 def is_delimited(path: Path) -> bool:
-    """Return whether a path is that of a .csv or .tsv file."""
+    """Return whether a path ends in .csv or .tsv."""
     return path.suffix.lower() in _SEPARATORS
 
 

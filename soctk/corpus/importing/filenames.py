@@ -1,4 +1,4 @@
-"""Columns from file names, by a pattern such as `{speaker}_{emotion}_{n}.wav`.
+"""Columns read from file names with a pattern such as `{speaker}_{emotion}_{n}.wav`.
 
 `{name}` matches one or more characters up to the next literal text of the pattern; `{name:2}` matches two characters;
 `{name:*}` matches any characters but `/`. A pattern with a `/` is matched against that many folders as well. A field
@@ -19,19 +19,19 @@ EXAMPLE = "{speaker}_{emotion}_{n}.wav"
 
 
 def list_recordings(folder: Path, pattern: str | None) -> list[dict[str, Any]]:
-    """Return a row with the path, relative to the folder, of each file with the extension of the pattern.
+    """Return a row for each file with the extension of the pattern; it holds the path, relative to the folder.
 
     Raises:
         SoctkError: the pattern is missing, or no file has its extension.
     """
     if pattern is None:
         raise SoctkError(
-            "this is a folder of recordings, and nothing describes their file names",
+            "this is a folder of recordings, but nothing describes their file names",
             remedy=f"Describe the file names with --pattern '{EXAMPLE}', or give a table of labels.",
             where=folder,
         )
     suffix = Path(pattern).suffix.lower()
-    files = [path for path in recordings.below(folder) if path.suffix.lower() == suffix]
+    files = [path for path in recordings.list_files(folder) if path.suffix.lower() == suffix]
     if not files:
         raise SoctkError(
             f"no file name in this folder ends in '{suffix}'",
@@ -42,7 +42,7 @@ def list_recordings(folder: Path, pattern: str | None) -> list[dict[str, Any]]:
 
 
 def parse_names(paths: Sequence[str], pattern: str, source: Path) -> list[Row]:
-    """Return field -> text for each path.
+    """Match each path with the pattern; return its fields, name -> text.
 
     Raises:
         SoctkError: the pattern is invalid, or paths do not match it.
@@ -66,7 +66,9 @@ def parse_names(paths: Sequence[str], pattern: str, source: Path) -> list[Row]:
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a pattern. A field excludes the characters that follow any field in it.
+    """Return the regular expression of a pattern.
+
+    A field without a width matches no character that directly follows a field in the pattern.
 
     Raises:
         SoctkError: the pattern is invalid.

@@ -12,7 +12,7 @@ from soctk.errors import SoctkError, listing, unknown_name
 
 Row = dict[str, str]
 
-# column -> the names by which it is recognised, in upper or lower case.
+# Column -> the field names that stand for it in a source; upper and lower case are equal.
 COLUMNS = {
     "path": ("path", "file", "filename", "wav", "audio"),
     "emotion": ("emotion", "emo", "label"),
@@ -28,12 +28,12 @@ def recognise_columns(record: Mapping[str, Any], names: Mapping[str, str], sourc
     """Return the columns of COLUMNS that a record has, as text; other fields are left out.
 
     Args:
-        record: a row as its source has it, field -> value.
-        names: column -> the name of its field, in place of those in COLUMNS; "" ignores the column.
+        record: a row of the source, field -> value.
+        names: column -> the name of its field, which replaces the names in COLUMNS; "" ignores the column.
         source: the file or folder, for messages.
 
     Raises:
-        SoctkError: two fields could be the same column, or a value is neither text nor a number.
+        SoctkError: two fields stand for the same column, or a value is neither text nor a number.
     """
     row = {}
     for column, known_names in COLUMNS.items():
@@ -53,7 +53,7 @@ def recognise_columns(record: Mapping[str, Any], names: Mapping[str, str], sourc
 
 
 def check_names(names: Mapping[str, str], records: Iterable[Mapping[str, Any]]) -> None:
-    """Check that each field that a user named occurs in a record.
+    """Check that each field name given by the user occurs in a record.
 
     Raises:
         SoctkError: a field occurs nowhere.
@@ -65,12 +65,18 @@ def check_names(names: Mapping[str, str], records: Iterable[Mapping[str, Any]]) 
 
 
 def complete(rows: Sequence[Row], keys: Sequence[str], others: Mapping[str, Row]) -> list[Row]:
-    """Return the rows with the values that they lack taken from `others`, by the key of each row."""
+    """Fill in missing values of the rows.
+
+    Args:
+        rows: the rows.
+        keys: the key of each row.
+        others: key -> the values to fill in.
+    """
     return [{**others.get(key, {}), **drop_empty(row)} for key, row in zip(keys, rows, strict=True)]
 
 
 def merge_by(key: str, rows: Sequence[Row], source: Path) -> dict[str, Row]:
-    """Return value of the key column -> the values of all rows with it.
+    """Merge the rows with the same value in the column `key`; return this value -> the merged row.
 
     Raises:
         SoctkError: a row lacks the key, or two rows with the same key have different values in a column.
@@ -103,13 +109,13 @@ def drop_empty(row: Row) -> Row:
 def require_column(
     column: str, rows: Sequence[Row], source: Path | None = None, records: Sequence[Mapping[str, Any]] | None = None
 ) -> None:
-    """Check that at least one row has a column.
+    """Check that at least one row has a certain column.
 
     Args:
         column: a name in COLUMNS.
         rows: the rows.
         source: the file or folder, for the message.
-        records: the rows as the source has them; the message lists their fields.
+        records: the rows before `recognise_columns`; the message lists their fields.
 
     Raises:
         SoctkError: no row has the column.
@@ -127,7 +133,7 @@ def require_values(column: str, rows: Sequence[Row], source: Path | None = None)
     """Check that each row has a value in a column.
 
     Raises:
-        SoctkError: rows lack it.
+        SoctkError: a row has no value.
     """
     without = [_name_row(row) for row in rows if not row.get(column)]
     if without:
@@ -155,8 +161,9 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
     unknown = sorted(counts.keys() - labels.keys())
     if unknown:
         raise SoctkError(
-            f"the label map has no class for\n{listing(f'{label!r}, {counts[label]} utterances' for label in unknown)}",
-            remedy="Add 'LABEL: CLASS' to it, or 'LABEL: null' to leave these utterances out.",
+            "these labels are not in the label map\n"
+            + listing(f"{label!r}, {counts[label]} utterances" for label in unknown),
+            remedy="Add 'LABEL: CLASS' to the map, or 'LABEL: null' to leave these utterances out.",
             where="--labels",
         )
     kept = [{**row, "emotion": name} for row in rows if (name := labels[row.get("emotion", "")]) is not None]
@@ -176,6 +183,6 @@ def _to_text(value: Any, column: str, source: Path) -> str:
 
 
 def _name_row(row: Row) -> str:
-    """Return the path of a row, or else its other values, for a message."""
+    """Return a description of a row for a message: its path, or its other values if it has none."""
     values = ", ".join(f"{column} {text}" for column, text in drop_empty(row).items())
     return row.get("path") or values or "a row without any known column"

@@ -1,4 +1,4 @@
-"""The kinds of sources, in one table, and rows read from several sources together."""
+"""The table of the kinds of sources, and a function that reads rows from several sources together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from soctk.corpus.importing.rows import (
 )
 from soctk.errors import SoctkError
 
-Record = Mapping[str, Any]  # a row as its source has it, before its columns are recognised
+Record = Mapping[str, Any]  # a row of a source, field -> value, before its columns are recognised
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Source:
     """A kind of source.
 
     Attributes:
-        description: what it is, for messages.
+        description: its name in messages.
         recognises: whether a path is of this kind.
         read: returns the records of a path, given the pattern of file names (None without --pattern).
         audio_root: returns the folder that relative paths in the records start from.
@@ -70,18 +70,19 @@ SOURCES = (
 
 
 def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[str, str] | None = None) -> list[Row]:
-    """Return the rows of the first source; the other sources fill in values that they lack.
+    """Return the rows of the first source; the other sources fill in missing values.
 
-    The rows of another source are matched by path, or by speaker if they have no path. A value that the sources lack
-    comes from the file names.
+    The rows of another source are matched by path, or by speaker if they have no path. Values that are missing in all
+    sources are read from the file names.
 
     Args:
         sources: paths of the kinds in SOURCES.
         pattern: the form of the file names, such as `{speaker}_{emotion}_{n}.wav` (soctk.corpus.importing.filenames).
-        columns: column -> its name in the sources; "" ignores the column. Without it, the names in rows.COLUMNS count.
+        columns: column -> the name of its field in the sources; "" ignores the column. Other columns are recognised
+            by the names in rows.COLUMNS.
 
     Returns:
-        Rows with the columns in rows.COLUMNS; paths as the source has them.
+        Rows with columns of rows.COLUMNS; paths are as in the source.
 
     Raises:
         SoctkError: a source is of no known kind, is malformed or contradicts itself, file names do not match the
@@ -89,7 +90,7 @@ def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[s
             neither paths nor speakers in common with it.
     """
     if pattern:
-        filenames.compile_pattern(pattern)  # an invalid pattern is reported before a folder is searched by its end
+        filenames.compile_pattern(pattern)  # report an invalid pattern before the search for its extension
     columns = columns or {}
     records = {source: _read_records(source, pattern) for source in sources}
     check_names(columns, (record for table in records.values() for record in table))
@@ -109,7 +110,7 @@ def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[s
         if merged.keys().isdisjoint(keys):
             raise SoctkError(
                 f"none of its {len(merged)} {key}s, such as {next(iter(merged))}, occurs in {first}",
-                remedy=f"Write each {key} as it is written there.",
+                remedy=f"Spell each {key} as in that source.",
                 where=source,
             )
         rows = complete(rows, keys, merged)
@@ -117,9 +118,10 @@ def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[s
 
 
 def audio_root(source: Path) -> Path:
-    """Return the folder that the relative paths of a source start from, unless the user gives another one.
+    """Return the folder from which the relative paths of a source start by default.
 
-    It is the folder of a table, a folder of recordings itself, and for EmoBox's data/NAME the folder that holds data.
+    For a table it is the folder of this file, for a folder of recordings this folder, and for EmoBox's data/NAME the
+    folder that contains data/.
     """
     return _find_kind(source).audio_root(source)
 
@@ -136,4 +138,4 @@ def _find_kind(source: Path) -> Source:
         if kind.recognises(source):
             return kind
     known = "\n".join(f"  {kind.description}" for kind in SOURCES)
-    raise SoctkError("this kind of source is unknown", remedy=f"The known kinds are:\n{known}", where=source)
+    raise SoctkError("soctk cannot read this kind of source", remedy=f"The known kinds are:\n{known}", where=source)

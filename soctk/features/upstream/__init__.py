@@ -11,7 +11,7 @@ import torch
 from soctk.config import UpstreamConfig
 from soctk.errors import SoctkError
 
-# Which hidden states: the last one, all, or some by their numbers.
+# The choice of hidden states: the last one, all, or a tuple of their numbers.
 Layers = Literal["last", "all"] | tuple[int, ...]
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -31,8 +31,8 @@ class Upstream(Protocol):
         frame_shift: the time between two frames, in ms.
         hidden_sizes: the frame width D of each hidden state; state 0 is the input to the first layer.
         max_seconds: the duration of the longest utterance that the encoder accepts.
-        batches: whether the frames of an utterance are the same in a batch as alone. Only then `hidden_states` accepts
-            several utterances.
+        batches: whether an utterance has the same frames in a batch as alone. If not, `hidden_states` accepts only one
+            utterance.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Upstream(Protocol):
         """Encode utterances; encoder layers above the highest requested hidden state are not computed.
 
         Args:
-            waveforms: float32 `(samples,)` each; a single one unless `batches`.
+            waveforms: float32 `(samples,)` each; only one if `batches` is False.
             layers: the numbers of L hidden states, all of the same width D.
 
         Returns:

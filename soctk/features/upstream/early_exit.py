@@ -1,4 +1,4 @@
-"""Hidden states of an encoder that stops after the highest requested one."""
+"""Hidden states of an encoder, computed only up to the highest requested one."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 class _HighestReached(Exception):
-    """Raised to stop the encoder: the highest requested hidden state is known."""
+    """Raised to stop the encoder as soon as the highest requested hidden state is available."""
 
 
 def hidden_states(run: Callable[[], torch.Tensor], blocks: nn.ModuleList, wanted: Sequence[int]) -> list[torch.Tensor]:
-    """Return the requested hidden states: state i is the input to `blocks[i]`, the last state is the output of `run`.
+    """Return the requested hidden states. State i is the input to `blocks[i]`; the last state is the output of `run`.
 
     Args:
         run: runs the encoder and returns its output.

@@ -20,23 +20,24 @@ from soctk import onednn
 from soctk.errors import SoctkError
 from soctk.features.upstream import early_exit
 
-# Weights that many published checkpoints lack. Only pre-training uses them, in place of masked frames.
+# Weights that many published checkpoints lack: they replace masked frames, which occur only in pre-training.
 _ONLY_FOR_TRAINING = {"masked_spec_embed"}
-# config.model_type of the encoders whose attention mask keeps padding from changing the frames of an utterance. Others
-# encode one utterance at a time, such as data2vec-audio, whose positional convolutions reach into the padding.
+# config.model_type of the encoders whose attention mask hides the padding completely, so that it does not change the
+# frames. Other encoders process one utterance at a time. For example, the positional convolutions of data2vec-audio
+# would see the padding.
 _MASKED_EXACTLY = {"wav2vec2", "hubert", "wavlm", "wav2vec2-bert", "whisper"}
 _HUB_TIMEOUT = 10  # s
 
 
 class HuggingFaceUpstream:
-    """A transformers encoder as soctk.features.upstream.Upstream; of an encoder-decoder model only the encoder is used.
+    """An encoder of transformers with the interface soctk.features.upstream.Upstream; decoders are not used.
 
     An utterance has the same frames in a batch as alone. The front end before the transformer layers would mix padding
     into the frames: wav2vec 2.0 base and HuBERT base normalise each channel over all samples, and convolutions reach
     beyond the end. Therefore the front end processes each utterance separately; only the transformer layers process a
     padded and masked batch.
 
-    Whisper processes the real length of an utterance instead of 30 s, with as many position embeddings as there are
+    Whisper processes the real length of an utterance instead of 30 s, with one position embedding for each of its
     frames. For utterances of 4 s this is about eight times faster, and the pooling gets no frames of padding.
     """
 
@@ -114,7 +115,7 @@ class HuggingFaceUpstream:
         return lambda: self._encoder(frames, attention_mask=mask).last_hidden_state
 
     def _run_whisper_layers(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Run Whisper's layers like the library's forward method, which accepts no mask."""
+        """Run Whisper's layers as in the forward method of transformers, which has no argument for a mask."""
         if mask is not None:
             mask = torch.zeros_like(mask, dtype=frames.dtype).masked_fill(~mask, -torch.inf)[:, None, None]
         for layer in self._model.layers:
@@ -161,9 +162,9 @@ def _load(name_or_path: str):
 def _load_pretrained(name_or_path: str):
     """Return feature extractor, model and loading report, from the local disk or else from the hub."""
 
-    def load(**where_from):
-        extractor = AutoFeatureExtractor.from_pretrained(name_or_path, **where_from)
-        return extractor, *AutoModel.from_pretrained(name_or_path, output_loading_info=True, **where_from)
+    def load(**options):
+        extractor = AutoFeatureExtractor.from_pretrained(name_or_path, **options)
+        return extractor, *AutoModel.from_pretrained(name_or_path, output_loading_info=True, **options)
 
     try:
         return load(local_files_only=True)

@@ -23,10 +23,10 @@ SAMPLE_RATE = 16000  # Hz, the same for all s3prl upstreams
 
 
 class S3prlUpstream:
-    """An encoder of s3prl as soctk.features.upstream.Upstream, one utterance at a time.
+    """An encoder of s3prl with the interface soctk.features.upstream.Upstream; it encodes one utterance at a time.
 
-    The frames equal those of `s3prl.nn.S3PRLUpstream`, except for fbank and mfcc of digital silence. For these s3prl
-    divides by a standard deviation of rounding errors, which gives noise of any size; this class returns zeros.
+    The frames equal those of `s3prl.nn.S3PRLUpstream`, except for fbank and mfcc of digital silence. There
+    s3prl divides rounding errors by their standard deviation, which gives noise; this class returns zeros.
     """
 
     sample_rate = SAMPLE_RATE
@@ -65,11 +65,11 @@ class S3prlUpstream:
     def _run_lower_layers(self, samples: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
         """Return hidden states `(T, D)` below the last one.
 
-        T is the same as in S3PRLUpstream: one frame for each frame shift that has begun. The last frame of the encoder
-        is repeated if necessary.
+        T is the same as in S3PRLUpstream: the number of samples divided by the frame shift, rounded up. If the encoder
+        returns fewer frames, its last frame is repeated.
         """
         encoder = self._expert.model.encoder
-        frame_counts: list[int] = []  # before the encoder pads to an even number of frames
+        frame_counts: list[int] = []  # the number before the encoder pads to an even number of frames
         counter = encoder.register_forward_pre_hook(lambda _, args: frame_counts.append(args[0].shape[1]))
         try:
             states = early_exit.hidden_states(lambda: self._expert([samples]), encoder.layers, layers)

@@ -45,13 +45,13 @@ def test_white_space_in_speakers_and_emotions_becomes_an_underscore(recordings, 
 
 
 @pytest.mark.parametrize(("woman", "man"), [("f", "m"), ("F", "M"), ("female", "Male"), ("Woman", "man")])
-def test_sexes_may_be_written_in_several_ways(recordings, tmp_path, woman, man):
+def test_sexes_may_be_written_as_letters_or_words(recordings, tmp_path, woman, man):
     rows = [{**row, "sex": {"f": woman, "m": man}[row["sex"]]} for row in make_rows()]
     assert build_corpus(rows, recordings, {}, tmp_path / "f.yaml").gender == {"ann": "f", "bob": "m", "cleo": "f"}
 
 
 @pytest.mark.parametrize("is_absolute", [False, True])
-def test_ids_contain_the_path_if_a_file_name_of_a_speaker_repeats(tmp_path, is_absolute):
+def test_ids_contain_the_path_if_a_speaker_has_two_files_of_the_same_name(tmp_path, is_absolute):
     rows = []
     prefix = f"{tmp_path}/" if is_absolute else ""
     for folder in ("one", "two"):
@@ -66,7 +66,7 @@ def test_ids_contain_the_path_if_a_file_name_of_a_speaker_repeats(tmp_path, is_a
     ]
 
 
-def test_a_speaker_with_a_second_linked_folder_is_refused(tmp_path):
+def test_a_linked_folder_under_another_speaker_name_is_refused(tmp_path):
     write_recordings(tmp_path)
     (tmp_path / "zoe").symlink_to("ann")
     linked = [
@@ -99,9 +99,9 @@ def test_folds_in_the_labels_are_used_and_written(recordings, tmp_path):
     rows = [{**row, "fold": str(list(SPEAKERS).index(row["speaker"]) + 1)} for row in make_rows()]
     assert build_corpus(rows, recordings, {}, table).fold == {"ann": 1, "bob": 2, "cleo": 3} == folds.read(table)
     folds.write(table, {"ann": 2, "bob": 1, "cleo": 3}, "By hand.")
-    with pytest.raises(SoctkError, match=r"folds\.yaml: its folds differ from those of the labels\nRemove this file"):
+    with pytest.raises(SoctkError, match=r"folds\.yaml: the folds in this file differ from the folds in the labels"):
         build_corpus(rows, recordings, {}, table)
-    with pytest.raises(SoctkError, match=r"there are 3 folds already, not 2\nThe labels give these folds: ignore them"):
+    with pytest.raises(SoctkError, match=r"3 folds exist already, but 2 are requested\nThese folds are in the labels"):
         build_corpus(rows, recordings, {}, table, count=2)
 
 

@@ -43,12 +43,14 @@ def test_rows_get_classes_for_labels_or_are_dropped_and_counted():
 def test_a_row_without_a_label_has_the_empty_label():
     rows = [{"path": "x.wav"}, {"path": "y.wav", "emotion": "sad"}]
     assert relabel(rows, {"": None, "sad": "Sad"}) == ([{"path": "y.wav", "emotion": "Sad"}], Counter({"": 1}))
-    with pytest.raises(SoctkError, match="no class for\n  '', 1 utterances\n"):
+    with pytest.raises(SoctkError, match="these labels are not in the label map\n  '', 1 utterances\n"):
         relabel(rows, {"sad": "Sad"})
 
 
-def test_labels_without_a_class_are_listed():
-    with pytest.raises(SoctkError, match=r"no class for\n  'angry', 6 utterances\n  'sad', 6 utterances\nAdd 'LABEL"):
+def test_labels_that_are_not_in_the_map_are_listed():
+    with pytest.raises(
+        SoctkError, match=r"not in the label map\n  'angry', 6 utterances\n  'sad', 6 utterances\nAdd 'LABEL"
+    ):
         relabel(make_rows(), {"calm": "Neutral"})
 
 

@@ -78,7 +78,7 @@ def test_columns_may_have_other_names(recordings, tmp_path):
 
 
 @pytest.mark.parametrize("empty_speaker", [{}, {"speaker": ""}])
-def test_file_names_fill_in_what_a_table_lacks(recordings, tmp_path, empty_speaker):
+def test_values_missing_in_a_table_are_read_from_file_names(recordings, tmp_path, empty_speaker):
     table = [{"path": r["path"], "emotion": r["emotion"], **empty_speaker} for r in make_rows()]
     rows = importing.read([write_csv(tmp_path / "labels.csv", table)], "{speaker}/{rest}.wav")
     assert_is_corpus(importing.build_corpus(rows, recordings, {}, tmp_path / "folds.yaml"), recordings)
@@ -102,7 +102,7 @@ def test_the_first_table_keeps_its_own_values(tmp_path):
     assert [row["emotion"] for row in importing.read([labels, tmp_path / "more.csv"])] == ["sad", "calm"]
 
 
-def test_rows_of_a_speaker_that_agree_complete_each_other(tmp_path):
+def test_rows_of_the_same_speaker_are_merged(tmp_path):
     labels = write_csv(tmp_path / "labels.csv", [{"path": "x.wav", "speaker": "ann"}])
     (tmp_path / "more.csv").write_text("speaker,sex,fold\nann,f,\nann,,1\nann,f,1\n")
     (row,) = importing.read([labels, tmp_path / "more.csv"])
@@ -135,7 +135,7 @@ def test_an_unknown_kind_of_source_is_refused_with_the_known_kinds(tmp_path):
     (tmp_path / "labels.xlsx").touch()
     with pytest.raises(SoctkError) as error:
         importing.read([tmp_path / "labels.xlsx"])
-    assert str(error.value).startswith(f"{tmp_path / 'labels.xlsx'}: this kind of source is unknown\n")
+    assert str(error.value).startswith(f"{tmp_path / 'labels.xlsx'}: soctk cannot read this kind of source\n")
     for kind in SOURCES:
         assert f"  {kind.description}" in str(error.value).splitlines()
 

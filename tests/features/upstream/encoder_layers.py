@@ -1,4 +1,4 @@
-"""Observation of the encoder layers that a forward pass computes."""
+"""A context manager that records which encoder layers a forward pass computes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

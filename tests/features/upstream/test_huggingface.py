@@ -66,7 +66,10 @@ def noise(samples: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """Return a directory with a tiny checkpoint of each architecture; large weights make each frame depend on all."""
+    """Return a directory with a tiny checkpoint of each architecture.
+
+    The weights are large, so that each frame depends clearly on all other frames.
+    """
     root = tmp_path_factory.mktemp("check points")
     torch.manual_seed(0)
     for name, make in ARCHITECTURES.items():

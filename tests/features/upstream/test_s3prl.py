@@ -30,7 +30,7 @@ def test_shapes_and_rates_are_reported(name, width, waveform):
     assert (state.shape, state.dtype) == ((100, width), torch.float32)
 
 
-def test_fbank_is_kaldis_normalised_over_the_utterance(waveform):
+def test_fbank_equals_kaldis_fbank_normalised_over_the_utterance(waveform):
     state = only_state(upstream.load("fbank"), waveform)
     log_mel = torchaudio.compliance.kaldi.fbank(torch.from_numpy(waveform)[None], num_mel_bins=80)
     expected = (log_mel - log_mel.mean(0)) / log_mel.std(0)
@@ -103,7 +103,7 @@ CHECKPOINTS = {
 
 @pytest.fixture(params=CHECKPOINTS)
 def small(request, tmp_path, monkeypatch):
-    """Return the upstream of that name, with small random weights in the place of s3prl's downloads."""
+    """Return an upstream of s3prl with small random weights instead of the downloaded ones."""
     file, make = CHECKPOINTS[request.param]
     url = f"https://huggingface.co/s3prl/converted_ckpts/resolve/main/{file}"
     torch.manual_seed(0)
@@ -140,7 +140,7 @@ def test_an_unknown_name_gets_the_most_similar_one_suggested():
         upstream.load("hubert_bse")
 
 
-def test_without_network_the_message_names_the_remedy(monkeypatch):
+def test_a_failed_download_is_reported_with_a_remedy(monkeypatch):
     def no_network(*_args, **_options):
         raise ConnectionError("no route to host")
 
