@@ -1,4 +1,4 @@
-"""The matrix of UA over pairs of corpora, CROSS.md."""
+"""CROSS.md: the matrix of UA over pairs of corpora."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -24,7 +24,7 @@ def write(
         path: the file.
         corpora: the corpora, with their common classes.
         matrix: (training corpus, test corpus) -> UA in %.
-        config: the settings of all experiments; their protocol follows from the pair.
+        config: the settings of all experiments, except the protocol, which follows from the pair of corpora.
         seeds: the seeds over which UA was averaged.
     """
     text = as_markdown(corpora, matrix, config, seeds)
@@ -36,7 +36,7 @@ def write(
 def as_markdown(
     corpora: Sequence[Corpus], matrix: Mapping[tuple[str, str], float], config: Config, seeds: Sequence[int]
 ) -> str:
-    """Return CROSS.md."""
+    """Return the text of CROSS.md."""
     is_recentred = config.recentre.by != "none"
     classes = corpora[0].data.emotions
     versions = {**provenance.versions("soctk", "torch"), "commit": provenance.commit()}
@@ -49,8 +49,8 @@ def as_markdown(
         "",
         f"- Classes: {', '.join(classes)}.",
         *(f"- {corpus.name}: {corpus.summary}." for corpus in corpora),
-        f"- Two corpora: protocol cross-corpus: {DESCRIPTIONS['cross-corpus']}. UA is the mean over seeds.",
-        f"- A corpus with itself: protocol soctk: {DESCRIPTIONS['soctk']}. UA is the mean over folds and seeds.",
+        f"- Different corpora: protocol cross-corpus: {DESCRIPTIONS['cross-corpus']}. UA is the mean over seeds.",
+        f"- The same corpus: protocol soctk: {DESCRIPTIONS['soctk']}. UA is the mean over folds and seeds.",
         *([f"- {RECENTRING}"] if is_recentred else []),
         f"- Pooling {'+'.join(config.pooling)}, head {config.head.name}, seeds {', '.join(map(str, seeds))}.",
         f"- Features: {corpora[0].store.settings['upstream']}. Trained with {made_with}.",
@@ -67,7 +67,7 @@ def as_markdown(
 
 
 def _table(matrix: Mapping[tuple[str, str], float], mark: str) -> str:
-    """Return the matrix with `mark` behind each value; pairs that were not trained are empty."""
+    """Return the matrix with `mark` after each value; the cell of a pair that was not trained is empty."""
     trained, tested = (list(dict.fromkeys(names)) for names in zip(*matrix, strict=True))
     rows = [
         [train, *(f"{matrix[train, test]:.2f}{mark}" if (train, test) in matrix else "" for test in tested)]

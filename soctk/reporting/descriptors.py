@@ -20,21 +20,21 @@ from soctk.scoring.runs import RunDirectory
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inputs import Frames, describe
 
-# Enough points for a figure. t-SNE of more takes minutes, and their descriptors take much memory.
+# Enough points for a figure. With more points, t-SNE takes minutes and the descriptors take much memory.
 MOST_UTTERANCES = 800
 
 
 @dataclass(frozen=True)
 class Described:
-    """The descriptors of some utterances of one run.
+    """The descriptors of some test utterances, computed by the model of one run.
 
     Attributes:
         fold: the fold of the run.
         seed: the seed of the run.
-        utterances: one row per utterance: utt, spk, and ref as an index of the emotions.
+        utterances: one row per utterance: utt, spk, and ref (the index of the emotion).
         values: the descriptors `(N, P)`, in the order of the utterances.
-        pooling: the pooling layer. For several concatenated hidden states it is the layer of the first one, whose
-            descriptor comes first.
+        pooling: the pooling layer. With several concatenated hidden states, the layer of the first of them; its
+            descriptor is the first part of each row of `values`.
     """
 
     fold: int
@@ -59,14 +59,15 @@ def of_run(predictions: Predictions, store: Path | None = None) -> Described | N
     """Return the descriptors of test utterances, computed by the model of the first fold and seed.
 
     A pooling with trained parameters describes the test utterances of its own fold only, because the models of other
-    folds have other axes. Other poolings describe those of all folds. More than MOST_UTTERANCES are sampled.
+    folds have other axes. Other poolings describe the test utterances of all folds. At most MOST_UTTERANCES utterances
+    are described, drawn at random.
 
     Args:
         predictions: the predictions of the experiment.
         store: the feature store; by default the one that the runs recorded.
 
     Returns:
-        The descriptors, or None if no store was found, or the runs have no settings or no models.
+        The descriptors; None if the runs have no settings or models, or if the store that they recorded is missing.
 
     Raises:
         SoctkError: the experiment was trained on another store, the store lacks utterances, or a model is damaged or
@@ -79,7 +80,7 @@ def of_run(predictions: Predictions, store: Path | None = None) -> Described | N
     if store is None and not path.is_dir():
         return None
     features = FeatureStore.open(path)
-    _check_is_its_store(predictions, features)
+    _check_store(predictions, features)
     model = _model(predictions, features, run.weights)
     utterances = predictions.utterances
     if model.is_trained:
@@ -100,10 +101,10 @@ def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> E
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
-        missing = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        wrong = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise SoctkError(
-            f"the settings are of another version of soctk ({missing})",
-            remedy="Train the experiment again, or omit the pictures of its descriptors (--no-descriptors).",
+            f"the settings were written by another version of soctk ({wrong})",
+            remedy="Train the experiment again, or omit the pictures of descriptors (--no-descriptors).",
             where=predictions.path,
         ) from error
     layers = used_layers(predictions.settings)
@@ -119,21 +120,21 @@ def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> E
     return model.eval()
 
 
-def _check_is_its_store(predictions: Predictions, features: FeatureStore) -> None:
+def _check_store(predictions: Predictions, features: FeatureStore) -> None:
     recorded = predictions.settings["features"].get("recordings")
     if recorded != features.checksum():
         raise SoctkError(
             f"{predictions.path} was not trained on this feature store",
-            remedy="Give the store of the training (--feats), or train again.",
+            remedy="Give the store that the experiment was trained on (--feats), or train again.",
             where=features.path,
         )
 
 
 def _symmetric(vectors: np.ndarray, is_scaled: bool) -> np.ndarray:
-    """Return the symmetric matrices `(N, d, d)` with these upper triangles `(N, d(d+1)/2)`.
+    """Return the symmetric matrices `(N, d, d)` with the upper triangles `(N, d(d+1)/2)`.
 
-    The inverse of soctk.pooling.spd.tangent_vector, which scales by sqrt 2 off the diagonal, if `is_scaled`; else of
-    soctk.pooling.spd.upper_triangle.
+    If `is_scaled`, this inverts soctk.pooling.spd.tangent_vector, which multiplies entries off the diagonal by sqrt 2.
+    Otherwise it inverts soctk.pooling.spd.upper_triangle.
     """
     size = int(np.sqrt(2 * vectors.shape[1]))
     rows, columns = np.triu_indices(size)

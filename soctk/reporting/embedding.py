@@ -2,13 +2,13 @@
 
 import numpy as np
 
-# t-SNE and UMAP start from so many principal components.
+# The number of principal components that t-SNE and UMAP get.
 COMPONENTS = 50
 _PERPLEXITY = 30
 
 
 def embed(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return method -> points `(N, 2)` for descriptors `(N, P)`; UMAP only if umap-learn is installed."""
+    """Return method -> points `(N, 2)` of descriptors `(N, P)`; UMAP only if umap-learn is installed."""
     from sklearn.manifold import TSNE
 
     components = principal_components(values)
@@ -22,9 +22,10 @@ def embed(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def principal_components(values: np.ndarray) -> np.ndarray:
-    """Return the leading principal components `(N, at most 50)` of descriptors `(N, P)`, each standardised.
+    """Return the leading principal components `(N, at most 50)` of descriptors `(N, P)` with standardised dimensions.
 
-    They come from the inner products `(N, N)`, which are smaller than the covariance `(P, P)` of long descriptors.
+    They are computed from the inner products `(N, N)`, which for long descriptors are smaller than the covariance
+    `(P, P)`.
     """
     values = values - values.mean(axis=0)
     values /= np.maximum(values.std(axis=0), 1e-8)

@@ -35,9 +35,9 @@ class Picture:
 
     Attributes:
         name: the name of its file, without extension.
-        caption: a sentence that explains the figure.
+        caption: a sentence that describes the figure.
         figure: the figure.
-        experiment: the name of its experiment; None for figures of all experiments.
+        experiment: the name of the experiment; None for a figure of all experiments.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Picture:
 
 
 def pictures(experiments: Sequence[ExperimentScores], store: Path | None, has_descriptors: bool) -> Iterator[Picture]:
-    """Yield all pictures of some experiments.
+    """Yield all pictures of the experiments.
 
     Args:
-        experiments: their scores.
+        experiments: the scores of the experiments.
         store: the feature store of all experiments; by default each experiment's own, if it still exists.
         has_descriptors: whether to draw the pictures that need descriptors: embeddings and mean log-covariances.
 
     Raises:
-        SoctkError: a train.jsonl is damaged, or as soctk.reporting.descriptors.of_run does.
+        SoctkError: a train.jsonl is damaged, or soctk.reporting.descriptors.of_run raises it.
     """
     caption = "WA of all test utterances with its 95% interval over speakers."
     yield Picture("WA", caption, accuracies(experiments))
     for experiment in experiments:
-        yield from _of_experiment(experiment, store, has_descriptors)
+        yield from _experiment_pictures(experiment, store, has_descriptors)
 
 
 def save(pictures: Iterator[Picture], directory: Path, style: str = "png") -> Iterator[Path]:
@@ -157,9 +157,9 @@ def embedding(experiment: ExperimentScores, points: np.ndarray, utterances: pd.D
 
     Args:
         experiment: the experiment.
-        points: `(N, 2)`.
-        utterances: one row for each point: spk, and ref as an index of the emotions.
-        method: how the points were computed, for the title.
+        points: the descriptors in two dimensions, `(N, 2)`.
+        utterances: one row for each point: spk, and ref (the index of the emotion).
+        method: the name of the method that computed the points, for the title.
     """
     figure = Figure(figsize=(WIDTH, 5.3), layout="constrained")
     by_emotion, by_speaker = figure.subplots(1, 2)
@@ -188,14 +188,14 @@ def embedding(experiment: ExperimentScores, points: np.ndarray, utterances: pd.D
 
 
 def log_covariances(experiment: ExperimentScores, matrices: np.ndarray, references: np.ndarray) -> Figure:
-    """Draw the mean of log-covariances, and the difference of each emotion's mean from it.
+    """Draw the mean log-covariance, and the difference of each emotion's mean from it.
 
     Matrices with more than 24 dimensions are drawn in the basis of the 24 leading eigenvectors of the overall mean.
 
     Args:
         experiment: the experiment.
-        matrices: `(N, d, d)`.
-        references: the emotion of each matrix, as an index, `(N,)`.
+        matrices: the log-covariances of N utterances, `(N, d, d)`.
+        references: the index of the emotion of each utterance, `(N,)`.
     """
     size = matrices.shape[1]
     overall = matrices.mean(axis=0, dtype=np.float64)
@@ -203,14 +203,14 @@ def log_covariances(experiment: ExperimentScores, matrices: np.ndarray, referenc
     if size > EIGENVECTORS:
         basis = np.linalg.eigh(overall)[1][:, : -EIGENVECTORS - 1 : -1]
     emotions = [(i, name) for i, name in enumerate(experiment.predictions.emotions) if (references == i).any()]
-    off = [basis.T @ (matrices[references == i].mean(axis=0) - overall) @ basis for i, _ in emotions]
+    differences = [basis.T @ (matrices[references == i].mean(axis=0) - overall) @ basis for i, _ in emotions]
     columns = min(3, 1 + len(emotions))
     rows = math.ceil((1 + len(emotions)) / columns)
     figure = Figure(figsize=(WIDTH, 1 + 2.5 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    mean, limit = basis.T @ overall @ basis, np.abs(off).max()
-    panels = [(f"mean of all (to ±{np.abs(mean).max():.2g})", mean, np.abs(mean).max())]
-    panels += [(name, matrix, limit) for (_, name), matrix in zip(emotions, off, strict=True)]
+    mean, limit = basis.T @ overall @ basis, np.abs(differences).max()
+    panels = [(f"mean of all (scale ±{np.abs(mean).max():.2g})", mean, np.abs(mean).max())]
+    panels += [(name, matrix, limit) for (_, name), matrix in zip(emotions, differences, strict=True)]
     for axes, (name, matrix, bound) in zip(grid, panels, strict=False):
         image = axes.imshow(matrix, cmap="PuOr", vmin=-bound, vmax=bound)
         axes.set_title(name, fontsize=11)
@@ -224,7 +224,7 @@ def log_covariances(experiment: ExperimentScores, matrices: np.ndarray, referenc
     return figure
 
 
-def _of_experiment(experiment: ExperimentScores, store: Path | None, has_descriptors: bool) -> Iterator[Picture]:
+def _experiment_pictures(experiment: ExperimentScores, store: Path | None, has_descriptors: bool) -> Iterator[Picture]:
     name, title = experiment.name.replace("/", "_"), label(experiment)
     yield Picture(
         f"{name}-confusion",
@@ -237,10 +237,10 @@ def _of_experiment(experiment: ExperimentScores, store: Path | None, has_descrip
         caption = f"{title}: losses and validation WA, one line for each fold and seed."
         yield Picture(f"{name}-curves", caption, curves, experiment.name)
     if has_descriptors:
-        yield from _of_descriptors(experiment, name, store)
+        yield from _descriptor_pictures(experiment, name, store)
 
 
-def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None) -> Iterator[Picture]:
+def _descriptor_pictures(experiment: ExperimentScores, name: str, store: Path | None) -> Iterator[Picture]:
     # These modules import torch, which the other figures do not need.
     from soctk.reporting import descriptors
     from soctk.reporting.embedding import embed
@@ -271,7 +271,7 @@ def _of_descriptors(experiment: ExperimentScores, name: str, store: Path | None)
 
 
 def _densest(points: np.ndarray, neighbours: int = 5) -> np.ndarray:
-    """Return the point with the smallest sum of distances to its nearest neighbours; a label is put there."""
+    """Return the point with the smallest sum of distances to its nearest neighbours, the place for a label."""
     distances = np.sort(np.linalg.norm(points[:, None] - points[None], axis=-1), axis=1)
     return points[distances[:, : neighbours + 1].sum(axis=1).argmin()]
 
@@ -309,11 +309,11 @@ def _pooling(experiment: ExperimentScores) -> str:
 
 
 def _short(name: str, width: int = 34) -> str:
-    """Break a long name into two lines after a hyphen near its middle."""
+    """Break a long name into two lines after the hyphen, plus sign or slash nearest to its middle."""
     if len(name) <= width:
         return name
-    hyphens = [i for i, letter in enumerate(name) if letter in "-+/"] or [len(name) // 2]
-    middle = min(hyphens, key=lambda i: abs(i - len(name) // 2)) + 1
+    breaks = [i for i, letter in enumerate(name) if letter in "-+/"] or [len(name) // 2]
+    middle = min(breaks, key=lambda i: abs(i - len(name) // 2)) + 1
     return f"{name[:middle]}\n{name[middle:]}"
 
 

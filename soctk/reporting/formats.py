@@ -43,7 +43,9 @@ def as_text(report: Report) -> str:
         rows.append((names[e.name], f"{len(e.folds)} x {len(e.seeds)}", *cells, f"{over_folds['log_loss'].mean:.2f}"))
     parts = [f"All names begin with {prefix}"] if prefix else []
     parts.append(narrow_table(rows, ("experiment", "runs", *METRIC_TITLES, "log-loss")))
-    parts.append("runs: folds x seeds. ±: standard deviation over folds.\n[]: 95% interval over speakers.")
+    parts.append(
+        "runs: folds x seeds. ±: standard deviation over folds.\n[]: 95% interval over speakers, all folds together."
+    )
     if report.is_recentred:
         parts.append(RECENTRING)
     if len(report.experiments) == 1:
@@ -54,7 +56,7 @@ def as_text(report: Report) -> str:
 
 
 def as_markdown(report: Report) -> str:
-    """Return RESULTS.md."""
+    """Return the text of RESULTS.md."""
     parts = ["# Results", f"Written by `{report.command}` on {date.today()}.", *MEANING]
     parts.append("\n".join(f"- {line}" for line in report.heading()))
     parts += summary(report, "github")
@@ -66,13 +68,13 @@ def as_markdown(report: Report) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """Return the tables about all experiments in LaTeX, for the package booktabs."""
+    """Return the tables about all experiments in LaTeX, for its package booktabs."""
     text = "\n\n".join(part for part in summary(report, "latex_booktabs") if "tabular" in part)
     return text.replace("±", r"$\pm$").replace("−", "$-$").replace("†", r"$\dagger$")
 
 
 def as_tsv(report: Report) -> str:
-    """Return a row of numbers for each experiment, for a spreadsheet; NaN is empty."""
+    """Return a tab-separated row for each experiment, for a spreadsheet; NaN becomes an empty cell."""
     rows = []
     for e in report.experiments:
         row = {"experiment": e.name, "protocol": e.protocol, "head": e.head, "is_recentred": e.is_recentred}
@@ -88,7 +90,7 @@ def as_tsv(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """Return scores.json: all scores by experiment, and the comparisons, if any, under "comparisons"."""
+    """Return the text of scores.json: all scores by experiment, and the comparisons, if any, under "comparisons"."""
     scores: dict[str, object] = {experiment.name: experiment.as_dict() for experiment in report.experiments}
     if report.comparison is not None:
         # pandas writes NaN as null.
@@ -100,7 +102,7 @@ FORMATS = {"text": as_text, "md": as_markdown, "tsv": as_tsv, "json": as_json, "
 
 
 def _narrow_comparison(comparison: pd.DataFrame, names: dict[str, str]) -> list[tuple[str, ...]]:
-    """Return the rows of WA and UA, with the two names and the difference and its interval on two lines each."""
+    """Return the rows of WA and UA; the two names take two lines, and so do the difference and its interval."""
     rows = []
     for metric in ("WA", "UA"):
         for first, second, difference, *tests in comparison_rows(comparison[comparison["metric"] == metric], names):
@@ -110,6 +112,6 @@ def _narrow_comparison(comparison: pd.DataFrame, names: dict[str, str]) -> list[
 
 
 def _common_prefix(names: list[str]) -> str:
-    """Return the start that all names share, up to a hyphen or slash."""
+    """Return the longest common prefix of names that ends with a hyphen or slash."""
     common = common_start(names)
     return common[: max(common.rfind("-"), common.rfind("/")) + 1]

@@ -1,4 +1,4 @@
-"""The report as one HTML page: tables, pictures, and the most confident errors with players of their recordings."""
+"""The report as one HTML page: tables, pictures, and the most confident errors with players for their recordings."""
 
 import base64
 import os
@@ -20,7 +20,8 @@ from soctk.reporting.figures import DPI, Picture
 from soctk.reporting.report import Report
 from soctk.scoring.score import ExperimentScores
 
-ERRORS = 20
+# The page shows at most this many errors of an experiment.
+MOST_ERRORS = 20
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Error:
     """A misclassified utterance.
 
     Attributes:
-        utt: the utterance.
-        speaker: its speaker.
-        reference: its true emotion.
-        hypothesis: the emotion that it was classified as.
+        utt: the id of the utterance.
+        speaker: the id of its speaker.
+        reference: the true class.
+        hypothesis: the class with the highest posterior.
         confidence: the posterior of the hypothesis in %, averaged over seeds.
         posterior: the posterior of the reference in %, averaged over seeds.
         recording: the URL of its recording, relative to the page; None if the recording was not found.
@@ -47,7 +48,7 @@ class Error:
 
 
 def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
-    """Write the page. It contains everything but the recordings, to which it links by relative paths."""
+    """Write the page. It contains everything except the recordings; it links to them by relative paths."""
     environment = Environment(loader=PackageLoader("soctk.reporting"), autoescape=True, undefined=StrictUndefined)
     images = [(picture, _as_url(picture)) for picture in pictures]
     content = environment.get_template("report.html").render(
@@ -66,7 +67,7 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
                 "anchor": quote(experiment.name),
                 "parts": _parts(tables.details(experiment, "html")),
                 "images": [image for image in images if image[0].experiment == experiment.name],
-                "errors": worst_errors(experiment, path.parent),
+                "errors": most_confident_errors(experiment, path.parent),
             }
             for experiment in report.experiments
         ],
@@ -75,8 +76,8 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
         temporary.write_text(content, encoding="utf-8")
 
 
-def worst_errors(experiment: ExperimentScores, directory: Path, most: int = ERRORS) -> list[Error]:
-    """Return the misclassified utterances, sorted by the margin of the hypothesis over the reference.
+def most_confident_errors(experiment: ExperimentScores, directory: Path, most: int = MOST_ERRORS) -> list[Error]:
+    """Return misclassified utterances, the largest posterior of hypothesis minus posterior of reference first.
 
     Args:
         experiment: the experiment; posteriors are averaged over its seeds.
@@ -112,7 +113,7 @@ def _recording(experiment: ExperimentScores, utt: str, directory: Path) -> str |
 
 
 def _parts(parts: Iterable[str]) -> list[str | Markup]:
-    """Mark tables as HTML, whose cells tabulate has escaped; sentences stay text, which the template escapes."""
+    """Mark tables as HTML, because tabulate has escaped their cells; the template escapes the sentences."""
     return [Markup(part) if part.startswith("<table>") else part for part in parts]
 
 

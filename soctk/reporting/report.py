@@ -1,4 +1,4 @@
-"""A report: the scores of experiments, their comparison, and published figures."""
+"""A report: the scores of experiments, their comparison, and published scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Report:
     Attributes:
         title: the directories that were scored, as they were given.
         experiments: their scores.
-        comparison: the comparison of every two experiments (soctk.scoring.compare); None if it was not requested.
-        figures: the table of published figures (soctk.scoring.published); None for none.
+        comparison: the comparison of each pair of experiments (soctk.scoring.compare); None if it was not requested.
+        figures: the table of published scores (soctk.scoring.published), or None.
         command: the command that made the report.
     """
 
@@ -37,7 +37,7 @@ class Report:
     command: str
 
     def heading(self) -> list[str]:
-        """Return sentences about protocols, heads, processing of descriptors and versions."""
+        """Return sentences about protocols, heads, the processing of descriptors and recordings, and versions."""
         descriptions: Mapping[str, str] = {str(name): text for name, text in DESCRIPTIONS.items()}
         protocols = {e.protocol: descriptions.get(e.protocol, _NO_CONFIG) for e in self.experiments}
         heads = sorted({e.head for e in self.experiments})
@@ -56,11 +56,11 @@ class Report:
 
     @property
     def is_recentred(self) -> bool:
-        """Whether an experiment uses unlabelled recordings of the test speakers."""
+        """Whether any of the experiments uses unlabelled recordings of the test speakers."""
         return any(e.is_recentred for e in self.experiments)
 
     def published_for(self, experiment: ExperimentScores) -> pd.DataFrame:
-        """Return the published figures for the experiment's corpus, upstream and pooling, and how they differ."""
+        """Return published scores for the experiment's corpus, upstream and pooling, with the differences in method."""
         if self.figures is None or experiment.data is None or experiment.data.path is None:
             return pd.DataFrame()
         corpus = experiment.data.path.resolve().name
@@ -72,16 +72,16 @@ class Report:
         for e in self.experiments:
             name, folds = label(e), e.predictions.folds
             if e.predictions.left_out:
-                lines.append(f"{name}: seeds {listed(e.predictions.left_out)} are left out because folds are missing.")
+                lines.append(f"{name}: seeds left out because folds are missing: {listed(e.predictions.left_out)}.")
             if e.data is None:
                 lines.append(
                     f"{name}: no data directory was found (--data). The predictions are not checked against it, and "
-                    "subgroups are by fold and speaker only."
+                    "the only subgroups are folds and speakers."
                 )
             elif folds != e.data.folds:
-                lines.append(f"{name}: only folds {listed(folds)} of {listed(e.data.folds)}.")
+                lines.append(f"{name}: only folds {listed(folds)} of {listed(e.data.folds)} were tested.")
             if len(e.predictions.speakers[1]) < FEWEST_SPEAKERS:
-                lines.append(f"{name}: fewer than {FEWEST_SPEAKERS} speakers, so there are no intervals.")
+                lines.append(f"{name}: fewer than {FEWEST_SPEAKERS} speakers, so intervals are not computed.")
         for e in self.experiments:
             for row in self.published_for(e).to_dict("records"):
                 if row["differs"]:
@@ -89,7 +89,7 @@ class Report:
         return list(dict.fromkeys(lines))
 
     def _within_class(self) -> list[str]:
-        """Return a sentence about the experiments with within-class normalisation (soctk.training.within_class)."""
+        """Return a sentence about within-class normalisation (soctk.training.within_class) if an experiment uses it."""
         shrinkage = {
             label(e): e.predictions.settings["head"].get("within_class_shrinkage", 1)
             for e in self.experiments
@@ -102,29 +102,29 @@ class Report:
         return [f"{line}, except in {', '.join(without)}." if without else f"{line}."]
 
     def _speeds(self) -> list[str]:
-        """Return a sentence about the experiments with speed perturbation (soctk.features.speed)."""
+        """Return a sentence about speed perturbation (soctk.features.speed) if an experiment uses it."""
         speeds = {label(e): used_speeds(e.predictions.settings) for e in self.experiments}
         using = [f"{name} ({', '.join(f'{speed:g}' for speed in used)})" for name, used in speeds.items() if used]
         if not using:
             return []
-        what = "copies of each recording at other speeds are trained on too; posteriors are the mean over the copies"
-        return [f"Speed perturbation ({what}): {', '.join(using)}."]
+        meaning = "training includes copies of each recording at other speeds; posteriors are the mean over all speeds"
+        return [f"Speed perturbation ({meaning}): {', '.join(using)}."]
 
 
 def make(
     exps: Sequence[Path], command: str, data: Path | None = None, is_compared: bool = False, figures: Path | None = None
 ) -> Report:
-    """Score every experiment below the directories `exps`.
+    """Score every experiment below the directories `exps`, and return the report.
 
     Args:
         exps: the directories.
         command: the command that makes the report.
         data: the data directory of all experiments; by default each experiment's own, if it still exists.
-        is_compared: whether to test the difference between every two experiments.
-        figures: the table of published figures; by default soctk's own, if it exists.
+        is_compared: whether to test the difference between each pair of experiments.
+        figures: the file with published scores; by default soctk's own, if it exists.
 
     Raises:
-        SoctkError: as soctk.scoring.score, soctk.scoring.compare and soctk.scoring.published do.
+        SoctkError: soctk.scoring.score, soctk.scoring.compare or soctk.scoring.published raises it.
     """
     experiments = score(exps, data)
     if figures is None and published.DEFAULT.exists():
@@ -139,7 +139,7 @@ def make(
 
 
 def not_comparable(differences: str) -> str:
-    """Return a warning about published figures with these differences from an experiment."""
+    """Return a warning that names the differences between an experiment and a published experiment."""
     return f"not directly comparable: {differences}"
 
 

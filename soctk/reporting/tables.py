@@ -15,12 +15,13 @@ from soctk.scoring.subgroups import Subgroup
 
 COMPARISON_HEADERS = ("experiments", "metric", "difference", "p", "Holm", "McNemar", "Holm")
 METRIC_TITLES = tuple(TITLES[metric] for metric in METRICS)
-# Attributes with more than twice as many values are shown by the values with the lowest and with the highest WA.
+# If an attribute has more than twice this many values, its table shows this many with the lowest WA and this many with
+# the highest WA.
 SUBGROUPS_SHOWN = 12
 
 
 def summary(report: Report, style: str) -> list[str]:
-    """Return the tables about all experiments, and sentences about them."""
+    """Return the tables about all experiments, and an explanation of the comparison if the report has one."""
     parts = [
         table(_mean_rows(report), ("experiment", "folds", "seeds", *METRIC_TITLES), style),
         table(
@@ -44,7 +45,7 @@ def details(experiment: ExperimentScores, style: str) -> list[str]:
     """Return a sentence about the training of one experiment, and its tables by fold, class and subgroup."""
     sentence = f"Protocol {experiment.protocol}, head {experiment.head}, seeds {listed(experiment.seeds)}."
     if experiment.predictions.left_out:
-        sentence += f" Seeds {listed(experiment.predictions.left_out)} are left out because folds are missing."
+        sentence += f" Seeds left out because folds are missing: {listed(experiment.predictions.left_out)}."
     classified = tuple(f"as {name}" for name in experiment.confusion)
     return [
         sentence,
@@ -59,12 +60,12 @@ def details(experiment: ExperimentScores, style: str) -> list[str]:
 
 
 def labels(report: Report) -> dict[str, str]:
-    """Return the printed name of each experiment, by its name."""
+    """Return name -> printed name for each experiment."""
     return {experiment.name: label(experiment) for experiment in report.experiments}
 
 
 def published_rows(report: Report) -> list[tuple[str, ...]]:
-    """Return a row for each experiment with published figures, followed by a row for each of these figures."""
+    """Return a row for each experiment with published scores, followed by a row for each publication."""
     rows = []
     for experiment in report.experiments:
         figures = report.published_for(experiment).to_dict("records")
@@ -79,7 +80,12 @@ def published_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def comparison_rows(comparison: pd.DataFrame, names: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return a row for each pair: first, second, difference, p, Holm, McNemar, Holm; `names` are those to print."""
+    """Return a row for each pair (first, second, and COMPARISON_HEADERS from "difference" on).
+
+    Args:
+        comparison: some rows of soctk.scoring.compare.compare.
+        names: name -> printed name of each experiment.
+    """
     rows = []
     for row in comparison.to_dict("records"):
         interval = Interval(row["difference"], row["low"], row["high"])
@@ -90,7 +96,7 @@ def comparison_rows(comparison: pd.DataFrame, names: Mapping[str, str]) -> list[
 
 
 def fold_rows(experiment: ExperimentScores, metrics: Iterable[str]) -> list[tuple[object, ...]]:
-    """Return a row for each fold, and rows with mean and standard deviation over folds and over seeds."""
+    """Return a row for each fold, and rows with the mean and standard deviation over folds and over seeds."""
     metrics = tuple(metrics)
     rows: list[tuple[object, ...]] = [
         (fold, int(values["utterances"]), *(f"{values[metric]:.{_digits(metric)}f}" for metric in metrics))
@@ -134,13 +140,12 @@ def _mean_rows(report: Report) -> list[tuple[object, ...]]:
 def _pooled_rows(report: Report) -> list[tuple[str, ...]]:
     rows = []
     for e in report.experiments:
-        over_folds = e.over_folds()
         rows.append(
             (
                 label(e),
                 *(f"{e.pooled[metric].value:.2f} {bounds(e.pooled[metric])}" for metric in METRICS),
-                f"{over_folds['log_loss'].mean:.3f} {bounds(e.pooled['log_loss'])}",
-                f"{over_folds['ECE'].mean:.2f}",
+                f"{e.pooled['log_loss'].value:.3f} {bounds(e.pooled['log_loss'])}",
+                f"{e.over_folds()['ECE'].mean:.2f}",
             )
         )
     return rows
@@ -173,7 +178,7 @@ def _subgroup_rows(experiment: ExperimentScores) -> list[tuple[object, ...]]:
 
 
 def _shown(subgroups: Sequence[Subgroup]) -> list[Subgroup]:
-    """Return the subgroups without the middle ones, by WA, of attributes with many values."""
+    """Return the subgroups; if an attribute has many values, only the values with the lowest and the highest WA."""
     shown = []
     for attribute in dict.fromkeys(group.attribute for group in subgroups):
         groups = [group for group in subgroups if group.attribute == attribute]

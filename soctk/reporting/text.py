@@ -6,7 +6,7 @@ from tabulate import MIN_PADDING, tabulate
 
 WIDTH = 80
 
-# The columns of words; all others are of numbers.
+# The headers of the columns that contain words; all other columns contain numbers.
 _WORDS = ("source", "differences", "and", "", "metric", "value")
 
 
@@ -20,7 +20,7 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str], style: str) 
 
 
 def narrow_table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
-    """Return a table for the terminal, with the first column wrapped such that the table fits."""
+    """Return a table whose first column is wrapped such that the table fits the terminal."""
     taken = 0
     for i, header in enumerate(headers[1:], start=1):
         lines = [line for row in rows for line in str(row[i]).split("\n")]
@@ -31,7 +31,7 @@ def narrow_table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> st
 
 
 def wrap(text: str, width: int) -> str:
-    """Break text after a space, a hyphen or a plus sign; a longer piece without these is cut."""
+    """Break text into lines after spaces, hyphens and plus signs; a piece longer than `width` is cut."""
     lines = [""]
     for piece in text.replace("-", "-\0").replace("+", "+\0").replace(" ", " \0").split("\0"):
         if len(lines[-1] + piece.rstrip()) > width and lines[-1]:
@@ -43,5 +43,5 @@ def wrap(text: str, width: int) -> str:
 
 
 def fill(text: str) -> str:
-    """Break the lines that are longer than the terminal."""
+    """Break the lines that are wider than the terminal."""
     return "\n".join(line if len(line) <= WIDTH else wrap(line, WIDTH) for line in text.split("\n"))

@@ -16,7 +16,7 @@ class EmotionClassifier(nn.Module):
     """Pooling layers and a head on the hidden states of a frozen upstream.
 
     Several hidden states H_l are combined in one of two ways: the weighted sum over l of softmax(w)_l H_l, with learned
-    w as in SUPERB (arXiv 2105.01051), is pooled; or each H_l has a pooling layer of its own, and their descriptors are
+    w as in SUPERB (arXiv 2105.01051), is pooled; or each H_l has its own pooling layer, and the descriptors are
     concatenated.
 
     Args:
@@ -24,10 +24,10 @@ class EmotionClassifier(nn.Module):
         num_layers: L, the number of hidden states.
         num_classes: the number of emotions.
         config: the pooling, the head, and the combination of hidden states. The layer norm of the frames is not part of
-            the model: frames are normalised before (soctk.training.inputs).
+            the model: soctk.training.inputs normalises frames before the model gets them.
 
     Raises:
-        SoctkError: an option of the pooling is wrong, or the head linear is combined with trained parameters before it.
+        SoctkError: an option of the pooling is wrong, or trained parameters precede the head linear.
     """
 
     def __init__(self, input_size: int, num_layers: int, num_classes: int, config: Config):
@@ -38,9 +38,9 @@ class EmotionClassifier(nn.Module):
         count = 1 if is_sum else num_layers
         self.poolings = nn.ModuleList(pooling.create(name, input_size, config.pooling) for _ in range(count))
         if isinstance(config.head, LinearConfig) and self.is_trained:
-            what = "the weights of the layers" if is_sum else f"the pooling {name}"
+            part = "the weights of the layers" if is_sum else f"the pooling {name}"
             raise SoctkError(
-                f"the head linear cannot train {what}",
+                f"the head linear cannot train {part}",
                 remedy="Choose the head mlp, or a pooling without trained parameters, such as soc_full instead of soc, "
                 "and --combine concat for several layers.",
                 where="--head",
@@ -67,7 +67,7 @@ class EmotionClassifier(nn.Module):
         return torch.cat(pooled, dim=1)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, num_classes)`, for arguments as `describe` takes them."""
+        """Return logits `(B, num_classes)`, for the arguments of `describe`."""
         return self.head(self.describe(frames, lengths))
 
     def _layers(self) -> list[Pooling]:

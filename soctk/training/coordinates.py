@@ -1,4 +1,4 @@
-"""Descriptors in the coordinates in which the linear head is fitted: in primal or in dual form.
+"""The coordinates in which the linear head gets descriptors: the primal or the dual form.
 
 A linear classifier with L2 regularisation depends on its inputs only through their inner products. Descriptors longer
 than the number of training utterances therefore lose nothing when they are expressed in an orthonormal basis of the
@@ -19,7 +19,7 @@ from soctk.training.recentre import Recentring
 
 
 def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
-    """Return the inner products `(N, N)` of centred descriptors `(N, P)`, or None if P < N, where no one needs them.
+    """Return the inner products `(N, N)` of centred descriptors `(N, P)`; None if P < N (see StandardisedValues).
 
     Only the lower triangle is computed, `step` rows at a time; the upper triangle is its mirror image.
     """
@@ -48,7 +48,7 @@ class Block:
 
 
 class Coordinates(Protocol):
-    """The inputs of a linear classifier, and the way back from its weights to weights on descriptors.
+    """The inputs of a linear classifier; its weights can be converted to weights on descriptors.
 
     Attributes:
         values: `(N, R)`, one row per utterance.
@@ -57,7 +57,7 @@ class Coordinates(Protocol):
     values: np.ndarray
 
     def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights `(K, sum of P)` on re-centred descriptors and the biases `(K,)` of the same classifier.
+        """Return the weights `(K, sum of P)` and the biases `(K,)` of the same classifier on re-centred descriptors.
 
         Args:
             on_values: the weights `(K, R)` of the classifier on `values`.
@@ -65,7 +65,7 @@ class Coordinates(Protocol):
 
 
 class Primal:
-    """All blocks side by side, each number of a descriptor with the same variance over the training utterances."""
+    """The standardised blocks side by side."""
 
     def __init__(self, blocks: Sequence["StandardisedValues"]):
         self._blocks = blocks
@@ -79,7 +79,10 @@ class Primal:
 
 
 class Dual:
-    """Coordinates in a basis of the space that the training utterances span; the blocks' inner products are added."""
+    """Coordinates in an orthonormal basis of the space that the training utterances span.
+
+    The inner products of the blocks are added, because the blocks are parts of one vector.
+    """
 
     def __init__(self, blocks: Sequence["StandardisedBlock"], fitted: Sequence[int]):
         self._blocks = blocks
@@ -96,12 +99,14 @@ class Dual:
 def make_coordinates(
     blocks: Sequence[Block], fitted: Sequence[int], recentring: Recentring | None = None
 ) -> Coordinates:
-    """Return the form with fewer columns: primal if all blocks together are shorter than the number of utterances.
+    """Return the form with fewer columns.
+
+    It is primal if a descriptor of all blocks together has fewer numbers than there are training utterances.
 
     Args:
         blocks: the descriptors of all N utterances.
         fitted: the training utterances; they alone determine mean, scale and basis.
-        recentring: of the speakers; None for none.
+        recentring: the re-centring of the speakers; None if descriptors are used as they are.
     """
     if sum(block.descriptors.shape[1] for block in blocks) < len(fitted):
         return Primal([StandardisedValues(block.descriptors, fitted, recentring) for block in blocks])
@@ -115,11 +120,11 @@ class StandardisedBlock(Protocol):
         """Return the inner products `(N, N)` of the standardised descriptors."""
 
     def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights `(K, P)` on re-centred descriptors and the biases `(K,)` of a classifier.
+        """Return the weights `(K, P)` and the biases `(K,)` of a classifier on re-centred descriptors.
 
         Args:
-            factors: `(K, number of training utterances)`. The classifier's weights on standardised descriptors are the
-                sums of the standardised training descriptors with these factors.
+            factors: `(K, number of training utterances)`. Their product with the standardised training descriptors is
+                the matrix of the classifier's weights on standardised descriptors.
         """
 
 
@@ -151,14 +156,14 @@ class StandardisedValues:
         return self.weight_from_values(factors @ self.values[self._fitted])
 
     def weight_from_values(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same as `weight` for a classifier with the weights `(K, P)` on `values`."""
+        """Return the result of `weight` for a classifier with the weights `(K, P)` on `values`."""
         weight = on_values / self._scale
         mean = _recentred(self._descriptors, self._fitted, self._recentring)[self._fitted].mean(0)
         return weight, -(weight @ mean)
 
 
 class StandardisedProducts:
-    """A block at least as long as the number of utterances, by its inner products; all dimensions get one scale.
+    """A block at least as long as the number of utterances, given by its inner products; all dimensions get one scale.
 
     The dimensions of such a descriptor, for example the logarithm of a covariance, are of one kind.
     """
@@ -180,22 +185,22 @@ class StandardisedProducts:
 
     def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See StandardisedBlock.weight."""
-        of_all = np.zeros((len(factors), len(self._descriptors)))
-        of_all[:, self._fitted] = factors - factors.mean(1, keepdims=True)
-        average = np.zeros((1, of_all.shape[1]))
+        centred = np.zeros((len(factors), len(self._descriptors)))
+        centred[:, self._fitted] = factors - factors.mean(1, keepdims=True)
+        average = np.zeros((1, centred.shape[1]))
         average[:, self._fitted] = 1 / len(self._fitted)
-        both = np.vstack([of_all / self._scale**2, average])
+        both = np.vstack([centred / self._scale**2, average])
         if self._recentring:
             both = self._recentring.transposed(both, self._fitted)
-        weight, mean = np.split(both.astype(np.float32) @ self._descriptors, [len(of_all)])
+        weight, mean = np.split(both.astype(np.float32) @ self._descriptors, [len(centred)])
         return weight, -(weight @ mean[0])
 
 
 class Basis:
     """An orthonormal basis of the space that N vectors span, by Gram-Schmidt with pivoting.
 
-    The pivoted Cholesky decomposition K = L L' of the inner products gives this basis; it costs a fifth of an
-    eigendecomposition. It stops at R vectors, when the squared norms that remain are rounding errors of float32.
+    The pivoted Cholesky decomposition K = L L' of the inner products gives this basis; it is five times as fast as an
+    eigendecomposition. It stops after R vectors, when the remaining squared norms are rounding errors of float32.
 
     Args:
         products: K `(N, N)`, the inner products of the vectors.
@@ -210,7 +215,7 @@ class Basis:
         return solve_triangular(self._factor, products[:, self._kept].T, lower=True, check_finite=False).T
 
     def factors(self, coordinates: np.ndarray) -> np.ndarray:
-        """Return factors `(K, N)`: the sums of the N vectors with these factors have the coordinates `(K, R)`."""
+        """Return factors `(K, N)` whose product with the N vectors has the coordinates `(K, R)`."""
         factors = np.zeros((len(coordinates), self._count))
         factors[:, self._kept] = solve_triangular(self._factor, coordinates.T, lower=True, trans="T").T
         return factors

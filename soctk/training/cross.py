@@ -28,10 +28,10 @@ class Corpus:
     """A corpus and its features.
 
     Attributes:
-        name: the corpus's name in the matrix.
-        data: its utterances.
-        store: their features.
-        dropped: class -> the number of utterances that were dropped with it.
+        name: the name in the matrix.
+        data: the utterances.
+        store: the features of the utterances.
+        dropped: dropped label -> the number of its utterances.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Corpus:
 
     @property
     def summary(self) -> str:
-        """The numbers of kept and of dropped utterances, in one line."""
+        """The numbers of kept and dropped utterances, in one line."""
         dropped = ", ".join(f"{label} {count}" for label, count in self.dropped.items())
         return f"{len(self.data.wav)} utterances, dropped: {dropped or 'none'}"
 
@@ -51,11 +51,11 @@ def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str,
 
     Args:
         corpora: corpora with their own labels.
-        labels: the label map of each corpus, label -> class. A label that is not in the map is dropped, unless it is
-            the name of a class in the map.
+        labels: the label map of each corpus, label -> class, or None to drop the label. A label that is not in the map
+            is dropped too, unless it is the name of a class in the map.
 
     Raises:
-        SoctkError: the corpora have fewer than two classes in common, or equal names, or features of different
+        SoctkError: the corpora have fewer than two classes in common, or equal names, or features with different
             settings.
     """
     _check_names(corpora)
@@ -66,7 +66,7 @@ def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str,
     if len(common) < 2:
         raise SoctkError(
             f"the corpora have {len(common)} classes in common: {', '.join(common) or 'none'}",
-            remedy="Give label maps that give the same emotion the same name.",
+            remedy="Map each emotion to the same class in all label maps.",
             where="--corpus",
         )
     return [_restricted(corpus, class_of, common) for corpus, class_of in zip(corpora, classes, strict=True)]
@@ -99,7 +99,8 @@ def run(
         The mean over folds and seeds of UA, the mean of the class recalls, in %.
 
     Raises:
-        SoctkError: as Experiment.run does; or the predictions are incomplete, inconsistent, or of training speakers.
+        SoctkError: Experiment.run raises it; or the predictions are incomplete or inconsistent; or a training speaker
+            is tested.
     """
     data: DataDir
     store: Store
@@ -128,7 +129,7 @@ def _check_names(corpora: Sequence[Corpus]) -> None:
             raise SoctkError(
                 f"{count} corpora have the name {name}", remedy="Rename a data directory.", where="--corpus"
             )
-        if ":" in name:  # JoinedStore separates the name of a corpus from an utterance by a colon
+        if ":" in name:  # JoinedStore joins corpus and utterance with a colon
             raise SoctkError(f"the name {name} contains a colon", remedy="Rename the data directory.", where="--corpus")
 
 
@@ -149,7 +150,7 @@ def _check_features(corpora: Sequence[Corpus]) -> None:
 
 
 def _classes(data: DataDir, labels: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return the class of each label of a corpus, None for labels to drop."""
+    """Return label -> class for all labels of a corpus; None for a label to drop."""
     return {label: labels.get(label, label if label in labels.values() else None) for label in data.emotions}
 
 
@@ -159,7 +160,7 @@ def _joined(corpora: Sequence[Corpus], column: Callable[[DataDir], Mapping[str, 
 
 
 def _restricted(corpus: Corpus, class_of: Mapping[str, str | None], classes: tuple[str, ...]) -> Corpus:
-    """Return the corpus with classes for labels, without other utterances, and without speakers that lose all."""
+    """Return the corpus with labels renamed to classes, without utterances of other labels and empty speakers."""
     data = corpus.data
     kept = {label: name for label, name in class_of.items() if name is not None and name in classes}
     emotion = {utt: kept[label] for utt, label in data.emotion.items() if label in kept}
@@ -176,7 +177,7 @@ def _restricted(corpus: Corpus, class_of: Mapping[str, str | None], classes: tup
         fold={name: 1 + folds.index(fold) for name, fold in data.fold.items() if name in speakers},
         emotions=classes,
         extra={name: {utt: values[utt] for utt in emotion} for name, values in data.extra.items()},
-        path=None,  # the data directory at this path has all utterances, with their own labels
+        path=None,  # the data directory at this path has all utterances with their original labels
     )
     counts = Counter(data.emotion.values())
     dropped = {label: counts[label] for label in data.emotions if label not in kept}

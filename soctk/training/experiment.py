@@ -1,4 +1,4 @@
-"""An experiment: all folds and seeds of one configuration; each run is a directory that appears when it is complete."""
+"""An experiment: all folds and seeds of one configuration; the directory of a run appears when the run is complete."""
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Experiment:
     Attributes:
         config: all settings but fold and seed.
         data: the corpus.
-        features: the features of its utterances.
+        features: the features of the corpus.
         path: the directory of the experiment; its runs are `path`/foldK/seedS (soctk.scoring.runs).
         device: `cpu` or `cuda`.
         tensorboard: whether runs write a log for TensorBoard too.
@@ -47,16 +47,16 @@ class Experiment:
     tensorboard: bool = False
 
     def run(self, folds: Sequence[int], seeds: Sequence[int], nj: int = 1) -> int:
-        """Train and test each fold with each seed; return how many runs were done.
+        """Train and test each fold with each seed; return the number of new runs.
 
         Finished runs are not repeated. An interrupted run leaves `seedS.unfinished` and starts again from its
         beginning. The inner fits of the linear head are done before all runs and are not kept.
 
         Args:
             folds: the folds to test, from 1.
-            seeds: each determines the initial weights and the order of utterances, and what `--protocol emobox` and
-                `--enrol` draw.
-            nj: how many runs to do at a time, each in a process with one thread; results do not depend on it.
+            seeds: each determines the initial weights, the order of utterances, and the utterances that
+                `--protocol emobox` and `--enrol` draw.
+            nj: how many runs to do at a time, each in a process with one thread; it does not change the results.
 
         Raises:
             SoctkError: a fold or pooling option is unknown, features are missing, finished runs have other settings,
@@ -73,7 +73,7 @@ class Experiment:
             keys = [(run.fold, run.seed) for run in pending]
             inner = InnerFits.compute(inputs, self.config.head, keys, nj, self.device)
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        # Workers get `inputs`; a copy of the features without their cached descriptors keeps the job small.
+        # Workers get `inputs`. This copy of the features has no cached descriptors, which keeps the pickled jobs small.
         experiment = replace(self, features=replace(self.features))
         jobs = [partial(experiment._run_one, run, inputs, inner, made_with) for run in pending]
         for line in progress.track(parallel.run(jobs, nj, self.device), "train", "run", len(jobs)):
@@ -84,7 +84,7 @@ class Experiment:
         """Check the settings, the folds, and the settings of finished runs, without training.
 
         Raises:
-            SoctkError: as `run` does, if the settings and the finished runs already show the error.
+            SoctkError: `run` would raise it, because of the settings or the finished runs.
         """
         if self._model().is_trained and self.config.recentre.by != "none":
             raise SoctkError(
@@ -111,7 +111,7 @@ class Experiment:
             )
 
     def _settings(self) -> dict[str, Any]:
-        """Return everything but fold and seed that determines the results, for config.yaml."""
+        """Return the settings for config.yaml: all that determine the results, except fold and seed."""
         store = self.features.store
         features = {key: value for key, value in store.settings.items() if key != "versions"}
         return {
@@ -138,7 +138,7 @@ class Experiment:
         split = inputs.split(run.fold, run.seed)
         settings = {"fold": run.fold, "seed": run.seed, **self._settings()}
         settings |= {"made_with": made_with, "made_from": self._sources(run)}
-        # One thread, so that the numbers of a run do not depend on how many runs are done at a time.
+        # One thread, so that the results of a run do not depend on `nj`.
         with one_thread(), RunWriter.opened(run, self.tensorboard) as writer:
             writer.write_settings(settings)
             trainer = self._trainer(model, inputs, split, run.seed, inner)

@@ -1,4 +1,4 @@
-"""The fits of the linear head that choose C by inner cross-validation; runs share equal fits."""
+"""The fits of the inner cross-validation that chooses C for the linear head; runs share equal fits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from soctk.training.training_data import TrainingData
 
 
 class InnerFit(NamedTuple):
-    """What determines the result of an inner fit.
+    """An inner fit, by the seed and the utterances that determine its result.
 
     Attributes:
-        seed: of the utterances drawn for re-centring; 0 if none are drawn.
+        seed: the seed that draws utterances for re-centring; 0 if no utterances are drawn.
         fitted: the indices of the utterances to fit on.
     """
 
@@ -32,7 +32,8 @@ class InnerFits:
 
     Attributes:
         inputs: the corpus.
-        posteriors: of each fit, `(C, N, K)` for N utterances and K classes: the mean over an utterance's copies.
+        posteriors: fit -> posteriors `(C, N, K)`, for N utterances and K classes, averaged over the copies of
+            each utterance.
     """
 
     inputs: TrainingData
@@ -63,8 +64,8 @@ class InnerFits:
         results = progress.track(parallel.run(jobs, nj, device), "choose C", "fit", len(jobs))
         return cls(inputs, dict(results))
 
-    def of_run(self, split: Split, seed: int) -> list[tuple[list[int], np.ndarray]]:
-        """Return what `linear.scores` takes: validation utterances, and posteriors from a fit on other utterances."""
+    def for_run(self, split: Split, seed: int) -> list[tuple[list[int], np.ndarray]]:
+        """Return pairs for `linear.scores`: validation utterances, and the posteriors of a fit on other utterances."""
         return [
             (scored, self.posteriors[_inner_fit(self.inputs, fitted, seed)])
             for fitted, scored in self.inputs.inner_splits(split)

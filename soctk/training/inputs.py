@@ -23,9 +23,9 @@ from soctk.training.recentre import Recentring
 
 _BATCH = 8  # utterances per batch of `describe`; larger batches of soc_full make malloc release and re-request memory
 
-_ROWS = 1 << 10  # frames that are layer-normalised at a time; so many fit the cache
+_ROWS = 1 << 10  # frames to layer-normalise at a time; this many fit into the CPU cache
 
-_ROWS_SUMMED = 1 << 12  # frames that are checked for NaN and infinity at a time
+_ROWS_SUMMED = 1 << 12  # frames to check for NaN and infinity at a time
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Frames:
 
     @classmethod
     def of(cls, store: Store, utterances: Sequence[str], layers: Sequence[int] | None = None) -> "Frames":
-        """Read the frames of utterances; `layers` are hidden states, by default all of the store."""
+        """Read the frames of utterances for some hidden states; by default for all in the store."""
         return cls(store.load(utterances, layers), store.lengths(utterances))
 
     @cached_property
@@ -69,7 +69,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class StreamedFrames:
-    """The frames of many utterances, read from the store batch by batch: for corpora that memory does not hold.
+    """The frames of many utterances, read from the store batch by batch, for corpora larger than memory.
 
     Attributes:
         store: the feature store.
@@ -91,7 +91,7 @@ class StreamedFrames:
         return self.store.lengths(self.utterances)
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the same as `Frames.batch`."""
+        """See Frames.batch."""
         utterances = [self.utterances[i] for i in indices]
         frames = Frames.of(self.store, utterances, self.layers).to(self.device)
         if self.layer_norm:
@@ -99,16 +99,16 @@ class StreamedFrames:
         return frames.batch(range(len(indices)))
 
     def to(self, device: str) -> "StreamedFrames":
-        """Return the frames with batches on another device."""
+        """Return the frames, with batches on another device."""
         return replace(self, device=device)
 
 
 @dataclass(frozen=True)
 class Offsets:
-    """What re-centring subtracts from the descriptors of each speaker.
+    """The means that re-centring subtracts from the descriptors of each speaker.
 
     Attributes:
-        blocks: `(speakers, P)` for each block of descriptors.
+        blocks: the means `(speakers, P)` of each block of descriptors.
         speakers: the index of the speaker of each utterance, `(N,)`.
     """
 
@@ -125,8 +125,8 @@ class Descriptors:
     """The descriptors of N utterances, the inputs of a head.
 
     Attributes:
-        blocks: `(N, P)` for each pooling layer and hidden state.
-        offsets: what is subtracted from them; None for nothing.
+        blocks: the descriptors `(N, P)` of each pooling layer and hidden state.
+        offsets: the means that `batch` subtracts; None without re-centring.
     """
 
     blocks: Sequence[torch.Tensor]
@@ -161,7 +161,7 @@ def half_of_memory() -> float:
 
 @dataclass
 class Features:
-    """The features of a corpus. Descriptors without trained parameters are computed once and kept.
+    """The features of a corpus. Descriptors of poolings without trained parameters are computed once and kept.
 
     Attributes:
         store: the feature store.
@@ -203,11 +203,11 @@ class Features:
         """Return the frames of all utterances, then of their copies at each speed, for some hidden states.
 
         Raises:
-            SoctkError: frames are NaN or infinite, or not in the store.
+            SoctkError: frames are missing from the store, or NaN or infinite. Streamed frames are not checked.
         """
         utterances = with_copies(self.utterances, self.speeds(config))
-        numbers = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
-        if 4 * numbers > self.max_bytes:
+        count = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
+        if 4 * count > self.max_bytes:
             return StreamedFrames(self.store, utterances, layers, config.frames.layer_norm)
         frames = Frames.of(self.store, utterances, layers)
         self._require_finite(frames, utterances)
@@ -224,7 +224,7 @@ class Features:
             A block for each pooling layer of the first hidden state, then of the second, and so on.
 
         Raises:
-            SoctkError: as `frames` does.
+            SoctkError: `frames` raises it.
         """
         blocks = []
         for layer in self.layers(config):
@@ -243,7 +243,7 @@ class Features:
     def _require_finite(self, frames: Frames, utterances: Sequence[str]) -> None:
         sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(_ROWS_SUMMED)])
         each = zip(utterances, sums.split(frames.lengths), frames.utterances, strict=True)
-        # A sum of finite numbers can overflow, so utterances with an infinite sum are looked at number by number.
+        # A sum of finite numbers can overflow, so an utterance with an infinite sum is checked number by number.
         wrong = [utt for utt, own, numbers in each if not own.isfinite().all() and not numbers.isfinite().all()]
         if wrong:
             raise SoctkError(

@@ -28,7 +28,7 @@ def posteriors(
 ) -> np.ndarray:
     """Fit a logistic regression for each C and return the posteriors `(C, N, num_classes)` of all N utterances.
 
-    The C are taken in ascending order, and each fit starts from the weights of the previous one.
+    The values of C are used in ascending order, and each fit starts from the weights of the previous fit.
 
     Args:
         blocks: the descriptors of all N utterances.
@@ -36,7 +36,7 @@ def posteriors(
         fitted: the training utterances.
         config: the values of C, and the shrinkage of WithinClass.
         num_classes: the number of classes; a class without a training utterance has the posterior 0.
-        recentring: of the speakers; None for none.
+        recentring: the re-centring of the speakers; None if descriptors are used as they are.
 
     Raises:
         SoctkError: all training utterances have the same class.
@@ -57,14 +57,14 @@ def posteriors(
 def scores(
     labels: np.ndarray, inner: Sequence[tuple[Sequence[int], np.ndarray]], config: LinearConfig
 ) -> list[dict[str, Any]]:
-    """Return a record with the validation scores of each C, in ascending order: C, valid_loss, valid_WA, valid_UA.
+    """Return a record for each C, in ascending order, with C, valid_loss, valid_WA and valid_UA.
 
-    The loss is the mean of -ln of the posterior of each utterance's class; WA and UA are fractions.
+    The loss is the mean of -ln p, where p is the posterior of an utterance's class; WA and UA are fractions.
 
     Args:
         labels: the classes `(N,)`, from 0.
-        inner: pairs of validation utterances and the `posteriors` of a fit on other utterances. An utterance may occur
-            in one pair only.
+        inner: pairs of validation utterances and the `posteriors` of a fit on other utterances. Each utterance
+            occurs in at most one pair.
         config: the values of C.
     """
     reference = labels[np.concatenate([utterances for utterances, _ in inner])]
@@ -92,7 +92,7 @@ def fit(
         fitted: the training utterances.
         C: the inverse strength of the regularisation.
         config: the shrinkage of WithinClass.
-        recentring: of the speakers; None for none.
+        recentring: the re-centring of the speakers; None if descriptors are used as they are.
 
     Raises:
         SoctkError: all training utterances have the same class.
@@ -132,7 +132,7 @@ def _fit(model: LogisticRegression, inputs: np.ndarray, labels: np.ndarray) -> N
 
 def _set_weights(head: nn.Linear, classes: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> None:
     """Write the weights of a fitted classifier into `head`; a class without training utterances is never chosen."""
-    if len(classes) == 2:  # scikit-learn stores the logit of the second class only; that of the first is 0
+    if len(classes) == 2:  # scikit-learn stores the logit of the second class only; the logit of the first is 0
         weight, bias = np.vstack([0 * weight, weight]), np.append(0, bias)
     with torch.no_grad():
         head.weight.zero_()

@@ -41,9 +41,9 @@ def train(
     Args:
         model: takes a batch of the inputs and returns logits `(B, num_classes)`; on the device of the inputs.
         inputs: the inputs of all utterances.
-        labels: their classes `(N,)`.
+        labels: the class of each utterance `(N,)`.
         train_indices: the training utterances.
-        valid_indices: the validation utterances, whose loss chooses the best epoch; in the order that `predict` takes.
+        valid_indices: the validation utterances, whose loss chooses the best epoch, in the order of `predict`.
         config: batch size, epochs, patience, learning rate, weight decay, warm-up, and gradient clipping.
         seed: determines the order of the utterances.
         copies: how often each validation utterance occurs in `valid_indices`.
@@ -74,7 +74,7 @@ def train(
         if not math.isfinite(record["train_loss"] + record["valid_loss"]):
             raise SoctkError(
                 f"the loss is infinite or NaN in epoch {epoch}",
-                remedy="Lower the learning rate (--set train.lr=1e-4), or look for extreme features in the store.",
+                remedy="Lower the learning rate (--set train.lr=1e-4), or check the store for extreme features.",
             )
         if record["valid_loss"] < best_loss:
             best_loss, best_epoch, best_state = record["valid_loss"], epoch, deepcopy(model.state_dict())
@@ -89,7 +89,7 @@ def predict(model: nn.Module, inputs: Inputs, indices: Sequence[int], copies: in
     """Return the log-posteriors `(N, num_classes)` of N utterances: the mean of the posteriors over their copies.
 
     Args:
-        model: as `train` takes it.
+        model: as in `train`.
         inputs: the inputs of all utterances and their copies.
         indices: N utterances, then N copies of them in the same order, and so on.
         copies: how often each utterance occurs in `indices`.

@@ -1,8 +1,7 @@
 """Speaker re-centring: descriptors minus the mean of their speaker, estimated from unlabelled recordings.
 
-Descriptors of second order are matrix logarithms, in a flat space, so their mean is the log-Euclidean mean. Speakers
-account for much of the variance of descriptors; subtracting the speaker's mean removes what all recordings of that
-speaker have in common.
+Speakers account for much of the variance of descriptors; subtracting the speaker's mean removes the part that all
+recordings of the speaker share. The mean of matrix logarithms is the log-Euclidean mean.
 """
 
 from collections.abc import Sequence
@@ -13,17 +12,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Recentring:
-    """The means to subtract from the descriptors of N utterances, as weights on these descriptors.
+    """Computes the mean descriptor of each speaker, and subtracts it from the speaker's utterances.
 
     The mean of a training speaker is taken over all of the speaker's utterances. The mean of another speaker s is
-    m_s = (n x_s + r mu) / (n + r), with x_s the mean over the speaker's n enrolled utterances, mu the mean over the
-    means of the training speakers, and r the relevance (maximum a posteriori adaptation, Reynolds et al. 2000). With
-    n = 0 it is mu.
+    m_s = (n x_s + r mu) / (n + r), where x_s is the mean over the speaker's n enrolled utterances, mu is the mean of
+    the training speakers' means, and r is the relevance (maximum a posteriori adaptation, Reynolds et al. 2000). With
+    n = 0, m_s = mu.
 
     Attributes:
         speakers: the index of the speaker of each utterance, `(N,)`.
-        enrolled: whether each utterance may contribute to the mean of a test speaker, `(N,)`.
-        relevance: r.
+        enrolled: whether each utterance contributes to the mean of its speaker, `(N,)`; not used for training speakers.
+        relevance: the relevance r.
     """
 
     speakers: np.ndarray
@@ -36,9 +35,10 @@ class Recentring:
 
         Args:
             speakers: the speaker of each utterance.
-            enrol: how many utterances of each speaker to draw at random (ids could reveal emotions); None for all.
-            relevance: r.
-            seed: of the draw.
+            enrol: how many utterances of each speaker to draw; None for all. The draw is random, because the order of
+                ids could reveal emotions.
+            relevance: the relevance r.
+            seed: the seed of the draw.
         """
         names, indices = np.unique(speakers, return_inverse=True)
         enrolled = np.zeros(len(indices), dtype=bool)
@@ -71,18 +71,18 @@ class Recentring:
         return self._averages(fitted).astype(values.dtype) @ values
 
     def transposed(self, weights: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
-        """Return V `(K, N)` with V values = W without_means(values), for weights W `(K, N)` on re-centred values."""
+        """Return V `(K, N)` such that V @ values = W @ without_means(values), for weights W `(K, N)`."""
         per_speaker = np.zeros((len(weights), self.speakers.max() + 1))
         np.add.at(per_speaker.T, self.speakers, weights.T)
         return weights - per_speaker @ self._averages(fitted)
 
     def _averages(self, fitted: Sequence[int]) -> np.ndarray:
-        """Return the weights `(speakers, N)` of the utterances in the means of the speakers."""
+        """Return the weights `(speakers, N)` on the N utterances that give the mean of each speaker."""
         own = self.speakers == np.arange(self.speakers.max() + 1)[:, None]
         is_training = own[:, fitted].any(1)
-        of_all = own / own.sum(1, keepdims=True)
-        prior = of_all[is_training].mean(0)
+        mean = own / own.sum(1, keepdims=True)
+        prior = mean[is_training].mean(0)
         count = (own & self.enrolled).sum(1, keepdims=True)
         strength = np.where(count > 0, count / np.maximum(count + self.relevance, 1e-12), 0)
         adapted = strength * (own & self.enrolled) / np.maximum(count, 1) + (1 - strength) * prior
-        return np.where(is_training[:, None], of_all, adapted)
+        return np.where(is_training[:, None], mean, adapted)

@@ -26,7 +26,7 @@ class RunWriter:
 
     Attributes:
         run: the run.
-        directory: where its files are written until it is finished.
+        directory: the directory for the files until the run is finished.
         tensorboard: whether to write a log for TensorBoard too.
     """
 
@@ -50,7 +50,7 @@ class RunWriter:
         self._path(self.run.config).write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
 
     def write_log(self, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write each record to train.jsonl as soon as it comes; return all of them."""
+        """Write each record to train.jsonl as soon as it is available; return all records."""
         written = []
         with (
             self._path(self.run.log).open("w", encoding="utf-8") as log,
@@ -120,7 +120,5 @@ def _predictions(data: DataDir, utterances: Sequence[str], log_posteriors: torch
         "hyp": [data.emotions[i] for i in best],
     }
     posteriors = log_posteriors.exp().cpu().T.tolist()
-    written = {
-        emotion: [f"{p:.6f}" for p in of_emotion] for emotion, of_emotion in zip(data.emotions, posteriors, strict=True)
-    }
+    written = {emotion: [f"{p:.6f}" for p in column] for emotion, column in zip(data.emotions, posteriors, strict=True)}
     return pd.DataFrame(columns | written)

@@ -1,4 +1,4 @@
-"""Many settings on one corpus, compared by their validation scores."""
+"""Sweep: experiments with many settings on one corpus, compared by their validation scores."""
 
 import itertools
 import json
@@ -28,9 +28,9 @@ class Sweep:
     """One experiment for each point of a grid of settings; experiments with equal descriptors share them.
 
     Attributes:
-        conf_dirs: the directories of `--conf`; a later one wins.
+        conf_dirs: the directories of `--conf`; settings in a later directory override those in an earlier one.
         grid: axis -> its values. An axis is `pooling`, `head`, or a setting as `--set` takes it, such as `train.lr`.
-        protocol: how validation utterances are chosen.
+        protocol: the protocol of all points.
         overrides: KEY=VALUE settings of all points.
         preset: the preset whose settings all points start from.
     """
@@ -44,17 +44,17 @@ class Sweep:
     def run(
         self, data: DataDir, features: Features, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
     ) -> pd.DataFrame:
-        """Do the missing runs of every point, each point in a directory of `path`, and compare the points.
+        """Do the missing runs of all points, each point in its own directory in `path`, and compare the points.
 
         Test utterances are not used for the comparison. The table is also written to `path`/sweep.tsv.
 
         Returns:
-            A row for each point, sorted by valid_WA, then valid_loss: the point's values; valid_WA and valid_UA (in %)
-            and valid_loss (nats), the means over runs, each at the epoch or C that the run chose; the number of runs;
-            and the name of the point's directory.
+            A row for each point, best valid_WA first, then lowest valid_loss. The columns are the axes of the grid;
+            valid_WA and valid_UA (in %) and valid_loss (nats), averaged over runs, at the epoch or C that each run
+            chose; the number of runs; and the name of the point's directory.
 
         Raises:
-            SoctkError: as soctk.training.settings.resolve and Experiment.run do. All points are checked first.
+            SoctkError: soctk.training.settings.resolve or Experiment.run raises it. All points are checked first.
         """
         points = [
             (point, Experiment(self._config(point), data, features, path / _name(point), features.device))
@@ -81,7 +81,11 @@ class Sweep:
         names = {key: point[key] for key in _NAMED if key in point}
         for key, name in names.items():
             if not isinstance(name, str):
-                raise SoctkError(f"{name!r} is not a name", remedy="Give names such as mean.", where=f"--grid {key}")
+                raise SoctkError(
+                    f"{name!r} is not a name",
+                    remedy="Give names, such as mean (pooling) or linear (head).",
+                    where=f"--grid {key}",
+                )
         values = [f"{key}={json.dumps(value, default=str)}" for key, value in point.items() if key not in _NAMED]
         return settings.resolve(
             preset=self.preset,
@@ -98,7 +102,7 @@ def _name(point: Mapping[str, Any]) -> str:
 
 
 def _validation(runs: Iterable[RunDirectory]) -> dict[str, float]:
-    """Return the means over runs of the validation scores at each run's lowest validation loss."""
+    """Return the validation scores at each run's lowest validation loss, averaged over runs."""
     best = []
     for run in runs:
         records = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()]

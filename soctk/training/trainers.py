@@ -1,4 +1,4 @@
-"""The trainers of the two heads: what a run does between its split and the log-posteriors of its test utterances."""
+"""The trainers of the two heads: they train a classifier on a split and compute posteriors of its test utterances."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ class Trainer(Protocol):
     """Trains a classifier for one run, and then predicts the run's test utterances."""
 
     def train(self) -> Iterable[dict[str, Any]]:
-        """Train the model; it is trained when all records have been taken from the iterable.
+        """Train the model. It is trained when the caller has taken all records from the iterable.
 
         Each record has `epoch` or `C`, and the validation scores valid_loss (nats), valid_WA and valid_UA (fractions).
         """
@@ -28,7 +28,7 @@ class Trainer(Protocol):
 
 
 class MLPTrainer:
-    """Trains a model by the training loop: its head alone, if its pooling has no trained parameters, else all of it."""
+    """Trains a model with the training loop; only its head if the pooling has no trained parameters."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class MLPTrainer:
         self._labels = torch.tensor(inputs.labels).to(device)
 
     def train(self) -> Iterable[dict[str, Any]]:
-        """See Trainer.train; a record per epoch.
+        """See Trainer.train; yields a record per epoch.
 
         Raises:
             SoctkError: the loss becomes infinite or NaN.
@@ -88,13 +88,13 @@ class LinearTrainer:
         self._device, self._inner = device, inner
 
     def train(self) -> Iterable[dict[str, Any]]:
-        """See Trainer.train; a record per C.
+        """See Trainer.train; returns a record per C.
 
         Raises:
             SoctkError: all training utterances have the same class.
         """
         inputs = self._inputs
-        records = linear.scores(inputs.labels, self._inner.of_run(self._split, self._seed), self._config)
+        records = linear.scores(inputs.labels, self._inner.for_run(self._split, self._seed), self._config)
         C = min(records, key=lambda record: record["valid_loss"])["C"]
         recentring = inputs.recentring(self._seed)
         linear.fit(self._head, inputs.blocks, inputs.labels, self._fitted, C, self._config, recentring)

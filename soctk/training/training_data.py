@@ -1,4 +1,4 @@
-"""A corpus as the trainers see it: rows of inputs with their classes, divided for each fold."""
+"""The data of the trainers: a row of inputs and a class for each utterance and each copy, and the splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from soctk.training.recentre import Recentring
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The inputs and classes of an experiment, shared by all of its runs.
+    """The inputs and classes of an experiment, shared by all its runs.
 
     The rows of the inputs are the N utterances of the corpus in its order, then N copies of them at the first speed,
     and so on.
@@ -26,8 +26,8 @@ class TrainingData:
         config: the settings of the experiment.
         data: the corpus.
         copies: how many rows each utterance has: 1 plus the number of speeds.
-        blocks: descriptors, if the pooling has no trained parameters; else empty.
-        frames: frames, if the pooling has trained parameters; else None.
+        blocks: the descriptors if the pooling has no trained parameters; else empty.
+        frames: the frames if the pooling has trained parameters; else None.
     """
 
     config: Config
@@ -41,7 +41,7 @@ class TrainingData:
         """Read the frames of a corpus, and pool them unless the pooling `is_trained`.
 
         Raises:
-            SoctkError: as Features.frames does.
+            SoctkError: Features.frames raises it.
         """
         copies = 1 + len(features.speeds(config))
         if is_trained:
@@ -59,7 +59,7 @@ class TrainingData:
         return splits.split(self.data, fold, self.config.protocol, seed)
 
     def inner_splits(self, split: Split) -> list[tuple[list[int], list[int]]]:
-        """Return the pairs of utterances to fit on and to score (soctk.corpus.splits.inner_splits), as indices."""
+        """Return pairs of indices: utterances to fit on, and utterances to score (soctk.corpus.splits.inner_splits)."""
         pairs = splits.inner_splits(self.data, split, self.config.protocol)
         return [(self.indices(fitted), self.indices(scored)) for fitted, scored in pairs]
 
@@ -68,7 +68,7 @@ class TrainingData:
         return [self._index[utt] for utt in utterances]
 
     def with_copies(self, indices: Sequence[int]) -> list[int]:
-        """Return the rows of utterances, then the rows of their copies at each speed."""
+        """Return the rows of the utterances with these indices, then the rows of their copies at each speed."""
         count = len(self.data.utterances)
         return [i + copy * count for copy in range(self.copies) for i in indices]
 
@@ -77,7 +77,7 @@ class TrainingData:
         return self.with_copies(self.indices(utterances))
 
     def recentring(self, seed: int) -> Recentring | None:
-        """Return the re-centring of all rows; None if the settings choose none."""
+        """Return the re-centring of all rows; None if the settings choose no re-centring."""
         options = self.config.recentre
         if options.by == "none":
             return None

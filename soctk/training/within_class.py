@@ -1,4 +1,4 @@
-"""Within-class covariance normalisation (WCCN; Hatch, Kajarekar & Stolcke 2006), known from speaker recognition."""
+"""Within-class covariance normalisation (WCCN; Hatch, Kajarekar & Stolcke 2006), a method of speaker recognition."""
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -7,9 +7,10 @@ from scipy.linalg import cholesky, solve_triangular
 class WithinClass:
     """A linear map that gives inputs the same variance within classes in every direction.
 
-    Directions in which utterances of one class differ much, for example by speaker, say little about the class. With S
-    the covariance of the values around the means of their classes and LL' = (1-alpha) S + alpha (tr S / R) I, values v
-    become L^-1 v. With alpha = 1 the values are only scaled, to a mean variance of 1 within classes.
+    Directions in which utterances of one class vary much, for example by speaker, carry little information about the
+    class. Let S be the covariance of the values around the means of their classes, and let
+    LL' = (1-alpha) S + alpha (tr S / R) I; then values v become L^-1 v. With alpha = 1 the values are only scaled, to a
+    mean variance of 1 within classes.
 
     Args:
         values: the training inputs `(N, R)`; a column of zeros is not counted in R.
@@ -37,7 +38,7 @@ class WithinClass:
         return solve_triangular(self._factor, scaled.T, lower=True, overwrite_b=True, check_finite=False).T
 
     def weight(self, on_normalised: np.ndarray) -> np.ndarray:
-        """Return the weights `(K, R)` on values that are equivalent to weights `(K, R)` on normalised values."""
+        """Return the weights `(K, R)` on values that give the same logits as these weights on normalised values."""
         if self._factor is not None:
             on_normalised = solve_triangular(self._factor, on_normalised.T, lower=True, trans="T").T
         return on_normalised / self._scale

@@ -40,7 +40,7 @@ def test_the_text_names_corpora_protocols_and_settings(corpora):
     text = cross_table.as_markdown(corpora, {("one", "two"): 50.0}, settings(), [1, 2])
     assert "- one: 1 utterances, dropped: calm 12.\n- two: 1 utterances, dropped: none.\n" in text
     assert "chance is 50.00" in text
-    assert "- Two corpora: protocol cross-corpus: " in text
+    assert "- Different corpora: protocol cross-corpus: " in text
     assert "- Pooling mean, head linear, seeds 1, 2.\n- Features: mfcc. Trained with soctk " in text
     assert "†" not in text
     written = yaml.safe_load(re.search("```yaml\n(.*)```", text, flags=re.DOTALL)[1])

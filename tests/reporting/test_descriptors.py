@@ -1,4 +1,4 @@
-"""The descriptors for figures, compared with the outputs of the pooling layers."""
+"""Tests of the descriptors for figures against the outputs of the pooling layers."""
 
 import dataclasses
 
@@ -71,7 +71,7 @@ def test_poolings_without_a_matrix_logarithm_have_no_log_covariances(trained):
     assert descriptors.of_run(trained("soc_nolem")).log_covariances() is None
 
 
-def test_the_number_of_utterances_is_limited(trained, monkeypatch):
+def test_the_number_of_described_utterances_is_limited(trained, monkeypatch):
     monkeypatch.setattr(descriptors, "MOST_UTTERANCES", 7)
     assert len(descriptors.of_run(trained("mean", "linear")).values) == 7
 
@@ -89,7 +89,7 @@ def test_a_missing_store_gives_none_and_another_store_is_an_error(trained, tmp_p
         descriptors.of_run(found, tmp_path / "other")
 
 
-def test_a_model_of_other_settings_is_an_error(trained):
+def test_a_model_with_other_settings_is_an_error(trained):
     found = trained("soc", overrides=("pooling.d=5",))
     weights = found.path / "fold1" / "seed1" / "model.safetensors"
     kept = weights.read_bytes()

@@ -1,4 +1,4 @@
-"""The contents of the figures, the positions of their labels, and their size."""
+"""Tests of the contents of the figures, the positions of their labels, and their size."""
 
 import dataclasses
 import json
@@ -65,11 +65,11 @@ def test_a_recentred_experiment_has_a_dagger_in_figures_but_not_in_file_names(ex
     assert pictures[1].figure.get_suptitle() == "up-mean †"
 
 
-def test_confusion_cells_stand_in_the_row_of_the_true_class_and_the_column_of_the_answer(experiments):
+def test_confusions_have_true_classes_as_rows_and_answers_as_columns(experiments):
     axes = figures.confusion(experiments[1]).axes[0]
     true, answered = tick_labels(axes.yaxis), tick_labels(axes.xaxis)
     cells = {(true[text.get_position()[1]], answered[text.get_position()[0]]): text.get_text() for text in axes.texts}
-    # up-soc: of class a, half are classified as b; of class c, half as a.
+    # up-soc classifies half of class a as b, and half of class c as a.
     rows = {"a": ("50", "50", "0"), "b": ("0", "100", "0"), "c": ("50", "0", "50")}
     assert cells == {
         (row, column): share for row, cells in rows.items() for column, share in zip("abc", cells, strict=True)
@@ -118,7 +118,7 @@ def test_embeddings_are_coloured_by_emotion_and_by_speaker(experiments):
     assert len({colour_and_marker(collection) for collection in by_speaker.collections}) == 12
 
 
-def test_the_label_of_a_speaker_stands_at_a_point_of_this_speaker(experiments):
+def test_each_speaker_is_labelled_at_one_of_its_points(experiments):
     utterances = pd.DataFrame({"spk": ["ann"] * 6 + ["bob"] * 6, "ref": [0, 1] * 6})
     generator = np.random.default_rng(0)
     points = np.concatenate([generator.normal(size=(6, 2)), 10 + generator.normal(size=(6, 2))])
@@ -155,7 +155,7 @@ def test_log_covariances_show_the_mean_and_the_difference_of_each_emotion(experi
     references = np.repeat([0, 1, 2], 4)
     figure = figures.log_covariances(experiments[0], matrices, references)
     drawn = [axes.images[0].get_array().data for axes in figure.axes[:4]]
-    assert figure.axes[0].get_title().startswith("mean of all (to ±")
+    assert figure.axes[0].get_title().startswith("mean of all (scale ±")
     assert [axes.get_title() for axes in figure.axes[1:4]] == ["a", "b", "c"]
     assert sum(drawn[1:]) == pytest.approx(np.zeros((min(size, 24),) * 2), abs=1e-9)  # equal numbers of each emotion
     if size == 3:
@@ -189,11 +189,10 @@ def test_long_names_are_broken_at_a_hyphen_near_their_middle():
 def test_emotions_without_utterances_have_no_panel(experiments):
     matrices = np.stack([np.eye(2)] * 4)
     figure = figures.log_covariances(experiments[0], matrices, np.array([0, 0, 2, 2]))
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["mean of all (to ±1)", "a", "c"]
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["mean of all (scale ±1)", "a", "c"]
 
 
 def test_more_than_thirty_speakers_are_not_labelled(experiments):
     utterances = pd.DataFrame({"spk": [f"s{i:03}" for i in range(100)], "ref": 0})
-    experiment = dataclasses.replace(experiments[0])
-    figure = figures.embedding(experiment, np.zeros((100, 2)), utterances, "t-SNE")
+    figure = figures.embedding(experiments[0], np.zeros((100, 2)), utterances, "t-SNE")
     assert texts(figure) == []

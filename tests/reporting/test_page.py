@@ -11,7 +11,7 @@ from soctk.scoring import score
 
 
 class Tags(html.parser.HTMLParser):
-    """Collects what a page refers to, and whether its tags are closed."""
+    """Collects the links of a page, counts its scripts, and checks that its tags are closed."""
 
     VOID = ("meta", "img", "link", "br")
 
@@ -49,13 +49,13 @@ def test_the_page_needs_no_files_except_recordings(made, tmp_path):
     assert tags.scripts == 0
 
 
-def test_the_page_has_tables_heading_and_notes(made, tmp_path):
+def test_the_page_has_tables_a_heading_and_notes(made, tmp_path):
     page.write(tmp_path / "report.html", made, [])
     text = (tmp_path / "report.html").read_text()
     assert "Written by <code>soctk-report exp</code> on 20" in text
     assert 'mean ± sd over folds</td><td style="text-align: right;">' in text
     assert "Protocol soctk: speaker-disjoint" in text
-    assert "fewer than 5 speakers, so there are no intervals." in text
+    assert "fewer than 5 speakers, so intervals are not computed." in text
 
 
 def test_the_most_confident_errors_come_first(tmp_path):
@@ -65,21 +65,21 @@ def test_the_most_confident_errors_come_first(tmp_path):
     lines = [f"{utt}\ts\t{ref}\t{hyp}\t{a}\t{b}\t{c}" for utt, ref, hyp, a, b, c in rows]
     (run / "predictions.tsv").write_text("\n".join(["utt\tspk\tref\thyp\ta\tb\tc", *lines]) + "\n")
     (experiment,) = score.score([tmp_path / "exp"])
-    errors = page.worst_errors(experiment, tmp_path)
+    errors = page.most_confident_errors(experiment, tmp_path)
     assert [(e.utt, e.reference, e.hypothesis) for e in errors] == [("u2", "a", "b"), ("u1", "a", "b")]
     assert [round(e.confidence) for e in errors] == [99, 70]
     assert errors[0].recording is None
-    assert len(page.worst_errors(experiment, tmp_path, most=1)) == 1
+    assert len(page.most_confident_errors(experiment, tmp_path, most=1)) == 1
 
 
-def test_errors_are_counted_on_posteriors_averaged_over_seeds(tmp_path):
+def test_errors_are_found_by_posteriors_averaged_over_seeds(tmp_path):
     for seed, a in ((1, 0.4), (2, 0.9)):
         run = tmp_path / "exp" / "m" / "fold1" / f"seed{seed}"
         write_run(run, "aa")
         hyp = "a" if a > 0.5 else "b"
         (run / "predictions.tsv").write_text(f"utt\tspk\tref\thyp\ta\tb\nu\ts\ta\t{hyp}\t{a}\t{1 - a:.1f}\n")
     (experiment,) = score.score([tmp_path / "exp"])
-    assert page.worst_errors(experiment, tmp_path) == []
+    assert page.most_confident_errors(experiment, tmp_path) == []
 
 
 def test_the_link_to_a_recording_is_relative_and_escaped(made, tmp_path):
@@ -88,7 +88,7 @@ def test_the_link_to_a_recording_is_relative_and_escaped(made, tmp_path):
     odd.touch()
     (experiment,) = made.experiments
     experiment.data.wav["fold1-1"] = odd
-    errors = page.worst_errors(experiment, tmp_path / "deep" / "down")
+    errors = page.most_confident_errors(experiment, tmp_path / "deep" / "down")
     (url,) = [error.recording for error in errors if error.utt == "fold1-1"]
     assert urllib.parse.unquote(url) == "../../a b/50% #1.wav"
     assert "#" not in url and " " not in url
@@ -104,7 +104,7 @@ def test_names_are_escaped(tmp_path):
     assert "&lt;b&gt;m" in text
 
 
-def test_anchors_come_from_plain_names_and_headings_have_the_dagger(tmp_path):
+def test_anchors_have_no_dagger_and_headings_have_it(tmp_path):
     for name in ("a b/plain", "a b/with"):
         by = "speaker" if name.endswith("with") else "none"
         config = f"head: {{name: linear}}\nrecentre: {{by: {by}, enrol: all, relevance: 0}}\n"

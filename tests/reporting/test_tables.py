@@ -47,10 +47,7 @@ def test_results_md_has_the_scores_and_how_they_were_made(tmp_path):
     assert text.startswith("# Results\n\nWritten by `soctk-score exp` on 20")
     assert "- Protocol soctk: speaker-disjoint: fold k tests its own speakers and validates" in text
     assert "- Protocol unknown: config.yaml is missing." in text
-    assert (
-        "- Head linear: logistic regression. Its regularisation has the lowest loss in an inner cross-validation: a fit"
-        in text
-    )
+    assert "- Head linear: logistic regression, fitted to the training and validation utterances together. Its" in text
     assert "- Head unknown: config.yaml is missing." in text
     assert "- Trained with torch 2.0, commit abc.\n" in text
     assert "- Scored with soctk 0.1.0, numpy " in text
@@ -58,7 +55,7 @@ def test_results_md_has_the_scores_and_how_they_were_made(tmp_path):
     assert "| fbank-soc    |       2 |       2 | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
     assert f"## fbank-soc\n\nProtocol unknown, head unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
     assert "- fbank-soc: no data directory was found (--data). The predictions are not checked against it, and" in text
-    assert "- fbank-soc: fewer than 5 speakers, so there are no intervals." in text
+    assert "- fbank-soc: fewer than 5 speakers, so intervals are not computed." in text
 
 
 def test_the_heading_names_experiments_without_within_class_normalisation(tmp_path):
@@ -89,8 +86,8 @@ def test_seeds_without_all_folds_are_named_as_left_out(tmp_path):
     for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
         write_run(tmp_path / "m" / run, "aa bb")
     report = Report("exp", score.score([tmp_path]), None, None, "soctk-score exp")
-    assert "m: seeds 2 are left out because folds are missing." in formats.as_text(report)
-    expected = "Protocol unknown, head unknown, seeds 1. Seeds 2 are left out because folds are missing."
+    assert "m: seeds left out because folds are missing: 2." in formats.as_text(report)
+    expected = "Protocol unknown, head unknown, seeds 1. Seeds left out because folds are missing: 2."
     assert expected in formats.as_markdown(report)
 
 
@@ -101,6 +98,17 @@ def test_the_terminal_shows_the_same_scores_in_80_columns(tmp_path):
     assert "soc 2 x 2 62.50 ± 17.68 62.50 ± 17.68 50.00 ± 23.57 5.44" in lines
     assert lines[lines.index("mean WA -37.50 0.500 0.500 1.000 1.000") + 1] == "soc"
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_log_loss_of_all_utterances_weighs_folds_by_their_utterances(tmp_path):
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb cc")
+    write_run(tmp_path / "m" / "fold2" / "seed1", "ab")
+    (experiment,) = score.score([tmp_path])
+    first, second = experiment.folds["log_loss"]
+    assert second > first
+    text = formats.as_markdown(Report("exp", [experiment], None, None, "soctk-score exp"))
+    (row,) = [line for line in text.splitlines() if line.startswith("| m ") and "75.00" in line and "±" not in line]
+    assert f" {(3 * first + second) / 4:.3f} " in row
 
 
 def test_names_of_any_length_fit_the_terminal(tmp_path):
@@ -178,7 +186,7 @@ def test_tsv_has_plain_numbers(tmp_path):
     assert rows[1]["WA_low"] == ""
 
 
-def test_latex_has_one_booktabs_table_per_table(tmp_path):
+def test_latex_has_each_table_in_booktabs_style(tmp_path):
     text = formats.as_latex(report_of(tmp_path, is_compared=True))
     assert r"fbank-soc    &       2 &       2 & 62.50 $\pm$ 17.68 & " in text
     assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 5
@@ -186,7 +194,7 @@ def test_latex_has_one_booktabs_table_per_table(tmp_path):
     assert "±" not in text
 
 
-def test_of_many_speakers_only_the_lowest_and_the_highest_wa_are_shown(tmp_path):
+def test_a_table_of_many_speakers_shows_only_the_lowest_and_the_highest_wa(tmp_path):
     speakers = [f"s{i:02}" for i in range(30)]
     pairs = " ".join("aa" if i % 2 else "ab" for i in range(30))
     write_run(tmp_path / "m" / "fold1" / "seed1", pairs, [f"{speaker}-1" for speaker in speakers])
@@ -195,7 +203,7 @@ def test_of_many_speakers_only_the_lowest_and_the_highest_wa_are_shown(tmp_path)
     assert len(score.score([tmp_path])[0].as_dict()["subgroups"]) == 31
 
 
-def test_recentred_experiments_have_a_dagger_in_print_but_not_in_their_names(tmp_path):
+def test_recentred_experiments_have_a_dagger_in_tables_but_not_in_tsv_and_json(tmp_path):
     for name, by in (("plain", "none"), ("with", "speaker")):
         config = f"protocol: soctk\nhead: {{name: linear}}\nrecentre: {{by: {by}, enrol: all, relevance: 0}}\n"
         write_run(tmp_path / name / "fold1" / "seed1", "aa bb ab", config=config)
@@ -207,7 +215,7 @@ def test_recentred_experiments_have_a_dagger_in_print_but_not_in_their_names(tmp
     assert "## with †" in lines and "## plain" in lines
     assert any(line.startswith("| with † | 1 | 1 | 66.67") for line in lines)
     assert any(line.startswith("| plain | with † | +0.00 |") for line in lines)
-    assert "- with †: fewer than 5 speakers, so there are no intervals." in lines
+    assert "- with †: fewer than 5 speakers, so intervals are not computed." in lines
     text = formats.as_text(report)
     assert "with †" in text
     assert "† Re-centred: the mean descriptor" in text
@@ -230,7 +238,7 @@ def test_the_table_of_subgroups_has_attribute_value_and_scores(tmp_path):
     ]
 
 
-def test_the_class_table_has_recall_and_confusions_in_the_row_of_the_true_class(tmp_path):
+def test_the_row_of_a_class_has_its_recall_and_its_confusions(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa ab ac bb ca cc")
     lines = [" ".join(line.split()) for line in formats.as_markdown(make([tmp_path], "soctk-score exp")).splitlines()]
     start = lines.index("| class | precision | recall | F1 | utterances | as a | as b | as c |")

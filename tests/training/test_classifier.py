@@ -40,9 +40,9 @@ def test_combine_sum_pools_a_learned_weighted_sum_of_hidden_states(conf):
     assert model.layer_weights.grad.abs().min() > 0
 
 
-def test_combine_concat_gives_each_hidden_state_a_pooling_and_a_descriptor(conf):
-    side_by_side = config.load(conf, "mean+soc", overrides=["frames.combine=concat", "pooling.soc.d=2"])
-    model = EmotionClassifier(6, 3, 2, side_by_side).eval()
+def test_combine_concat_gives_each_hidden_state_its_own_pooling_and_descriptor(conf):
+    concat = config.load(conf, "mean+soc", overrides=["frames.combine=concat", "pooling.soc.d=2"])
+    model = EmotionClassifier(6, 3, 2, concat).eval()
     frames, lengths = torch.randn(12, 3, 6), torch.tensor([7, 5])
     descriptors = model.describe(frames, lengths)
     assert descriptors.shape == (2, 3 * (6 + 3))

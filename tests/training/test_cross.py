@@ -37,7 +37,7 @@ def settings(head: str = "linear", *overrides: str) -> config.Config:
     return config.load([ROOT / "conf"], "mean", head, overrides=overrides)
 
 
-def test_classes_that_a_corpus_lacks_are_dropped_and_counted(corpora):
+def test_labels_without_a_common_class_are_dropped_and_counted(corpora):
     one, two = cross.with_common_classes(corpora, LABELS)
     for corpus in (one, two):
         assert corpus.data.emotions == ("Neutral", "Angry")
@@ -47,7 +47,7 @@ def test_classes_that_a_corpus_lacks_are_dropped_and_counted(corpora):
         assert corpus.summary == "24 utterances, dropped: sad 12"
 
 
-def test_labels_that_are_class_names_already_are_kept(corpora):
+def test_labels_that_are_class_names_are_kept(corpora):
     one, _ = cross.with_common_classes(
         corpora, [{"wütend": "angry", "ruhig": "calm"}, {"calm": "calm", "angry": "angry"}]
     )
@@ -100,7 +100,7 @@ def test_ua_is_the_mean_over_runs_of_the_class_recalls(corpora, tmp_path, head):
     assert cross.run(one, two, settings(head), tmp_path, seeds=[2]) == pytest.approx(values[1])
 
 
-def test_a_corpus_with_itself_is_tested_fold_by_fold(corpora, tmp_path):
+def test_within_one_corpus_each_fold_is_tested(corpora, tmp_path):
     one, _ = cross.with_common_classes(corpora, LABELS)
     cross.run(one, one, settings(), tmp_path, seeds=[1])
     runs = sorted((tmp_path / "one").glob("fold*/seed1/predictions.tsv"))
@@ -126,7 +126,7 @@ def test_incomplete_predictions_are_refused(corpora, tmp_path):
 
 
 def test_fewer_than_two_common_classes_are_an_error(corpora):
-    with pytest.raises(SoctkError, match="--corpus: the corpora have 1 classes in common: Angry\nGive label maps"):
+    with pytest.raises(SoctkError, match="--corpus: the corpora have 1 classes in common: Angry\nMap each emotion"):
         cross.with_common_classes(corpora, [LABELS[0], {"angry": "Angry"}])
 
 

@@ -3,6 +3,7 @@ import json
 import signal
 import sys
 import time
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.files import atomic_directory
 from soctk.scoring import predictions
-from soctk.training import linear as head
+from soctk.training import linear as linear_head
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features, Frames
@@ -84,22 +85,22 @@ def test_a_run_writes_settings_log_model_and_predictions(tmp_path, corpus: DataD
     torch.testing.assert_close(again, torch.tensor(posteriors.to_numpy(), dtype=torch.float32), atol=1e-4, rtol=0)
 
 
-def test_the_rest_of_an_interrupted_run_is_not_read(tmp_path, corpus, store):
-    left = tmp_path / "exp" / "fold2" / "seed7.unfinished" / "config.yaml"
-    left.parent.mkdir(parents=True)
-    left.write_text("train: {epochs")
+def test_files_of_an_interrupted_run_are_not_read(tmp_path, corpus, store):
+    unfinished = tmp_path / "exp" / "fold2" / "seed7.unfinished" / "config.yaml"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.write_text("train: {epochs")
     assert Experiment(linear("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     assert [path.name for path in (tmp_path / "exp" / "fold2").iterdir()] == ["seed7"]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean+soc_full"])
-def test_the_saved_model_of_the_linear_head_repeats_its_predictions(tmp_path, corpus, store, pooling):
+def test_the_saved_model_of_the_linear_head_gives_the_same_predictions(tmp_path, corpus, store, pooling):
     assert Experiment(linear(pooling), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
     table = pd.read_csv(path / "predictions.tsv", sep="\t")
     records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
     assert [record["C"] for record in records] == [0.01, 0.1]
-    assert "train" not in {key for key, value in yaml.safe_load((path / "config.yaml").read_text()).items() if value}
+    assert yaml.safe_load((path / "config.yaml").read_text())["train"] is None
 
     model = EmotionClassifier(39, 1, 3, linear(pooling))
     model.load_state_dict(load_file(path / "model.safetensors"))
@@ -140,15 +141,15 @@ def test_posteriors_are_the_mean_over_copies_at_other_speeds(tmp_path, corpus, p
     assert table["utt"].tolist() == splits.split(corpus, 2, "soctk", 7).test
     model = EmotionClassifier(39, 1, 3, config)
     model.load_state_dict(load_file(path / "model.safetensors"))
-    of_copies = [
+    by_speed = [
         predict(
             model, Frames.of(perturbed, (table["utt"] + suffix).tolist()).layer_normalised(), range(len(table))
         ).exp()
         for suffix in ("", "-sp0.9", "-sp1.1")
     ]
     posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
-    torch.testing.assert_close(sum(of_copies) / 3, posteriors, atol=5e-4, rtol=0)
-    assert (of_copies[0] - posteriors).abs().max() > 5e-3
+    torch.testing.assert_close(sum(by_speed) / 3, posteriors, atol=5e-4, rtol=0)
+    assert (by_speed[0] - posteriors).abs().max() > 5e-3
 
 
 def store_with_equal_copies(store: FeatureStore, corpus: DataDir, path) -> FeatureStore:
@@ -175,7 +176,7 @@ def test_three_equal_copies_at_C_equal_one_utterance_at_three_times_C(tmp_path, 
 
 
 @pytest.mark.parametrize("config", [settings("soc"), linear("mean")], ids=["mlp", "linear"])
-def test_copies_of_test_and_validation_speakers_do_not_train(tmp_path, corpus, perturbed, config):
+def test_copies_of_test_and_validation_speakers_are_not_trained_on(tmp_path, corpus, perturbed, config):
     split = splits.split(corpus, 1, "soctk", 1)
     held_out = split.test + (split.valid if config.head.name == "mlp" else [])
     other = FeatureStore.create(tmp_path / "other", perturbed.settings)
@@ -198,10 +199,12 @@ def test_copies_of_test_and_validation_speakers_do_not_train(tmp_path, corpus, p
     assert len(set(read_files(tmp_path / "exp").values())) == 2
 
 
-def test_a_store_without_its_copies_gives_the_results_of_a_store_that_has_none(tmp_path, corpus, store, perturbed):
-    for path, features, speeds in (("one", store, "all"), ("other", perturbed, "[]")):
+def test_without_speeds_a_store_with_copies_gives_the_results_of_a_store_without_copies(
+    tmp_path, corpus, store, perturbed
+):
+    for name, features, speeds in (("one", store, "all"), ("other", perturbed, "[]")):
         config = linear("mean+soc_full", f"frames.speeds={speeds}")
-        Experiment(config, corpus, Features(features, corpus.utterances), tmp_path / "exp" / path).run([1, 2], [1])
+        Experiment(config, corpus, Features(features, corpus.utterances), tmp_path / "exp" / name).run([1, 2], [1])
     runs = read_files(tmp_path / "exp" / "one")
     assert len(runs) == 2
     assert runs == read_files(tmp_path / "exp" / "other")
@@ -234,7 +237,7 @@ def layered(tmp_path, corpus) -> FeatureStore:
     [settings("mean", "frames.combine=concat"), settings("soc"), linear("mean+soc_full", "frames.combine=concat")],
     ids=["mlp-concat", "mlp-sum", "linear-concat"],
 )
-def test_the_saved_model_of_several_layers_repeats_its_predictions(tmp_path, corpus, layered, config):
+def test_the_saved_model_of_several_layers_gives_the_same_predictions(tmp_path, corpus, layered, config):
     config = config.model_copy(update={"frames": config.frames.model_copy(update={"layers": [5, 1]})})
     assert Experiment(config, corpus, Features(layered, corpus.utterances), tmp_path / "exp").run([2], [7]) == 1
     path = tmp_path / "exp" / "fold2" / "seed7"
@@ -248,7 +251,9 @@ def test_the_saved_model_of_several_layers_repeats_its_predictions(tmp_path, cor
     torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
 
 
-def test_one_of_several_stored_layers_gives_the_results_of_a_store_of_that_layer(tmp_path, corpus, store, layered):
+def test_one_of_several_stored_layers_gives_the_results_of_a_store_with_only_that_layer(
+    tmp_path, corpus, store, layered
+):
     Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "alone").run([1], [1])
     Experiment(
         settings("soc", "frames.layers=[1]"), corpus, Features(layered, corpus.utterances), tmp_path / "of several"
@@ -289,13 +294,13 @@ def test_predictions_do_not_depend_on_the_number_of_processes(tmp_path, corpus, 
 
 def test_folds_of_the_linear_head_share_inner_fits(tmp_path, corpus, store, monkeypatch):
     experiment = Experiment(linear("mean+soc_full"), corpus, Features(store, corpus.utterances), tmp_path / "together")
-    fitted, posteriors = [], head.posteriors
+    fitted, posteriors = [], linear_head.posteriors
 
     def counted(*arguments):
         fitted.append(tuple(arguments[2]))
         return posteriors(*arguments)
 
-    monkeypatch.setattr(head, "posteriors", counted)
+    monkeypatch.setattr(linear_head, "posteriors", counted)
     experiment.run([1, 2, 3], [1, 2])
     assert len(fitted) == len(set(fitted)) == 3  # with three folds, each inner fit is on one fold
     for fold in (1, 2, 3):
@@ -357,9 +362,8 @@ def test_a_killed_experiment_continues_to_the_same_predictions(tmp_path, corpus,
 from pathlib import Path
 from soctk import config
 from soctk.corpus import datadir
-from soctk.training.inputs import Features, Frames
+from soctk.training.inputs import Features
 from soctk.training.experiment import Experiment
-from soctk.files import atomic_directory
 from soctk.features.store import FeatureStore
 settings = config.load([Path({str(ROOT / "conf")!r})], "soc", overrides={QUICK!r})
 data, store = datadir.read(Path({str(tmp_path / "data")!r})), FeatureStore.open(Path({str(tmp_path / "feats")!r}))
@@ -381,7 +385,7 @@ Experiment(settings, data, Features(store, data.utterances), Path({str(tmp_path 
     assert not list((tmp_path / "killed").rglob("*.unfinished"))
 
 
-def test_features_that_are_nan_are_an_error_with_the_utterance(tmp_path, corpus, store):
+def test_nan_features_are_an_error_that_names_an_utterance(tmp_path, corpus, store):
     (shard,) = store.path.glob("shard-*.safetensors")
     with safe_open(shard, framework="pt") as content:
         tensors, metadata = load_file(shard), content.metadata()
@@ -422,7 +426,7 @@ def test_a_missing_tensorboard_is_reported_before_training(tmp_path, corpus, sto
     assert not (tmp_path / "exp").exists()
 
 
-def test_a_run_reports_its_choice_and_its_validation_scores(tmp_path, corpus, store, capsys):
+def test_a_run_prints_the_chosen_C_and_the_validation_scores(tmp_path, corpus, store, capsys):
     Experiment(linear("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp").run([2], [7])
     log = (tmp_path / "exp" / "fold2" / "seed7" / "train.jsonl").read_text().splitlines()
     best = min(map(json.loads, log), key=lambda record: record["valid_loss"])
@@ -430,11 +434,9 @@ def test_a_run_reports_its_choice_and_its_validation_scores(tmp_path, corpus, st
     assert f"fold 2, seed 7: C = {best['C']:g}; {scores}\n" in capsys.readouterr().out
 
 
-def test_seeds_have_inner_fits_of_their_own_only_if_they_draw_utterances(tmp_path, corpus, store, monkeypatch):
+def test_each_seed_has_its_own_inner_fits_only_if_it_draws_utterances(tmp_path, corpus, store):
     for enrol, count in (("all", 3), ("1", 6)):
-        fits = []
-        monkeypatch.setattr(head, "posteriors", lambda *a, done=fits, run=head.posteriors: done.append(1) or run(*a))
-        config = linear("mean", "recentre.by=speaker", f"recentre.enrol={enrol}")
-        Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / enrol).run([1, 2, 3], [1, 2])
-        monkeypatch.undo()
-        assert len(fits) == count
+        with mock.patch.object(linear_head, "posteriors", wraps=linear_head.posteriors) as posteriors:
+            config = linear("mean", "recentre.by=speaker", f"recentre.enrol={enrol}")
+            Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / enrol).run([1, 2, 3], [1, 2])
+        assert posteriors.call_count == count

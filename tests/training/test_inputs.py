@@ -60,7 +60,7 @@ def test_layer_norm_removes_mean_and_scale_of_each_frame():
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="no /proc/meminfo on this system")
-def test_by_default_frames_may_take_half_of_the_memory(store):
+def test_max_bytes_is_half_of_the_memory_by_default(store):
     (kilobytes,) = re.findall(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     assert Features(store, ["utt0"]).max_bytes == pytest.approx(1024 * int(kilobytes) / 2, rel=0.01)
 

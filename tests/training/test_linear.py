@@ -42,7 +42,7 @@ def posteriors(head: nn.Linear, blocks: list[np.ndarray]) -> np.ndarray:
         return head(torch.from_numpy(np.concatenate(blocks, axis=1))).softmax(1).numpy()
 
 
-def test_gram_returns_the_inner_products_of_centred_descriptors_and_none_for_short_ones():
+def test_gram_returns_inner_products_of_centred_descriptors_but_none_for_short_descriptors():
     descriptors, _ = corpus(300)
     centred = descriptors.astype(np.float64) - descriptors.mean(0, dtype=np.float64)
     np.testing.assert_allclose(gram(descriptors, step=16), centred @ centred.T, atol=1e-2)
@@ -60,12 +60,13 @@ def test_coordinates_keep_the_inner_products_of_the_standardised_descriptors(dim
         deviations = centred[TRAIN].std(0)
         if block.shape[1] >= 60:
             deviations = np.sqrt((deviations**2).mean())
-        expected = expected + (standard := centred / deviations / np.sqrt(block.shape[1])) @ standard.T
+        standardised = centred / deviations / np.sqrt(block.shape[1])
+        expected = expected + standardised @ standardised.T
     np.testing.assert_allclose(values @ values[TRAIN].T, expected[:, TRAIN], atol=2e-4)
 
 
 @pytest.mark.parametrize(("dimensions", "form"), [(32, Primal), (33, Dual), (100, Dual)])
-def test_the_primal_form_is_used_for_fewer_numbers_than_training_utterances(dimensions, form):
+def test_the_primal_form_is_used_if_descriptors_are_shorter_than_the_number_of_training_utterances(dimensions, form):
     (one, _), (other, _) = corpus(dimensions), corpus(7)  # 40 training utterances
     assert isinstance(make_coordinates([Block(one, gram(one)), Block(other, gram(other))], TRAIN), form)
 
@@ -91,8 +92,8 @@ def test_linearly_dependent_descriptors_have_as_many_coordinates_as_their_rank()
 
 def whitened(values: np.ndarray, labels: np.ndarray, fit_on: list[int], shrinkage: float) -> np.ndarray:
     """Return centred values, whitened by the eigenvectors of their shrunk covariance within classes."""
-    of_class = [values[fit_on][labels[fit_on] == label] for label in np.unique(labels)]
-    within = sum(np.cov(rows.T, ddof=0) * len(rows) / len(fit_on) for rows in of_class)
+    by_class = [values[fit_on][labels[fit_on] == label] for label in np.unique(labels)]
+    within = sum(np.cov(rows.T, ddof=0) * len(rows) / len(fit_on) for rows in by_class)
     within = (1 - shrinkage) * within + shrinkage * np.trace(within) / len(within) * np.eye(len(within))
     spectrum, vectors = np.linalg.eigh(within)
     return (values - values[fit_on].mean(0)) @ vectors / np.sqrt(spectrum)
@@ -101,7 +102,7 @@ def whitened(values: np.ndarray, labels: np.ndarray, fit_on: list[int], shrinkag
 @pytest.mark.parametrize("dimensions", [5, 300], ids=["primal", "dual"])
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("shrinkage", [0.3, 1.0])
-def test_the_head_equals_scikit_learns_logistic_regression_on_whitened_descriptors(dimensions, classes, shrinkage):
+def test_the_head_equals_logistic_regression_on_whitened_descriptors(dimensions, classes, shrinkage):
     descriptors, labels = corpus(dimensions, classes)
     head, _ = fitted([descriptors], labels, [0.1], shrinkage)
     if dimensions < 60:  # every dimension gets the same variance
@@ -115,13 +116,13 @@ def test_the_head_equals_scikit_learns_logistic_regression_on_whitened_descripto
 
 
 @pytest.mark.parametrize("dimensions", [20, 300], ids=["primal", "dual"])
-def test_the_fit_of_each_C_does_not_depend_on_the_other_C(dimensions):
+def test_the_fit_of_each_C_does_not_depend_on_the_other_values_of_C(dimensions):
     descriptors, labels = corpus(dimensions)
-    block = [Block(descriptors, gram(descriptors))]
+    blocks = [Block(descriptors, gram(descriptors))]
 
     def fit_for(*C):
         config = LinearConfig(name="linear", C=C, within_class_shrinkage=0.5)
-        return linear.posteriors(block, labels, TRAIN, config, 3)
+        return linear.posteriors(blocks, labels, TRAIN, config, 3)
 
     together = fit_for(0.01, 1.0, 0.1)
     for i, C in enumerate((0.01, 1.0, 0.1)):
@@ -136,13 +137,13 @@ def test_normalised_values_stay_in_float32(shrinkage):
     assert StandardisedValues(values, range(20), None).values.dtype == np.float32
 
 
-def test_one_utterance_per_class_leaves_only_the_shrinkage_of_within_class_normalisation():
+def test_with_one_utterance_per_class_within_class_normalisation_only_scales():
     values = np.array([[-1, 0], [1, 0], [0, 2], [0, -2]], dtype=np.float32)
     within = WithinClass(values, np.arange(4), 0.5)
     np.testing.assert_allclose(within.normalise(values), values / np.sqrt(0.5), rtol=1e-6)
 
 
-def test_the_scale_of_a_block_does_not_change_its_weight():
+def test_the_scale_of_a_block_does_not_change_the_posteriors():
     (narrow, labels), (wide, _) = corpus(5), corpus(300)
     one, _ = fitted([narrow, wide], labels, C=[3.0])
     other, _ = fitted([1000 * narrow, wide / 1000], labels, C=[3.0])
@@ -162,7 +163,7 @@ def test_the_chosen_C_has_the_lowest_loss_on_held_out_utterances():
     alone, (record,) = fitted([descriptors], labels, [best])
     np.testing.assert_allclose(posteriors(head, [descriptors]), posteriors(alone, [descriptors]), atol=1e-6)
 
-    # The oracle: a fit on each half scores the other half.
+    # The expected scores: a fit on each half scores the other half.
     held_out = np.zeros((40, 3))
     for fit_on, score_on in INNER:
         values = whitened(descriptors / descriptors[fit_on].std(0), labels, fit_on, shrinkage=0.5)
@@ -179,9 +180,9 @@ def test_a_class_without_training_utterances_is_never_chosen():
     descriptors, labels = corpus(20)
     labels[labels == 1] = 3  # classes 0, 2 and 3 of 4
     head, _ = fitted([descriptors], labels, [1.0])
-    chances = posteriors(head, [descriptors])
-    assert not chances[:, 1].any()
-    np.testing.assert_allclose(chances.sum(1), 1, rtol=1e-5)
+    predicted = posteriors(head, [descriptors])
+    assert not predicted[:, 1].any()
+    np.testing.assert_allclose(predicted.sum(1), 1, rtol=1e-5)
 
 
 def test_a_dimension_that_is_constant_over_the_training_utterances_gets_no_weight():
@@ -193,7 +194,7 @@ def test_a_dimension_that_is_constant_over_the_training_utterances_gets_no_weigh
 
 
 @pytest.mark.parametrize("dimensions", [5, 300])
-def test_other_utterances_do_not_change_the_fit(dimensions):
+def test_utterances_outside_the_training_set_do_not_change_the_fit(dimensions):
     descriptors, labels = corpus(dimensions)
     head, records = fitted([descriptors], labels, [0.1, 1.0])
     changed, changed_labels = descriptors.copy(), labels.copy()
@@ -217,4 +218,4 @@ def test_a_constant_block_does_not_change_the_posteriors():
 def test_a_single_class_is_an_error():
     descriptors, labels = corpus(20)
     with pytest.raises(SoctkError, match="all training utterances of the linear head have the same class"):
-        fitted([descriptors], np.where(labels == 1, 1, 1), [1.0])
+        fitted([descriptors], np.ones_like(labels), [1.0])

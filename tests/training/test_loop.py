@@ -5,7 +5,7 @@ from torch import nn
 
 from soctk import config
 from soctk.errors import SoctkError
-from soctk.training import loop as training
+from soctk.training import loop
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inputs import Descriptors, Frames
 from soctk.training.loop import predict, train
@@ -68,14 +68,14 @@ def test_the_seed_determines_the_model(settings, frames):
 
 @pytest.mark.parametrize(("count", "sizes"), [(16, [8, 8]), (17, [8, 9]), (18, [8, 8, 2]), (1, [1]), (5, [5])])
 def test_a_last_batch_of_one_joins_the_batch_before_it(count, sizes):
-    batches = list(training._batches(range(100, 100 + count), 8, torch.Generator().manual_seed(0)))
+    batches = list(loop._batches(range(100, 100 + count), 8, torch.Generator().manual_seed(0)))
     assert [len(batch) for batch in batches] == sizes
     assert sorted(i for batch in batches for i in batch) == list(range(100, 100 + count))
 
 
 def test_the_learning_rate_rises_and_falls_linearly():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = training._warmup_then_decay(optimizer, total=10, warmup=0.4)
+    scheduler = loop._warmup_then_decay(optimizer, total=10, warmup=0.4)
     rates = []
     for _ in range(11):
         rates.append(scheduler.get_last_lr()[0])
@@ -98,7 +98,7 @@ def test_posteriors_do_not_depend_on_the_batch(settings, frames, monkeypatch):
     model = EmotionClassifier(6, 1, 2, settings)
     together = predict(model, inputs, range(24))
     torch.testing.assert_close(together.exp().sum(-1), torch.ones(24))
-    monkeypatch.setattr(training, "EVAL_BATCH", 1)
+    monkeypatch.setattr(loop, "EVAL_BATCH", 1)
     torch.testing.assert_close(predict(model, inputs, range(24)), together)
 
 
@@ -131,7 +131,7 @@ def adamw(x: np.ndarray, labels: np.ndarray, weight: np.ndarray, rates: list[flo
 
 
 @pytest.mark.parametrize("clip", [0.1, 1e9], ids=["clipped", "not-clipped"])
-def test_three_steps_equal_adamw_with_gradient_clipping_by_hand(settings, clip):
+def test_three_steps_equal_a_numpy_adamw_with_gradient_clipping(settings, clip):
     options = {"batch_size": 16, "epochs": 3, "lr": 0.5, "weight_decay": 0.1, "warmup": 0, "grad_clip": clip}
     generator = np.random.default_rng(0)
     x, labels = generator.normal(size=(20, 4)).astype(np.float32), generator.integers(0, 3, 20)
@@ -149,7 +149,7 @@ def test_three_steps_equal_adamw_with_gradient_clipping_by_hand(settings, clip):
     assert step == 2
 
 
-def test_validation_scores_are_fractions_over_the_classes_that_occur(settings):
+def test_validation_scores_are_fractions_and_ignore_classes_without_utterances(settings):
     logits = torch.tensor([[5.0, 0, 0], [0, 5.0, 0], [0, 0, 5.0], [5.0, 0, 0]])
     labels = torch.tensor([0, 0, 0, 1])  # class 2 does not occur, but one utterance is classified as class 2
     one_epoch = settings.train.model_copy(update={"epochs": 1, "batch_size": 4, "lr": 1e-9})

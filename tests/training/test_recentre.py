@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,19 +14,19 @@ VALUES = np.array([[1.0], [2], [3], [10], [20], [100], [200], [600]])
 FITTED = [0, 1, 2, 3, 4]
 
 
-def test_the_mean_of_all_utterances_is_subtracted_from_each_speaker():
+def test_the_mean_of_each_speaker_is_subtracted_from_the_speakers_utterances():
     recentring = Recentring.of(SPEAKERS, None, 0, seed=0)
     expected = [[-1], [0], [1], [-5], [5], [-200], [-100], [300]]
     np.testing.assert_allclose(recentring.without_means(VALUES, FITTED), expected)
 
 
-def test_a_speaker_without_enrolled_utterances_gets_the_mean_of_the_training_speakers_means():
+def test_without_enrolled_utterances_the_mean_of_the_training_speakers_is_subtracted():
     recentring = Recentring.of(SPEAKERS, 0, 0, seed=0)
     expected = [[-1], [0], [1], [-5], [5], [91.5], [191.5], [591.5]]  # minus (2 + 15) / 2
     np.testing.assert_allclose(recentring.without_means(VALUES, FITTED), expected)
 
 
-def test_the_relevance_moves_a_mean_of_few_utterances_towards_the_training_speakers():
+def test_the_relevance_moves_the_mean_of_few_utterances_towards_the_training_speakers():
     recentring = Recentring(np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([True] * 6 + [False] * 2), 3.0)
     expected = (1 * 100 + 3 * 8.5) / (1 + 3)
     np.testing.assert_allclose(recentring.without_means(VALUES, FITTED)[5:], VALUES[5:] - expected)
@@ -59,8 +60,6 @@ def test_transposed_weights_on_values_equal_weights_on_recentred_values(enrol, r
 
 @pytest.mark.parametrize("dimensions", [5, 100], ids=["primal", "dual"])
 def test_the_linear_head_with_recentring_equals_a_fit_on_recentred_descriptors(dimensions):
-    import torch
-
     generator = np.random.default_rng(0)
     speakers = np.repeat(np.arange(6), 10)
     labels = np.tile(np.arange(2), 30)
