@@ -178,7 +178,7 @@ def test_gram_matrix_and_covariance_give_the_same_logarithm_and_gradient(d, shri
 
 
 @pytest.mark.usefixtures("_implementation")
-@pytest.mark.parametrize("d", [4, 11])
+@pytest.mark.parametrize("d", [4, 7])
 @pytest.mark.parametrize(("shrinkage", "trace"), [(0.0, 1.0), (0.1, 1.0), (0.1, 11.0), (0.0, None), (0.2, None)])
 def test_log_covariance_gradient_equals_finite_differences(d, shrinkage, trace):
     frames, lengths = random_frames(2, 2, 6, d).requires_grad_(), torch.tensor([6, 4])

@@ -148,6 +148,7 @@ print(array[0, 0, 0])
 """
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_again_after_an_edit_of_a_file_that_they_use(tmp_path):
     """The kernel's own file stays the same; numba alone would not notice that simd.py has changed."""
     pytest.importorskip("numba", reason="the kernels need numba")
