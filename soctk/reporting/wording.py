@@ -37,9 +37,9 @@ RECENTRING = (
 
 COMPARISON_MEANING = (
     "Difference: the second experiment minus the first, over all utterances, averaged over seeds, with the 95% "
-    "interval over speakers. p: p value of a permutation test, which exchanges the answers of the two experiments for "
-    "whole speakers. McNemar: p value of McNemar's exact test on the first common seed; the test treats the utterances "
-    "of a speaker as independent. Holm: the p value to the left, corrected for the number of pairs."
+    "interval over speakers. p: p value of a permutation test, which exchanges the predictions of the two experiments "
+    "for whole speakers. McNemar: p value of McNemar's exact test on the first common seed; the test treats the "
+    "utterances of a speaker as independent. Holm: the p value to the left, corrected for the number of pairs."
 )
 
 
