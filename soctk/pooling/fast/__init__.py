@@ -1,6 +1,7 @@
 """Optional kernels for CPUs, compiled by numba: eigendecompositions, logarithms of small covariances, gradients.
 
-`load` imports and compiles them at their first use. Where that fails it returns None, and torch computes instead.
+`load` imports and compiles them at their first use. If numba is not installed or fails, it returns None, and torch
+computes instead.
 """
 
 import threading
@@ -14,6 +15,8 @@ import torch
 from soctk.pooling.fast.cache import folder
 
 MAX_SIZE = 256  # of a matrix: eight larger ones do not fit a processor's caches, and LAPACK is as fast
+
+_OPTIONAL = ("numba", "llvmlite")  # the packages of the extra `fast`
 
 Purpose = Literal["eigh", "log", "log and gradient"]
 
@@ -34,7 +37,7 @@ def load(purpose: Purpose, dtype: torch.dtype) -> ModuleType | None:
         dtype: of the tensors that the kernels will take.
 
     Warns:
-        RuntimeWarning: the kernels fail; once per process, with the cause.
+        RuntimeWarning: numba is installed, but the kernels fail; once per process, with the cause.
     """
     with _lock:
         if _failure is None and (purpose, dtype) not in _compiled:
@@ -57,8 +60,10 @@ def _compile(purpose: Purpose, dtype: torch.dtype) -> None:
         _compiled.add((purpose, dtype))
     except Exception as error:  # numba, LLVM, pickle and the file system raise errors of many kinds
         _failure = f"{type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in _OPTIONAL:
+            return  # the user has chosen to do without the extra `fast`
         remedy = (
-            "Install soctk[fast] to use them."
+            "Install the versions of soctk[fast]."
             if isinstance(error, ImportError)
             else f"Check that the folder of their cache, {folder()}, can be written and has space, or delete it."
         )
