@@ -39,8 +39,7 @@ class FramesConfig(_Section):
     Attributes:
         layer_norm: whether each frame is normalised over its D features.
         layers: the hidden states to read from the feature store: `all`, or their numbers.
-        speeds: the copies to use beside the original recordings (soctk.features.speed): `all` in the feature store, or
-            a list of playback speeds, which may be empty.
+        speeds: the playback speeds of additional copies (soctk.features.speed): `all` in the store, or a list.
         combine: how several layers are combined. `sum`: their frames are added with learned weights; `concat`: each
             layer gives a descriptor, and the descriptors are concatenated.
     """
@@ -112,7 +111,10 @@ class LinearConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """The training loop: AdamW, linear warm-up and decay, early stopping on the validation loss."""
+    """The training loop: AdamW, linear warm-up and decay, early stopping on the validation loss.
+
+    conf/train.yaml explains each setting.
+    """
 
     batch_size: int = Field(gt=1)
     epochs: int = Field(gt=0)
@@ -124,14 +126,7 @@ class TrainConfig(_Section):
 
 
 class UpstreamConfig(_Section):
-    """The upstream that soctk calls NAME: conf/upstream/NAME.yaml.
-
-    Attributes:
-        source: the name for soctk.features.upstream.load.
-        layers: the number of encoder layers.
-        hidden_size: the width D of a frame.
-        frame_shift_ms: the time between two frames.
-    """
+    """The upstream that soctk calls NAME (conf/upstream/NAME.yaml). soctk.features.upstream.load accepts `source`."""
 
     source: str
     layers: int = Field(ge=0)
@@ -169,7 +164,7 @@ class Config(_Section):
 
 
 def conf_directories(preset: str = "default", given: Sequence[Path] = ()) -> list[Path]:
-    """Return the conf directories to merge, in order; a later one wins.
+    """Return the conf directories to merge, in order; values of later ones replace values of earlier ones.
 
     soctk's own settings come first, then the preset's, then the given directories. A given directory that is one of
     soctk's own is left out, so that `--conf ../../conf` does not undo a preset.
@@ -217,9 +212,7 @@ def load(
     for name in poolings:
         _check_name("pooling", name, conf_dirs)
     if len(set(poolings)) < len(poolings):
-        raise SoctkError(
-            "a pooling is named twice", remedy="Name each pooling only once.", where=f"--pooling {pooling}"
-        )
+        raise SoctkError("a pooling is named twice", remedy="Name each pooling once.", where=f"--pooling {pooling}")
     _check_name("head", head, conf_dirs)
     sections: dict[str, dict[str, Any]] = {
         "frames": _merge_files(conf_dirs, "frames.yaml"),
@@ -275,9 +268,7 @@ def _validated_file(section: type[Section], conf_dirs: Sequence[Path], file: str
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
         where = [folder / file for folder in conf_dirs if (folder / file).is_file()] or [conf_dirs[0] / file]
-        raise SoctkError(
-            f"invalid settings\n{listing(problems)}", remedy="Correct the file.", where=where[-1]
-        ) from error
+        raise SoctkError(f"wrong settings\n{listing(problems)}", remedy="Correct the file.", where=where[-1]) from error
 
 
 def _merge_files(conf_dirs: Iterable[Path], file: str) -> dict[str, Any]:
@@ -313,16 +304,11 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
     try:
         settings[".".join(path)] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise SoctkError(
-            "the value is not YAML", remedy="Put the value in quotes.", where=f"--set {override}"
-        ) from error
+        raise SoctkError("not a YAML value", remedy="Write e.g. 1 or [1, 2].", where=f"--set {override}") from error
 
 
 def _select_pooling(poolings: dict[str, Any], path: list[str], where: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the options of the pooling that `path` begins with, and the rest of `path`.
-
-    If there is only one pooling, `path` may omit its name.
-    """
+    """Return the options of the pooling that `path` begins with (or of the only pooling), and the rest of `path`."""
     if len(path) == 1 and len(poolings) == 1:
         return next(iter(poolings.values())), path
     if len(path) == 1:

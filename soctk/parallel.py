@@ -24,9 +24,9 @@ _jobs: Sequence[Job] = ()  # set in each worker; the parent sends only the numbe
 def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
     """Run jobs in worker processes, `nj` at a time, and yield each result as soon as it is ready.
 
-    Each worker uses one thread. A single job, or `nj` = 1, runs in this process. On a CPU a worker is forked: it shares
-    the modules and data that this process has loaded. On a GPU a worker is spawned, because CUDA does not survive a
-    fork.
+    Each worker uses one thread. A single job runs in this process, and so do all jobs if `nj` is 1. For a CPU, workers
+    are forked: they share the modules and data that this process has loaded. For a GPU, workers are spawned, because
+    CUDA does not work after a fork.
 
     Args:
         jobs: functions without arguments.
@@ -69,7 +69,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _set_up_worker(jobs: Sequence[Job], parent: int) -> None:
-    """Set up a worker process: one thread, since OpenMP's threads do not survive a fork.
+    """Set up a worker process: one thread, since OpenMP's threads do not work after a fork.
 
     The worker ignores Ctrl-C, which the parent handles. It ends when the parent ends, so that the workers of a killed
     run do not write files while the next run is working.

@@ -16,10 +16,10 @@ def track(items: Iterable[Item], description: str, unit: str, total: int | None 
     """Return an iterable over the items that reports progress on standard error as it is consumed.
 
     Args:
-        items: the work; each item counts as one unit.
-        description: what is being done, such as "extract".
-        unit: what is counted, such as "utt".
-        total: how many units; by default the length of `items`.
+        items: the items to process.
+        description: the name of the task, such as "extract".
+        unit: the name of an item, such as "utt".
+        total: the number of items; by default the length of `items`.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

@@ -154,7 +154,7 @@ def test_upstream_files_of_a_recipe_are_merged_with_soctks_and_validated(conf, r
     assert (known.source, known.layers) == ("my/own", 12)
     (recipe / "upstream" / "mine.yaml").write_text("source: my/own\nlayers: many\n")
     with pytest.raises(
-        SoctkError, match=r"mine.yaml: invalid settings\n  layers: Input should be a valid integer(?s:.*)Field required"
+        SoctkError, match=r"mine.yaml: wrong settings\n  layers: Input should be a valid integer(?s:.*)Field required"
     ):
         config.load_upstream([*conf, recipe], "mine")
 

@@ -30,7 +30,7 @@ _CLIPPED_RUN = 3
 
 
 class Fault(StrEnum):
-    """Why a recording cannot be used."""
+    """The kinds of faults that make a recording unusable."""
 
     MISSING = "missing"
     UNREADABLE = "unreadable"
@@ -82,7 +82,7 @@ def load(path: Path, sample_rate: int, speed: float = 1) -> np.ndarray:
 
     Args:
         path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
-        sample_rate: of the result, in Hz.
+        sample_rate: the sample rate of the result, in Hz.
         speed: the playback speed, 1 for the original; it changes tempo and pitch together.
 
     Returns:
@@ -109,8 +109,8 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
         utterance id -> AudioInfo, in the order given.
 
     Raises:
-        SoctkError: some are missing, unreadable, cut short, empty, shorter than MIN_SECONDS, or hold NaN or infinite
-            samples.
+        SoctkError: recordings are missing, unreadable, cut short, empty or shorter than MIN_SECONDS, or hold NaN or
+            infinite samples.
     """
     infos, faults = {}, []
     for utt, result in inspect(recordings).items():

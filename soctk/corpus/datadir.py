@@ -27,7 +27,7 @@ class DataDir:
         speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
         emotion: utterance -> emotion (`utt2emo`).
         seconds: utterance -> duration in seconds (`utt2dur`).
-        gender: speaker -> m or f (`spk2gender`); empty if unknown: then the file is absent.
+        gender: speaker -> m or f (`spk2gender`); if it is unknown, the mapping is empty and there is no file.
         fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
         extra: further properties X of utterances: X -> utterance -> value (a file `utt2X` for each X).
@@ -55,7 +55,7 @@ class DataDir:
         return sorted(set(self.fold.values()))
 
     def utterances_of(self, folds: Iterable[int]) -> list[str]:
-        """Return the utterances, sorted, that one of the folds tests."""
+        """Return the test utterances of some folds, sorted."""
         wanted = set(folds)
         return [utt for utt, speaker in self.speaker.items() if self.fold[speaker] in wanted]
 
@@ -159,7 +159,7 @@ def write_kaldi(path: Path, data: DataDir) -> None:
     if sorted(data.speaker) != sorted(data.speaker, key=lambda utt: (data.speaker[utt], utt)):
         raise SoctkError(
             "the sorted utterances are not in the order of their speakers, as Kaldi requires",
-            remedy="Form an utterance id as the speaker, '-' and the rest, as soctk-import does.",
+            remedy="Begin each utterance id with its speaker and '-', as soctk-import does.",
             where=path,
         )
     for name, table in _TABLES.items():
@@ -183,10 +183,10 @@ def summary(data: DataDir) -> str:
 
 
 def check_words(words: Iterable[str], where: Path) -> None:
-    """Check ids and classes.
+    """Check that ids and classes are single words in UTF-8.
 
     Raises:
-        SoctkError: one is empty, contains white space, or is not UTF-8.
+        SoctkError: an id or a class is empty, contains white space, or is not UTF-8.
     """
     words = sorted(set(words))
     split = [word for word in words if len(word.split()) != 1]
@@ -200,7 +200,7 @@ def check_words(words: Iterable[str], where: Path) -> None:
     if undecoded:
         raise SoctkError(
             f"these ids and classes are not UTF-8\n{listing(map(ascii, undecoded))}",
-            remedy="Rename the files, or correct the table, that they come from.",
+            remedy="Rename the files that contain them in their names, or correct the table.",
             where=where,
         )
 

@@ -12,7 +12,7 @@ from soctk.corpus.audio import AudioInfo, Fault, UnusableRecording
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 
-UPSTREAM_RATE = 16000  # Hz, the input of the upstreams; a lower rate leaves the upper part of their band empty
+UPSTREAM_RATE = 16000  # Hz, the input of the upstreams; recordings with a lower rate lack the upper frequencies
 CLIPPED_SHARE = 1e-3  # a recording counts as clipped if at least this share of its samples is clipped
 
 

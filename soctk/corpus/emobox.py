@@ -80,7 +80,9 @@ def _read_keyed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(jsonl.read(path), start=1):
         if not isinstance(row.get("key"), str):
             raise SoctkError(
-                f"line {number} has no 'key' with text", remedy="Write the utterance's name as its 'key'.", where=path
+                f"the 'key' of line {number} is missing or not text",
+                remedy="Write the utterance's name as its 'key'.",
+                where=path,
             )
         yield row["key"], row
 
@@ -96,7 +98,7 @@ def _read_classes(path: Path) -> dict[str, Any]:
 
 
 def _find_test_files(folder: Path) -> dict[int, Path]:
-    """Return fold -> its test file, by fold."""
+    """Return fold -> its test file, sorted by fold."""
     matches = {
         file: _TEST_FILE.fullmatch(file.relative_to(folder).as_posix()) for file in folder.glob("fold_*/*.jsonl")
     }

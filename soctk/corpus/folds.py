@@ -84,7 +84,7 @@ def read_or_assign(
     if missing:
         raise SoctkError(
             f"{len(missing)} of {len(speakers)} speakers have no fold\n{listing(missing)}",
-            remedy="Add them (quote names of digits: '0011'), or remove this file to have new folds made.",
+            remedy="Add them (quote names that consist of digits: '0011'), or remove this file to have new folds made.",
             where=path,
         )
     return {name: folds[name] for name in speakers}
@@ -149,9 +149,9 @@ def assign(
 
 def _balance(speakers: Sequence[str], strata: Sequence[str], count: int) -> dict[str, int]:
     """Return speaker -> fold; empty if the strata are too small, or a fold would be empty."""
-    from sklearn.model_selection import StratifiedGroupKFold  # here, as it takes a second and most commands skip it
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import; most commands do not use it
 
-    with warnings.catch_warnings(action="ignore"):  # about strata with fewer utterances than folds
+    with warnings.catch_warnings(action="ignore"):  # warnings about strata with fewer utterances than folds
         try:
             parts = list(StratifiedGroupKFold(count).split(speakers, strata, speakers))
         except ValueError:

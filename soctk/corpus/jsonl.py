@@ -19,7 +19,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         row = parse_json(line)
         if not isinstance(row, dict):
-            raise SoctkError(f"line {number} is not a JSON object in UTF-8", remedy="Correct the file.", where=path)
+            raise SoctkError(
+                f"line {number} is not a JSON object in UTF-8", remedy="Write one object per line.", where=path
+            )
         rows.append(row)
     return rows
 

@@ -24,7 +24,7 @@ def _describe_cross(domain: str) -> str:
 DESCRIPTIONS: dict[Protocol, str] = {
     "soctk": "speaker-disjoint: fold k tests its own speakers and validates on those of fold k+1",
     "emobox": "EmoBox: fold k tests its own speakers and validates on 20% of the other utterances at random, "
-    "so validation speakers also train",
+    "so the validation speakers are in the training data too",
     "cross-lingual": _describe_cross("language"),
     "cross-corpus": _describe_cross("corpus"),
 }
@@ -40,7 +40,7 @@ class Split:
 
 
 def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
-    """Divide a corpus for one fold.
+    """Divide the utterances of a corpus for one fold.
 
     Args:
         data: the corpus, with the fold of each speaker.
@@ -68,7 +68,7 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
         )
     test = data.utterances_of([fold])
     if protocol == "emobox":
-        from sklearn.model_selection import train_test_split  # here, as it takes a second and most commands skip it
+        from sklearn.model_selection import train_test_split  # slow to import; most commands do not use it
 
         others = data.utterances_of(set(data.folds) - {fold})
         train, valid = train_test_split(others, test_size=EMOBOX_VALIDATION_SHARE, random_state=seed)

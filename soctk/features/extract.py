@@ -21,7 +21,7 @@ from soctk.features.speed import copy_id
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
 
-# Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values take 46 MB.
+# Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values fill 46 MB.
 SHARD_SECONDS = 600
 
 
@@ -198,7 +198,7 @@ def _divide_into_shards(utterances: Sequence[Utterance], at_least: int) -> list[
 
 
 def _check_disk_space(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
-    """Print the disk space that the features of `seconds` of audio need; raise a SoctkError if it is not free."""
+    """Print the disk space that the features of `seconds` of audio need; raise a SoctkError if the disk has less."""
     if not seconds:
         return
     numbers = len(settings["layers"]) * settings["hidden_size"]

@@ -70,7 +70,7 @@ class Predictions:
 
 
 def find(exp: Path) -> dict[Path, list[RunDirectory]]:
-    """Return the runs with predictions below `exp`, at any depth, by the directory of their experiment.
+    """Return experiment directory -> its runs with predictions, for the experiments below `exp`, at any depth.
 
     Symbolic links are followed. An experiment that is reachable by several paths is returned once.
 
@@ -194,7 +194,7 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
 
 
 def data_directory(predictions: Predictions, given: Path | None = None) -> Path | None:
-    """Return `given`, or else the data directory that the runs recorded; None if that one no longer exists."""
+    """Return `given`, or else the data directory that the runs recorded; None if the recorded one is missing."""
     recorded_path = predictions.made_from.get("data")
     return given or (recorded_path if recorded_path and recorded_path.is_dir() else None)
 

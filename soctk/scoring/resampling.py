@@ -193,7 +193,7 @@ def macro_f1(counts: Counts) -> Ratios:
     """Return macro-F1 in %, the mean over classes of F1 = 2 TP / (references + hypotheses of the class)."""
     right = np.diagonal(counts.confusion, axis1=1, axis2=2)
     both = counts.confusion.sum(2) + counts.confusion.sum(1)
-    # Both are halved, so that denominators are numbers of utterances (Ratios._estimate_quantiles needs this unit).
+    # F1 = TP / (half the sum): so denominators are numbers of utterances, as _estimate_quantiles requires.
     return Ratios(right, both / 2, 100 * _weigh_classes(counts), PERCENT)
 
 

@@ -40,8 +40,8 @@ class ExperimentScores:
         predictions: the scored predictions.
         data: the corpus; None if its data directory is not available.
         runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %), log_loss (nats), ECE (in %).
-        pooled: by metric, the value over all utterances, averaged over seeds, and its interval over speakers.
-        per_class: precision, recall, F1 (in %) and number of utterances of each class, over all folds and seeds.
+        pooled: metric -> value over all utterances, averaged over seeds, and its interval over speakers.
+        per_class: precision, recall and F1 (in %) of each class over all folds and seeds, and its number of utterances.
         confusion: number of utterances of each class (rows) classified as each class (columns), averaged over seeds.
         subgroups: the scores of subgroups of the utterances.
     """

@@ -51,7 +51,7 @@ def test_the_digest_depends_on_the_samples_and_not_on_the_container(tmp_path):
 
 @pytest.fixture
 def bad_files(tmp_path):
-    """Files that cannot be used -> the beginning of the message about each."""
+    """Name of each unusable file -> the beginning of the message about it."""
     samples = tone(440, RATE)
     (tmp_path / "text.wav").write_text("this is no sound")
     (tmp_path / "zero bytes.wav").touch()
@@ -119,7 +119,7 @@ def test_a_wav_file_from_a_pipe_without_a_length_in_its_header_is_accepted(tmp_p
 
 @pytest.fixture
 def odd_files(tmp_path):
-    """Unusual files that can be read -> the tolerance to which they hold the tone."""
+    """Name of each unusual but readable file -> the tolerance within which it equals the tone."""
     samples = tone(440, RATE)
     odd = {
         "24 bit.wav": (samples, RATE, "PCM_24", 1e-6),

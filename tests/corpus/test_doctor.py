@@ -49,7 +49,7 @@ def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
     }
 
 
-def test_a_recording_counts_as_clipped_if_a_thousandth_of_its_samples_is(tmp_path):
+def test_a_recording_counts_as_clipped_if_a_thousandth_of_its_samples_are_clipped(tmp_path):
     for name, length in (("more.wav", 2900), ("less.wav", 3100)):
         samples = 0.5 * np.ones(length)
         samples[:3] = 1

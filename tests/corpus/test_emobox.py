@@ -111,10 +111,10 @@ def test_an_utterance_in_two_test_folds_is_refused(tmp_path):
         (
             "fold_1/c_test_fold_1.jsonl",
             '{"key": "\xe4"}\n'.encode("latin-1"),
-            "line 1 is not a JSON object in UTF-8\nCorrect",
+            "line 1 is not a JSON object in UTF-8\nWrite one",
         ),
-        ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "line 1 has no 'key' with text\nWrite the"),
-        ("c.jsonl", b'{"key": ["x"]}\n', "line 1 has no 'key' with text\nWrite the"),
+        ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "the 'key' of line 1 is missing or not text\nWrite the"),
+        ("c.jsonl", b'{"key": ["x"]}\n', "the 'key' of line 1 is missing or not text\nWrite the"),
     ],
 )
 def test_a_malformed_file_is_refused(tmp_path, file, content, message):

@@ -16,5 +16,5 @@ def test_a_line_that_is_not_an_object_is_refused(tmp_path, line):
     (tmp_path / "rows.jsonl").write_bytes(b'{"path": "x"}\n' + line + b"\n")
     with pytest.raises(SoctkError) as error:
         jsonl.read(tmp_path / "rows.jsonl")
-    message = "line 2 is not a JSON object in UTF-8\nCorrect the file."
+    message = "line 2 is not a JSON object in UTF-8\nWrite one object per line."
     assert str(error.value) == f"{tmp_path / 'rows.jsonl'}: {message}"

@@ -51,8 +51,8 @@ def test_a_fresh_recipe_says_what_to_fill_in(new, tmp_path):
     result = call(new, "--corpus", tmp_path)
     assert result.returncode == 1
     assert result.stdout.endswith(
-        "\nError: local/prepare.py: describe() is not filled in yet\nWrite describe() like the example in it, "
-        "and the speakers of each fold into conf/folds.yaml.\n"
+        "\nError: local/prepare.py: describe() is not filled in yet\nWrite describe() like the example in it. "
+        "conf/folds.yaml may list the speakers of each fold.\n"
     )
     assert not (new / "data" / "fresh_one" / "wav.scp").exists()
     assert "NAME" not in (new / "README.md").read_text() + (new / "run.sh").read_text()

@@ -22,7 +22,7 @@ def test_accuracies_equal_hand_worked_ones():
     assert result["F1"] == pytest.approx(100 * (8 / 11 + 2 / 5) / 2)
 
 
-def test_a_class_without_references_adds_errors_but_is_not_averaged_over():
+def test_a_class_without_references_adds_errors_but_is_left_out_of_the_means():
     result = metrics.accuracies(codes("aab"), codes("acb"))
     assert result == pytest.approx({"WA": 100 * 2 / 3, "UA": 75.0, "F1": 100 * (2 / 3 + 1) / 2})
 
@@ -66,7 +66,7 @@ def test_rounding_above_1_does_not_remove_an_answer_from_the_calibration_error()
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
-def test_accuracies_equal_scikit_learns_on_the_single_answers(answers):
+def test_accuracies_equal_scikit_learns_metrics(answers):
     reference, hypothesis = map(np.array, zip(*answers, strict=True))
     options = {"labels": np.unique(reference), "average": "macro", "zero_division": 0}
     assert metrics.accuracies(reference, hypothesis) == pytest.approx(

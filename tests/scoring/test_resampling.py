@@ -16,8 +16,8 @@ CLASSES = 4
 
 def draw(generator: np.random.Generator, speakers: int, mean: float = 0.7, uneven: bool = False) -> Counts:
     """Draw the counts of speakers whose recall differs by class; errors are spread evenly over the other classes."""
-    of_speaker = generator.beta(12 * mean, 12 * (1 - mean), size=(speakers, 1))
-    rates = np.clip(of_speaker + generator.normal(0, 0.08, size=(speakers, CLASSES)), 0, 1)
+    speaker_rate = generator.beta(12 * mean, 12 * (1 - mean), size=(speakers, 1))
+    rates = np.clip(speaker_rate + generator.normal(0, 0.08, size=(speakers, CLASSES)), 0, 1)
     if uneven:
         size = 8 * generator.lognormal(0, 0.5, size=(speakers, 1)) * np.linspace(0.4, 1.6, CLASSES)
         utterances = generator.poisson(size)
@@ -126,7 +126,7 @@ def test_the_permutation_test_detects_a_true_difference():
 
 
 def test_the_permutation_test_equals_a_hand_worked_one():
-    # For 4 speakers with 10 utterances each the first system has 1, 2, 3 and 0 more correct answers: 6 in sum.
+    # For 4 speakers with 10 utterances each the first system has 1, 2, 3 and 0 more correct answers: 6 in total.
     # 4 of the 16 exchanges give 6 or -6, since exchanging the last speaker changes nothing.
     sizes = np.full((4, 1), 10.0)
     one = Ratios(np.array([[6.0], [7], [8], [5]]), sizes, np.ones(1))
@@ -161,7 +161,7 @@ def test_a_system_does_not_differ_from_itself():
     counts = draw(np.random.default_rng(0), 20)
     assert permutation_test(STATISTICS["F1"](counts), STATISTICS["F1"](counts)) == 1
     difference = STATISTICS["WA"](counts).minus(STATISTICS["WA"](counts)).interval()
-    # None of 640 answers differs: the interval is the bound of an event observed never, 3.6889 answers.
+    # None of 640 answers differs: the interval is the bound of an event that was never observed, 3.6889.
     assert difference == pytest.approx((0, -368.89 / 640, 368.89 / 640))
 
 

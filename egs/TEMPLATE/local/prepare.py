@@ -20,7 +20,7 @@ def describe(path: Path) -> dict[str, str]:
         speaker, _, emotion = path.stem.split("_")
         return {"speaker": speaker, "emotion": emotion.capitalize(), "sex": {"ann": "f", "bob": "m"}[speaker]}
     """
-    remedy = "Write describe() like the example in it, and the speakers of each fold into conf/folds.yaml."
+    remedy = "Write describe() like the example in it. conf/folds.yaml may list the speakers of each fold."
     raise SoctkError("describe() is not filled in yet", remedy, where=Path(__file__).relative_to(Path.cwd()))
 
 

@@ -1,7 +1,7 @@
 """Write the data directory of ESD (Zhou et al. 2022, doi 10.1016/j.specom.2021.11.006).
 
 Recordings are SPEAKER/EMOTION/SPEAKER_NUMBER.wav; some copies have a folder train, evaluation or test below EMOTION.
-The numbers of a speaker go from 1 to 1750, 350 in a row for each emotion.
+The numbers of a speaker go from 1 to 1750, with 350 consecutive numbers for each emotion.
 """
 
 import csv
@@ -53,7 +53,7 @@ def find_recordings(corpus: Path, speakers: Iterable[str], partial: bool) -> dic
     Args:
         corpus: a folder with ESD at any depth.
         speakers: the speakers.
-        partial: use an incomplete copy, with a warning; otherwise missing recordings are an error.
+        partial: whether to use an incomplete copy, with a warning; otherwise missing recordings are an error.
 
     Raises:
         SoctkError: recordings are missing, have numbers that ESD does not use, or lie in the folder of an emotion that
@@ -97,7 +97,7 @@ def list_missing(names: Iterable[str], speakers: Iterable[str]) -> Iterator[str]
         for emotion in EMOTIONS:
             lacking = [name for name in names_of(speaker, emotion) if name not in names]
             if lacking:
-                yield f"{speaker} {emotion}: {len(lacking)} of {TAKES} are missing, the first {lacking[0]}"
+                yield f"{speaker} {emotion}: {len(lacking)} of {TAKES} are missing, such as {lacking[0]}"
 
 
 def list_misplaced(copies: dict[str, list[Path]]) -> Iterator[str]:
@@ -110,7 +110,7 @@ def list_misplaced(copies: dict[str, list[Path]]) -> Iterator[str]:
         for folder in {folder_of(path) for path in paths} - {emotion_of(name)}:
             misplaced[speaker_of(name), folder, emotion_of(name)].append(name)
     for (speaker, folder, emotion), names in misplaced.items():
-        yield f"{speaker} {folder}: {len(names)} have numbers of {emotion}, the first {names[0]}"
+        yield f"{speaker} {folder}: {len(names)} recordings have numbers of {emotion}, such as {names[0]}"
 
 
 def check_durations(seconds: dict[str, float]) -> None:

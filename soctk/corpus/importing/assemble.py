@@ -12,7 +12,7 @@ from soctk.corpus.labels import in_order
 from soctk.errors import SoctkError, listing
 
 _SEXES = {"m": "m", "male": "m", "man": "m", "f": "f", "female": "f", "woman": "f"}
-# A segment that is shorter than its recording by at most this many seconds is the whole recording: tables round times.
+# A segment counts as the whole recording if start and end differ by at most this many seconds: tables round times.
 _ROUNDING = 0.05
 _TIMEDELTA = re.compile(r"(?:(\d+) days?)?\s*(?:(\d+):(\d+):(\d+(?:\.\d+)?))?")
 
@@ -96,7 +96,7 @@ def _assign_ids(rows: Sequence[Row]) -> dict[str, Row]:
 
 
 def _make_id(row: Row, name: str) -> str:
-    """Return SPEAKER-NAME; a name that begins with the speaker does not repeat it."""
+    """Return SPEAKER-NAME; if the name begins with the speaker, that part is dropped from the name."""
     speaker = _join_words(row["speaker"])
     rest = re.sub(rf"^{re.escape(speaker)}[-_. ]+", "", _join_words(name))
     return f"{speaker}-{rest}"
@@ -170,7 +170,7 @@ def _check_no_segments(utterances: Mapping[str, Row], seconds: Mapping[str, floa
 
 
 def parse_seconds(time: str, default: float) -> float:
-    """Return the seconds of a number, or of audformat's form `0 days 00:00:01.5`; `default` if time is empty or NaT.
+    """Return a time in seconds, given as a number or as `0 days 00:00:01.5` (audformat); `default` for "" and NaT.
 
     Raises:
         SoctkError: the text is not a time.
@@ -206,7 +206,7 @@ def _use_given_folds(
     if not_numbers:
         raise SoctkError(
             f"these folds are not numbers from 1: {', '.join(sorted(not_numbers))}",
-            remedy="Number the folds, or ignore the column, so that soctk makes folds: --column fold=.",
+            remedy="Number the folds, or ignore this column with --column fold= and let soctk make folds.",
         )
     fold = {name: int(number) for name, number in given.items()}
     folds.check_count(fold, count, None, "These folds are in the labels: ignore them with --column fold=")

@@ -1,8 +1,8 @@
 """Columns read from file names with a pattern such as `{speaker}_{emotion}_{n}.wav`.
 
 `{name}` matches one or more characters up to the next literal text of the pattern; `{name:2}` matches two characters;
-`{name:*}` matches any characters but `/`. A pattern with a `/` is matched against that many folders as well. A field
-that occurs twice must have the same text in both places.
+`{name:*}` matches any characters but `/`. A pattern with N slashes is matched against the file name and its N
+parent folders. A field that occurs twice must have the same text in both places.
 """
 
 import re

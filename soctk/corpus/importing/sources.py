@@ -28,8 +28,8 @@ class Source:
 
     Attributes:
         description: its name in messages.
-        recognises: whether a path is of this kind.
-        read: returns the records of a path, given the pattern of file names (None without --pattern).
+        recognises: returns whether a path is of this kind.
+        read: returns the records of a path; it gets the path and the pattern of file names (None without --pattern).
         audio_root: returns the folder that relative paths in the records start from.
     """
 
@@ -87,7 +87,7 @@ def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[s
     Raises:
         SoctkError: a source is of no known kind, is malformed or contradicts itself, file names do not match the
             pattern, a column named in `columns` occurs nowhere, the first source has no paths, or another source has
-            neither paths nor speakers in common with it.
+            neither paths nor speakers in common with the first.
     """
     if pattern:
         filenames.compile_pattern(pattern)  # report an invalid pattern before the search for its extension

@@ -176,7 +176,7 @@ def _load_pretrained(name_or_path: str):
 
 
 def _require_on_hub(name: str) -> None:
-    """Request a model from the hub once: without network transformers would repeat its requests for 46 s."""
+    """Request a model from the hub once: without a network, transformers would repeat its requests for 46 s."""
     try:
         HfApi().model_info(name, timeout=_HUB_TIMEOUT)
     except Exception as error:  # errors of network, hub and name have no common class

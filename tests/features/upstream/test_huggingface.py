@@ -152,7 +152,7 @@ def whisper_of_transformers(path, waveform):
         return [state[0] for state in encoder(inputs.input_features, output_hidden_states=True).hidden_states]
 
 
-def test_whisper_on_30_s_equals_that_of_transformers(checkpoints):
+def test_whispers_hidden_states_for_30_s_equal_those_of_transformers(checkpoints):
     waveform = noise(30 * 16000)
     expected = whisper_of_transformers(checkpoints / "whisper", waveform)
     (states,) = upstream.load(str(checkpoints / "whisper")).hidden_states([waveform], EVERY_LAYER)
@@ -162,7 +162,7 @@ def test_whisper_on_30_s_equals_that_of_transformers(checkpoints):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["whisper-base-encoder", "whisper-tiny-en-encoder"])
-def test_a_published_whisper_on_30_s_equals_that_of_transformers(shared, name):
+def test_the_last_hidden_state_of_published_whispers_for_30_s_equals_that_of_transformers(shared, name):
     waveform = noise(30 * 16000)
     expected = whisper_of_transformers(shared / "upstreams" / name, waveform)
     encoder = upstream.load(str(shared / "upstreams" / name))
