@@ -218,7 +218,7 @@ set_option = click.option(
 compare_option = click.option("--compare", is_flag=True, help="Test the differences between all pairs of experiments.")
 published_option = click.option(
     "--published",
-    "figures",
+    "published_scores",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Table of published scores to print beside yours.",
     show_default="soctk's conf/published.csv",

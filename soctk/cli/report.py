@@ -36,7 +36,7 @@ def main(
     output: Path | None,
     data: Path | None,
     compare: bool,
-    figures: Path | None,
+    published_scores: Path | None,
     feats: Path | None,
     has_descriptors: bool,
 ) -> None:
@@ -46,10 +46,9 @@ def main(
     highest probability, each with an audio player. The players read the recordings in their place; everything else is
     in the file.
     """
-    from soctk.reporting import figures as drawing
-    from soctk.reporting import page, report
+    from soctk.reporting import figures, page, report
 
-    made = report.make(exp, command_line(), data, compare, figures)
+    made = report.make(exp, command_line(), data, compare, published_scores)
     output = output or exp[0] / "report.html"
-    page.write(output, made, drawing.pictures(made.experiments, feats, has_descriptors))
+    page.write(output, made, figures.pictures(made.experiments, feats, has_descriptors))
     click.echo(f"Written to {output}")

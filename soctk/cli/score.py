@@ -38,7 +38,7 @@ def main(
     exp: tuple[Path, ...],
     data: Path | None,
     compare: bool,
-    figures: Path | None,
+    published_scores: Path | None,
     style: str,
     output: Path | None,
 ) -> None:
@@ -48,7 +48,7 @@ def main(
     """
     from soctk.reporting import formats, report
 
-    made = report.make(exp, command_line(), data, compare, figures)
+    made = report.make(exp, command_line(), data, compare, published_scores)
     output = output or (exp[0] if len(exp) == 1 else None)
     if output:
         formats.write(output, made)

@@ -26,14 +26,14 @@ class Report:
         title: the directories that were scored, as they were given.
         experiments: their scores.
         comparison: the comparison of each pair of experiments (soctk.scoring.compare); None if it was not requested.
-        figures: the table of published scores (soctk.scoring.published), or None.
+        published_scores: the table of published scores (soctk.scoring.published), or None.
         command: the command that made the report.
     """
 
     title: str
     experiments: Sequence[ExperimentScores]
     comparison: pd.DataFrame | None
-    figures: pd.DataFrame | None
+    published_scores: pd.DataFrame | None
     command: str
 
     def heading(self) -> list[str]:
@@ -61,10 +61,10 @@ class Report:
 
     def published_for(self, experiment: ExperimentScores) -> pd.DataFrame:
         """Return published scores for the experiment's corpus, upstream and pooling, with the differences in method."""
-        if self.figures is None or experiment.data is None or experiment.data.path is None:
+        if self.published_scores is None or experiment.data is None or experiment.data.path is None:
             return pd.DataFrame()
         corpus = experiment.data.path.resolve().name
-        return published.matching(self.figures, corpus, experiment.predictions.settings)
+        return published.matching(self.published_scores, corpus, experiment.predictions.settings)
 
     def notes(self) -> list[str]:
         """Return warnings about the scores, one sentence each."""
@@ -112,7 +112,11 @@ class Report:
 
 
 def make(
-    exps: Sequence[Path], command: str, data: Path | None = None, is_compared: bool = False, figures: Path | None = None
+    exps: Sequence[Path],
+    command: str,
+    data: Path | None = None,
+    is_compared: bool = False,
+    published_scores: Path | None = None,
 ) -> Report:
     """Score every experiment below the directories `exps`, and return the report.
 
@@ -121,19 +125,19 @@ def make(
         command: the command that makes the report.
         data: the data directory of all experiments; by default each experiment's own, if it still exists.
         is_compared: whether to test the difference between each pair of experiments.
-        figures: the file with published scores; by default soctk's own, if it exists.
+        published_scores: the file with published scores; by default soctk's own, if it exists.
 
     Raises:
         SoctkError: soctk.scoring.score, soctk.scoring.compare or soctk.scoring.published raises it.
     """
     experiments = score(exps, data)
-    if figures is None and published.DEFAULT.exists():
-        figures = published.DEFAULT
+    if published_scores is None and published.DEFAULT.exists():
+        published_scores = published.DEFAULT
     return Report(
         title=" ".join(map(str, exps)),
         experiments=experiments,
         comparison=compare(experiments) if is_compared else None,
-        figures=published.read(figures) if figures else None,
+        published_scores=published.read(published_scores) if published_scores else None,
         command=command,
     )
 

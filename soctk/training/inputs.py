@@ -91,9 +91,15 @@ class StreamedFrames:
         return self.store.lengths(self.utterances)
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """See Frames.batch."""
+        """See Frames.batch.
+
+        Raises:
+            SoctkError: frames are NaN or infinite.
+        """
         utterances = [self.utterances[i] for i in indices]
-        frames = Frames.of(self.store, utterances, self.layers).to(self.device)
+        frames = Frames.of(self.store, utterances, self.layers)
+        _require_finite(frames, utterances, self.store.where)
+        frames = frames.to(self.device)
         if self.layer_norm:
             frames = frames.layer_normalised()
         return frames.batch(range(len(indices)))
@@ -203,14 +209,15 @@ class Features:
         """Return the frames of all utterances, then of their copies at each speed, for some hidden states.
 
         Raises:
-            SoctkError: frames are missing from the store, or NaN or infinite. Streamed frames are not checked.
+            SoctkError: frames are missing from the store, or are NaN or infinite (StreamedFrames check each batch
+                when it is read).
         """
         utterances = with_copies(self.utterances, self.speeds(config))
         count = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
         if 4 * count > self.max_bytes:
             return StreamedFrames(self.store, utterances, layers, config.frames.layer_norm)
         frames = Frames.of(self.store, utterances, layers)
-        self._require_finite(frames, utterances)
+        _require_finite(frames, utterances, self.store.where)
         return frames.layer_normalised() if config.frames.layer_norm else frames
 
     def blocks(self, config: Config, nj: int = 1) -> list[Block]:
@@ -239,18 +246,6 @@ class Features:
                     self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
             blocks += [self._blocks[key] for key in keys.values()]
         return blocks
-
-    def _require_finite(self, frames: Frames, utterances: Sequence[str]) -> None:
-        sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(_ROWS_SUMMED)])
-        each = zip(utterances, sums.split(frames.lengths), frames.utterances, strict=True)
-        # A sum of finite numbers can overflow, so an utterance with an infinite sum is checked number by number.
-        wrong = [utt for utt, own, numbers in each if not own.isfinite().all() and not numbers.isfinite().all()]
-        if wrong:
-            raise SoctkError(
-                f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
-                remedy="Remove the store and extract again (stage 1).",
-                where=self.store.where,
-            )
 
 
 def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, nj: int = 1) -> torch.Tensor:
@@ -285,3 +280,17 @@ def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames
 def _pool_one_layer(pool: Pooling, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Return the descriptors of frames `(sum of T, 1, D)`."""
     return pool.pool_concatenated(frames[:, 0], lengths)
+
+
+def _require_finite(frames: Frames, utterances: Sequence[str], where: str) -> None:
+    """Raise SoctkError if frames of the utterances, read from the store `where`, are NaN or infinite."""
+    sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(_ROWS_SUMMED)])
+    each = zip(utterances, sums.split(frames.lengths), frames.utterances, strict=True)
+    # A sum of finite numbers can overflow, so an utterance with an infinite sum is checked number by number.
+    wrong = [utt for utt, own, numbers in each if not own.isfinite().all() and not numbers.isfinite().all()]
+    if wrong:
+        raise SoctkError(
+            f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
+            remedy="Remove the store and extract again (stage 1).",
+            where=where,
+        )

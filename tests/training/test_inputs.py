@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soctk import config, pooling
+from soctk.errors import SoctkError
 from soctk.features.store import FeatureStore
 from soctk.training import inputs
 from soctk.training.inputs import Features, Frames, StreamedFrames, describe
@@ -48,6 +49,19 @@ def test_streamed_frames_equal_frames_in_memory(store, layer_norm):
     assert streamed.lengths == in_memory.lengths
     for one, other in zip(streamed.batch([2, 0]), in_memory.batch([2, 0]), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+@pytest.mark.parametrize("max_bytes", [0, 1e9])
+def test_an_utterance_with_nan_or_infinite_features_is_named(tmp_path, conf, value, max_bytes):
+    frames = random_frames(5, 2, 7)
+    frames["utt1"][0, 1, 2] = value
+    store = FeatureStore.create(tmp_path / "store", SETTINGS)
+    store.write_shard(frames, dict.fromkeys(frames, "digest"))
+    store.finish()
+    features = Features(FeatureStore.open(tmp_path / "store"), list(frames), max_bytes=max_bytes)
+    with pytest.raises(SoctkError, match="1 utterances have features that are NaN or infinite, such as utt1"):
+        features.frames(config.load(conf, "mean"), [3]).batch([0, 1, 2])
 
 
 def test_layer_norm_removes_mean_and_scale_of_each_frame():
