@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from soctk.config import Protocol
 from soctk.corpus import folds
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
+from soctk.schema import Protocol
 
 EMOBOX_VALIDATION_SHARE = 0.2
 # The cross protocols divide the training speakers into this many parts; one part validates.

@@ -12,7 +12,6 @@ import torch
 from joblib import Parallel, delayed
 
 from soctk import parallel, progress, provenance
-from soctk.config import UpstreamConfig
 from soctk.corpus import audio
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -20,6 +19,7 @@ from soctk.features import upstream
 from soctk.features.speed import copy_id
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
+from soctk.schema import UpstreamConfig
 
 # Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values fill 46 MB.
 SHARD_SECONDS = 600

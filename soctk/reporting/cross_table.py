@@ -8,10 +8,10 @@ import yaml
 from tabulate import tabulate
 
 from soctk import provenance
-from soctk.config import Config
 from soctk.corpus.splits import DESCRIPTIONS
 from soctk.files import atomic
 from soctk.reporting.wording import RECENTRED, RECENTRING
+from soctk.schema import Config
 from soctk.training.cross import Corpus
 
 

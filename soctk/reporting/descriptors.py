@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from soctk.config import Config
 from soctk.errors import SoctkError
 from soctk.features.store import FeatureStore
 from soctk.pooling.layers import SOC, Concatenation, Pooling, SOCFull, SOCNoLEM
+from soctk.schema import Config
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.recorded import used_layers
 from soctk.scoring.runs import RunDirectory

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from soctk.config import OF_ONE_RUN
 from soctk.errors import SoctkError, listing
 from soctk.mappings import differences, read_yaml
+from soctk.schema import OF_ONE_RUN
 from soctk.scoring.runs import RunDirectory
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from soctk import pooling
-from soctk.config import Config, LinearConfig, MLPConfig
 from soctk.errors import SoctkError
 from soctk.pooling import Pooling
+from soctk.schema import Config, LinearConfig, MLPConfig
 
 
 class EmotionClassifier(nn.Module):

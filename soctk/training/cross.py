@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from soctk.config import Config
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.labels import in_order
 from soctk.errors import SoctkError, listing
 from soctk.features.joined import JoinedStore
 from soctk.features.store import FeatureStore, Store
 from soctk.mappings import differences
+from soctk.schema import Config
 from soctk.scoring import predictions
 from soctk.scoring.metrics import accuracies
 from soctk.scoring.runs import RunDirectory

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from soctk import parallel, progress, provenance
-from soctk.config import OF_ONE_RUN, Config, LinearConfig
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError, listing
 from soctk.mappings import differences, read_yaml
 from soctk.parallel import one_thread
+from soctk.schema import OF_ONE_RUN, Config, LinearConfig
 from soctk.scoring.runs import RunDirectory
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inner_fits import InnerFits

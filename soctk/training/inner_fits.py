@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from soctk import parallel, progress
-from soctk.config import LinearConfig
 from soctk.corpus.splits import Split
+from soctk.schema import LinearConfig
 from soctk.training import linear
 from soctk.training.training_data import TrainingData
 

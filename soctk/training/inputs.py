@@ -12,12 +12,12 @@ from joblib import Parallel, delayed
 from torch.nn.functional import layer_norm
 
 from soctk import pooling
-from soctk.config import Config
 from soctk.errors import SoctkError
 from soctk.features.speed import with_copies
 from soctk.features.store import Store
 from soctk.parallel import one_thread
 from soctk.pooling import Pooling
+from soctk.schema import Config
 from soctk.training.coordinates import Block, gram
 from soctk.training.recentre import Recentring
 

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from soctk.config import LinearConfig
 from soctk.errors import SoctkError
+from soctk.schema import LinearConfig
 from soctk.scoring.metrics import accuracies
 from soctk.training.coordinates import Block, make_coordinates
 from soctk.training.recentre import Recentring

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, nll_loss
 
-from soctk.config import TrainConfig
 from soctk.errors import SoctkError
+from soctk.schema import TrainConfig
 from soctk.scoring.metrics import accuracies
 
 EVAL_BATCH = 32

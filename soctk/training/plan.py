@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soctk import config
-from soctk.config import Config, Protocol
 from soctk.errors import SoctkError
+from soctk.schema import Config, Protocol
 from soctk.training import settings
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.recipe import Name, Recipe

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from soctk import config
-from soctk.config import Config, Protocol
 from soctk.pooling import registry
+from soctk.schema import Config, Protocol
 
 
 def resolve(

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from soctk.config import Config, Protocol
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.files import atomic
+from soctk.schema import Config, Protocol
 from soctk.scoring.runs import RunDirectory
 from soctk.training import settings
 from soctk.training.experiment import Experiment

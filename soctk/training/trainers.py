@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from soctk.config import LinearConfig, TrainConfig
 from soctk.corpus.splits import Split
+from soctk.schema import LinearConfig, TrainConfig
 from soctk.training import linear, loop
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inner_fits import InnerFits

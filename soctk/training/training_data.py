@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from soctk.config import Config
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
+from soctk.schema import Config
 from soctk.training.coordinates import Block
 from soctk.training.inputs import Descriptors, Features, Frames, StreamedFrames
 from soctk.training.recentre import Recentring

@@ -20,7 +20,7 @@ from tabulate import tabulate
 from timing import in_process_of_its_own
 from torch import nn
 
-from soctk.config import LinearConfig
+from soctk.schema import LinearConfig
 from soctk.training.coordinates import Block, gram
 from soctk.training.linear import fit, posteriors, scores
 

@@ -13,12 +13,12 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from soctk.config import UpstreamConfig
 from soctk.corpus import audio, datadir
 from soctk.errors import SoctkError
 from soctk.features import extract, upstream
 from soctk.features.extract import Extraction, Summary
 from soctk.features.store import FeatureStore
+from soctk.schema import UpstreamConfig
 from soctk.training.inputs import Frames
 
 FBANK = Extraction("fbank")

@@ -9,10 +9,11 @@ from soctk import config
 from soctk.corpus.datadir import DataDir
 from soctk.features.store import FeatureStore
 from soctk.reporting import cross_table
+from soctk.schema import Config
 from soctk.training.cross import Corpus
 
 
-def settings(*overrides: str) -> config.Config:
+def settings(*overrides: str) -> Config:
     return config.load([ROOT / "conf"], "mean", "linear", overrides=overrides)
 
 

@@ -12,6 +12,7 @@ from soctk.errors import SoctkError
 from soctk.features import extract
 from soctk.features.extract import Extraction
 from soctk.features.store import FeatureStore
+from soctk.schema import Config
 from soctk.training import cross
 
 LABELS = [
@@ -32,7 +33,7 @@ def corpora(tmp_path_factory) -> list[cross.Corpus]:
     return corpora
 
 
-def settings(head: str = "linear", *overrides: str) -> config.Config:
+def settings(head: str = "linear", *overrides: str) -> Config:
     overrides = ["train.epochs=2", *overrides] if head == "mlp" else overrides
     return config.load([ROOT / "conf"], "mean", head, overrides=overrides)
 

@@ -20,6 +20,7 @@ from soctk.errors import SoctkError
 from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.files import atomic_directory
+from soctk.schema import Config
 from soctk.scoring import predictions
 from soctk.training import linear as linear_head
 from soctk.training.classifier import EmotionClassifier
@@ -36,11 +37,11 @@ def store(tmp_path, corpus) -> FeatureStore:
     return FeatureStore.open(tmp_path / "feats")
 
 
-def settings(pooling: str = "soc", *overrides: str) -> config.Config:
+def settings(pooling: str = "soc", *overrides: str) -> Config:
     return config.load([ROOT / "conf"], pooling, overrides=[*QUICK, *overrides])
 
 
-def linear(pooling: str, *overrides: str) -> config.Config:
+def linear(pooling: str, *overrides: str) -> Config:
     return config.load([ROOT / "conf"], pooling, "linear", overrides=["head.C=[0.01, 0.1]", *overrides])
 
 

@@ -4,8 +4,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from soctk.config import LinearConfig
 from soctk.errors import SoctkError
+from soctk.schema import LinearConfig
 from soctk.training import linear
 from soctk.training.coordinates import Block, Dual, Primal, StandardisedValues, gram, make_coordinates
 from soctk.training.linear import fit, scores

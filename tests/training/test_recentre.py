@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.config import LinearConfig
+from soctk.schema import LinearConfig
 from soctk.training.coordinates import Block, gram
 from soctk.training.linear import fit
 from soctk.training.recentre import Recentring

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
-from soctk.config import UpstreamConfig
 from soctk.errors import SoctkError
+from soctk.schema import UpstreamConfig
 
 # The choice of hidden states: the last one, all, or a tuple of their numbers.
 Layers = Literal["last", "all"] | tuple[int, ...]

@@ -1,0 +1,139 @@
+"""The settings of an experiment: one class for each YAML file, with the types and ranges of its values."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# The keys of a run's config.yaml that may differ between the runs of an experiment.
+OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
+
+Protocol = Literal["soctk", "emobox", "cross-lingual", "cross-corpus"]
+# The options of a pooling layer, name -> value; the layer validates them (soctk.pooling.create).
+Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys, NaN and infinite numbers are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FramesConfig(Section):
+    """The choice and normalisation of the frames to pool.
+
+    Attributes:
+        layer_norm: whether each frame is normalised over its D features.
+        layers: the hidden states to read from the feature store: `all`, or their numbers.
+        speeds: the playback speeds of additional copies (soctk.features.speed): `all` in the store, or a list.
+        combine: how several layers are combined. `sum`: their frames are added with learned weights; `concat`: each
+            layer gives a descriptor, and the descriptors are concatenated.
+    """
+
+    layer_norm: bool
+    layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    speeds: Literal["all"] | list[Annotated[float, Field(gt=0)]]
+    combine: Literal["sum", "concat"]
+
+    @field_validator("layers", "speeds")
+    @classmethod
+    def _check_no_repetition(cls, values, info):
+        if values != "all" and len(set(values)) < len(values):
+            raise ValueError(f"each {info.field_name[:-1]} may be listed only once")
+        return values
+
+
+class RecentreConfig(Section):
+    """Speaker re-centring (soctk.training.recentre): subtraction of the speaker's mean from the descriptors.
+
+    Attributes:
+        by: `speaker`, or `none` for no re-centring.
+        enrol: the number of unlabelled utterances from which a test speaker's mean is estimated, or `all`.
+        relevance: the weight r of the mean over training speakers (soctk.training.recentre.Recentring).
+    """
+
+    by: Literal["none", "speaker"]
+    enrol: Literal["all"] | Annotated[int, Field(ge=0)]
+    relevance: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _check_enrol_has_an_effect(self):
+        if self.by == "none" and self.enrol != "all":
+            raise ValueError("enrol needs by: speaker (--recentre speaker)")
+        return self
+
+
+class ModelConfig(Section):
+    """The model to train when the command line names none: conf/model.yaml.
+
+    Attributes:
+        pooling: the name of a pooling layer, or several names joined by `+`.
+        head: `mlp`, `linear` or `auto` (mlp for a pooling with trained parameters, linear for other poolings).
+    """
+
+    pooling: str
+    head: str
+
+
+class MLPConfig(Section):
+    """The head Linear-BatchNorm-ReLU-Dropout-Linear, trained as TrainConfig says."""
+
+    name: Literal["mlp"]
+    hidden: int = Field(gt=0)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class LinearConfig(Section):
+    """The head that is a logistic regression (soctk.training.linear).
+
+    Attributes:
+        C: inverse strengths of the L2 regularisation; inner cross-validation chooses one.
+        within_class_shrinkage: the shrinkage alpha of the covariance within classes (soctk.training.within_class).
+    """
+
+    name: Literal["linear"]
+    C: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    within_class_shrinkage: float = Field(ge=0.01, le=1)
+
+
+class TrainConfig(Section):
+    """The training loop: AdamW, linear warm-up and decay, early stopping on the validation loss.
+
+    conf/train.yaml explains each setting.
+    """
+
+    batch_size: int = Field(gt=1)
+    epochs: int = Field(gt=0)
+    patience: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup: float = Field(ge=0, lt=1)
+    grad_clip: float = Field(gt=0)
+
+
+class UpstreamConfig(Section):
+    """The upstream that soctk calls NAME (conf/upstream/NAME.yaml). soctk.features.upstream.load accepts `source`."""
+
+    source: str
+    layers: int = Field(ge=0)
+    hidden_size: int = Field(gt=0)
+    frame_shift_ms: float = Field(gt=0)
+
+
+class Config(Section):
+    """All settings of an experiment except fold and seed.
+
+    Attributes:
+        protocol: how validation utterances are chosen.
+        frames: the choice and normalisation of the frames.
+        pooling: name -> options of each pooling layer; the descriptors of several layers are concatenated.
+        recentre: the re-centring of the descriptors.
+        head: the classifier.
+        train: the training loop; None for the head `linear`, which does not use it.
+    """
+
+    protocol: Protocol
+    frames: FramesConfig
+    pooling: dict[str, Options]
+    recentre: RecentreConfig
+    head: Annotated[MLPConfig | LinearConfig, Field(discriminator="name")]
+    train: TrainConfig | None = None
