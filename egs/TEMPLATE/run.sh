@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# NAME: so many utterances, speakers and emotions. See README.md beside this file.
+# NAME: write here the numbers of utterances, speakers and emotions. See README.md beside this file.
 # shellcheck disable=SC2154  # soctk-plan sets the variables that prepare_data uses
 set -euo pipefail
 recipe=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Synthetic emotional speech, made on the spot: no download, no GPU, about a minute. See README.md beside this file.
+# Synthetic emotional speech, which stage 0 makes: no download of a corpus, no GPU, about a minute. See README.md beside this file.
 # shellcheck disable=SC2154  # soctk-plan sets the variables that prepare_data uses
 set -euo pipefail
 recipe=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
