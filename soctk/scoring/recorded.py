@@ -15,7 +15,7 @@ from soctk.scoring.runs import RunDirectory
 
 
 class _Schema(BaseModel):
-    """The types of the settings that reports read; each may be missing. soctk.config documents the settings."""
+    """The types of the settings that reports read; each may be missing. soctk.schema documents the settings."""
 
     class _Features(BaseModel, strict=True):
         upstream: str = ""
