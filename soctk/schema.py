@@ -96,9 +96,16 @@ class LinearConfig(Section):
 
 
 class TrainConfig(Section):
-    """The training loop: AdamW, linear warm-up and decay, early stopping on the validation loss.
+    """The training loop: AdamW, linear warm-up and decay of the learning rate, early stopping on the validation loss.
 
-    conf/train.yaml explains each setting.
+    Attributes:
+        batch_size: in utterances.
+        epochs: the largest number of epochs.
+        patience: the number of epochs without a lower validation loss after which training stops.
+        lr: the peak learning rate.
+        weight_decay: of AdamW.
+        warmup: the share of all steps in which the learning rate rises; then it falls linearly to 0.
+        grad_clip: the largest norm of the gradient.
     """
 
     batch_size: int = Field(gt=1)
@@ -111,7 +118,14 @@ class TrainConfig(Section):
 
 
 class UpstreamConfig(Section):
-    """The upstream that soctk calls NAME (conf/upstream/NAME.yaml). soctk.features.upstream.load accepts `source`."""
+    """A speech encoder with a name in conf/upstream/; an encoder that differs from this description is refused.
+
+    Attributes:
+        source: the hub id or the folder that the name stands for.
+        layers: the number of transformer layers; the hidden states are 0 (the input of layer 1) to `layers`.
+        hidden_size: D, the width of a frame.
+        frame_shift_ms: the time from one frame to the next, in ms.
+    """
 
     source: str
     layers: int = Field(ge=0)
