@@ -38,6 +38,15 @@ def test_workers_are_forked_for_a_cpu_and_spawned_for_a_gpu(device, inherited, m
     assert set(parallel.run([state, state], 2, device)) == {inherited}
 
 
+def interrupted() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "not interrupted"
+
+
+def test_workers_leave_ctrl_c_to_their_parent():
+    assert list(parallel.run([interrupted, interrupted], 2)) == ["not interrupted"] * 2
+
+
 def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
