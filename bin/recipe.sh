@@ -2,7 +2,7 @@
 # data, features, training, scores. `soctk-plan` checks all options before any work, and sets the variables of the stages.
 # shellcheck shell=bash disable=SC2154
 
-# due STAGE WHAT LOG: true if the stage is to run; announces it.
+# due STAGE DESCRIPTION LOG: succeeds if the options select this stage, and then prints its description.
 due() {
     ((stage <= $1 && $1 <= stop_stage)) || return 1
     number=$1 log=$3
@@ -13,7 +13,7 @@ due() {
 
 # logged COMMAND ...: runs the command; all its output goes to the screen and to the stage's log.
 logged() {
-    set +e  # on failure, go on to the message below; in the subshell, prepare_data ends at its first error
+    set +e  # so that a failure reaches the message below; in the subshell, prepare_data still stops at its first error
     (set -e; "$@") 2>&1 | tee -ia "$log"
     local status=${PIPESTATUS[0]}
     set -e
@@ -24,7 +24,7 @@ logged() {
 
 if [[ " $* " != *" --help "* ]]; then
     "$SOCTK_ROOT/bin/setup" "${extras[@]}"
-elif ! command -v soctk-plan > /dev/null; then  # installing all of soctk is too much for a help text
+elif ! command -v soctk-plan > /dev/null; then  # --help alone must not install soctk, which takes minutes
     echo "${0##*/}: run $SOCTK_ROOT/bin/setup first; then --help prints the options" >&2
     exit 1
 fi

@@ -1,4 +1,4 @@
-"""Matrix products in float32 on a CPU by oneDNN, a library that torch contains. By default torch would use MKL.
+"""Matrix products in float32 on a CPU by oneDNN, a library that torch contains. torch itself would use MKL.
 
 MKL does not use AVX-512 on AMD processors. oneDNN is 1.8 to 2.4 times as fast on an EPYC, and faster even when limited
 to AVX2 (tests/bench/README.md). Results differ by rounding only. torch calls oneDNN by private operators, which may
@@ -25,7 +25,7 @@ def is_usable() -> bool:
         try:
             products = _product(inputs, weight, bias), _product(inputs, _reorder(weight), bias)
             return all(torch.allclose(product, expected) for product in products)
-        except Exception:  # private operators: their names, arguments and errors may change with any version of torch
+        except Exception:  # a new version of torch may change the names, arguments and errors of its private operators
             return False
 
 
@@ -40,7 +40,7 @@ def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Return the matrix products `left @ right` `(B, M, N)` of `(B, M, K)` and `(B, K, N)`.
 
     oneDNN computes one product after the other, each with all threads, which is slow for small products. Therefore
-    torch computes products of less than 2 million multiplications per thread, and products that need a gradient.
+    torch computes products with fewer than 2 million multiplications per thread, and products that need a gradient.
     """
     needs_gradient = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
     is_small = left.shape[1] * left.shape[2] * right.shape[2] < 2e6 * torch.get_num_threads()
@@ -56,8 +56,8 @@ class Linear(nn.Linear):
     """nn.Linear without a bias, computed by `linear`.
 
     Args:
-        in_features: D.
-        out_features: d.
+        in_features: D, the width of the inputs.
+        out_features: d, the width of the outputs.
     """
 
     def __init__(self, in_features: int, out_features: int):

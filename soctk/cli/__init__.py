@@ -1,4 +1,4 @@
-"""The commands: thin click wrappers, one in each file. They read arguments and call the packages above.
+"""The commands: thin click wrappers, one in each file. They parse arguments and call the other packages.
 
-A command imports the rest of soctk in its body, so that --help and usage errors answer at once, without torch.
+A command imports the rest of soctk in its body, so that --help and usage errors do not wait for the import of torch.
 """

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory
+from soctk.cli.common import CONTEXT, Command, Directory, option
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("corpus", type=Directory(exists=True))
-@click.option("--cases", type=click.IntRange(min=0), default=5, help="Number of cases to list for each finding.")
+@option("--cases", type=click.IntRange(min=0), default=5, help="Number of cases to list for each finding.")
 def main(corpus: Path, cases: int) -> None:
     """Open every recording of CORPUS, a data directory or any folder, and report errors.
 

@@ -1,5 +1,6 @@
-"""Options of several commands, and how all commands report errors, the version, and Ctrl-C."""
+"""Options that several commands share, and the base command: it reports errors, the version, and Ctrl-C."""
 
+import functools
 import gc
 import shlex
 import signal
@@ -15,7 +16,7 @@ CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
 
 
 class Command(click.Command):
-    """A command with --version, whose errors are one message.
+    """A command with --version that reports an error as one message.
 
     Exit codes: 0 done, 1 an error that a user can correct, 2 wrong usage, 130 interrupted (Ctrl-C).
     """
@@ -29,17 +30,29 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            gc.freeze()  # the interpreter then ends without collecting all of torch, which takes seconds
+            gc.freeze()  # skips the garbage collection at exit, which takes seconds if torch is loaded
             click.echo("Interrupted. Finished work is kept; run the command again to continue.", err=True)
             raise click.exceptions.Exit(128 + signal.SIGINT) from None
         except SoctkError as error:
             raise click.ClickException(str(error)) from error
         except BrokenPipeError:
-            raise  # the reader of our output has seen enough; click ends quietly
+            raise  # the output is a closed pipe, such as of `head`; click exits without a message
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             remedy = "Check the path, its permissions, and the space left on the disk."
             raise click.ClickException(f"{place}{error.strerror or error}\n{remedy}") from error
+
+
+class Option(click.Option):
+    """An option that prints a described default as [default: none]; click prints [default: (none)]."""
+
+    def get_help_extra(self, ctx):
+        """Return the parts of the brackets at the end of the help text."""
+        extra = super().get_help_extra(ctx)
+        return {**extra, "default": self.show_default} if isinstance(self.show_default, str) else extra
+
+
+option = functools.partial(click.option, cls=Option)
 
 
 def command_line() -> str:
@@ -51,7 +64,7 @@ class Numbers(click.ParamType):
     """Different whole numbers from 0 in one argument, such as "1 2 3".
 
     Args:
-        at_least: how many are needed.
+        at_least: the smallest allowed count of numbers.
     """
 
     name = "numbers"
@@ -73,7 +86,11 @@ class Numbers(click.ParamType):
 
 
 class Layers(Numbers):
-    """Hidden states: numbers from 0, or a word."""
+    """Hidden states: numbers from 0, or a word.
+
+    Args:
+        words: the allowed words, such as `all`.
+    """
 
     name = "layers"
 
@@ -104,7 +121,7 @@ class Enrol(click.ParamType):
 
 
 class Words(click.ParamType):
-    """Arguments of another command in one argument, with a shell's quotes. Nothing in them is evaluated."""
+    """Arguments for another command, as one text; it is split as a shell does, but no variable is expanded."""
 
     name = "words"
 
@@ -152,58 +169,58 @@ class File(click.Path):
         super().__init__(dir_okay=False, path_type=Path, **options)
 
 
-seeds_option = click.option("--seeds", type=Numbers(at_least=1), default="1", help='Seeds, such as "1 2 3".')
-folds_option = click.option(
-    "--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all"
-)
-nj_option = click.option("--nj", type=click.IntRange(min=1), default=1, help="Number of processes.")
-device_option = click.option(
+seeds_option = option("--seeds", type=Numbers(at_least=1), default="1", help='Random seeds, such as "1 2 3".')
+folds_option = option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
+nj_option = option("--nj", type=click.IntRange(min=1), default=1, help="Number of parallel processes.")
+device_option = option(
     "--device",
     type=click.Choice(["cpu", "cuda", "auto"]),
     default="auto",
-    help="Where to compute. auto: on a GPU if the machine has one.",
+    help="Processor to compute on. auto: a GPU if the machine has one.",
 )
 
-conf_option = click.option(
+conf_option = option(
     "--conf",
     "conf_dirs",
     type=Directory(),
     multiple=True,
-    help="Directory of YAML settings, merged over soctk's own. If several set a value, the last one wins.",
+    help="Directory of YAML settings that override soctk's own. Can be repeated; the last one wins.",
 )
-preset_option = click.option(
+preset_option = option(
     "--preset",
     default="default",
-    help="Settings to start from: default, or paper (pooling, head and training of the SOC paper).",
+    help="Base settings: default, or paper (pooling, head and training of the SOC paper).",
 )
-pooling_option = click.option(
-    "--pooling", help="A name in conf/pooling, or several joined by +.", show_default="from the preset"
+pooling_option = option(
+    "--pooling",
+    help="mean, stats, asp, soc, soc_nolem, soc_full, or several of them joined by +.",
+    show_default="from the preset",
 )
-head_option = click.option(
+head_option = option(
     "--head",
     help="Classifier: linear (logistic regression), mlp, or auto (mlp for poolings with trained parameters).",
     show_default="from the preset",
 )
-combine_option = click.option(
+combine_option = option(
     "--combine",
     type=click.Choice(["sum", "concat"]),
-    help="Several layers: sum (with learned weights) or concat (the descriptors of each).",
+    help="How to combine several hidden states: sum (with learned weights) or concat (of their descriptors).",
     show_default="concat for the head linear, sum for mlp",
 )
-recentre_option = click.option(
+recentre_option = option(
     "--recentre",
     type=click.Choice(["none", "speaker"]),
-    help="speaker: subtract each speaker's mean descriptor. It uses unlabelled recordings of the test speakers.",
-    show_default="as in conf/recentre.yaml: none",
+    help="speaker: subtract each speaker's mean descriptor, which uses unlabelled recordings of the test speakers.",
+    show_default="none, from conf/recentre.yaml",
 )
-enrol_option = click.option(
+enrol_option = option(
     "--enrol",
     metavar="N",
     type=Enrol(),
-    help="With --recentre: number of recordings that give a test speaker's mean, or all.",
-    show_default="as in conf/recentre.yaml: all",
+    help="With --recentre: number of recordings from which a test speaker's mean is computed, or all.",
+    show_default="all, from conf/recentre.yaml",
 )
-speed_option = click.option(
+speed_option = option(
     "--speed-perturb",
     "speeds",
     type=Speeds(),
@@ -211,12 +228,18 @@ speed_option = click.option(
     help='Add copies of each recording at these speeds, such as "0.9 1.1".',
     show_default="none",
 )
-set_option = click.option(
-    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change one setting, such as train.lr=1e-3."
+set_option = option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one setting, such as train.lr=1e-3. Can be repeated.",
 )
 
-compare_option = click.option("--compare", is_flag=True, help="Test the differences between all pairs of experiments.")
-published_option = click.option(
+compare_option = option(
+    "--compare", is_flag=True, help="Test whether the differences between experiments are significant, for all pairs."
+)
+published_option = option(
     "--published",
     "published_scores",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -224,11 +247,11 @@ published_option = click.option(
     show_default="soctk's conf/published.csv",
 )
 exp_argument = click.argument("exp", type=Directory(), nargs=-1, required=True)
-data_option = click.option("--data", type=Directory(), help="Data directory.", show_default="as recorded in the runs")
-feats_option = click.option("--feats", type=Directory(), help="Feature store.", show_default="as recorded in the runs")
-descriptors_option = click.option(
+data_option = option("--data", type=Directory(), help="Data directory.", show_default="the one recorded in each run")
+feats_option = option("--feats", type=Directory(), help="Feature store.", show_default="the one recorded in each run")
+descriptors_option = option(
     "--descriptors/--no-descriptors",
     "has_descriptors",
     default=True,
-    help="Draw the figures that need features and models.",
+    help="Draw the figures of descriptors, which need the feature store and the models.",
 )

@@ -13,6 +13,7 @@ from soctk.cli.common import (
     device_option,
     head_option,
     nj_option,
+    option,
     pooling_option,
     preset_option,
     seeds_option,
@@ -22,20 +23,30 @@ from soctk.cli.common import (
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("exp", type=Directory())
-@click.option(
+@option(
     "--corpus",
     "sources",
     type=(Directory(), Directory(), File()),
     metavar="DATA STORE LABELS",
     multiple=True,
     required=True,
-    help="A data directory, its feature store, and a label map. Give this option twice or more.",
+    help="A data directory, its feature store, and its label map. Repeat it for each corpus.",
 )
-@click.option(
-    "--train", "trained", metavar="NAME", multiple=True, help="Train on this corpus.", show_default="each corpus"
+@option(
+    "--train",
+    "trained",
+    metavar="NAME",
+    multiple=True,
+    help="Train on this corpus. Can be repeated.",
+    show_default="each corpus",
 )
-@click.option(
-    "--test", "tested", metavar="NAME", multiple=True, help="Test on this corpus.", show_default="each corpus"
+@option(
+    "--test",
+    "tested",
+    metavar="NAME",
+    multiple=True,
+    help="Test on this corpus. Can be repeated.",
+    show_default="each corpus",
 )
 @preset_option
 @pooling_option
@@ -61,9 +72,9 @@ def main(
 ) -> None:
     """Train on each corpus, test on each, and write the matrix of UA to EXP/CROSS.md.
 
-    The name of a corpus is that of its data directory. A label map (YAML, LABEL: CLASS) maps its labels to classes that
-    all corpora share. Other classes are dropped, and printed. Each experiment is written to EXP/TRAIN-to-TEST, or to
-    EXP/NAME for training and testing on one corpus; soctk-score reads them. Finished experiments are not repeated.
+    A corpus has the name of its data directory. Its label map is a YAML file with lines LABEL: CLASS. Only classes that
+    all corpora have are used; the command prints the dropped labels. An experiment is written to EXP/TRAIN-to-TEST, or
+    to EXP/NAME for training and testing on one corpus; soctk-score reads them. Finished experiments are not repeated.
     """
     from soctk.corpus import datadir
     from soctk.corpus.labels import read as read_labels

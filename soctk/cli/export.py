@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory
+from soctk.cli.common import CONTEXT, Command, Directory, option
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 @click.argument("target", type=Directory())
-@click.option("--format", "form", type=click.Choice(["emobox", "kaldi"]), required=True, help="Format to write.")
-@click.option("--name", help="Name of the corpus, for EmoBox.", show_default="the name of TARGET")
+@option("--format", "form", type=click.Choice(["emobox", "kaldi"]), required=True, help="Format to write.")
+@option("--name", help="Name of the corpus, for EmoBox.", show_default="the name of TARGET")
 def main(data: Path, target: Path, form: str, name: str | None) -> None:
     """Write the data directory DATA to TARGET in the format of EmoBox (JSONL, folds, label map) or Kaldi."""
     from soctk.corpus import datadir, emobox

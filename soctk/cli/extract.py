@@ -6,47 +6,60 @@ from typing import Literal
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, Layers, conf_option, device_option, nj_option, speed_option
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    Layers,
+    conf_option,
+    device_option,
+    nj_option,
+    option,
+    speed_option,
+)
 
-# Audio that a GPU encodes at a time, by default; a CPU is as fast with one utterance at a time.
+# The default of --batch-seconds on a GPU. A CPU does not gain from batches.
 _GPU_BATCH_SECONDS = 160.0
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
-@click.option(
+@option(
     "--upstream",
     required=True,
-    help="Encoder: a NAME in conf/upstream or s3prl, s3prl:NAME, a DIR, or a Hugging Face hub id.",
+    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, or a Hugging Face hub id.",
 )
 @conf_option
-@click.option(
+@option(
     "--layer",
     "layers",
     type=Layers("last", "all"),
     default="last",
     help='Hidden states: last, all, or numbers such as "3 4"; 0 is the input of layer 1.',
 )
-@click.option(
+@option(
     "--dtype", type=click.Choice(["float16", "float32"]), default="float16", help="Number format of the frames on disk."
 )
-@click.option(
+@option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     default="float32",
-    help="Number format of the encoder's computation; below float32, with autocast.",
+    help="Number format of the encoder's computation; bfloat16 and float16 use autocast.",
 )
-@click.option(
+@option(
     "--batch-seconds",
     type=click.FloatRange(min=0),
-    help="Seconds of audio in a batch, for encoders whose output does not depend on it. 0: one utterance at a time.",
+    help="Seconds of audio in a batch. 0: one utterance at a time, as for encoders whose output depends on the batch.",
     show_default=f"0 on a CPU, {_GPU_BATCH_SECONDS:g} on a GPU",
 )
 @speed_option
 @nj_option
-@click.option(
-    "--job", type=click.IntRange(min=1), help="Divide the work into --nj parts, and do only this part, from 1."
+@option(
+    "--job",
+    type=click.IntRange(min=1),
+    help="Divide the work into --nj parts, and do only this one, a number from 1 to --nj.",
+    show_default="all parts",
 )
 @device_option
 def main(
@@ -65,9 +78,9 @@ def main(
 ) -> None:
     """Extract the frames of the data directory DATA into the feature store STORE.
 
-    After an interruption, run the same command again: it extracts only what is missing. On a CPU, --nj is the number of
-    processes; on a GPU, it is the number of decoding threads. To share the work among N machines, start N commands with
-    --nj N, the first with --job 1, the second with --job 2, and so on.
+    After an interruption, run the same command again: it extracts only missing utterances. On a CPU, --nj is the number
+    of processes; on a GPU, it is the number of threads that decode audio. To share the work among N machines, start N
+    commands with --nj N, the first with --job 1, the second with --job 2, and so on.
     """
     from soctk import config
     from soctk.corpus import datadir
@@ -93,4 +106,4 @@ def main(
             f"{seconds / summary.seconds:.4f}, {format_size(summary.bytes)} written"
         )
     if summary.left:
-        click.echo(f"{store}: {summary.left} utterances are left to other parts; it can be used when all are there")
+        click.echo(f"{store}: {summary.left} utterances belong to other parts; all parts must be done")

@@ -1,10 +1,10 @@
-"""soctk-import: make a data directory from a table of labels, EmoBox's or audformat's metadata, or file names."""
+"""soctk-import: make a data directory from a table of labels, from metadata of EmoBox or audformat, or file names."""
 
 from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, File
+from soctk.cli.common import CONTEXT, Command, Directory, File, option
 
 
 class Column(click.ParamType):
@@ -24,26 +24,35 @@ class Column(click.ParamType):
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.argument("data", type=Directory())
-@click.option(
+@option(
     "--audio",
     type=Directory(exists=True),
-    help="Folder to which paths are relative.",
-    show_default="depends on the source",
+    help="Folder to which the paths in the first source are relative.",
+    show_default="the folder of the table or of the recordings; for EmoBox, the parent of data/",
 )
-@click.option("--pattern", help="Pattern of the file names, such as '{speaker}_{emotion}_{n}.wav'.")
-@click.option("--column", "columns", type=Column(), multiple=True, help="Name of a column, such as path=recording.")
-@click.option(
+@option("--pattern", help="Pattern of the file names in a folder of recordings, such as '{speaker}_{emotion}_{n}.wav'.")
+@option(
+    "--column",
+    "columns",
+    type=Column(),
+    metavar="KIND=NAME",
+    multiple=True,
+    help="Name of the column for path, emotion, speaker, sex or fold, such as path=recording. Can be repeated.",
+    show_default="NAME is KIND",
+)
+@option(
     "--labels",
     type=File(exists=True),
-    help="YAML file with lines LABEL: CLASS. The class null drops the label's utterances.",
+    help="Label map: a YAML file with lines LABEL: CLASS. The class null drops the label's utterances.",
+    show_default="labels are the classes",
 )
-@click.option(
+@option(
     "--folds",
     type=File(),
     help="Fold table. If the file does not exist, folds are made and written to it.",
-    show_default="in DATA",
+    show_default="DATA/folds.yaml",
 )
-@click.option("--num-folds", type=click.IntRange(min=2), help="Number of folds to make.", show_default="5")
+@option("--num-folds", type=click.IntRange(min=2), help="Number of folds to make.", show_default="5")
 def main(
     sources: tuple[Path, ...],
     data: Path,

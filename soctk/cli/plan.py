@@ -1,4 +1,4 @@
-"""soctk-plan: check the options of a recipe, and show what it will do."""
+"""soctk-plan: check the options of a recipe, and print the commands of its stages."""
 
 import contextlib
 import copy
@@ -22,6 +22,7 @@ from soctk.cli.common import (
     enrol_option,
     folds_option,
     head_option,
+    option,
     pooling_option,
     preset_option,
     recentre_option,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from soctk.training.recipe import Recipe
 
 _PROTOCOLS = ("soctk", "emobox")  # a recipe may add its own
-# Options of soctk-extract and soctk-train that a recipe has as its own: it makes the names of directories from them.
+# Options of soctk-extract and soctk-train that run.sh has too: a recipe makes the names of its directories from them.
 _EXTRACT_OPTIONS = ("upstream", "layers", "speeds")
 _TRAIN_OPTIONS = ("preset", "pooling", "head", "layers", "combine", "recentre", "enrol", "protocol")
 
@@ -43,18 +44,18 @@ _TRAIN_OPTIONS = ("preset", "pooling", "head", "layers", "combine", "recentre", 
     cls=Command,
     context_settings={**CONTEXT, "ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--shell", is_flag=True, help="Print assignments for bash (bin/recipe.sh).")
+@option("--shell", is_flag=True, help="Print the plan as assignments for bash, which bin/recipe.sh evaluates.")
 @click.argument("recipe", type=Directory(exists=True))
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE_OPTIONS]...")
 def main(shell: bool, recipe: Path, options: tuple[str, ...]) -> None:
-    """Check all OPTIONS of the recipe in the directory RECIPE, and print what its stages will run. It does no work.
+    """Check the options of the recipe in the directory RECIPE, and print the commands of its stages. Nothing is run.
 
-    `soctk-plan RECIPE --help` describes OPTIONS. They are those of RECIPE/run.sh.
+    RECIPE_OPTIONS are the options of RECIPE/run.sh; `soctk-plan RECIPE --help` lists them.
     """
     from soctk.training.recipe import read
 
     command = recipe_command(read(Path(os.path.abspath(recipe))))  # noqa: PTH100 - a link keeps its name
-    # The command may print its help or version instead of making a plan; bash is then to print that text.
+    # The command may print its help or version instead of making a plan; bash must then print that text.
     name = "run.sh" if shell else f"soctk-plan {recipe}"
     try:
         with contextlib.redirect_stdout(io.StringIO()) as text:
@@ -72,21 +73,21 @@ def recipe_command(recipe: "Recipe") -> Command:
     """Return the command with a recipe's options and defaults; its callback returns the Plan.
 
     Raises:
-        SoctkError: conf/recipe.yaml has a default for an unknown option, or an own option with the name of another one.
+        SoctkError: conf/recipe.yaml has a default for an unknown option, or an option with the name of a common one.
     """
     from soctk.errors import SoctkError, unknown_name
 
     where = recipe.path / "conf" / "recipe.yaml"
     copies = [parameter for parameter in copy.deepcopy(_options.params) if isinstance(parameter, click.Option)]
-    parameters = {option.opts[0].removeprefix("--"): option for option in copies if option.name != "version"}
+    parameters = {copied.opts[0].removeprefix("--"): copied for copied in copies if copied.name != "version"}
     parameters["corpus"].help = recipe.corpus.help
     parameters["corpus"].show_default = recipe.corpus.default or recipe.corpus.download
     parameters["protocol"].type = click.Choice([*_PROTOCOLS, *recipe.protocols])
-    for name, option in recipe.options.items():
+    for name, own in recipe.options.items():
         if name in parameters:
             raise SoctkError(f"'{name}' is an option of every recipe", remedy="Rename the option.", where=where)
-        kind = click.Choice(option.choices) if option.choices else str
-        parameters[name] = click.Option([f"--{name}"], type=kind, default=option.default, help=option.help)
+        kind = click.Choice(own.choices) if own.choices else str
+        parameters[name] = click.Option([f"--{name}"], type=kind, default=own.default, help=own.help)
     known = parameters.keys() - {"corpus", "expdir"} - recipe.options.keys()
     for name, value in recipe.defaults.items():
         if name not in known:
@@ -100,21 +101,23 @@ def recipe_command(recipe: "Recipe") -> Command:
         None,
         params=list(parameters.values()),
         callback=callback,
-        help=f"Run the recipe {recipe.path.name}. A name may be spelled with - or _: --stop-stage 1, --stop_stage=1.",
+        help=f"Run the recipe {recipe.path.name}. Options may be spelled with - or _: --stop-stage 1, --stop_stage=1.",
         context_settings={**CONTEXT, "token_normalize_func": lambda token: token.replace("_", "-")},
     )
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
-@click.option(
+@option(
     "--stage", type=click.IntRange(0, 3), default=0, help="First stage to run: 0 data, 1 features, 2 train, 3 score."
 )
-@click.option("--stop-stage", type=click.IntRange(0, 3), default=3, help="Last stage to run.")
-@click.option("--corpus", metavar="DIR")
-@click.option(
-    "--upstream", default="fbank", help="Encoder: a NAME in conf/upstream or s3prl, a DIR, or a Hugging Face hub id."
+@option("--stop-stage", type=click.IntRange(0, 3), default=3, help="Last stage to run.")
+@option("--corpus", metavar="DIR")
+@option(
+    "--upstream",
+    default="fbank",
+    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, or a Hugging Face hub id.",
 )
-@click.option(
+@option(
     "--layer",
     "layers",
     type=Layers("last", "all"),
@@ -122,12 +125,12 @@ def recipe_command(recipe: "Recipe") -> Command:
     help='Hidden states of the upstream to extract: last, all, or numbers such as "3 4"; 0 is the input of layer 1.',
 )
 @speed_option
-@click.option(
+@option(
     "--use-layer",
     "use_layers",
     type=Layers("all"),
     default="all",
-    help='Which of the extracted hidden states to train on: all, or numbers such as "3 4".',
+    help='Extracted hidden states to train on: all, or numbers such as "3 4".',
 )
 @combine_option
 @preset_option
@@ -137,24 +140,37 @@ def recipe_command(recipe: "Recipe") -> Command:
 @seeds_option
 @recentre_option
 @enrol_option
-@click.option(
+@option(
     "--protocol",
     type=click.Choice(_PROTOCOLS),
     default="soctk",
-    help="Validation utterances: soctk (of speakers who do not train) or emobox (20% of the utterances at random).",
+    help="Validation utterances: the next fold (soctk), or 20% of the other folds at random (emobox).",
 )
-@click.option(
-    "--extract-args", type=Words(), default="", help='More options of soctk-extract, such as "--dtype float32".'
+@option(
+    "--extract-args",
+    type=Words(),
+    default="",
+    help='More options of soctk-extract, such as "--dtype float32".',
+    show_default="none",
 )
-@click.option(
-    "--train-args", type=Words(), default="", help='More options of soctk-train, such as "--set train.lr=1e-3".'
+@option(
+    "--train-args",
+    type=Words(),
+    default="",
+    help='More options of soctk-train, such as "--set train.lr=1e-3".',
+    show_default="none",
 )
-@click.option("--tag", default="", help="Suffix of the experiment's name, to keep other settings apart.")
-@click.option("--nj", type=click.IntRange(min=1), default=2, help="Number of processes.")
+@option(
+    "--tag",
+    default="",
+    help="Suffix of the experiment's directory name; give one if --extract-args or --train-args change.",
+    show_default="none",
+)
+@option("--nj", type=click.IntRange(min=1), default=2, help="Number of parallel processes.")
 @device_option
-@click.option("--expdir", metavar="DIR", help="Directory of the experiments.", show_default="exp in the recipe")
+@option("--expdir", metavar="DIR", help="Directory of the experiments.", show_default="exp in the recipe's directory")
 def _options() -> None:
-    """Hold the options that every recipe has."""
+    """Hold the options that every recipe has; nothing calls it."""
 
 
 def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
@@ -180,7 +196,7 @@ def _parse(command: click.Command, option: str, arguments: Sequence[str], taken:
     """Parse arguments as a command would.
 
     Raises:
-        click.UsageError: the command would refuse them, or they have an option among those `taken` by the recipe.
+        click.UsageError: the command would refuse them, or they contain an option in `taken`, which run.sh has too.
     """
     try:
         context = command.make_context(command.name, list(arguments))
@@ -196,4 +212,4 @@ def _parse(command: click.Command, option: str, arguments: Sequence[str], taken:
 
 
 def _taken(option: str, name: str) -> click.UsageError:
-    return click.UsageError(f"{option} has {name}, which is an option of the recipe itself: give it there")
+    return click.UsageError(f"{option} has {name}, which is an option of the recipe itself; give it to the recipe")

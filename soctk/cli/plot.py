@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Directory, data_option, descriptors_option, exp_argument, feats_option
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    data_option,
+    descriptors_option,
+    exp_argument,
+    feats_option,
+    option,
+)
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -12,10 +21,8 @@ from soctk.cli.common import CONTEXT, Command, Directory, data_option, descripto
 @data_option
 @feats_option
 @descriptors_option
-@click.option("--format", "style", type=click.Choice(["png", "svg", "pdf"]), default="png", help="File format.")
-@click.option(
-    "--output", type=Directory(), help="Directory of the figures.", show_default="EXP/figures of the first EXP"
-)
+@option("--format", "style", type=click.Choice(["png", "svg", "pdf"]), default="png", help="File format.")
+@option("--output", type=Directory(), help="Directory of the figures.", show_default="EXP/figures of the first EXP")
 def main(
     exp: tuple[Path, ...],
     data: Path | None,
@@ -26,9 +33,9 @@ def main(
 ) -> None:
     """Draw the results of every experiment below EXP.
 
-    The figures are: WA with intervals; for each experiment its confusions and learning curves; and, if its feature
-    store is available, t-SNE (and UMAP, if umap-learn is installed) of the descriptors, and the mean log-covariance of
-    each emotion.
+    The figures are: WA with confidence intervals; for each experiment its confusion matrix and learning curves; and, if
+    its feature store is available, t-SNE (and UMAP, if umap-learn is installed) of the descriptors, and the mean
+    log-covariance of each emotion.
     """
     from soctk.reporting import figures
     from soctk.scoring.score import score

@@ -13,13 +13,14 @@ from soctk.cli.common import (
     descriptors_option,
     exp_argument,
     feats_option,
+    option,
     published_option,
 )
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @exp_argument
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -42,9 +43,9 @@ def main(
 ) -> None:
     """Write one HTML page about every experiment below EXP.
 
-    The page contains the tables of soctk-score, the figures of soctk-plot, and the utterances that were wrong with the
-    highest probability, each with an audio player. The players read the recordings in their place; everything else is
-    in the file.
+    The page contains the tables of soctk-score, the figures of soctk-plot, and the misclassified utterances with the
+    highest posterior, each with an audio player. The recordings are not copied: the players read the original files.
+    Everything else is inside the page.
     """
     from soctk.reporting import figures, page, report
 

@@ -12,6 +12,7 @@ from soctk.cli.common import (
     compare_option,
     data_option,
     exp_argument,
+    option,
     published_option,
 )
 
@@ -21,18 +22,18 @@ from soctk.cli.common import (
 @data_option
 @compare_option
 @published_option
-@click.option(
+@option(
     "--format",
     "style",
     type=click.Choice(["text", "md", "tsv", "json", "latex"]),
     default="text",
     help="Format of the printed tables.",
 )
-@click.option(
+@option(
     "--output",
     type=Directory(),
     help="Directory of RESULTS.md and scores.json.",
-    show_default="EXP, if there is only one",
+    show_default="EXP; nothing is written if there are several",
 )
 def main(
     exp: tuple[Path, ...],
@@ -55,4 +56,4 @@ def main(
     click.echo(formats.FORMATS[style](made).rstrip("\n"))
     if style == "text":
         written = f"Written to {output / 'RESULTS.md'} and {output / 'scores.json'}" if output else ""
-        click.echo("\n" + (written or "Of several EXP no RESULTS.md is written without --output DIR."))
+        click.echo("\n" + (written or "RESULTS.md is not written: with several EXP, give --output DIR."))

@@ -13,6 +13,7 @@ from soctk.cli.common import (
     device_option,
     folds_option,
     nj_option,
+    option,
     preset_option,
     seeds_option,
     set_option,
@@ -44,20 +45,25 @@ class Axis(click.ParamType):
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
 @click.argument("sweep", type=Directory())
-@click.option(
+@option(
     "--grid",
     type=Axis(),
     multiple=True,
     required=True,
-    help='An axis: "pooling=[mean, mean+soc_full]", "head=[mlp, linear]", or a setting, "frames.layers=[[3], [3, 4]]".',
+    metavar="KEY=[VALUE, ...]",
+    help='An axis, such as "pooling=[mean, mean+soc_full]", "head=[mlp, linear]", or any setting, such as '
+    '"frames.layers=[[3], [3, 4]]". Can be repeated.',
 )
 @preset_option
 @conf_option
 @set_option
 @folds_option
 @seeds_option
-@click.option(
-    "--protocol", type=click.Choice(["soctk", "emobox"]), default="soctk", help="How validation utterances are chosen."
+@option(
+    "--protocol",
+    type=click.Choice(["soctk", "emobox"]),
+    default="soctk",
+    help="Validation utterances: the next fold (soctk), or 20% of the other folds at random (emobox).",
 )
 @nj_option
 @device_option
@@ -77,8 +83,8 @@ def main(
 ) -> None:
     """Train every combination of the --grid axes on the features in STORE, each in a directory of SWEEP.
 
-    The table, which is also written to SWEEP/sweep.tsv, contains only validation scores. Choose a combination by it,
-    then look at the test scores of that one: soctk-score SWEEP/NAME.
+    The printed table, also written to SWEEP/sweep.tsv, contains only validation scores. Choose one combination from it,
+    and then score only this combination on the test utterances: soctk-score SWEEP/NAME.
     """
     from tabulate import tabulate
 

@@ -17,6 +17,7 @@ from soctk.cli.common import (
     folds_option,
     head_option,
     nj_option,
+    option,
     pooling_option,
     preset_option,
     recentre_option,
@@ -34,26 +35,33 @@ from soctk.cli.common import (
 @head_option
 @conf_option
 @set_option
-@click.option(
-    "--layer", "layers", type=Layers("all"), help='Hidden states in STORE to train on: all, or numbers such as "3 4".'
+@option(
+    "--layer",
+    "layers",
+    type=Layers("all"),
+    help='Hidden states in STORE to train on: all, or numbers such as "3 4".',
+    show_default="all, from conf/frames.yaml",
 )
 @combine_option
 @recentre_option
 @enrol_option
 @folds_option
 @seeds_option
-@click.option(
+@option(
     "--protocol",
     type=click.Choice(["soctk", "emobox", "cross-lingual"]),
     default="soctk",
-    help="How validation utterances are chosen.",
+    help="Validation utterances: the next fold (soctk), 20% of the other folds at random (emobox), or a fifth of the "
+    "training speakers (cross-lingual, where each of two folds is a language).",
 )
-@click.option("--tensorboard", is_flag=True, help="Write a TensorBoard log beside each train.jsonl.")
-@click.option(
+@option(
+    "--tensorboard", is_flag=True, help="Also write the training log in TensorBoard's format, beside each train.jsonl."
+)
+@option(
     "--max-memory",
     metavar="GB",
     type=click.FloatRange(min=0),
-    help="Memory for frames. If the corpus is larger, each batch is read from STORE.",
+    help="Memory for frames, in GB. If the frames of the corpus need more, each batch is read from STORE.",
     show_default="half of the machine's memory",
 )
 @nj_option

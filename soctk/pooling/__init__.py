@@ -1,7 +1,7 @@
-"""Pooling layers: frames `(B, T, D)` and their lengths `(B,)` come in, one descriptor `(B, P)` per utterance goes out.
+"""Pooling layers: they map frames `(B, T, D)` and lengths `(B,)` to one descriptor per utterance, `(B, P)`.
 
-`layers` has the layers, `registry` makes them by name, `spd` has the functions on matrices behind them, and `fast` has
-optional CPU kernels for the same computations. It imports torch, numpy and pydantic, and nothing heavier.
+`layers` has the layers, `registry` makes them by name, `spd` has the functions on matrices that they use, and `fast`
+has optional CPU kernels for the same computations. The package imports torch, numpy and pydantic, and nothing heavier.
 """
 
 from soctk.pooling.layers import ASP, SOC, Concatenation, Mean, Pooling, SOCFull, SOCNoLEM, Stats

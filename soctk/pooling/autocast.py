@@ -39,13 +39,13 @@ def call_without_autocast(
     lengths: torch.Tensor,
     parameters: Sequence[torch.Tensor],
 ) -> torch.Tensor:
-    """Return `function(frames, lengths)`, computed without autocast, and its gradient too.
+    """Return `function(frames, lengths)`, computed without autocast; its gradient is computed without autocast too.
 
     Args:
-        function: made of any torch operations.
-        frames: may need a gradient.
-        lengths: need none.
-        parameters: the other tensors in the function that may need a gradient.
+        function: any differentiable computation in torch.
+        frames: `(B, T, D)`; they may require a gradient.
+        lengths: `(B,)` in frames.
+        parameters: all other tensors in the function that may require a gradient.
     """
     if not is_autocast_on(frames.device):
         return function(frames, lengths)
@@ -56,7 +56,7 @@ def call_without_autocast(
 
 
 class _WithoutAutocast(Function):
-    """Keep the graph of the function inside, so that its own backward pass, too, can run without autocast."""
+    """Record the graph of the function in `forward`, so that `backward` can run it without autocast."""
 
     @staticmethod
     def forward(ctx, function, frames, lengths, *parameters):

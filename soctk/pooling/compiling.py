@@ -12,10 +12,10 @@ Result = TypeVar("Result")
 
 
 def uncompiled(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Return the method as torch.compiler.disable would: a compiled caller runs it as it is, between compiled parts.
+    """Return the method wrapped as by torch.compiler.disable: compiled code calls it, but does not compile it.
 
-    torch.compiler.disable itself imports torch._dynamo, which takes seconds, so it is called only where torch._dynamo
-    has been imported already.
+    torch.compiler.disable itself imports torch._dynamo, which takes seconds, so this wrapper calls it only if
+    torch._dynamo has been imported already.
     """
     disabled: list[Callable] = []
 

@@ -1,4 +1,4 @@
-"""Eigendecompositions of a batch of symmetric matrices, by the fastest way for their size and device."""
+"""Eigendecompositions of a batch of symmetric matrices, by the fastest method for their size and device."""
 
 import torch
 
@@ -7,7 +7,7 @@ from soctk.pooling.threads import share
 
 
 def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the eigenvalues `(B, D)`, in no order, and the eigenvectors `(B, D, D)`, in columns.
+    """Return the eigenvalues `(B, D)`, unsorted, and the eigenvectors `(B, D, D)`, in columns.
 
     On a CPU, batches of small matrices go to `soctk.pooling.fast`. Large matrices go to LAPACK, one thread for each,
     because LAPACK gains little or nothing from several threads within one matrix.
@@ -26,12 +26,12 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return kernels.eigh(matrices)
     spectrum, vectors = matrices.new_empty(batch, size), torch.empty_like(matrices)
     step = -(-batch // (4 * torch.get_num_threads()))
-    is_short = size < 32  # then the whole batch takes less time than to wake a thread
+    is_small = size < 32  # waking a thread would take longer than the whole batch
 
     def work(start: int) -> None:
         part = slice(start, start + step)
         with torch.inference_mode():
             spectrum[part], vectors[part] = torch.linalg.eigh(matrices[part])
 
-    share(work, range(0, batch, step), alone=is_short)
+    share(work, range(0, batch, step), alone=is_small)
     return spectrum, vectors

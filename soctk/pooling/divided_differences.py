@@ -16,25 +16,25 @@ def log1p_quotient(x: torch.Tensor) -> torch.Tensor:
     return x.log1p() / x
 
 
-def of_log(values: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def log_slopes(values: torch.Tensor, shifted: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return `(B, D, D)`: (log a - log b) / (a - b) for each pair of values a, b > 0, and 1/a where a = b.
 
-    It is computed as log(1 + q) / q / min(a, b) with q = |a - b| / min(a, b), which does not cancel.
+    The quotient is computed as log(1 + q) / q / min(a, b) with q = |a - b| / min(a, b), which does not cancel.
 
     Args:
-        values: `(B, D)`, a minus any constant; the differences a - b are taken from it.
+        values: `(B, D)`, a, or a minus a constant, which makes the differences a - b more accurate.
         shifted: `(B, D)`, a itself.
-        dtype: of the result.
+        dtype: the dtype of the result.
     """
     smaller = torch.minimum(shifted.unsqueeze(-1), shifted.unsqueeze(-2))
     quotient = (values.unsqueeze(-1) - values.unsqueeze(-2)).abs_().div_(smaller)
     return log1p_quotient(quotient.to(dtype)).div_(smaller.to(dtype))
 
 
-def of_floored_log(spectrum: torch.Tensor, floor: float) -> torch.Tensor:
+def floored_log_slopes(spectrum: torch.Tensor, floor: float) -> torch.Tensor:
     """Return `(B, D, D)`: the divided differences of f(s) = log max(s, floor) for each pair of eigenvalues `(B, D)`."""
     floored = spectrum.clamp(min=floor)
-    slopes = of_log(floored, floored, spectrum.dtype)
+    slopes = log_slopes(floored, floored, spectrum.dtype)
     below = spectrum < floor
     if not below.any():
         return slopes
@@ -56,25 +56,25 @@ def gram_weight(spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor
     return ratio * log1p_quotient(ratio * spectrum.clamp(min=0))
 
 
-def of_gram_weight(
+def gram_weight_slopes(
     spectrum: torch.Tensor, scale: torch.Tensor, ridge: torch.Tensor, dtype: torch.dtype
 ) -> torch.Tensor:
     """Return `(B, T, T)`: (w(s) - w(t)) / (s - t) (r/a)^2, w of `gram_weight`, for each pair of eigenvalues s, t >= 0.
 
-    With x = a s / r and y = a t / r, x >= y, it is (L - log(1+y)/y) / x, where L is the divided difference of log at
-    1 + x and 1 + y. At x = 0 it is -1/2. For small x the difference cancels: its relative error is one rounding over
-    x. The gradient is not affected, because it multiplies this value by x.
+    With x = a s / r and y = a t / r, x >= y, the result is (L - log(1+y)/y) / x, where L is the divided difference of
+    log at 1 + x and 1 + y. At x = 0 it is -1/2. For small x the difference cancels: its relative error is one rounding
+    over x. The gradient is not affected, because it multiplies this value by x.
 
     Args:
         spectrum: `(B, T)`.
         scale: a `(B,)`.
         ridge: r `(B,)`.
-        dtype: of the result.
+        dtype: the dtype of the result.
     """
     ratio = (scale / ridge).unsqueeze(-1)
     x, quotient = ratio * spectrum, log1p_quotient(ratio * spectrum).to(dtype)
     larger = torch.maximum(x.unsqueeze(-1), x.unsqueeze(-2)).to(dtype)
-    slopes = of_log(x, 1 + x, dtype)
+    slopes = log_slopes(x, 1 + x, dtype)
     quotient_of_smaller = torch.maximum(quotient.unsqueeze(-1), quotient.unsqueeze(-2))  # log(1+y)/y falls with y
     small = larger < torch.finfo(dtype).eps ** 0.5
     return slopes.sub_(quotient_of_smaller).div_(larger).masked_fill_(small, -0.5)

@@ -24,7 +24,7 @@ def require_finite(values: torch.Tensor) -> None:
     """Check values `(B, ...)` that were computed from the frames of B utterances.
 
     Raises:
-        ValueError: some values are NaN or infinite; the message numbers their utterances in the batch.
+        ValueError: some values are NaN or infinite; the message has their indices in the batch, from 0.
     """
     finite = values.isfinite()
     if not finite.all():
@@ -64,7 +64,7 @@ def pad(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Return concatenated frames `(sum of T, D)` as a batch `(B, T, D)`, with zeros as padding.
 
     Args:
-        frames: the frames of one utterance after the other.
+        frames: the frames of all utterances, one utterance after the other.
         lengths: `(B,)` in frames.
 
     Raises:

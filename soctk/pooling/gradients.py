@@ -1,7 +1,7 @@
 """Autograd Functions with gradients in closed form, for `soctk.pooling.spd`.
 
 Autograd through eigenvectors gives NaN where eigenvalues are equal; these gradients stay finite. They are of first
-order: they cannot be differentiated again. All Functions ignore autocast.
+order: they cannot be differentiated again. Autocast has no effect on these Functions.
 
 Notation: X the centred frames, G half of the sum of the incoming gradient and its transpose, `*` the elementwise
 product, a and r as in `soctk.pooling.regularisation`.
@@ -35,7 +35,7 @@ def add_to_diagonal(matrices: torch.Tensor, values: torch.Tensor) -> torch.Tenso
 
 
 def gram_precision(frames: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """Return frames `(B, T, D)` in the dtype for their Gram matrix: float64, unless shrinkage makes it needless.
+    """Return frames `(B, T, D)` in the dtype for their Gram matrix: unchanged with strong shrinkage, else float64.
 
     With shrinkage alpha, the largest eigenvalue of C' is at most (1-alpha) D / alpha times the smallest. Below 1000,
     rounding in float32 changes the logarithm by less than 1e-5.
@@ -103,7 +103,7 @@ class MatrixLog(Function):
     def backward(ctx, gradient):
         spectrum, vectors = ctx.saved_tensors
         inner = vectors.mT @ (gradient + gradient.mT) @ vectors
-        slopes = divided_differences.of_floored_log(spectrum, ctx.floor)
+        slopes = divided_differences.floored_log_slopes(spectrum, ctx.floor)
         return vectors @ inner.mul_(slopes).div_(2) @ vectors.mT, None
 
 
@@ -136,7 +136,7 @@ class CovarianceLog(Function):
         centred, spectrum, regularised, vectors, *terms = ctx.saved_tensors
         terms = Regularisation(*terms)
         inner = bmm(bmm(vectors.mT, gradient + gradient.mT), vectors)  # 2 U'GU, with the 2 of the gradient for X
-        inner.mul_(divided_differences.of_log(spectrum * terms.scale.unsqueeze(-1), regularised, inner.dtype))
+        inner.mul_(divided_differences.log_slopes(spectrum * terms.scale.unsqueeze(-1), regularised, inner.dtype))
         diagonal = inner.diagonal(dim1=1, dim2=2).double()
         grad_squares = terms.grad_squares((diagonal * spectrum).sum(-1), diagonal.sum(-1))
         inner = add_to_diagonal(inner.mul_(terms.scale.to(inner.dtype)[:, None, None]), grad_squares)
@@ -144,7 +144,7 @@ class CovarianceLog(Function):
 
 
 class CovarianceLogTriangle(Function):
-    """The upper triangle of `CovarianceLog`, by the kernels of `soctk.pooling.fast`, which have been loaded."""
+    """The upper triangle of `CovarianceLog`, by the kernels of `soctk.pooling.fast`; call `fast.load` before."""
 
     @staticmethod
     @without_autocast
@@ -199,8 +199,8 @@ class GramLog(Function):
         grad_scale = (inner.diagonal(dim1=1, dim2=2) / (ridge + scale * spectrum)).sum(-1) / 2
         grad_ridge = (trace_of(both) / 2 - terms.scale * grad_scale) / terms.ridge
         grad_squares = terms.grad_squares(grad_scale, grad_ridge)
-        slopes = divided_differences.of_gram_weight(spectrum, terms.scale, terms.ridge, inner.dtype)
-        # One factor after the other: their product may be larger than the dtype holds.
+        slopes = divided_differences.gram_weight_slopes(spectrum, terms.scale, terms.ridge, inner.dtype)
+        # One factor after the other: ratio * ratio may overflow in this dtype.
         ratio = (scale / ridge).unsqueeze(-1).to(inner.dtype)
         grad_gram = add_to_diagonal(inner.mul_(slopes).mul_(ratio).mul_(ratio), 2 * grad_squares)
         grad_rotated = torch.baddbmm(outer.mul_(weight.unsqueeze(-1).to(outer.dtype)), grad_gram, rotated)

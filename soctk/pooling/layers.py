@@ -1,4 +1,4 @@
-"""Pooling layers: the frames of an utterance come in, one descriptor goes out.
+"""Pooling layers: they map the frames of an utterance to one descriptor.
 
 All layers have one interface: `layer(frames (B, T, D), lengths (B,)) -> (B, output_size)`, with D = `input_size`.
 Frames at or beyond an utterance's length are padding and have no effect. To add a layer, write a subclass of `Pooling`,
@@ -7,7 +7,7 @@ add it to `soctk.pooling.registry.POOLINGS`, and give the defaults of its option
 Supported formats:
 
 - `state_dict`, `load_state_dict(strict=True)`, `torch.save` of a state_dict: the parameters, and the fixed projection
-  of `SOCFull` with d > 0. Options such as d and eps are not part of it; make the layer with the same ones.
+  of `SOCFull` with d > 0. It does not contain options such as d and eps: load it into a layer with the same options.
 - `copy.deepcopy` and `pickle` of a layer.
 - `torch.compile` of a model that contains a layer: the layer itself runs uncompiled between compiled parts (a graph
   break; `fullgraph=True` fails).
@@ -30,8 +30,8 @@ from soctk.pooling.autocast import call_without_autocast
 from soctk.pooling.compiling import uncompiled
 from soctk.pooling.frames import pad
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Ridge = Annotated[float, Field(ge=1e-12)]  # with a much smaller one the logarithm of silence is not finite
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Ridge = Annotated[float, Field(ge=1e-12)]  # with a much smaller eps, the logarithm of silence is not finite
 Normalisation = Literal["trace", "mean", "none"]
 
 
@@ -121,7 +121,7 @@ class Stats(Pooling):
 
     Args:
         input_size: D; the descriptor has 2 D numbers.
-        eps: smaller variances are replaced by it, so that constant frames have a gradient.
+        eps: the lower limit of variances; it gives constant frames a finite gradient.
     """
 
     def __init__(self, input_size: int, eps: PositiveFloat = 1e-10):
@@ -144,7 +144,7 @@ class ASP(Pooling):
     Args:
         input_size: D; the descriptor has 2 D numbers.
         hidden: the number of rows of W.
-        eps: smaller variances are replaced by it, so that constant frames have a gradient.
+        eps: the lower limit of variances; it gives constant frames a finite gradient.
     """
 
     def __init__(self, input_size: int, hidden: PositiveInt = 128, eps: PositiveFloat = 1e-10):
@@ -170,13 +170,13 @@ class SOC(Pooling):
 
     Z = X W'; C = cov(Z) over time; C <- C/(tr C + eps) + eps I; the descriptor is the upper triangle of log C.
 
-    An utterance of one frame, or of constant frames, has C = 0. Its descriptor is that of log(eps) I, and all gradients
-    are finite.
+    An utterance of one frame, or of constant frames, has C = 0. Its descriptor is the upper triangle of log(eps) I, and
+    all gradients are finite.
 
     Args:
         input_size: D.
         d: the number of rows of the projection W (d x D); the descriptor has d(d+1)/2 numbers.
-        eps: is added to the trace and, times the identity, to the normalised covariance.
+        eps: a constant that is added to the trace and, times the identity, to the normalised covariance.
         shrinkage: alpha in C <- (1-alpha) C + alpha (tr C / d) I before the normalisation; 0 as published.
         normalisation: `trace` as published; `mean`: C <- C/(tr C / d + eps) + eps I; `none`: C <- C + eps I.
     """
@@ -188,7 +188,7 @@ class SOC(Pooling):
         input_size: int,
         d: PositiveInt = 24,
         eps: Ridge = 1e-5,
-        shrinkage: Share = 0.0,
+        shrinkage: Fraction = 0.0,
         normalisation: Normalisation = "trace",
     ):
         super().__init__(input_size, d * (d + 1) // 2)
@@ -229,17 +229,17 @@ class SOCFull(Pooling):
 
     C = cov(X) over time; C <- (1-alpha) C + alpha (tr C / D) I; C <- C/(tr C / D + eps) + eps I, whose mean eigenvalue
     is 1. The descriptor is the upper triangle of log C with sqrt(2) off the diagonal, so that inner products of
-    descriptors are those of the logarithms. The layer has no parameters. For T < D the logarithm comes from the T x T
-    Gram matrix (`soctk.pooling.spd.factored_log`).
+    descriptors equal inner products of the logarithms. The layer has no parameters. For T < D the logarithm comes from
+    the T x T Gram matrix (`soctk.pooling.spd.factored_log`).
 
     A projection after the logarithm, R (log C) R' with a fixed random orthonormal R (d x D), nearly keeps the distances
     between logarithms (Johnson & Lindenstrauss 1984) in a descriptor that is (D/d)^2 times smaller.
 
     Args:
         input_size: D.
-        d: the number of rows of R; 0, or D and more, for no projection.
+        d: the number of rows of R; there is no projection if d is 0, or at least D.
         shrinkage: alpha. Most of the regularisation comes from it: with T < D, most eigenvalues of C are 0.
-        eps: is added to the mean eigenvalue and, times the identity, to the normalised covariance.
+        eps: a constant that is added to the mean eigenvalue and, times the identity, to the normalised covariance.
         normalisation: `mean`; `trace`: C <- C/(tr C + eps) + eps I; `none`: C <- C + eps I.
     """
 
@@ -250,7 +250,7 @@ class SOCFull(Pooling):
         self,
         input_size: int,
         d: NonNegativeInt = 0,
-        shrinkage: Share = 0.7,
+        shrinkage: Fraction = 0.7,
         eps: Ridge = 1e-8,
         normalisation: Normalisation = "mean",
     ):
@@ -270,7 +270,7 @@ class SOCFull(Pooling):
 
 
 class Concatenation(Pooling):
-    """Several layers side by side; their descriptors are concatenated in the given order.
+    """Several layers on the same frames; their descriptors are concatenated in the given order.
 
     Args:
         layers: at least one, all with the same input_size.
@@ -296,6 +296,6 @@ def _target_trace(normalisation: Normalisation, size: int) -> float | None:
 
 
 def _make_orthonormal(rows: int, columns: int) -> torch.Tensor:
-    """Return random orthonormal rows `(rows, columns)`, the same ones at every call."""
+    """Return a random matrix `(rows, columns)` with orthonormal rows, the same one at every call."""
     gaussian = torch.randn(columns, rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return torch.linalg.qr(gaussian).Q.T.float()

@@ -26,7 +26,7 @@ def create(name: str, input_size: int, options: Mapping[str, Mapping[str, Any]])
     Args:
         name: a key of POOLINGS, or several joined by `+`, whose descriptors are concatenated.
         input_size: D, the width of a frame.
-        options: for each of these keys, all arguments of its constructor but `input_size`.
+        options: name -> all arguments of the constructor, except `input_size`.
 
     Raises:
         SoctkError: the name or an option is unknown, a name is given twice, or an option is missing or has a wrong
@@ -42,7 +42,7 @@ def is_trained(name: str) -> bool:
     Raises:
         SoctkError: the name is unknown, or a name is given twice.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # parameters are drawn at random
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # constructors draw random numbers
         return any(POOLINGS[part](1).is_trained for part in _split_name(name))
 
 

@@ -1,4 +1,4 @@
-"""How a covariance is made positive definite, and the derivatives that the gradients need."""
+"""Regularisation of covariances, which makes them positive definite, and its derivatives."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
         size: D.
         shrinkage: alpha.
         eps: the multiple of the identity that is added at the end.
-        per_trace: 1 over the trace that C is normalised to; 0 for no normalisation.
-        floor: eps with normalisation, which keeps the divisor above 0; 1 without.
+        per_trace: 1 / (the trace that C is normalised to); 0 for no normalisation.
+        floor: eps, which keeps the divisor above 0; 1 for no normalisation.
 
     Returns:
         a, r, and the derivatives of a and of r with respect to tr X'X.
@@ -35,7 +35,7 @@ def regularise(squares, degrees, size, shrinkage, eps, per_trace, floor):
 def constants(shrinkage: float, eps: float, trace: float | None) -> tuple[float, float, float, float]:
     """Return the last four arguments of `regularise`.
 
-    All are float, whatever number comes in, because numba compiles a kernel anew for each type of its arguments.
+    All are converted to float, because numba compiles a kernel again for each new type of its arguments.
 
     Args:
         shrinkage: alpha.

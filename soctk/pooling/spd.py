@@ -106,7 +106,7 @@ def covariance(frames: torch.Tensor, lengths: torch.Tensor, dtype: torch.dtype |
     Args:
         frames: `(B, T, D)` of any dtype.
         lengths: `(B,)` in frames.
-        dtype: of the sums and of the result, such as float64 for frames in float32; by default that of the frames.
+        dtype: the dtype of the sums and of the result, such as float64; by default the dtype of the frames.
             The gradient is always computed in the dtype of the frames.
 
     Returns:
@@ -141,7 +141,7 @@ def trace_normalise(matrices: torch.Tensor, eps: float, trace: float = 1.0) -> t
     Args:
         matrices: C `(B, D, D)`, positive semidefinite.
         eps: larger than 0.
-        trace: the trace of the result, apart from eps.
+        trace: the trace of the result, without the terms in eps.
 
     Returns:
         `(B, D, D)`.
@@ -157,8 +157,8 @@ def matrix_log(matrices: torch.Tensor, floor: float = 1e-7) -> torch.Tensor:
     where autograd through the eigenvectors gives NaN.
 
     Args:
-        matrices: C `(B, D, D)`, symmetric; the gradient is the symmetric part only.
-        floor: eigenvalues below it, which rounding can produce, are replaced by it, with a gradient of 0.
+        matrices: C `(B, D, D)`, symmetric; the gradient is symmetric too.
+        floor: smaller eigenvalues, which rounding can produce, are set to this value and have a gradient of 0.
 
     Returns:
         `(B, D, D)`, symmetric.
@@ -172,7 +172,7 @@ def matrix_log(matrices: torch.Tensor, floor: float = 1e-7) -> torch.Tensor:
 def upper_triangle(matrices: torch.Tensor) -> torch.Tensor:
     """Return the upper triangle with the diagonal, row by row: the published form of the SOC descriptor.
 
-    Elements off the diagonal are not scaled, so inner products are not those of the matrices; see `tangent_vector`.
+    Elements off the diagonal are not scaled, so inner products differ from those of the matrices; see `tangent_vector`.
 
     Args:
         matrices: `(B, D, D)`.
@@ -187,7 +187,7 @@ def upper_triangle(matrices: torch.Tensor) -> torch.Tensor:
 def tangent_vector(matrices: torch.Tensor) -> torch.Tensor:
     """Return the upper triangle, row by row, with elements off the diagonal multiplied by sqrt 2.
 
-    It is an isometry: inner products of the vectors are those of the matrices, tr(A'B) (Barachant et al. 2012).
+    It is an isometry: inner products of the vectors equal those of the matrices, tr(A'B) (Barachant et al. 2012).
 
     Args:
         matrices: `(B, D, D)`, symmetric.
@@ -229,9 +229,9 @@ def factored_log(
     Args:
         frames: `(B, T, D)`, float32 or float64.
         lengths: `(B,)` in frames.
-        shrinkage: alpha of `shrink`.
-        eps: of `trace_normalise`.
-        trace: of `trace_normalise`; None for no normalisation.
+        shrinkage: alpha in `shrink`.
+        eps: as in `trace_normalise`.
+        trace: as in `trace_normalise`; None for no normalisation.
 
     Returns:
         The logarithm with the base `(B,)` and the factor `(B, T, D)`.
@@ -263,14 +263,14 @@ def log_covariance(
     C' = trace_normalise(shrink(C, shrinkage), eps, trace), or shrink(C, shrinkage) + eps I where `trace` is None. For
     T < D it is computed through the T x T Gram matrix (`factored_log`), else through the D x D covariance. Both are
     decomposed in float64: in float32, rounding of 1e-7 is 1% of an eigenvalue near eps = 1e-5. Only the Gram matrix
-    stays in float32 where shrinkage keeps the eigenvalues far from 0.
+    stays in float32, if shrinkage keeps the eigenvalues far from 0.
 
     Args:
         frames: `(B, T, D)`, float32 or float64.
         lengths: `(B,)` in frames.
-        shrinkage: alpha of `shrink`.
-        eps: of `trace_normalise`.
-        trace: of `trace_normalise`; None for no normalisation.
+        shrinkage: alpha in `shrink`.
+        eps: as in `trace_normalise`.
+        trace: as in `trace_normalise`; None for no normalisation.
         projection: W `(d, D)`, applied after the logarithm.
         triangle: return the `upper_triangle` of the matrices instead.
 
@@ -307,9 +307,9 @@ def regularised_covariance(
     Args:
         frames: `(B, T, D)`.
         lengths: `(B,)` in frames.
-        shrinkage: alpha of `shrink`.
-        eps: of `trace_normalise`.
-        trace: of `trace_normalise`; None for no normalisation.
+        shrinkage: alpha in `shrink`.
+        eps: as in `trace_normalise`.
+        trace: as in `trace_normalise`; None for no normalisation.
 
     Returns:
         `(B, D, D)`.

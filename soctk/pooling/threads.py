@@ -16,8 +16,8 @@ _lock = threading.Lock()
 def share(work: Callable[[int], None], starts: range, alone: bool = False) -> None:
     """Call `work(start)` for each start.
 
-    As many helper threads work as torch has threads in the caller. Each helper uses one torch thread; the caller's
-    number and the number that new threads inherit stay as they are. The caller waits.
+    The number of helper threads is the caller's torch.get_num_threads(). Each helper uses one torch thread. The setting
+    of the caller, and the setting that new threads inherit, do not change. The caller waits for all parts.
 
     Args:
         work: computes one part of the batch.
@@ -25,7 +25,7 @@ def share(work: Callable[[int], None], starts: range, alone: bool = False) -> No
         alone: compute all parts in the calling thread, without helpers.
 
     Raises:
-        BaseException: whatever `work` raises first; parts that have not begun by then are left out.
+        BaseException: the first error that `work` raises; parts that have not begun are then skipped.
     """
     threads = torch.get_num_threads()
     if alone or min(threads, len(starts)) <= 1:
@@ -35,7 +35,7 @@ def share(work: Callable[[int], None], starts: range, alone: bool = False) -> No
     futures = [_pool(threads).submit(work, start) for start in starts]
     try:
         wait(futures, return_when=FIRST_EXCEPTION)
-    finally:  # also where Ctrl-C interrupts the wait
+    finally:  # also if Ctrl-C interrupts the wait
         for future in futures:
             future.cancel()
         wait(futures)
@@ -45,7 +45,7 @@ def share(work: Callable[[int], None], starts: range, alone: bool = False) -> No
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return the pool of so many helper threads; it is made once."""
+    """Return the pool with this number of helper threads, which is made at the first call."""
     with _lock:
         if threads not in _pools:
             _pools[threads] = _make_pool(threads)
@@ -56,7 +56,7 @@ def _make_pool(threads: int) -> ThreadPoolExecutor:
     """Return a new pool, all of its threads started and set to one torch thread.
 
     torch.set_num_threads sets the number for the calling thread, and also the number that a thread gets at its first
-    use of torch. So the latter is put back before any work begins.
+    use of torch. So that second number is restored before any work begins.
     """
     inherited = _run_in_new_thread(torch.get_num_threads)
     all_started = threading.Barrier(threads)

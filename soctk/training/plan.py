@@ -1,4 +1,4 @@
-"""The plan of a recipe: its options, checked; the names of its directories; the commands of its stages."""
+"""The plan of a recipe: checks of its options, names of its directories, commands of its stages."""
 
 import os
 import shlex
@@ -75,7 +75,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe will do.
+    """The directories, and the options of the commands, of one run of a recipe.
 
     Attributes:
         variables: the shell variables of bin/recipe.sh, in order: `stage`, `data`, `feats`, ...
@@ -95,7 +95,7 @@ class Plan:
         return "\n".join(lines)
 
     def describe(self) -> str:
-        """Return a description of the stages for people."""
+        """Return a readable list of the stages: input, output, log, and command."""
         v = self.variables
         stages = [
             ("data", v["source"], v["data"], v["data_log"], []),
@@ -120,7 +120,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
     absolute or relative to the recipe.
 
     Raises:
-        SoctkError: a name is unknown, a value is wrong, two options contradict each other, or --corpus is missing.
+        SoctkError: a name is unknown, a value is wrong, two options are incompatible, or --corpus is missing.
     """
     _check_stages(options)
     _check_own_protocol(recipe, options)
@@ -141,7 +141,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
     upstream = _path_or_name(options.upstream)
     _check_layers(options, resolved, config.conf_directories(given=conf_dirs))
     data, features, experiment = _names(recipe, options, resolved, upstream)
-    expdir = _callers(options.expdir) if options.expdir else "exp"
+    expdir = _absolute(options.expdir) if options.expdir else "exp"
     corpus = _corpus(recipe, options, data)
     variables = {
         "stage": str(options.stage),
@@ -173,7 +173,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
 
 
 def _model(options: Options, resolved: Config) -> Iterator[str]:
-    """Yield the options of soctk-train that say what is trained."""
+    """Yield the options of soctk-train that define the model and the protocol."""
     yield from ("--preset", options.preset, "--pooling", "+".join(resolved.pooling), "--head", resolved.head.name)
     yield from ("--layer", _spaced(options.use_layers), "--combine", resolved.frames.combine)
     yield from ("--recentre", resolved.recentre.by, "--enrol", str(resolved.recentre.enrol))
@@ -210,7 +210,7 @@ def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path])
         if missing and known:
             raise SoctkError(
                 f"{options.upstream} has the hidden states 0 to {known.layers}, not {_spaced(missing)}",
-                remedy="Choose others.",
+                remedy="Choose numbers in this range.",
                 where="--layer",
             )
         used = options.use_layers if isinstance(options.use_layers, tuple) else ()
@@ -218,9 +218,10 @@ def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path])
         if missing:
             raise SoctkError(
                 f"hidden states are not extracted: {_spaced(missing)}",
-                remedy=f"Choose from those of --layer ({_spaced(options.layers)}), or extend --layer.",
+                remedy=f"Choose from the numbers in --layer ({_spaced(options.layers)}), or add numbers to --layer.",
                 where="--use-layer",
             )
+    # Building a model raises the errors of its settings; its sizes do not matter.
     trained = resolved.frames.layers
     is_one = options.layers == "last" if trained == "all" else len(trained) == 1
     EmotionClassifier(known.hidden_size if known else 512, 1 if is_one else 2, 2, resolved)
@@ -273,28 +274,28 @@ def _corpus(recipe: Recipe, options: Options, data: str) -> str:
         SoctkError: the folder does not exist, or stage 0 needs --corpus.
     """
     if options.corpus:
-        corpus = _callers(options.corpus)
+        corpus = _absolute(options.corpus)
         if not Path(corpus).is_dir():
             raise SoctkError("no such directory", remedy="Check the path.", where=f"--corpus {corpus}")
         return corpus
     if recipe.corpus.default or recipe.corpus.download or options.stage > 0:
         return recipe.corpus.default or ""
     is_prepared = (recipe.path / data / "wav.scp").is_file()
-    go_on = f"To continue with {data}, which exists: --stage 1." if is_prepared else ""
+    go_on = f"To continue with {data}, which exists, give --stage 1." if is_prepared else ""
     remedy = " ".join(filter(None, ("Give --corpus DIR.", recipe.corpus.obtain, go_on)))
     raise SoctkError("stage 0 needs the recordings", remedy=remedy)
 
 
-def _callers(path: str) -> str:
-    """Return a path that holds in any working directory."""
+def _absolute(path: str) -> str:
+    """Return the absolute path, so that a change of the working directory does not matter."""
     return str(Path.cwd() / path)
 
 
 def _path_or_name(upstream: str) -> str:
     """Return the absolute path of an upstream's folder, or the upstream's name.
 
-    A folder without a config.json counts only if it is written with a slash: a name such as fbank does not stand for a
-    folder that happens to have this name.
+    A folder without a config.json counts only if the given path contains a slash: the name fbank means the upstream,
+    even if a folder has this name.
     """
     folder = Path(upstream)
     if folder.is_dir() and ("/" in upstream or (folder / "config.json").is_file()):

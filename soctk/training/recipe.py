@@ -9,7 +9,7 @@ from soctk.errors import SoctkError, listing
 from soctk.mappings import read_yaml
 
 Name = Literal["data", "features", "experiment"]
-# Shell variables of bin/recipe.sh that an option of a recipe would overwrite.
+# Shell variables of bin/recipe.sh: an option with one of these names would overwrite it.
 _RESERVED = {"data", "experiment", "extras", "feats", "log", "number", "plan", "recipe", "source", "status"}
 OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
 
@@ -25,7 +25,7 @@ class CorpusOption(_Section):
         help: the text in --help.
         default: the folder, relative to the recipe, that is used without --corpus.
         download: the place from which stage 0 downloads the recordings without --corpus.
-        obtain: a sentence for the message that --corpus is missing: how to get the recordings.
+        obtain: how to get the recordings; a sentence for the message that --corpus is missing.
     """
 
     help: str = "Folder of the recordings."
@@ -41,7 +41,7 @@ class OwnOption(_Section):
         help: the text in --help.
         default: the value without the option.
         choices: the allowed values; None allows any text.
-        names: the directories whose names get `-VALUE`, for a value other than the default.
+        names: the directories whose names get the suffix `-VALUE`, if the value is not the default.
     """
 
     help: str
@@ -60,7 +60,7 @@ class OwnProtocol(_Section):
     """A protocol that this recipe allows besides soctk and emobox.
 
     Attributes:
-        names: the directories whose names get `-PROTOCOL`.
+        names: the directories whose names get the suffix `-PROTOCOL`.
         needs: own option -> the only value that it may have under this protocol.
     """
 
@@ -69,7 +69,7 @@ class OwnProtocol(_Section):
 
 
 class Recipe(_Section):
-    """conf/recipe.yaml; without that file, the defaults.
+    """The settings in conf/recipe.yaml; all are optional, and so is the file.
 
     Attributes:
         path: the recipe's directory.
@@ -88,7 +88,7 @@ class Recipe(_Section):
     @field_validator("defaults", mode="before")
     @classmethod
     def _write_out(cls, defaults: object) -> object:
-        """Write numbers as text: each default is read as if it stood on the command line."""
+        """Convert numbers to text, because each default is parsed like an argument on the command line."""
         if not isinstance(defaults, dict):
             return defaults
         return {name: str(value) if isinstance(value, int | float) else value for name, value in defaults.items()}

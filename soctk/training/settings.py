@@ -1,4 +1,4 @@
-"""Settings of an experiment: from options of the command line and conf directories to one validated Config."""
+"""The settings of an experiment: one validated Config from command-line options and conf directories."""
 
 import json
 from collections.abc import Iterable, Sequence

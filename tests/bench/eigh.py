@@ -1,8 +1,8 @@
-"""Time of the eigendecompositions of a batch of covariances: LAPACK, called by torch, compared with our kernels.
+"""Time of the eigendecompositions of a batch of covariances: LAPACK, called by torch, compared with soctk's kernels.
 
     .venv/bin/python tests/bench/eigh.py
 
-B = 32 covariances in float32 and float64 (LAPACK computes in that dtype, our kernels in float64), with one thread
+B = 32 covariances in float32 and float64 (LAPACK computes in that dtype, the kernels in float64), with one thread
 and with all. Errors are those of U diag(s) U', relative to the largest eigenvalue.
 """
 
@@ -19,9 +19,9 @@ def error(matrices: torch.Tensor, spectrum: torch.Tensor, vectors: torch.Tensor)
     return f"{((back - matrices).abs().amax((1, 2)) / spectrum.amax(1)).max().item():.0e}"
 
 
-@click.command()
-@click.option("--rounds", default=15)
-@click.option("--threads", default=torch.get_num_threads(), show_default=True)
+@click.command(context_settings={"show_default": True})
+@click.option("--rounds", default=15, help="Number of times that each function is timed.")
+@click.option("--threads", default=torch.get_num_threads(), help="Number of torch threads.")
 def main(rounds: int, threads: int) -> None:
     """Print one row for each size, dtype and number of threads."""
     torch.manual_seed(0)

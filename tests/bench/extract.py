@@ -1,14 +1,14 @@
-"""What extraction costs: utterances a second against the plain way, and memory against the length of the corpus.
+"""Speed of extraction, compared with a plain script; and its peak memory for a corpus and for a longer corpus.
 
     .venv/bin/python tests/bench/extract.py speed DATA --encoder DIR --encoder wav2vec2
     .venv/bin/python tests/bench/extract.py memory DATA --upstream fbank
 
-The plain way is one utterance at a time through AutoFeatureExtractor and AutoModel, float32, all hidden states
-computed, np.save a file each, torch's own threads: what scripts/extract_features.py of the SOC paper's authors does.
+`plain` does the same as scripts/extract_features.py of the SOC paper's authors: AutoFeatureExtractor and AutoModel on
+one utterance at a time, in float32, with all hidden states, np.save for each utterance, and torch's own threads.
+`plain, own length` does the same without padding: plain Whisper pads each utterance to 30 s, which changes its frames.
 DATA is a data directory. An encoder is a folder, or `wav2vec2`: wav2vec 2.0 base with random weights. Each way is timed
-in a process of its own, from the loading of the model on. `error` is the largest difference from the plain way's frames
-relative to their norm, over utterances; Whisper's plain way is 30 s of padding, whose frames are others, and so `plain,
-own length` stands beside it.
+in a process of its own; the time includes loading the model. `error` is the largest difference of an utterance's frames
+from those of the first way, relative to their norm.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from soctk.features.upstream.huggingface import HuggingFaceUpstream
 
 
 def plain(data: DataDir, encoder: str, out: Path, device: str) -> None:
-    """Encode as the authors' script does."""
+    """Encode like the authors' script."""
     extractor = AutoFeatureExtractor.from_pretrained(encoder)
     model = AutoModel.from_pretrained(encoder, dtype=torch.float32).eval().to(device)
     model = model.get_encoder() if model.config.is_encoder_decoder else model
@@ -48,7 +48,7 @@ def plain(data: DataDir, encoder: str, out: Path, device: str) -> None:
 
 
 def plain_own_length(data: DataDir, encoder: str, out: Path, device: str) -> None:
-    """Encode one by one, Whisper on the utterance's own length, with torch's own threads."""
+    """Encode one utterance at a time without padding, with torch's own threads."""
     model = HuggingFaceUpstream(encoder, device, "float32")
     for utt, path in data.wav.items():
         states = model.hidden_states([audio.load(path, model.sample_rate)], [len(model.hidden_sizes) - 1])
@@ -56,7 +56,7 @@ def plain_own_length(data: DataDir, encoder: str, out: Path, device: str) -> Non
 
 
 def soctk(data: DataDir, encoder: str, out: Path, device: str, **options) -> None:
-    """Encode as soctk-extract does, on all cores."""
+    """Encode like soctk-extract, with one process per core."""
     batch_seconds = 160 if device == "cuda" else 0
     extraction = Extraction(encoder, dtype="float32", device=device, batch_seconds=batch_seconds)
     extract(data, out, dataclasses.replace(extraction, **options), nj=multiprocessing.cpu_count())
@@ -90,14 +90,14 @@ def timed(way: str, data: DataDir, encoder: str, out: Path, device: str, report:
 
 
 def frames_in(out: Path, utt: str) -> np.ndarray:
-    """Return the frames `(T, D)` that a way left of an utterance."""
+    """Return the frames `(T, D)` of an utterance from the output folder of a way."""
     if (out / f"{utt}.npy").exists():
         return np.load(out / f"{utt}.npy")
     return FeatureStore.open(out).load([utt])[:, 0].numpy()
 
 
 def error(out: Path, reference: Path, utterances: list[str]) -> str:
-    """Return the largest relative difference of frames; nothing where they are of another layer or another length."""
+    """Return the largest relative difference of frames; "" if layers or lengths differ."""
     pairs = [(frames_in(out, utt), frames_in(reference, utt)) for utt in utterances]
     if any(one.shape != other.shape for one, other in pairs):
         return ""
@@ -105,7 +105,7 @@ def error(out: Path, reference: Path, utterances: list[str]) -> str:
 
 
 def some_of(data: DataDir, count: int) -> DataDir:
-    """Return a corpus of `count` utterances, taken evenly."""
+    """Return a corpus of `count` utterances, at regular intervals of the sorted ids."""
     kept = set(data.utterances[:: max(1, len(data.wav) // count)][:count])
     parts = ("wav", "speaker", "emotion", "seconds")
     return dataclasses.replace(
@@ -126,7 +126,7 @@ def repeated(data: DataDir, times: int) -> DataDir:
 
 
 def random_wav2vec2(path: Path) -> None:
-    """Write a checkpoint of the architecture of wav2vec 2.0 base, its weights random."""
+    """Write a checkpoint with the architecture of wav2vec 2.0 base and random weights."""
     torch.manual_seed(0)
     Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(path)
     Wav2Vec2FeatureExtractor().save_pretrained(path)
@@ -159,12 +159,19 @@ def main() -> None:
 @main.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--encoder", "encoders", multiple=True, required=True, help="A folder, or wav2vec2.")
-@click.option("--count", default=120, show_default=True, help="How many utterances.")
-@click.option("--rounds", default=1, show_default=True, help="How often each way is timed, one after the other.")
-@click.option("--way", "ways", type=click.Choice(list(WAYS)), multiple=True, default=list(WAYS), help="Those to time.")
+@click.option("--count", default=120, show_default=True, help="Number of utterances.")
+@click.option("--rounds", default=1, show_default=True, help="Number of timings of each way.")
+@click.option(
+    "--way",
+    "ways",
+    type=click.Choice(list(WAYS)),
+    multiple=True,
+    default=list(WAYS),
+    help="A way to time; can be repeated.",
+)
 @click.option("--device", default="cpu", show_default=True)
 def speed(data: Path, encoders: tuple[str, ...], count: int, rounds: int, ways: tuple[str, ...], device: str) -> None:
-    """Print utterances a second of each way, and how many times the plain way's that is."""
+    """Print the utterances per second of each way, and the ratio to the first way."""
     corpus = some_of(datadir.read(data), count)
     rows = []
     for encoder in encoders:
@@ -191,16 +198,16 @@ def speed(data: Path, encoders: tuple[str, ...], count: int, rounds: int, ways: 
 @main.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--upstream", default="fbank", show_default=True)
-@click.option("--times", default=10, show_default=True, help="How often each recording stands in the longer corpus.")
+@click.option("--times", default=10, show_default=True, help="Number of copies of each recording in the longer corpus.")
 def memory(data: Path, upstream: str, times: int) -> None:
-    """Print the peak memory of a corpus and of one `times` as long."""
+    """Print the peak memory for a corpus, and for a corpus that is longer by the factor --times."""
     corpus = datadir.read(data)
     longer = repeated(corpus, times)
     peaks = {len(one.wav): in_process_of_its_own(peak_memory, one, upstream) for one in (corpus, longer)}
     rows = [
         [f"{utterances:,}", f"{peak:.0f}", f"{peak / peaks[len(corpus.wav)]:.2f}"] for utterances, peak in peaks.items()
     ]
-    click.echo(tabulate(rows, ["utterances", "MB at its peak", "ratio"], "github", disable_numparse=True))
+    click.echo(tabulate(rows, ["utterances", "peak MB", "ratio"], "github", disable_numparse=True))
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ def log_by_eigh(matrices: torch.Tensor) -> torch.Tensor:
     return (vectors * eigenvalues.log().unsqueeze(1)) @ vectors.mT
 
 
-@click.command()
-@click.option("--device", default="cpu")
-@click.option("--rounds", default=7)
-@click.option("--batch", default=32)
+@click.command(context_settings={"show_default": True})
+@click.option("--device", default="cpu", help="cpu or cuda.")
+@click.option("--rounds", default=7, help="Number of times that each function is timed.")
+@click.option("--batch", default=32, help="Number of utterances, B.")
 @torch.inference_mode()
 def main(device: str, rounds: int, batch: int) -> None:
     """Print one row for each D and T; times are per utterance."""

@@ -6,8 +6,8 @@
 `all numbers` fits the logistic regression without the precomputed inner products of soctk.training.coordinates;
 `coordinates` fits it with them, in the space that the training utterances span; `projected` fits it on logarithms
 projected to 128 dimensions (8,256 numbers), also in coordinates if there are fewer utterances than numbers. Each form
-has three C and two inner fits. Descriptors are Gaussian around the means of 8 classes, D = 512. Forms that need more
-than 16 GB are skipped.
+is fitted with three values of C and two inner splits. Descriptors are Gaussian around the means of 8 classes, D = 512.
+Forms that need more than 16 GB are skipped.
 """
 
 import multiprocessing
@@ -53,7 +53,7 @@ def measure(form: str, utterances: int, dimensions: int, report: multiprocessing
 def bytes_needed(form: str, utterances: int, dimensions: int) -> float:
     descriptors = 4 * utterances * dimensions
     if form != "all numbers" and utterances < dimensions:
-        return 2 * descriptors + 3 * 8 * utterances**2  # a centred copy; the Gram matrix, its vectors, coordinates
+        return 2 * descriptors + 3 * 8 * utterances**2  # a centred copy; the Gram matrix, its eigenvectors, coordinates
     return 2.5 * descriptors
 
 
@@ -70,7 +70,7 @@ def main(counts: tuple[int, ...]) -> None:
                 continue
             seconds, gigabytes = in_process_of_its_own(measure, form, utterances, dimensions)
             rows.append([utterances, form, f"{seconds:.1f}", f"{gigabytes:.1f}"])
-    headers = ["utterances", "form", "s", "GB at its peak"]
+    headers = ["utterances", "form", "s", "peak GB"]
     click.echo(tabulate(rows, headers, "github", disable_numparse=True))
 
 

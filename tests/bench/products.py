@@ -18,8 +18,8 @@ from soctk import onednn
 SIZES = [(150, 768, 768), (150, 768, 3072), (4800, 768, 24), (4800, 512, 8)]
 
 
-@click.command()
-@click.option("--rounds", default=15)
+@click.command(context_settings={"show_default": True})
+@click.option("--rounds", default=15, help="Number of times that each function is timed.")
 @torch.inference_mode()
 def main(rounds: int) -> None:
     """Print one row for each size and number of threads."""

@@ -1,10 +1,10 @@
-"""What a corpus of ESD's size costs beside its sound: ids and folds, validation, the store's index, scoring.
+"""Time of all steps on a corpus of ESD's size, except for encoding and training.
 
     .venv/bin/python tests/bench/scale.py            # 35,000 utterances
-    .venv/bin/python tests/bench/scale.py 3500       # so many
+    .venv/bin/python tests/bench/scale.py 3500       # 3,500 utterances
 
-Recordings are hard links to a few of a twentieth of a second, laid out as ESD is; features are 3 frames of 8 numbers;
-predictions are drawn at random.
+Recordings are hard links to 10 files of 0.05 s, in the folders of ESD. The features of an utterance are 3 frames of 8
+numbers. Predictions are drawn at random.
 """
 
 import shutil
@@ -34,7 +34,7 @@ SETTINGS = {"hidden_size": 8, "layers": [0], "dtype": "float16"}
 
 
 def make_corpus(root: Path, takes: int) -> None:
-    """Lay out 20 speakers x 5 emotions x `takes` recordings."""
+    """Write 20 speakers x 5 emotions x `takes` recordings."""
     generator = np.random.default_rng(0)
     sounds = [root / f"sound{i}.wav" for i in range(10)]
     for path in sounds:
@@ -90,33 +90,33 @@ def main(utterances: int) -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder)
         make_corpus(root, utterances // 100)
-        with timed("stage 0 of egs/esd: ids, folds, every recording decoded, data directory"):
+        with timed("stage 0 of egs/esd, which decodes every recording"):
             options = ["--folds", "conf/folds/all.yaml", *(["--partial"] if utterances < 35000 else [])]
             command = [sys.executable, "local/prepare.py", root / "ESD", root / "data", *options]
             subprocess.run(command, cwd=RECIPE, check=True, stdout=subprocess.DEVNULL)
-        with timed("the data directory read and validated"):
+        with timed("read and validate the data directory"):
             data = datadir.read(root / "data")
-        with timed("folds made anew, balanced by class and sex"):
+        with timed("make folds, balanced by class and sex"):
             folds.assign(data.speaker, data.emotion, data.gender, 5)
-        with timed("the split of one fold, soctk"):
+        with timed("split one fold, protocol soctk"):
             splits.split(data, 1, "soctk", 1)
         shutil.rmtree(root / "data")
-        with timed("soctk-import by file names, every recording decoded"):
+        with timed("soctk-import by file names, which decodes every recording"):
             rows_of_table = importing.read([root / "ESD"], "{speaker}/{emotion}/{speaker}_{n}.wav")
             datadir.write(
                 root / "imported", importing.build_corpus(rows_of_table, root / "ESD", {}, root / "folds.yaml")
             )
-        with timed("soctk-export to EmoBox's layout, every recording decoded"):
+        with timed("soctk-export to EmoBox's format, which decodes every recording"):
             emobox.write(root / "emobox", "esd", data)
         fill_store(root / "feats", data)
-        with timed("the store's index made of its shards' headers"):
+        with timed("make the store's index from the headers of its shards"):
             FeatureStore.create(root / "feats", SETTINGS).finish()
-        with timed("the store opened by its index"):
+        with timed("open the store by its index"):
             store = FeatureStore.open(root / "feats")
-        with timed("all frames loaded (tiny ones)"):
+        with timed("load all frames"):
             store.load(data.utterances)
         predict_at_random(root / "exp", data)
-        with timed("5 folds x 3 seeds scored, and the tables written: soctk-score"):
+        with timed("soctk-score of 5 folds x 3 seeds"):
             command = [Path(sys.executable).with_name("soctk-score"), root / "exp"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     click.echo(f"{utterances:,} utterances\n")

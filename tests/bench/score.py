@@ -1,4 +1,4 @@
-"""Score predictions of the size of ESD's, in processes of their own as a user does; prints the seconds."""
+"""Time of soctk-score, with the start of its process, on random predictions for a corpus of ESD's size."""
 
 import resource
 import statistics
@@ -20,7 +20,7 @@ SPEAKERS, FOLDS = 20, 5
 
 
 def write_corpus(root: Path, utterances: int) -> DataDir:
-    """Write a data directory of 20 speakers in 5 folds, its recordings missing."""
+    """Write a data directory of 20 speakers in 5 folds, with one empty file for all recordings."""
     generator = np.random.default_rng(0)
     speaker = {f"s{i % SPEAKERS:02}-{i:06}": f"s{i % SPEAKERS:02}" for i in range(utterances)}
     speaker = dict(sorted(speaker.items()))
@@ -72,7 +72,7 @@ def main(utterances: int, seeds: int, experiments: int, rounds: int) -> None:
         for number in range(experiments):
             write_experiment(root / "exp" / f"m{number}", data, seeds, np.random.default_rng(number))
         print(f"{utterances} utterances x {seeds} seeds x {experiments} experiments, {SPEAKERS} speakers\n")
-        print("| command | seconds, median | least to most | of a processor, median |\n| --- | --- | --- | --- |")
+        print("| command | seconds, median | least to most | processor seconds, median |\n| --- | --- | --- | --- |")
         for options in ([], ["--compare"]):
             seconds, processor = zip(*(timed(root, options) for _ in range(rounds)), strict=True)
             name = " ".join(["soctk-score exp --data data", *options])
@@ -81,7 +81,7 @@ def main(utterances: int, seeds: int, experiments: int, rounds: int) -> None:
 
 
 def timed(root: Path, options: list[str]) -> tuple[float, float]:
-    """Return the seconds that one run of the command takes, by the clock and of a processor."""
+    """Return the elapsed seconds and the processor seconds of one run of the command."""
     command = [str(Path(sys.executable).with_name("soctk-score")), "exp", "--data", "data", *options]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, cwd=root, check=True, capture_output=True)

@@ -82,11 +82,11 @@ def error(result: torch.Tensor, exact: torch.Tensor) -> str:
     return f"{((result - exact).norm() / exact.norm()).item():.0e}"
 
 
-@click.command()
+@click.command(context_settings={"show_default": True})
 @click.option("--reference", type=click.Path(exists=True, path_type=Path), help="A checkout of the authors' code.")
-@click.option("--device", default="cpu")
-@click.option("--rounds", default=15)
-@click.option("--threads", default=torch.get_num_threads(), show_default=True)
+@click.option("--device", default="cpu", help="cpu or cuda.")
+@click.option("--rounds", default=15, help="Number of times that each function is timed.")
+@click.option("--threads", default=torch.get_num_threads(), help="Number of torch threads.")
 @torch.no_grad()
 def main(reference: Path | None, device: str, rounds: int, threads: int) -> None:
     """Print one row for each d."""
@@ -110,13 +110,13 @@ def main(reference: Path | None, device: str, rounds: int, threads: int) -> None
         errors = {"soc": error(layer(frames, lengths), exact)}
         errors |= {name: error(other(frames), exact) for name, other in layers.items() if name != "spd_learn"}
         with torch.enable_grad():
-            of_frames, of_descriptor = torch.randn(batch, time, d).to(device), torch.randn_like(exact).float()
+            grad_frames, grad_descriptor = torch.randn(batch, time, d).to(device), torch.randn_like(exact).float()
             calls = {
-                "projection": step(lambda projection=projection: projection(frames), of_frames, weight),
-                "soc": step(lambda layer=layer: layer(frames, lengths), of_descriptor, weight),
+                "projection": step(lambda projection=projection: projection(frames), grad_frames, weight),
+                "soc": step(lambda layer=layer: layer(frames, lengths), grad_descriptor, weight),
             }
             for name, other in layers.items():
-                calls[name] = step(lambda other=other: other(frames), of_descriptor, weight)
+                calls[name] = step(lambda other=other: other(frames), grad_descriptor, weight)
             times = compare(calls, rounds)
         rows.append(
             [

@@ -1,4 +1,4 @@
-"""Compare the times of functions in one process: they take turns for many rounds, so that noise affects all alike."""
+"""Compare the times of functions, which take turns for many rounds: then noise affects all of them equally."""
 
 import contextlib
 import multiprocessing

@@ -1,11 +1,12 @@
-"""What training by the SOC paper's recipe costs: our preset `paper` against the authors' trainer, on the same features.
+"""Time, WA and memory of training: our preset `paper` and the SOC authors' trainer, on the same features.
 
     .venv/bin/python tests/bench/train.py DATA STORE --reference DIR --layer 6
 
 DATA is the data directory of RAVDESS, STORE a feature store, DIR a checkout of the authors' code (github
 secret-code-source/SOC). Both train all folds with the same frames (layer-normalised float32), width d, batch size,
-epochs, patience, and 20% of the utterances at random for validation; each is timed in a process of its own, from the
-features on the disk to the predictions, ours with a process a core. WA in %, mean over folds; GB are resident memory.
+epochs, patience, and 20% of the utterances at random for validation. Each is timed in a process of its own, from the
+features on the disk to the predictions; ours uses one process per core. WA is in %, the mean over folds; GB is the peak
+resident memory.
 """
 
 import importlib
@@ -35,7 +36,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def export(data: Path, store: Path, layer: int, out: Path) -> None:
-    """Write the frames as the authors' trainer reads them: an .npy an utterance, and JSON lines of each fold."""
+    """Write the input of the authors' trainer: an .npy file per utterance, and JSON lines for each fold."""
     corpus = datadir.read(data)
     frames = Frames.of(FeatureStore.open(store), corpus.utterances, [layer]).layer_normalised()
     (out / "features").mkdir()
@@ -91,8 +92,8 @@ def ours(
 
 
 def _gigabytes() -> float:
-    """Return the resident memory of the largest process, this one or a worker that has ended, at its peak, in GB."""
-    # Of this process getrusage would tell the peak of the one that started it, if that is higher.
+    """Return the peak resident memory in GB of this process or its largest finished worker, whichever is larger."""
+    # For this process, ru_maxrss may be the peak of its parent process, so VmHWM is read instead.
     (own,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return max(int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1e6
 
@@ -104,9 +105,9 @@ def _gigabytes() -> float:
 @click.option("--layer", type=int, required=True, help="A hidden state in STORE.")
 @click.option("--d", default=8, show_default=True)
 @click.option("--epochs", default=100, show_default=True)
-@click.option("--seeds", default=1, show_default=True, help="How many seeds; both trainers take each in turn.")
+@click.option("--seeds", default=1, show_default=True, help="Number of seeds, from 1.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--stream", is_flag=True, help="Let ours read the frames from the store batch by batch.")
+@click.option("--stream", is_flag=True, help="Make soctk read each batch of frames from the store.")
 def main(
     data: Path,
     store: Path,

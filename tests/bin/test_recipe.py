@@ -1,4 +1,4 @@
-"""bin/recipe.sh, in a recipe of a few lines. Stand-ins for the commands of its stages print their arguments."""
+"""bin/recipe.sh in a minimal recipe, where scripts that print their arguments replace the commands of the stages."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def stages(result) -> list[int]:
     return [int(line.split("Stage ")[1][0]) for line in result.stdout.splitlines() if "Stage " in line]
 
 
-def test_each_stage_says_what_goes_where_and_runs_its_command(run, folder):
+def test_each_stage_prints_its_input_output_and_log_and_runs_its_command(run, folder):
     result = run("--corpus", "my recipe", "--device", "cpu")
     assert (result.returncode, result.stderr) == (0, "")
     lines = [line if line.startswith("<") else line.partition(" ")[2] for line in result.stdout.splitlines()]
@@ -88,7 +88,7 @@ def test_each_stage_says_what_goes_where_and_runs_its_command(run, folder):
         (["--stop_stage=0"], [0]),
     ],
 )
-def test_only_the_stages_asked_for_run(run, arguments, expected):
+def test_only_the_selected_stages_run(run, arguments, expected):
     result = run(*arguments)
     assert result.returncode == 0
     assert stages(result) == expected
@@ -105,7 +105,7 @@ def test_a_wrong_option_stops_the_recipe_before_any_work(run, folder):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_help_is_that_of_run_sh_and_does_no_work(run, folder):
+def test_help_describes_run_sh_and_runs_no_stage(run, folder):
     result = run("--help", "--stage", "9")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("Usage: run.sh [OPTIONS]\n\n  Run the recipe my recipe.")
@@ -113,7 +113,7 @@ def test_help_is_that_of_run_sh_and_does_no_work(run, folder):
     assert not (folder / "data").exists()
 
 
-def test_a_value_may_hold_anything_and_is_not_evaluated(run, folder, tmp_path):
+def test_the_shell_does_not_evaluate_values_of_options(run, folder, tmp_path):
     tag = "a b; $(touch evil) `touch evil` = --x"
     result = run("--stage", "2", "--stop-stage", "2", "--tag", tag, "--train-args", "--set 'head.C=[0.1, 1]'")
     assert f"<exp/fbank-mean-linear-{tag}>" in result.stdout
@@ -132,7 +132,7 @@ def test_the_output_of_a_stage_is_logged_and_a_rerun_appends(run, folder):
     assert len(dates_and_lines) == 8
 
 
-def test_a_stage_that_fails_shows_its_message_and_below_it_its_log(run, folder):
+def test_a_failed_stage_shows_its_error_and_then_the_path_of_its_log(run, folder):
     write(folder / "commands" / "soctk-extract", "#!/bin/sh\necho 'Error: no audio' >&2\nexit 7\n")
     result = run()
     assert result.returncode == 7
@@ -153,28 +153,28 @@ def test_stage_0_ends_at_the_first_command_that_fails(run, folder):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_recipe(run, folder):
-    sleep = "#!/usr/bin/env python\nimport sys, time\ntry:\n    print('asleep', flush=True)\n    time.sleep(60)\n"
+    sleep = "#!/usr/bin/env python\nimport sys, time\ntry:\n    print('sleeping', flush=True)\n    time.sleep(60)\n"
     write(
         folder / "commands" / "soctk-train",
-        f"{sleep}except KeyboardInterrupt:\n    print('woken')\n    sys.exit(130)\n",
+        f"{sleep}except KeyboardInterrupt:\n    print('interrupted')\n    sys.exit(130)\n",
     )
     command = [folder / "run.sh", "--stage", "2"]
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, text=True, process_group=0, preexec_fn=accept_interrupts
     )
-    while process.stdout.readline() != "asleep\n":
+    while process.stdout.readline() != "sleeping\n":
         pass
     started = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=10)
     assert process.returncode in (130, -signal.SIGINT)  # a shell shows both as 130
     assert time.monotonic() - started < 2
-    assert output == "woken\n"
+    assert output == "interrupted\n"
     assert "Stage 3" not in output
 
 
 @pytest.mark.parametrize("file", PATH_FILES, ids=lambda path: path.parent.name)
-def test_path_sh_names_its_own_toolkit_whatever_the_environment_says(file):
+def test_path_sh_sets_its_own_toolkit_and_ignores_the_environment(file):
     code = '. "$1"; echo "$SOCTK_ROOT" "${PATH%%:*}"'
     environment = {**os.environ, "SOCTK_ROOT": "/another/checkout"}
     output = subprocess.check_output(["bash", "-c", code, "bash", file], env=environment, text=True)

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 
-def test_setup_has_nothing_to_do_the_second_time():
+def test_a_second_setup_does_nothing():
     for _ in range(2):
         result = subprocess.run([ROOT / "bin" / "setup", "mini", "test"], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("", "")

@@ -12,6 +12,8 @@ import soundfile
 from click.testing import CliRunner
 from conftest import ROOT, run_python, write_corpus, write_run
 
+from soctk.pooling import POOLINGS
+
 COMMANDS = {entry.name: entry for entry in entry_points(group="console_scripts") if entry.name.startswith("soctk-")}
 CONF = str(ROOT / "conf")
 
@@ -34,8 +36,14 @@ def test_help_shows_every_option_and_its_default(command):
             assert f"[default: {default}" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize("command", ["soctk-train", "soctk-cross"])
+def test_help_names_every_pooling(command):
+    (pooling,) = (parameter for parameter in COMMANDS[command].load().params if parameter.name == "pooling")
+    assert pooling.help == f"{', '.join(POOLINGS)}, or several of them joined by +."
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_version_is_that_of_the_package(command):
+def test_version_equals_the_version_of_the_package(command):
     assert invoke(command, "--version").output == f"soctk {metadata.version('soctk')}\n"
 
 
@@ -90,7 +98,7 @@ def test_options_of_train_are_checked(arguments):
         ("soctk-report", ["nowhere"]),
     ],
 )
-def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments, tmp_path, monkeypatch):
+def test_an_error_that_a_user_can_correct_gives_one_message_and_exit_code_1(command, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = invoke(command, *arguments)
     assert result.exit_code == 1
@@ -99,15 +107,15 @@ def test_what_a_user_can_mend_is_one_message_and_exits_with_1(command, arguments
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_store_is_filled_part_by_part_verified_and_told_when_damaged(tmp_path, corpus):
+def test_a_store_is_filled_in_parts_and_verification_names_a_damaged_shard(tmp_path, corpus):
     data, store = tmp_path / "data", tmp_path / "feats"
     parts = [invoke("soctk-extract", data, store, "--upstream", "fbank", "--nj", 2, "--job", job) for job in (1, 2)]
     assert parts[0].exit_code == 0, parts[0].output
     assert f"{store}: 0.00 h of audio, frames of 240 values in float16, layers 0: " in parts[0].output
-    assert "utterances are left to other parts; it can be used when all are there" in parts[0].output
-    assert "left" not in parts[1].output
+    assert "utterances belong to other parts; all parts must be done" in parts[0].output
+    assert "other parts" not in parts[1].output
     assert "real-time factor" in parts[1].output
-    assert invoke("soctk-verify", store).output == f"{store}: whole, 36 utterances\n"
+    assert invoke("soctk-verify", store).output == f"{store}: intact, 36 utterances\n"
     (shard, _) = sorted(store.glob("shard-*"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"!")
     damaged = invoke("soctk-verify", store)
@@ -119,7 +127,7 @@ def test_a_store_is_filled_part_by_part_verified_and_told_when_damaged(tmp_path,
     assert invoke("soctk-verify", store).exit_code == 0
 
 
-def test_the_doctor_exits_with_1_where_a_result_would_change_and_only_there(tmp_path, corpus):
+def test_check_exits_with_1_only_if_a_result_would_change(tmp_path, corpus):
     samples, rate = soundfile.read(corpus.wav["spk0-sad-0"])
     soundfile.write(corpus.wav["spk0-sad-0"], np.stack([samples, samples], 1), rate)
     result = invoke("soctk-check", tmp_path / "data")
@@ -132,7 +140,7 @@ def test_the_doctor_exits_with_1_where_a_result_would_change_and_only_there(tmp_
     assert "unreadable:\n  spk0-sad-0: cannot be decoded" in result.output
 
 
-def test_a_fault_of_the_system_is_one_message(tmp_path, corpus):
+def test_an_error_of_the_operating_system_gives_one_message(tmp_path, corpus):
     (tmp_path / "feats").write_text("a file where a directory should be")
     result = invoke("soctk-extract", tmp_path / "data", tmp_path / "feats" / "below", "--upstream", "fbank")
     assert result.exit_code == 1
@@ -142,7 +150,7 @@ def test_a_fault_of_the_system_is_one_message(tmp_path, corpus):
     )
 
 
-def test_a_gpu_that_is_not_there_is_told(tmp_path, corpus, monkeypatch):
+def test_a_missing_gpu_is_reported(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = invoke("soctk-extract", tmp_path / "data", tmp_path / "feats", "--upstream", "fbank", "--device", "cuda")
     assert result.exit_code == 1
@@ -183,7 +191,7 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     assert (tmp_path / "report.html").read_text().count("<img") == 3
 
 
-def test_output_that_is_no_longer_read_is_no_error(tmp_path, corpus):
+def test_a_closed_output_pipe_is_no_error(tmp_path, corpus):
     command = f"soctk-validate '{tmp_path / 'data'}' | true"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     result = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
@@ -238,16 +246,16 @@ def test_score_prints_in_any_format_and_writes_the_same_report(style, start, tmp
     assert {path.name for path in (tmp_path / "exp").iterdir()} == {"a", "b", "RESULTS.md", "scores.json"}
 
 
-def test_of_several_directories_a_report_is_written_only_where_asked(tmp_path):
+def test_scores_of_several_directories_are_written_only_with_output(tmp_path):
     write_experiments(tmp_path)
     exps = [tmp_path / "exp" / "a", tmp_path / "exp" / "b"]
-    assert "no RESULTS.md is written without --output DIR" in invoke("soctk-score", *exps).output
+    assert "RESULTS.md is not written: with several EXP, give --output DIR." in invoke("soctk-score", *exps).output
     assert not list(tmp_path.rglob("RESULTS.md"))
     invoke("soctk-score", *exps, "--output", tmp_path / "report")
     assert (tmp_path / "report" / "RESULTS.md").is_file()
 
 
-def test_what_is_refused_is_not_written(tmp_path):
+def test_no_report_is_written_for_refused_predictions(tmp_path):
     write_run(tmp_path / "exp" / "a" / "fold1" / "seed1", "aa bb", ["s1-u1", "s1-u2"])
     write_run(tmp_path / "exp" / "a" / "fold2" / "seed1", "aa bb", ["s1-u3", "s2-u1"])
     result = invoke("soctk-score", tmp_path / "exp")
@@ -257,8 +265,8 @@ def test_what_is_refused_is_not_written(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["soctk-score", "soctk-validate"])
-def test_light_commands_never_import_the_heavy_packages(command, tmp_path, corpus):
-    """A whole run of the command, in a process of its own."""
+def test_score_and_validate_do_not_import_the_heavy_packages(command, tmp_path, corpus):
+    """Run the whole command in a process of its own."""
     (tmp_path / "exp" / "m" / "fold1" / "seed1").mkdir(parents=True)
     predictions = "utt\tspk\tref\thyp\ta\nu1\ts\ta\ta\t1\n"
     (tmp_path / "exp" / "m" / "fold1" / "seed1" / "predictions.tsv").write_text(predictions)
@@ -274,13 +282,13 @@ print("HEAVY", {{"torch", "torchaudio", "s3prl", "transformers"}} & sys.modules.
     assert "HEAVY set()" in process.communicate()[0]
 
 
-def test_a_wrong_option_is_answered_without_importing_the_heavy_packages():
+def test_the_modules_of_commands_do_not_import_the_heavy_packages():
     for command in COMMANDS.values():
         code = f"import sys, {command.module}; print(sys.modules.keys() & {{'torch', 'pandas', 'sklearn', 'pydantic'}})"
         assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
-def test_a_matrix_across_corpora(tmp_path):
+def test_cross_writes_a_matrix_of_training_and_test_corpora(tmp_path):
     (tmp_path / "labels.yaml").write_text("calm: Neutral\nangry: Angry\n")
     options = []
     for name in ("one", "two"):

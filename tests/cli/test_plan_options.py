@@ -1,4 +1,4 @@
-"""soctk-plan: the options of a recipe as they are written on a command line."""
+"""soctk-plan: how the options of a recipe are parsed from a command line."""
 
 import subprocess
 import sys
@@ -72,7 +72,7 @@ WHOLE = "not a list of different whole numbers such as"
         (["--stage", "one"], "'one' is not a valid integer range"),
     ],
 )
-def test_wrong_options_die_in_one_message(plan, arguments, message):
+def test_wrong_options_give_one_message(plan, arguments, message):
     result = plan(*arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -93,7 +93,7 @@ def test_wrong_options_die_in_one_message(plan, arguments, message):
         (["--train-args", "--conf gone"], "gone: no such conf directory\n"),
     ],
 )
-def test_names_and_contradictions_die_in_one_message(plan, arguments, message):
+def test_unknown_names_and_contradictions_give_one_message(plan, arguments, message):
     result = plan(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: ")
@@ -126,7 +126,7 @@ def test_spelling_variants_give_the_same_names(plan):
     assert names["experiment"] == "exp/fbank-layer3-4-mean-linear-sp0.9-1.1"
 
 
-def test_more_options_are_split_as_a_shell_splits_them(plan):
+def test_extra_arguments_are_split_like_a_shell_does(plan):
     text = "--set 'head.C=[0.1, 1]' --set\n\thead.within_class_shrinkage=\"0.5\" --tensorboard"
     options = variables(plan("--train-args", text, "--extract-args", "--dtype  float32"))
     assert options["train_options"].endswith(
@@ -135,7 +135,7 @@ def test_more_options_are_split_as_a_shell_splits_them(plan):
     assert options["extract_options"].endswith("--device auto --dtype float32)")
 
 
-def test_help_has_the_recipes_options_and_defaults(plan, tmp_path):
+def test_help_shows_the_options_and_defaults_of_the_recipe(plan, tmp_path):
     (tmp_path / "here" / "conf" / "recipe.yaml").write_text(
         DEFAULTS + "options: {accent: {choices: [all, north], default: all, help: Whose recordings.}}\n"
     )
@@ -144,19 +144,19 @@ def test_help_has_the_recipes_options_and_defaults(plan, tmp_path):
     text = " ".join(result.output.split())
     assert text.startswith("Usage: soctk-plan here [OPTIONS] Run the recipe here.")
     assert "--stop-stage INTEGER RANGE Last stage to run. [default: 3; 0<=x<=3]" in text
-    assert "--corpus DIR Folder of the corpus. [default: (the net)]" in text
-    assert "--pooling TEXT A name in conf/pooling, or several joined by +. [default: mean]" in text
+    assert "--corpus DIR Folder of the corpus. [default: the net]" in text
+    assert "or several of them joined by +. [default: mean]" in text
     assert "--accent [all|north] Whose recordings. [default: all]" in text
-    assert "--use-layer LAYERS Which of the extracted hidden states to train on" in text
+    assert "--use-layer LAYERS Extracted hidden states to train on" in text
     assert text.count("--pooling ") == 1
 
 
 @pytest.mark.parametrize(("option", "start"), [("--help", "Usage: run.sh [OPTIONS]\n"), ("--version", "soctk 0.")])
-def test_bash_prints_help_and_version_and_ends(plan, option, start):
-    script = plan(option).stdout + "echo and goes on"
+def test_the_shell_plan_prints_help_or_version_and_exits(plan, option, start):
+    script = plan(option).stdout + "echo after the plan"
     output = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
     assert output.startswith(start)
-    assert "and goes on" not in output
+    assert "after the plan" not in output
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_wrong_recipe_yaml_is_one_message(plan, tmp_path, text, message):
     assert f"here/conf/recipe.yaml: {message}" in result.stderr
 
 
-def test_the_default_of_a_recipe_is_checked_as_an_option_is(plan, tmp_path):
+def test_the_defaults_of_a_recipe_are_checked_like_options(plan, tmp_path):
     (tmp_path / "here" / "conf" / "recipe.yaml").write_text("corpus: {download: x}\ndefaults: {nj: 0}\n")
     result = plan()
     assert result.exit_code == 2

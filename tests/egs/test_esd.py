@@ -1,4 +1,4 @@
-"""egs/esd on made-up copies of the corpus, in both of its layouts."""
+"""egs/esd on synthetic copies of the corpus, in both of its layouts."""
 
 import csv
 import gzip
@@ -26,7 +26,7 @@ SPEAKERS = ("0003", "0011", "0020")
 
 
 def place(root: Path, speaker: str, number: int, split: bool) -> Path:
-    """Return where the publisher has a recording: 0011/Angry[/train]/0011_000351.wav."""
+    """Return the path of a recording in the published archive: 0011/Angry[/train]/0011_000351.wav."""
     emotion = EMOTIONS[(number - 1) // 350]
     part = ("evaluation", "test", "train")[min((number - 1) % 350 // 20, 2)] if split else ""
     return root / speaker / emotion / part / f"{speaker}_{number:06}.wav"
@@ -34,7 +34,7 @@ def place(root: Path, speaker: str, number: int, split: bool) -> Path:
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory) -> list[Path]:
-    """A hundred recordings of a tenth of a second, to be linked to from everywhere."""
+    """100 recordings of 0.1 s; all files of the copies are hard links to them."""
     folder = tmp_path_factory.mktemp("sounds")
     generator = np.random.default_rng(0)
     paths = [folder / f"{i}.wav" for i in range(100)]
@@ -44,7 +44,7 @@ def sounds(tmp_path_factory) -> list[Path]:
 
 
 def make_copy(corpus: Path, sounds: list[Path], split: bool) -> Path:
-    """Lay three whole speakers out under `corpus`, in either layout, under either folder name."""
+    """Write all recordings of three speakers below `corpus`, in one of the two layouts and folder names."""
     root = corpus / ("Emotional Speech Dataset (ESD)" if split else "Emotion Speech Dataset")
     for speaker in SPEAKERS:
         for number in range(1, 1751):
@@ -57,7 +57,7 @@ def make_copy(corpus: Path, sounds: list[Path], split: bool) -> Path:
 
 @pytest.fixture
 def copy(tmp_path, sounds) -> Path:
-    """A copy to be spoilt."""
+    """A copy that a test may damage."""
     return make_copy(tmp_path / "a copy", sounds, split=True)
 
 
@@ -74,7 +74,7 @@ def prepare(corpus: Path, data: Path, *arguments: str) -> subprocess.CompletedPr
 
 
 def refusal(corpus: Path, data: Path) -> str:
-    """Return the message of a run that fails, and leaves nothing."""
+    """Check that stage 0 fails and writes no data directory, and return its message."""
     result = prepare(corpus, data)
     assert result.returncode == 1
     assert not data.exists()
@@ -82,7 +82,7 @@ def refusal(corpus: Path, data: Path) -> str:
 
 
 @pytest.mark.parametrize("layout", ["flat", "split"])
-def test_either_layout_gives_the_whole_of_the_speakers(sounds, tmp_path, layout):
+def test_both_layouts_give_all_recordings(sounds, tmp_path, layout):
     result = prepare(make_copy(tmp_path / "copy", sounds, layout == "split"), tmp_path / "data")
     assert result.returncode == 0
     data = datadir.read(tmp_path / "data")
@@ -97,7 +97,7 @@ def test_either_layout_gives_the_whole_of_the_speakers(sounds, tmp_path, layout)
     assert "Emotion" in str(data.wav["esd-0003-000001"])
 
 
-def test_recordings_of_another_length_than_emobox_has_are_told(copy, tmp_path):
+def test_durations_that_differ_from_emobox_are_reported(copy, tmp_path):
     warning = prepare(copy, tmp_path / "data").stdout
     assert "Warning: the durations differ from those in EmoBox" in warning
     assert "  esd-0003 Neutral: 35.000 s, not " in warning
@@ -120,7 +120,7 @@ def test_a_missing_speaker_is_named(copy, tmp_path):
     assert "1750 of the 5250 recordings are missing\n  esd-0011: the speaker is missing\nUnpack" in message
 
 
-def test_a_copy_that_broke_off_is_told(copy, tmp_path):
+def test_an_incomplete_copy_is_reported(copy, tmp_path):
     for name in [path for path in copy.rglob("0020_*.wav") if int(path.stem[5:]) > 800]:
         name.unlink()
     message = refusal(copy, tmp_path / "data")
@@ -130,7 +130,7 @@ def test_a_copy_that_broke_off_is_told(copy, tmp_path):
     assert "esd-0020 Sad: 350 of 350 are missing" in message
 
 
-def test_a_recording_that_broke_off_is_named(copy, tmp_path):
+def test_a_truncated_recording_is_named(copy, tmp_path):
     last = find(copy, "0020_001750")
     header = last.read_bytes()[:20]
     last.unlink()
@@ -140,7 +140,7 @@ def test_a_recording_that_broke_off_is_named(copy, tmp_path):
     assert "cannot be decoded" in message
 
 
-def test_mislabelled_folders_are_told(copy, tmp_path):
+def test_exchanged_folders_are_reported(copy, tmp_path):
     sad, angry = (next(copy.glob(f"*/0011/{emotion}")) for emotion in ("Sad", "Angry"))
     sad.rename(sad.with_name("was sad"))
     angry.rename(sad)
@@ -153,17 +153,17 @@ def test_mislabelled_folders_are_told(copy, tmp_path):
     ) in message
 
 
-def test_a_number_that_esd_has_not_is_told(copy, tmp_path):
+def test_an_unknown_recording_number_is_reported(copy, tmp_path):
     find(copy, "0011_001750").with_name("0011_001751.wav").hardlink_to(find(copy, "0011_000001"))
     assert "  0011_001751: the numbers of ESD go from 1 to 1750\n" in refusal(copy, tmp_path / "data")
 
 
-def test_a_folder_without_esd_is_told(tmp_path):
+def test_a_folder_without_esd_is_reported(tmp_path):
     message = refusal(tmp_path, tmp_path / "data")
     assert "5250 of the 5250 recordings are missing\n  esd-0003: the speaker is missing\n" in message
 
 
-def test_files_that_a_copy_holds_in_both_layouts_are_taken_once(copy, tmp_path):
+def test_files_that_are_in_both_layouts_are_used_once(copy, tmp_path):
     original = find(copy, "0003_000351")
     again = original.parents[1] / original.name
     again.hardlink_to(original)
@@ -183,7 +183,7 @@ def load_prepare():
     return module
 
 
-def test_ids_emotions_folds_and_durations_are_emoboxs(shared):
+def test_ids_emotions_folds_and_durations_equal_emoboxs(shared):
     with gzip.open(shared / "emobox" / "esd_utterances.tsv.gz", "rt") as lines:
         rows = list(csv.reader(lines, delimiter="\t"))
     prepare = load_prepare()
@@ -207,7 +207,7 @@ def test_ids_emotions_folds_and_durations_are_emoboxs(shared):
                 assert float(row[emotion]) == pytest.approx(samples[row["speaker"], emotion] / 16000, abs=1e-3)
 
 
-def test_the_fold_tables_of_a_language_have_its_speakers_a_man_and_a_woman_a_fold():
+def test_each_fold_of_a_language_has_one_man_and_one_woman():
     tables = {name: folds.read(RECIPE / "conf" / "folds" / f"{name}.yaml") for name in ("en", "zh", "cross-lingual")}
     women = load_prepare().WOMEN
     for name, first in (("zh", 1), ("en", 11)):
@@ -219,9 +219,9 @@ def test_the_fold_tables_of_a_language_have_its_speakers_a_man_and_a_woman_a_fol
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    """A copy of the recipe beside a small corpus: all speakers, three takes an emotion, English split and Mandarin not.
+    """A copy of the recipe beside a small corpus: 20 speakers with three recordings per emotion.
 
-    A tone tells the emotion.
+    English speakers have the split layout, Mandarin speakers the flat one. The frequency of a tone encodes the emotion.
     """
     folder = tmp_path_factory.mktemp("a folder")
     generator = np.random.default_rng(0)
@@ -234,7 +234,7 @@ def recipe(tmp_path_factory) -> Path:
                 soundfile.write(path, 0.05 * generator.normal(size=4800) + 0.4 * tone, 16000)
     ignore = shutil.ignore_patterns("data", "feats", "exp", "__pycache__")
     copy = Path(shutil.copytree(RECIPE, folder / "esd", ignore=ignore))
-    (copy / "path.sh").write_text(f'. "{ROOT}/egs/esd/path.sh"\n')  # the toolkit is where it was
+    (copy / "path.sh").write_text(f'. "{ROOT}/egs/esd/path.sh"\n')  # the copy uses this checkout
     return copy
 
 
@@ -250,7 +250,7 @@ def scores(recipe: Path, experiment: str) -> dict:
 
 
 @pytest.mark.slow
-def test_a_small_copy_goes_from_recordings_to_a_table(recipe):
+def test_all_stages_run_on_a_small_copy(recipe):
     result = run(recipe, *SMALL)
     assert result.returncode == 0, result.stderr
     assert "Warning: 34700 of the 35000 recordings are missing; results cannot be compared with published ones" in (
@@ -263,8 +263,8 @@ def test_a_small_copy_goes_from_recordings_to_a_table(recipe):
 
 
 @pytest.mark.slow
-def test_one_language_has_its_own_data_features_and_experiment(recipe, tmp_path):
-    """Its long stages printed rather than run."""
+def test_one_language_has_its_own_directories(recipe, tmp_path):
+    """cmd.sh prints the commands of the long stages instead of running them."""
     dry = Path(shutil.copytree(recipe, tmp_path / "esd", ignore=shutil.ignore_patterns("data", "feats", "exp")))
     (dry / "cmd.sh").write_text("extract_cmd=(echo)\ntrain_cmd=(echo)\n")
     result = run(dry, "--corpus", recipe.parent / "ESD", *SMALL[2:], "--language", "en", "--stop-stage", "2")
@@ -276,7 +276,7 @@ def test_one_language_has_its_own_data_features_and_experiment(recipe, tmp_path)
 
 
 @pytest.mark.slow
-def test_each_language_is_tested_by_a_model_of_the_other(recipe):
+def test_each_language_is_tested_with_a_model_trained_on_the_other(recipe):
     for stages in (("--stop-stage", "0"), ("--stage", "2")):  # the features of both languages are there
         result = run(recipe, *SMALL, "--protocol", "cross-lingual", "--seeds", "1 2", *stages)
         assert result.returncode == 0, result.stderr
@@ -295,7 +295,7 @@ def test_each_language_is_tested_by_a_model_of_the_other(recipe):
         assert settings["protocol"] == "cross-lingual"
 
 
-def test_batches_and_width_are_the_papers():
+def test_batch_size_and_d_equal_the_papers():
     settings = config.load([ROOT / "conf", RECIPE / "conf"], "soc")
     assert (settings.train.batch_size, settings.pooling["soc"]["d"]) == (64, 24)
 
@@ -313,7 +313,7 @@ def test_batches_and_width_are_the_papers():
         ),
     ],
 )
-def test_what_is_missing_or_wrong_is_told(recipe, arguments, code, message):
+def test_missing_and_wrong_options_are_reported(recipe, arguments, code, message):
     result = run(recipe, *arguments)
     assert result.returncode == code
     assert f"Error: {message}" in result.stderr

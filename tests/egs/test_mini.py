@@ -1,4 +1,4 @@
-"""egs/mini through all its stages, in a folder of its own with a space in its path."""
+"""All stages of egs/mini, in a copy of the recipe whose path contains a space."""
 
 import json
 import re
@@ -20,16 +20,16 @@ def run(recipe: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory):
-    """The recipe after a run of all its stages, and what it printed."""
+    """The recipe after a run of all its stages, and the output of that run."""
     recipe = tmp_path_factory.mktemp("a folder") / "mini"
     shutil.copytree(
         ROOT / "egs" / "mini", recipe, ignore=shutil.ignore_patterns("corpus", "data", "feats", "exp", "__pycache__")
     )
-    (recipe / "path.sh").write_text(f'. "{ROOT}/egs/mini/path.sh"\n')  # the toolkit is where it was
+    (recipe / "path.sh").write_text(f'. "{ROOT}/egs/mini/path.sh"\n')  # the copy uses this checkout
     return recipe, run(recipe)
 
 
-def test_it_goes_from_nothing_to_a_table(mini):
+def test_all_stages_run_and_give_plausible_scores(mini):
     recipe, output = mini
     assert re.findall(r"Stage \d: .*", output) == [
         "Stage 0: data: corpus -> data/mini (log: data/mini/log/prepare.log)",
@@ -46,15 +46,15 @@ def test_it_goes_from_nothing_to_a_table(mini):
     assert 30 < scores["fbank-mean+soc_full-linear"]["over_folds"]["WA"]["mean"] < 90
 
 
-def test_the_published_table_is_about_what_comes_out(mini):
+def test_scores_are_close_to_the_published_table(mini):
     recipe, _ = mini
     published, found = (
         float(WA_ROW.search((path / "RESULTS.md").read_text())[1]) for path in (ROOT / "egs" / "mini", recipe / "exp")
     )
-    assert found == pytest.approx(published, abs=5)  # processors differ in the last bits, and training spreads them
+    assert found == pytest.approx(published, abs=5)  # processors round differently, and training amplifies it
 
 
-def test_the_speech_is_the_same_byte_for_byte(mini):
+def test_the_synthesised_speech_is_reproducible(mini):
     recipe, _ = mini
     spoken = {path: path.read_bytes() for path in recipe.glob("corpus/**/*.wav")}
     assert len(set(spoken.values())) == 500

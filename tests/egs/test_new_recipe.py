@@ -15,7 +15,7 @@ from soctk.corpus import datadir
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """A checkout of its own, set up already."""
+    """A separate copy of the checkout, with .venv in place."""
     path = tmp_path_factory.mktemp("a folder") / "checkout"
     for name in ("egs/TEMPLATE", "conf", "bin", "soctk"):
         shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -40,7 +40,7 @@ def call(recipe: Path, *arguments: object) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_a_fresh_recipe_says_what_to_fill_in(new, tmp_path):
+def test_a_new_recipe_names_the_files_to_complete(new, tmp_path):
     result = call(new)
     assert (result.returncode, result.stderr) == (
         1,
@@ -59,7 +59,7 @@ def test_a_fresh_recipe_says_what_to_fill_in(new, tmp_path):
 
 
 @pytest.mark.slow
-def test_filled_in_as_its_examples_are_it_writes_the_data_directory(new, tmp_path):
+def test_a_recipe_completed_like_its_examples_writes_the_data_directory(new, tmp_path):
     for name in ("ann_1_happy", "ann_2_sad", "bob_1_happy", "bob_2_sad"):
         soundfile.write(tmp_path / f"{name}.wav", np.ones(1600) / 2, 16000)
     file = new / "local" / "prepare.py"
@@ -96,12 +96,12 @@ def test_a_copied_recipe_works_under_its_new_name(checkout, tmp_path):
         (["TEMPLATE"], 1, "egs/TEMPLATE exists already; choose another name"),
     ],
 )
-def test_a_name_that_will_not_do_is_told(checkout, arguments, code, message):
+def test_an_invalid_name_is_reported(checkout, arguments, code, message):
     result = subprocess.run([checkout / "bin" / "new-recipe", *arguments], capture_output=True, text=True)
     assert result.returncode == code
     assert message in result.stderr
 
 
-def test_the_template_is_in_step_with_the_other_recipes():
+def test_path_sh_and_cmd_sh_are_the_same_in_all_recipes():
     for file in ("path.sh", "cmd.sh"):
         assert len({(recipe.parent / file).read_text() for recipe in ROOT.glob("egs/*/run.sh")}) == 1

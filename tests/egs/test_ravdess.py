@@ -1,4 +1,4 @@
-"""Stage 0 of egs/ravdess: on a made-up copy of the corpus, and on the real one where it is present."""
+"""Stage 0 of egs/ravdess: on a synthetic copy of the corpus, and on the real corpus if it is present."""
 
 import csv
 import gzip
@@ -27,8 +27,8 @@ def call(script: str, *arguments: object) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def made_up(tmp_path_factory) -> Path:
-    """1,440 files of a tenth of a second, each different, named as the publisher names them."""
+def synthetic(tmp_path_factory) -> Path:
+    """1,440 different files of 0.1 s, with the published file names."""
     root = tmp_path_factory.mktemp("ravdess")
     generator = np.random.default_rng(0)
     for actor in range(1, 25):
@@ -44,18 +44,18 @@ def made_up(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def copy(made_up, tmp_path) -> Path:
-    """A copy to be spoilt, of hard links."""
-    for file in made_up.rglob("*.wav"):
-        target = tmp_path / "copy" / file.relative_to(made_up)
+def copy(synthetic, tmp_path) -> Path:
+    """A copy of hard links, which a test may damage."""
+    for file in synthetic.rglob("*.wav"):
+        target = tmp_path / "copy" / file.relative_to(synthetic)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(file)
     return tmp_path / "copy"
 
 
 @pytest.mark.parametrize("folder", ["", FOLDER])
-def test_the_folder_or_its_parent_gives_the_whole_corpus(made_up, tmp_path, folder):
-    result = call("prepare.py", made_up / folder, tmp_path / "data")
+def test_the_folder_or_its_parent_gives_the_whole_corpus(synthetic, tmp_path, folder):
+    result = call("prepare.py", synthetic / folder, tmp_path / "data")
     assert (result.returncode, result.stdout) == (0, "")
     data = datadir.read(tmp_path / "data")
     assert datadir.summary(data) == (
@@ -66,10 +66,10 @@ def test_the_folder_or_its_parent_gives_the_whole_corpus(made_up, tmp_path, fold
     assert (data.gender["actor01"], data.gender["actor02"]) == ("m", "f")
 
 
-def test_files_that_a_copy_holds_twice_are_taken_once(copy, made_up, tmp_path):
+def test_duplicate_files_are_used_once(copy, synthetic, tmp_path):
     again = copy / FOLDER / FOLDER
-    for file in (made_up / FOLDER).rglob("*.wav"):
-        target = again / file.relative_to(made_up / FOLDER)
+    for file in (synthetic / FOLDER).rglob("*.wav"):
+        target = again / file.relative_to(synthetic / FOLDER)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.hardlink_to(file)
     result = call("prepare.py", copy, tmp_path / "data")
@@ -78,7 +78,7 @@ def test_files_that_a_copy_holds_twice_are_taken_once(copy, made_up, tmp_path):
     assert len(datadir.read(tmp_path / "data").wav) == 1440
 
 
-def test_files_of_one_name_and_different_content_are_refused(copy, tmp_path):
+def test_files_with_equal_names_and_different_content_are_refused(copy, tmp_path):
     other = copy / "other" / "03-01-05-01-01-01-09.wav"
     other.parent.mkdir()
     soundfile.write(other, np.full(800, 0.5), 8000)
@@ -100,7 +100,7 @@ def test_missing_files_are_named(copy, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_stereo_files_and_repeated_recordings_are_told(copy, tmp_path):
+def test_stereo_files_and_repeated_recordings_are_reported(copy, tmp_path):
     folder = copy / FOLDER / "Actor_07"
     stereo, first, second = (folder / f"03-01-0{e}-01-01-01-07.wav" for e in (2, 3, 4))
     for path in (stereo, second):
@@ -116,8 +116,8 @@ def test_stereo_files_and_repeated_recordings_are_told(copy, tmp_path):
     )
 
 
-def test_folds_and_labels_are_emoboxs(made_up, tmp_path, shared):
-    call("prepare.py", made_up, tmp_path / "data")
+def test_folds_and_labels_equal_emoboxs(synthetic, tmp_path, shared):
+    call("prepare.py", synthetic, tmp_path / "data")
     data = datadir.read(tmp_path / "data")
     with gzip.open(shared / "emobox" / "ravdess_utterances.tsv.gz", "rt") as lines:
         rows = {row[0].removeprefix("ravdess-"): row for row in csv.reader(lines, delimiter="\t")}
@@ -127,7 +127,7 @@ def test_folds_and_labels_are_emoboxs(made_up, tmp_path, shared):
         assert (str(data.fold[speaker]), data.emotion[utt]) == (fold, emotion)
 
 
-def test_the_real_corpus_has_its_known_peculiarities(tmp_path, shared):
+def test_stereo_and_repeated_recordings_of_the_real_corpus_are_reported(tmp_path, shared):
     restore = shared / "corpora" / "restore_ravdess.py"
     subprocess.run([sys.executable, restore, tmp_path / "corpus"], check=True, capture_output=True)
     result = call("prepare.py", tmp_path / "corpus", tmp_path / "data")
@@ -148,7 +148,7 @@ def test_the_real_corpus_has_its_known_peculiarities(tmp_path, shared):
 
 
 class ZipServer(BaseHTTPRequestHandler):
-    """Serves one zip with ranges; `stop_after` bytes of the next answer it hangs up."""
+    """Serves one zip file, with byte ranges; closes the connection after `stop_after` bytes of the next response."""
 
     content = b""
     stop_after: int | None = None
@@ -196,7 +196,7 @@ def test_the_corpus_is_downloaded_and_unpacked_once(tmp_path, server):
     assert handler.ranges == (0,)
 
 
-def test_a_download_that_breaks_off_is_told_and_resumed(tmp_path, server):
+def test_an_interrupted_download_is_reported_and_resumed(tmp_path, server):
     handler, url = server
     handler.stop_after = 30_000
     result = download(tmp_path / "down", handler, url)
@@ -208,7 +208,7 @@ def test_a_download_that_breaks_off_is_told_and_resumed(tmp_path, server):
     assert (tmp_path / "down" / FOLDER / "Actor_01").is_dir()
 
 
-def test_a_part_that_is_whole_is_not_asked_for_again(tmp_path, server):
+def test_a_complete_partial_file_is_not_downloaded_again(tmp_path, server):
     handler, url = server
     (tmp_path / "down").mkdir()
     (tmp_path / "down" / f"{FOLDER}.zip.part").write_bytes(handler.content)
@@ -216,7 +216,7 @@ def test_a_part_that_is_whole_is_not_asked_for_again(tmp_path, server):
     assert (tmp_path / "down" / FOLDER / "Actor_01").is_dir()
 
 
-def test_a_wrong_checksum_is_told_and_nothing_is_kept(tmp_path, server):
+def test_a_wrong_checksum_is_reported_and_the_file_is_removed(tmp_path, server):
     handler, url = server
     result = download(tmp_path / "down", handler, url, md5="0" * 32)
     assert result.returncode == 1
@@ -224,7 +224,7 @@ def test_a_wrong_checksum_is_told_and_nothing_is_kept(tmp_path, server):
     assert list((tmp_path / "down").iterdir()) == []
 
 
-def test_without_a_network_the_option_is_named(tmp_path):
+def test_a_failed_download_names_the_option_corpus(tmp_path):
     result = download(tmp_path / "down", ZipServer, "http://127.0.0.1:9/nothing.zip")
     assert result.returncode == 1
     assert "cannot be downloaded (" in result.stderr

@@ -99,7 +99,7 @@ def pickled(layer: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("clone", [copy.deepcopy, pickled])
 def test_copies_and_pickles_give_the_same_descriptors_and_gradients(name, clone):
     layer = make(name)
-    layer(frames_of(30), LENGTHS)  # a layer in use
+    layer(frames_of(30), LENGTHS)  # a layer that has been used
     other = clone(layer)
     for result, expected in zip(*(outcome(each, frames_of(30), LENGTHS) for each in (other, layer)), strict=True):
         assert torch.equal(result, expected)
@@ -150,5 +150,5 @@ def test_the_import_loads_torch_numpy_and_pydantic_and_nothing_heavier():
         added, heavy = process.communicate(timeout=120)[0].splitlines()
     assert heavy == ""
     others = {package for package in added.split() if not package.startswith("_")} - sys.stdlib_module_names
-    of_pydantic = {"pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
-    assert others <= {"soctk", "torch", "numpy", "pydantic"} | of_pydantic
+    from_pydantic = {"pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
+    assert others <= {"soctk", "torch", "numpy", "pydantic"} | from_pydantic

@@ -327,7 +327,7 @@ def test_divided_differences_of_the_logarithm_equal_exact_arithmetic(eigenvalues
     from mpmath import log, mp, mpf
 
     mp.dps = 60
-    computed = divided_differences.of_floored_log(torch.tensor([eigenvalues], dtype=torch.float64), 1e-7)[0]
+    computed = divided_differences.floored_log_slopes(torch.tensor([eigenvalues], dtype=torch.float64), 1e-7)[0]
     for i, a in enumerate(map(mpf, eigenvalues)):
         for j, b in enumerate(map(mpf, eigenvalues)):
             exact = 1 / a if a == b else (log(a) - log(b)) / (a - b)
@@ -346,7 +346,7 @@ def test_divided_differences_of_the_gram_weight_equal_exact_arithmetic(values, g
     values = values + [value * (1 + gap) for value in values]
     spectrum = torch.tensor([values], dtype=torch.float64)
     scale, ridge = torch.tensor([[2 * ratio], [2.0]], dtype=torch.float64)
-    computed = ratio**2 * divided_differences.of_gram_weight(spectrum, scale, ridge, torch.float64)[0]
+    computed = ratio**2 * divided_differences.gram_weight_slopes(spectrum, scale, ridge, torch.float64)[0]
     c = mpf(scale.item()) / mpf(ridge.item())
 
     def weight(s):

@@ -1,4 +1,4 @@
-"""Work shared among threads: completeness, errors, and the numbers of torch threads of everyone else."""
+"""Work shared among threads: completeness, errors, and unchanged numbers of torch threads in other threads."""
 
 import threading
 import time
@@ -100,7 +100,7 @@ print(*during, number_in_new_thread(), torch.get_num_threads(), *caller_after)
 
 
 def test_other_threads_keep_their_number_of_torch_threads_during_and_after_the_work():
-    """In a fresh process, whose helper threads start in this very call."""
+    """In a new process, so that the helper threads start during this call."""
     with run_python(NUMBERS_OF_THREADS, stdout=-1) as process:
         assert process.communicate(timeout=120)[0].split() == ["3"] * 5
 

@@ -125,7 +125,7 @@ def test_the_recipes_own_options_and_protocols_are_part_of_the_names(make, optio
         ({"upstream": "hubert_base", "layers": (4, 13)}, "hubert_base has the hidden states 0 to 12, not 13"),
         (
             {"layers": (3, 4), "use_layers": (4, 5)},
-            r"--use-layer: hidden states are not extracted: 5\nChoose from those of --layer \(3 4\)",
+            r"--use-layer: hidden states are not extracted: 5\nChoose from the numbers in --layer \(3 4\)",
         ),
         ({"overrides": ["train.lr=1"]}, "the head linear does not use the training loop"),
         ({"overrides": ["pooling.d=1"]}, "unknown option 'd'"),
@@ -157,7 +157,7 @@ def test_stage_0_asks_for_the_recordings_that_it_cannot_download(make, tmp_path)
     assert make(text, stage=1).variables["corpus"] == ""
     (tmp_path / "here" / "data" / "here").mkdir(parents=True)
     (tmp_path / "here" / "data" / "here" / "wav.scp").touch()
-    with pytest.raises(SoctkError, match=r"To continue with data/here, which exists: --stage 1\.$"):
+    with pytest.raises(SoctkError, match=r"To continue with data/here, which exists, give --stage 1\.$"):
         make(text)
 
 

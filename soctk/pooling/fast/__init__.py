@@ -14,7 +14,7 @@ import torch
 
 from soctk.pooling.fast.cache import folder
 
-MAX_SIZE = 256  # of a matrix: eight larger ones do not fit a processor's caches, and LAPACK is as fast
+MAX_SIZE = 256  # the largest D: eight larger matrices do not fit a processor's caches, and LAPACK is as fast
 
 _OPTIONAL = ("numba", "llvmlite")  # the packages of the extra `fast`
 
@@ -26,18 +26,18 @@ _failure: str | None = None
 
 
 def load(purpose: Purpose, dtype: torch.dtype) -> ModuleType | None:
-    """Return the module `soctk.pooling.fast.kernels`, compiled for a purpose; or None where that fails.
+    """Return the module `soctk.pooling.fast.kernels`, compiled for a purpose; or None if that fails.
 
     The first call for each purpose and dtype computes a tiny example. This imports numba, compiles the kernels, and
-    reads and writes numba's cache; later calls of the kernels do none of these, so they cannot fail for those reasons.
+    reads and writes numba's cache; later calls of the kernels do none of this, so they cannot fail for these reasons.
     After one failure all calls return None.
 
     Args:
-        purpose: `eigh`, `log`, or `log and gradient`: the kernels that are needed.
-        dtype: of the tensors that the kernels will take.
+        purpose: the kernels to compile: `eigh`, `log`, or `log and gradient`.
+        dtype: the dtype of the tensors that will be given to the kernels.
 
     Warns:
-        RuntimeWarning: numba is installed, but the kernels fail; once per process, with the cause.
+        RuntimeWarning: numba is installed, but the kernels fail; given once per process, with the cause.
     """
     with _lock:
         if _failure is None and (purpose, dtype) not in _compiled:
@@ -61,14 +61,14 @@ def _compile(purpose: Purpose, dtype: torch.dtype) -> None:
     except Exception as error:  # numba, LLVM, pickle and the file system raise errors of many kinds
         _failure = f"{type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in _OPTIONAL:
-            return  # the user has chosen to do without the extra `fast`
+            return  # without the extra `fast`, torch is the expected way
         remedy = (
-            "Install the versions of soctk[fast]."
+            "Install compatible versions: pip install 'soctk[fast]'."
             if isinstance(error, ImportError)
-            else f"Check that the folder of their cache, {folder()}, can be written and has space, or delete it."
+            else f"Check that their cache folder, {folder()}, is writable and has space, or delete it."
         )
         warnings.warn(
-            f"soctk computes by torch alone, which is slower: numba's kernels do not work ({_failure}). {remedy}",
+            f"numba's kernels do not work, so soctk computes with torch alone, which is slower ({_failure}). {remedy}",
             RuntimeWarning,
             stacklevel=2,
         )

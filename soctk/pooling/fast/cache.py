@@ -10,11 +10,11 @@ _HERE = Path(__file__).parent
 
 
 def folder() -> Path:
-    """Return the folder for the kernels of this version of their sources.
+    """Return the cache folder for the current version of the kernels' sources.
 
-    It lies in NUMBA_CACHE_DIR if that is set; else beside the sources; or, where these are read-only, in
-    ~/.cache/soctk. numba recompiles a kernel whose own file has changed, but does not notice changes in the files that
-    it uses. So the folder's name carries a checksum of all of them.
+    It lies in NUMBA_CACHE_DIR if that is set; else beside the sources; or, if these are read-only, in ~/.cache/soctk.
+    numba compiles a kernel again if the kernel's own file has changed, but does not notice changes in files that it
+    imports. So the folder's name contains a checksum of all these files.
     """
     sources = [_HERE / "kernels.py", _HERE / "simd.py", Path(regularisation.__file__)]
     checksum = zlib.crc32(b"".join(source.read_bytes() for source in sources))

@@ -1,7 +1,7 @@
 """Kernels that numba compiles for CPUs: each works on eight small matrices at once.
 
 torch calls LAPACK for one matrix after another, and the rows of small matrices are too short for the processor's vector
-instructions. Here each lane of a vector belongs to another matrix, so the vectors are full at any size
+instructions. Here each lane of a vector belongs to a different matrix, so the vectors are full at any size
 (tests/bench/README.md). All work is in float64, whatever dtype comes in. The result for one matrix does not depend on
 the other matrices of the batch, bit for bit.
 
@@ -25,17 +25,17 @@ from soctk.pooling.fast.simd import LANES, by_lanes, fma, kernel, where
 from soctk.pooling.regularisation import regularise
 from soctk.pooling.threads import share
 
-_MIN_SIZE_FOR_THREADS = 48  # smaller matrices take less time than to wake a thread
+_MIN_SIZE_FOR_THREADS = 48  # for smaller matrices, waking a thread takes longer than the work
 _ROOM = 3  # rows and columns past the end, for loops that take four at a time
 
-# Work that exceeds the fastest cache is cut: products into this many columns, QL into this many sweeps.
+# Blocks that fit the fastest cache: columns in a product, and sweeps of QL that are applied to Q together.
 _DEPTH = 64
 _KEPT = 4
 
 # Matrices are scaled to a norm of about 1 before their decomposition. Elements off the diagonal that are smaller than
 # this count as 0: as in LAPACK, errors are relative to the largest eigenvalue.
 _NEGLIGIBLE = 2.0**-53
-_MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are usual
+_MAX_SWEEPS = 30  # for each eigenvalue, as in LAPACK; two are typical
 # Rows of the workspace of a decomposition. Once A is tridiagonal, QL reuses the rows of tau, u and v.
 _DIAGONAL, _BESIDE, _TAU, _U, _V, _W, _P = range(7)
 _TOP, _BOTTOM, _SHIFTED, _COSINE = range(2, 6)
@@ -52,7 +52,7 @@ _thread = threading.local()
 
 
 def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the eigenvalues `(B, D)`, in no order, and the eigenvectors `(B, D, D)`, in columns.
+    """Return the eigenvalues `(B, D)`, unsorted, and the eigenvectors `(B, D, D)`, in columns.
 
     Args:
         matrices: `(B, D, D)`, symmetric; only their lower triangles are read.
@@ -107,9 +107,9 @@ def gradient_of_log(
     In memory it is `(D, B, T)`, the layout that the gradient of the projection reads without a copy.
 
     Args:
-        gradient: for the triangles, `(B, D(D+1)/2)`.
+        gradient: the gradient `(B, D(D+1)/2)` for the triangles.
         frames: as given to `log_of_covariance`.
-        lengths: likewise.
+        lengths: as given to `log_of_covariance`.
         saved: the third result of `log_of_covariance`.
     """
     batch, time, size = frames.shape
@@ -127,7 +127,7 @@ def gradient_of_log(
 
 
 def _share_by_eights(work: Callable[[slice, int], None], batch: int, size: int) -> None:
-    """Call `work` with the slice and the number of each group of eight matrices, in several threads for large ones."""
+    """Call `work` with the slice and the number of each group of eight matrices; large matrices use several threads."""
 
     def part(start: int) -> None:
         work(slice(start, start + LANES), start // LANES)
@@ -149,7 +149,7 @@ def _columns(columns: int) -> int:
 
 
 def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
-    """Return arrays for so many rows and columns each, in memory that the thread keeps, since new memory costs time."""
+    """Return an array for each (rows, columns), in memory that the thread reuses, because allocation takes time."""
     padded = [(rows, _columns(columns), LANES) for rows, columns in shapes]
     sizes = [math.prod(shape) for shape in padded]
     if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
@@ -159,7 +159,7 @@ def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
     return [part.view(shape).numpy() for part, shape in zip(parts, padded, strict=True)]
 
 
-# Where fewer than eight matrices are left, the other lanes repeat the last one.
+# In a group of fewer than eight matrices, the remaining lanes repeat the last matrix.
 
 
 @kernel
@@ -528,8 +528,8 @@ def _diagonalise(size, q, rows, max_sweeps):
     """Turn T into its eigenvalues and the columns of Q into the eigenvectors of A; return False after `max_sweeps`.
 
     Eigenvalues converge from the top. Each lane has its own `top`, the first row that has not converged, and its own
-    `bottom`, the end of the block that begins there; a sweep goes from bottom to top. A lane without work in a row,
-    while other lanes have some, rotates by an angle of 0.
+    `bottom`, the end of the block that begins there; a sweep goes from bottom to top. In a row where
+    only other lanes have work, a lane rotates by an angle of 0.
     """
     d, e, cosine, sine = rows[_DIAGONAL:], rows[_BESIDE:], by_lanes(rows[_COSINE:]), by_lanes(rows[_SINE:])
     tops, bottoms, shifts = rows[_TOP, 0], rows[_BOTTOM, 0], rows[_SHIFTED, 0]
@@ -538,7 +538,7 @@ def _diagonalise(size, q, rows, max_sweeps):
     tops[:] = 0.0
     for _ in range(max_sweeps):
         for lane in range(LANES):
-            tops[lane] = _first_of_size(e[0, :size, lane], int(tops[lane]))
+            tops[lane] = _first_significant(e[0, :size, lane], int(tops[lane]))
         end = int(tops.min())
         if end == size - 1 or kept == _KEPT:
             _rotate(size, q, cosine, sine, ends[:kept])
@@ -555,7 +555,7 @@ def _diagonalise(size, q, rows, max_sweeps):
 
 
 @kernel
-def _first_of_size(e, start):
+def _first_significant(e, start):
     """Return the first row from `start` on whose element beside the diagonal is not negligible, or the last row."""
     while start < len(e) - 1 and abs(e[start]) <= _NEGLIGIBLE:
         start += 1

@@ -1,4 +1,4 @@
-"""A type of eight float64 values for kernels that numba compiles: each value belongs to another matrix of a batch.
+"""A type of eight float64 values for kernels that numba compiles: each value belongs to a different matrix.
 
 A kernel reads like code for a single number: `a[i, j] -= v[i] * w[j]` works on eight matrices at once. LLVM turns it
 into AVX-512, AVX2 or NEON instructions. A position within the eight is called a lane.
@@ -26,7 +26,7 @@ LANES = 8
 
 _CACHE = folder()
 _CACHE.mkdir(parents=True, exist_ok=True)
-with tempfile.TemporaryFile(dir=_CACHE):  # raises OSError where numba could not write either
+with tempfile.TemporaryFile(dir=_CACHE):  # raises OSError if numba could not write there
     pass
 
 _EIGHT = ir.VectorType(ir.DoubleType(), LANES)
@@ -34,11 +34,11 @@ _EIGHT = ir.VectorType(ir.DoubleType(), LANES)
 
 def kernel(function: Callable) -> Callable:
     """Have numba compile a function at its first call, and keep the result in our cache folder for later processes."""
-    users, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
+    previous, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
     try:
         return njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
-        config.CACHE_DIR = users
+        config.CACHE_DIR = previous
 
 
 class _Float64x8(types.Type):
@@ -79,7 +79,7 @@ class _LaneArrayModel(models.StructModel):
 
 
 @lower_cast(types.Float, _Float64x8)
-def _same_in_each(context, builder, source, target, value):
+def _broadcast(context, builder, source, target, value):
     value = context.cast(builder, value, source, types.float64)
     first = builder.insert_element(ir.Constant(_EIGHT, ir.Undefined), value, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
@@ -142,7 +142,7 @@ _overload(math.copysign, (float64x8, float64x8), float64x8, _intrinsic_of_llvm("
 def fma(typingctx, a, b, c):
     """Return a * b + c, rounded once.
 
-    In c * x - s * y the compiler may fuse either product with the subtraction; this says which one.
+    In c * x - s * y the compiler may fuse either product with the subtraction; `fma` fixes which one.
     """
 
     def emit(context, builder, signature, args):

@@ -1,4 +1,4 @@
-"""Fall back to torch where numba is missing, broken, or has a faulty cache. Each case is a real process."""
+"""The fallback to torch if numba is missing, broken, or has a faulty cache. Each case runs in its own process."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 """
 
-# Prints the warnings, whether the kernels are used, and the largest relative difference from torch's way.
+# Prints the warnings, whether the kernels are used, and the largest relative difference from torch alone.
 POOL = """
 import warnings
 import torch
@@ -56,9 +56,9 @@ def run(code: str, cache: Path, **options) -> list[str]:
 
 
 def check_torch_is_used(lines: list[str], cause: str) -> None:
-    """Check that one warning names the cause, and that the results are those of torch's way."""
+    """Check that one warning names the cause, and that the results equal those of torch alone."""
     warning, used, difference = lines
-    assert warning.startswith("WARNING RuntimeWarning soctk computes by torch alone, which is slower: numba's kernels")
+    assert warning.startswith("WARNING RuntimeWarning numba's kernels do not work, so soctk computes with torch alone")
     assert cause in warning
     assert used == "USED False"
     assert difference == "DIFFERENCE 0.0e+00"
@@ -76,7 +76,7 @@ def test_with_a_numba_that_cannot_be_imported_torch_computes_after_one_warning(t
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{POOL}"
     lines = run(code, tmp_path / "cache")
     check_torch_is_used(lines, "ImportError: Numba needs NumPy 2.3 or less")
-    assert lines[0].endswith("Install the versions of soctk[fast].")
+    assert lines[0].endswith("Install compatible versions: pip install 'soctk[fast]'.")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_with_a_file_in_place_of_the_cache_folder_torch_computes_after_one_warni
 
 @pytest.mark.slow
 def test_with_a_full_disk_torch_computes_after_one_warning(tmp_path):
-    """The size of files is limited to 1 KB: then writing fails as on a full disk."""
+    """A limit of 1 KB on the size of files makes writing fail as on a full disk."""
     pytest.importorskip("numba", reason="the kernels need numba")
     limited = (
         "import resource, signal\n"
@@ -134,7 +134,7 @@ def test_with_a_full_disk_torch_computes_after_one_warning(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_cache_is_read_by_the_next_process(filled_cache):
+def test_the_next_process_reads_the_cache_and_does_not_compile_again(filled_cache):
     before = {file: file.stat().st_mtime_ns for file in cached_files(filled_cache, ".nb?")}
     used, _ = run(POOL, filled_cache)
     assert used == "USED True"

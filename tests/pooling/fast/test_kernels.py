@@ -210,7 +210,7 @@ class Recorder(event.Listener):
 
 
 def test_after_loading_no_call_compiles_again():
-    """Whatever the types of the options, the shapes and the strides: so no later call can meet numba's cache."""
+    """For any types of options, shapes and strides. So no later call reads or writes numba's cache."""
     for purpose, dtype in itertools.product(("eigh", "log", "log and gradient"), (torch.float32, torch.float64)):
         assert fast.load(purpose, dtype) is kernels
     recorder = Recorder()
@@ -250,8 +250,8 @@ def test_kernels_and_torch_agree_in_value_and_gradient(d, monkeypatch):
         triangles = spd.log_covariance(x, lengths, 0.05, 1e-4, triangle=True)
         triangles.backward(upstream)
         results.append((triangles.detach(), x.grad))
-    for ours, torchs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, torchs, rtol=0, atol=1e-15 + 1e-11 * torchs.abs().max().item())
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-15 + 1e-11 * theirs.abs().max().item())
 
 
 @kernel
