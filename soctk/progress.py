@@ -43,7 +43,7 @@ class _Lines:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        text = text.replace("\r", "").strip()
+        text = text.strip()  # also removes the carriage return at its beginning
         if text:
             self._stream.write(f"{text}\n")
 
