@@ -294,7 +294,7 @@ def test_own_corpus_page_leads_from_each_source_to_scores(tmp_path, home):
     page, checkout = "docs/own-corpus.md", tmp_path / "a checkout"
     make_checkout(checkout)
     blocks = [block for block in SH_BLOCKS if block.page == page]
-    guide, rest = blocks[:4], blocks[4:]
+    guide, rest = blocks[:5], blocks[5:]
     output = follow(guide, checkout, home)
     assert "data/moods: 54 utterances, 0.01 h, 6 speakers, 5 folds; Happy 18, Sad 18, Neutral 18" in output
     folder = checkout / "egs" / "moods"
