@@ -64,6 +64,7 @@ def run_test_tools() -> None:
     import mpmath  # noqa: F401
     import pyriemann  # noqa: F401
     import pytest  # noqa: F401
+    import xdist  # noqa: F401
 
     for command in ("ruff", "shellcheck", "mypy", "pre-commit"):
         if not shutil.which(command, path=sysconfig.get_path("scripts")):

@@ -32,6 +32,7 @@ def test_every_job_is_done_once(count, nj, processes):
     assert (os.getpid() in pids) == (processes == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("device", "inherited"), [("cpu", "changed"), ("cuda", "initial")])
 def test_workers_are_forked_for_a_cpu_and_spawned_for_a_gpu(device, inherited, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "STATE", "changed")

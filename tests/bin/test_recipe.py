@@ -121,6 +121,7 @@ def test_the_shell_does_not_evaluate_values_of_options(run, folder, tmp_path):
     assert not list(tmp_path.rglob("evil"))
 
 
+@pytest.mark.slow
 def test_the_output_of_a_stage_is_logged_and_a_rerun_appends(run, folder):
     write(folder / "commands" / "soctk-score", "#!/bin/sh\necho a table\necho a warning >&2\n")
     first, second = run("--stage", "3"), run("--stage", "3")

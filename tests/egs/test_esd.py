@@ -81,6 +81,7 @@ def refusal(corpus: Path, data: Path) -> str:
     return result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["flat", "split"])
 def test_both_layouts_give_all_recordings(sounds, tmp_path, layout):
     result = prepare(make_copy(tmp_path / "copy", sounds, layout == "split"), tmp_path / "data")
@@ -97,6 +98,7 @@ def test_both_layouts_give_all_recordings(sounds, tmp_path, layout):
     assert "Emotion" in str(data.wav["esd-0003-000001"])
 
 
+@pytest.mark.slow
 def test_durations_that_differ_from_emobox_are_reported(copy, tmp_path):
     warning = prepare(copy, tmp_path / "data").stdout
     assert "Warning: the durations differ from those in EmoBox" in warning
@@ -130,6 +132,7 @@ def test_an_incomplete_copy_is_reported(copy, tmp_path):
     assert "esd-0020 Sad: 350 of 350 are missing" in message
 
 
+@pytest.mark.slow
 def test_a_truncated_recording_is_named(copy, tmp_path):
     last = find(copy, "0020_001750")
     header = last.read_bytes()[:20]
@@ -163,6 +166,7 @@ def test_a_folder_without_esd_is_reported(tmp_path):
     assert "5250 of the 5250 recordings are missing\n  esd-0003: the speaker is missing\n" in message
 
 
+@pytest.mark.slow
 def test_files_that_are_in_both_layouts_are_used_once(copy, tmp_path):
     original = find(copy, "0003_000351")
     again = original.parents[1] / original.name

@@ -127,6 +127,7 @@ def test_folds_and_labels_equal_emoboxs(synthetic, tmp_path, shared):
         assert (str(data.fold[speaker]), data.emotion[utt]) == (fold, emotion)
 
 
+@pytest.mark.slow
 def test_stereo_and_repeated_recordings_of_the_real_corpus_are_reported(tmp_path, shared):
     restore = shared / "corpora" / "restore_ravdess.py"
     subprocess.run([sys.executable, restore, tmp_path / "corpus"], check=True, capture_output=True)
