@@ -1,8 +1,11 @@
 """Share the parts of a batch among threads, for work that releases Python's lock."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
+from ctypes import CDLL
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -13,35 +16,72 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
-def share(work: Callable[[int], None], starts: range, alone: bool = False) -> None:
-    """Call `work(start)` for each start.
+def share(work: Callable[[int], None], starts: range, *, alone: bool = False, caller_works: bool = False) -> None:
+    """Call `work(start)` for each start, in as many threads as torch has in the calling thread.
 
-    The number of helper threads is the caller's torch.get_num_threads(). Each helper uses one torch thread. The setting
-    of the caller, and the setting that new threads inherit, do not change. The caller waits for all parts.
+    Each helper thread uses one torch thread. The caller's number of torch threads and the number that new threads
+    inherit stay as they are.
 
     Args:
         work: computes one part of the batch.
         starts: where the parts begin.
         alone: compute all parts in the calling thread, without helpers.
+        caller_works: compute parts in the calling thread too, in place of one helper. This is faster, but `work` must
+            not use torch's threads: the calling thread has more than one.
 
     Raises:
-        BaseException: the first error that `work` raises; parts that have not begun are then skipped.
+        BaseException: whatever `work` raises first; no further part begins after it.
     """
     threads = torch.get_num_threads()
     if alone or min(threads, len(starts)) <= 1:
         for start in starts:
             work(start)
         return
-    futures = [_pool(threads).submit(work, start) for start in starts]
+    pending = deque(starts)
+
+    def work_on() -> None:
+        while True:
+            try:
+                start = pending.popleft()
+            except IndexError:  # no part is left
+                return
+            try:
+                work(start)
+            except BaseException:
+                pending.clear()
+                raise
+
+    _stop_idle_openmp_threads()
+    count = min(threads, len(starts)) - caller_works
+    futures = [_pool(threads).submit(work_on) for _ in range(count)]
     try:
-        wait(futures, return_when=FIRST_EXCEPTION)
-    finally:  # also if Ctrl-C interrupts the wait
-        for future in futures:
-            future.cancel()
+        if caller_works:
+            work_on()
+        wait(future for future in futures if not (caller_works and future.cancel()))
+    finally:  # also if Ctrl-C interrupts the caller
+        pending.clear()
         wait(futures)
     for future in futures:
         if not future.cancelled():
             future.result()
+
+
+def _stop_idle_openmp_threads() -> None:
+    """Stop the threads that torch's last operation of the caller has left behind; the next operation starts new ones.
+
+    Idle OpenMP threads keep the processors busy for some ms, while the helpers need them (tests/bench/openmp.py).
+    """
+    for library in _openmp_libraries():
+        library.omp_pause_resource_all(1)  # 1: omp_pause_soft
+
+
+@cache
+def _openmp_libraries() -> list[CDLL]:
+    """Return the loaded OpenMP libraries that can stop their threads (OpenMP 5.0)."""
+    from threadpoolctl import ThreadpoolController  # not needed to import soctk.pooling
+
+    libraries = [controller.dynlib for controller in ThreadpoolController().select(user_api="openmp").lib_controllers]
+    return [library for library in libraries if hasattr(library, "omp_pause_resource_all")]
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -132,7 +132,7 @@ def _share_by_eights(work: Callable[[slice, int], None], batch: int, size: int) 
     def part(start: int) -> None:
         work(slice(start, start + LANES), start // LANES)
 
-    share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS)
+    share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS, caller_works=True)
 
 
 def _require(converged: bool) -> None:
