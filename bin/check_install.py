@@ -5,6 +5,7 @@ import logging
 import shutil
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable
 from importlib.metadata import distribution, version
 
@@ -71,10 +72,15 @@ def run_test_tools() -> None:
             raise FileNotFoundError(f"no {command}")
 
 
-def run_numba() -> None:
-    import numba
+def run_kernels() -> None:
+    """Compile the kernels of soctk.pooling, so that the first use need not wait for it."""
+    import torch
 
-    assert numba.njit(lambda x: x + 1)(1) == 2
+    from soctk.pooling import fast
+
+    warnings.simplefilter("error")  # the kernels report a failure by a warning
+    for dtype in (torch.float32, torch.float64):
+        assert fast.load("eigh", dtype) and fast.load("log and gradient", dtype)
 
 
 def run_spd_learn() -> None:
@@ -102,7 +108,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "soctk": run_commands,
 }
 CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
-    "fast": {"numba": run_numba},
+    "fast": {"numba": run_kernels},
     "mini": {"espeakng-loader": run_espeak},
     "test": {"pytest": run_test_tools},
     "bench": {"spd-learn": run_spd_learn},
