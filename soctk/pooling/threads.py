@@ -57,13 +57,14 @@ def share(work: Callable[[int], None], starts: range, *, alone: bool = False, ca
     try:
         if caller_works:
             work_on()
-        wait(future for future in futures if not (caller_works and future.cancel()))
+        else:
+            wait(futures)
     finally:  # also if Ctrl-C interrupts the caller
         pending.clear()
-        wait(futures)
-    for future in futures:
-        if not future.cancelled():
-            future.result()
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+    for future in begun:
+        future.result()
 
 
 def _stop_idle_openmp_threads() -> None:

@@ -1,4 +1,4 @@
-"""Compare the times of functions, which take turns for many rounds: then noise affects all of them equally."""
+"""Compare the times of functions. They take turns for many rounds, so that noise affects all of them equally."""
 
 import contextlib
 import multiprocessing

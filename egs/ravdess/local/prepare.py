@@ -68,7 +68,7 @@ def find_recordings(corpus: Path) -> dict[str, Path]:
 
 
 def print_peculiarities(infos: dict[str, audio.AudioInfo]) -> None:
-    """Print which recordings are stereo, and which have the same content as another one."""
+    """Print the stereo recordings, and the groups of recordings with the same content."""
     stereo = sorted(utt for utt, info in infos.items() if info.channels > 1)
     if stereo:
         click.echo(f"{len(stereo)} files are stereo; their first channel is used, as in EmoBox\n{listing(stereo)}")
