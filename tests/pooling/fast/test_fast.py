@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from soctk.pooling.fast.cache import folder
+
 WITHOUT_NUMBA = """
 import sys
 class Blocker:
@@ -84,6 +86,8 @@ def filled_cache(tmp_path_factory) -> Path:
     """A cache folder in which numba has stored all kernels for float32 and float64."""
     pytest.importorskip("numba", reason="the kernels need numba")
     cache = tmp_path_factory.mktemp("cache")
+    if folder().is_dir():  # what bin/setup or an earlier test has compiled need not be compiled again
+        shutil.copytree(folder(), cache / folder().name)
     used, difference = run(POOL, cache)
     assert used == "USED True"
     assert float(difference.split()[1]) < 1e-5
