@@ -31,6 +31,10 @@ class DataDir:
         fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
         extra: further properties X of utterances: X -> utterance -> value (a file `utt2X` for each X).
+        channel: the channel of the recordings that is used: 1, 2, ..., or mix, the mean of all (`channel`; without this
+            file 1).
+        duplicates: groups of utterances that are known to have the same recording, from a publication (`duplicates`, a
+            group on each line). They are no error where train, valid and test are compared.
         path: the directory from which the corpus was read.
     """
 
@@ -42,6 +46,8 @@ class DataDir:
     fold: Mapping[str, int]
     emotions: tuple[str, ...]
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    channel: str = "1"
+    duplicates: frozenset[frozenset[str]] = frozenset()
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -87,6 +93,11 @@ _EXTRA = _Table("extra", str, "a word")
 # Properties that are read from other files; a file utt2X with one of these names would contradict them.
 _RESERVED = {"speaker": "utt2spk", "fold": "spk2fold", "sex": "spk2gender", "duration": "utt2dur"}
 
+# Optional files beside the tables.
+_CHANNEL = "channel"
+_DUPLICATES = "duplicates"
+_SEGMENTS = "segments"
+
 # A file name is a sequence of bytes. surrogateescape keeps bytes that are not UTF-8 when a path is read and written.
 _ENCODING = "utf-8"
 _ERRORS = "surrogateescape"
@@ -104,8 +115,9 @@ def read(path: Path, recordings: bool = True) -> DataDir:
     Raises:
         SoctkError: the directory has faults; one message lists all. Faults are files that are missing, malformed or
             unsorted or have other utterances, unknown emotions, speakers without sex or fold, text that is not UTF-8,
-            and missing recordings.
+            and missing recordings. A directory with Kaldi's `segments` is refused.
     """
+    _refuse_segments(path)
     required = [*(name for name, table in _TABLES.items() if not table.is_optional), "emotions"]
     missing = [name for name in required if not (path / name).is_file()]
     if missing:
@@ -118,7 +130,14 @@ def read(path: Path, recordings: bool = True) -> DataDir:
     emotions = tuple((path / "emotions").read_text(_ENCODING, _ERRORS).split())
     extra_files = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES)
     extra = {file.name.removeprefix("utt2"): _read_table(file, _EXTRA, problems) for file in extra_files}
-    data = DataDir(**columns, emotions=emotions, extra=extra, path=path)
+    data = DataDir(
+        **columns,
+        emotions=emotions,
+        extra=extra,
+        channel=_read_channel(path / _CHANNEL),
+        duplicates=frozenset(read_duplicates(path / _DUPLICATES)) if (path / _DUPLICATES).is_file() else frozenset(),
+        path=path,
+    )
     problems += _find_inconsistencies(data)
     if recordings:
         problems += _find_missing_recordings(data)
@@ -137,6 +156,7 @@ def write(path: Path, data: DataDir) -> None:
     """
     check_words([*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions], path)
     _raise_if_any([*_find_inconsistencies(data), *_find_missing_recordings(data)], path)
+    _refuse_segments(path)
     _check_kept_files(path, data)
     for name, table in _TABLES.items():
         values = getattr(data, table.attribute)
@@ -147,6 +167,8 @@ def write(path: Path, data: DataDir) -> None:
     for name, values in data.extra.items():
         _write_table(path / f"utt2{name}", values)
     _write_lines(path / "emotions", data.emotions)
+    _write_optional(path / _CHANNEL, [data.channel] if data.channel != "1" else [])
+    _write_optional(path / _DUPLICATES, sorted(" ".join(sorted(group)) for group in data.duplicates))
     read(path, recordings=False)
 
 
@@ -205,6 +227,52 @@ def check_words(words: Iterable[str], where: Path) -> None:
         )
 
 
+def read_duplicates(path: Path) -> list[frozenset[str]]:
+    """Return the groups of utterances in a file `duplicates`: two or more ids on each line.
+
+    Raises:
+        SoctkError: a line has fewer than two ids, or an id occurs twice.
+    """
+    groups = [frozenset(line.split()) for line in path.read_text(_ENCODING, _ERRORS).split("\n") if line.strip()]
+    problems = [f"'{' '.join(group)}' is one utterance" for group in groups if len(group) < 2]
+    counts = Counter(utt for group in groups for utt in group)
+    problems += [f"{utt} is in {count} groups" for utt, count in counts.items() if count > 1]
+    if problems:
+        raise SoctkError(
+            f"not a list of duplicates\n{listing(problems)}",
+            remedy="Write all utterances with the same recording on one line, with a space between them.",
+            where=path,
+        )
+    return groups
+
+
+def check_channel(channel: str, where: Path | str) -> str:
+    """Return the channel if it is a number from 1 or "mix".
+
+    Raises:
+        SoctkError: it is something else.
+    """
+    if channel != "mix" and not re.fullmatch(r"[1-9][0-9]{0,3}", channel):
+        raise SoctkError(
+            f"unknown channel '{channel}'", remedy="Write 1, 2, ... or mix, the mean of all channels.", where=where
+        )
+    return channel
+
+
+def _read_channel(path: Path) -> str:
+    return check_channel(path.read_text(_ENCODING, _ERRORS).strip(), path) if path.is_file() else "1"
+
+
+def _refuse_segments(path: Path) -> None:
+    if (path / _SEGMENTS).exists():
+        raise SoctkError(
+            "Kaldi's segments divide recordings into utterances, but soctk reads one whole file for each utterance",
+            remedy="Cut the segments into files of their own (such as with Kaldi's extract-segments), list these in "
+            "wav.scp, and remove this file.",
+            where=path / _SEGMENTS,
+        )
+
+
 def _check_kept_files(path: Path, data: DataDir) -> None:
     """Check that files utt2X that `write` would keep have the utterances of the corpus."""
     written = {*_TABLES, *(f"utt2{name}" for name in data.extra)}
@@ -230,6 +298,14 @@ def _write_table(path: Path, values: Mapping[str, Any]) -> None:
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     with atomic(path) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), _ENCODING, _ERRORS)
+
+
+def _write_optional(path: Path, lines: Collection[str]) -> None:
+    """Write a file of a data directory; without lines, remove it."""
+    if lines:
+        _write_lines(path, lines)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _read_table(path: Path, table: _Table, problems: list[str]) -> dict[str, Any]:
@@ -285,6 +361,8 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
             yield f"spk2gender: {speaker} is '{gender}', neither m nor f"
     if data.folds != list(range(1, len(data.folds) + 1)):
         yield f"spk2fold: the folds are {data.folds}, not 1, 2, ..."
+    for utt in sorted(set().union(*data.duplicates).difference(data.wav)):
+        yield f"duplicates: {utt} is not in wav.scp"
     for emotion in set(PREDICTION_COLUMNS).intersection(data.emotions):
         yield f"emotions: {emotion} is the name of a column of predictions.tsv; choose another name"
     for emotion, count in Counter(data.emotions).items():
