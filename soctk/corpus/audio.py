@@ -27,6 +27,8 @@ _UNKNOWN_LENGTH = 0x7FFFFF00
 # Runs of _CLIPPED_RUN or more samples at full scale count as clipping. Full scale: one below the largest 16-bit value.
 _FULL_SCALE = 32766 / 32768
 _CLIPPED_RUN = 3
+# A channel is silent if its samples span less than this: four steps of 16 bits, more than dither and less than speech.
+SILENT_RANGE = 4 / 32768
 
 
 class Fault(StrEnum):
@@ -38,6 +40,7 @@ class Fault(StrEnum):
     EMPTY = "empty"
     TOO_SHORT = f"shorter than {1000 * MIN_SECONDS:g} ms"
     NOT_FINITE = "NaN or infinite samples"
+    NO_CHANNEL = "without the chosen channel"
 
 
 class UnusableRecording(ValueError):
@@ -64,9 +67,11 @@ class AudioInfo:
         seconds: its duration.
         channels: the number of channels.
         sample_rate: in Hz.
-        digest: SHA-256 of the decoded first channel; the same for the same samples in WAV and in FLAC.
-        is_silent: whether all samples of the first channel are equal.
-        clipped: the share of samples of the first channel that are clipped.
+        digest: SHA-256 of the sample rate and the samples of the chosen channel; the same for the same samples in WAV
+            and in FLAC.
+        is_silent: whether the samples of the chosen channel differ by less than SILENT_RANGE.
+        clipped: the share of samples of the chosen channel that are clipped.
+        sounding: the numbers, from 1, of the channels that are not silent.
     """
 
     seconds: float
@@ -75,45 +80,49 @@ class AudioInfo:
     digest: str
     is_silent: bool
     clipped: float
+    sounding: tuple[int, ...]
 
 
-def load(path: Path, sample_rate: int, speed: float = 1) -> np.ndarray:
-    """Read a recording's first channel, resampled (soxr, high quality).
+def load(path: Path, sample_rate: int, speed: float = 1, channel: str = "1") -> np.ndarray:
+    """Read one channel of a recording, resampled (soxr, high quality).
 
     Args:
         path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
         sample_rate: the sample rate of the result, in Hz.
         speed: the playback speed, 1 for the original; it changes tempo and pitch together.
+        channel: 1, 2, ..., or mix for the mean of all channels.
 
     Returns:
         float32 waveform `(samples,)`; full scale is 1.0.
 
     Raises:
-        SoctkError: the file cannot be decoded, is cut short or shorter than MIN_SECONDS, or holds NaN or infinite
-            samples.
+        SoctkError: the file cannot be decoded, is cut short or shorter than MIN_SECONDS, lacks the channel, or holds
+            NaN or infinite samples.
     """
     try:
-        samples, native_rate, _ = _decode(path)
+        samples, native_rate = _decode(path)
+        samples = _choose(samples, channel)
     except UnusableRecording as error:
         raise SoctkError(str(error), remedy="Replace the file, or remove it from the corpus.", where=path) from error
     return soxr.resample(samples, native_rate * speed, sample_rate)
 
 
-def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
+def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, AudioInfo]:
     """Decode every recording; one error lists all recordings that cannot be used.
 
     Args:
         recordings: utterance id -> path.
+        channel: 1, 2, ..., or mix for the mean of all channels.
 
     Returns:
         utterance id -> AudioInfo, in the order given.
 
     Raises:
-        SoctkError: recordings are missing, unreadable, cut short, empty or shorter than MIN_SECONDS, or hold NaN or
-            infinite samples.
+        SoctkError: recordings are missing, unreadable, cut short, empty or shorter than MIN_SECONDS, lack the
+            channel, or hold NaN or infinite samples.
     """
     infos, faults = {}, []
-    for utt, result in inspect(recordings).items():
+    for utt, result in inspect(recordings, channel).items():
         if isinstance(result, UnusableRecording):
             faults.append(f"{utt} {recordings[utt]}: {result}")
         else:
@@ -126,26 +135,47 @@ def check(recordings: Mapping[str, Path]) -> dict[str, AudioInfo]:
     return infos
 
 
-def inspect(recordings: Mapping[str, Path]) -> dict[str, AudioInfo | UnusableRecording]:
+def inspect(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, AudioInfo | UnusableRecording]:
     """Decode every recording, on all cores; return its properties, or the reason why it cannot be used."""
     # return_as="generator" dispatches a few jobs at a time; an executor would keep one object per recording (300,000)
-    results = Parallel(-1, backend="threading", return_as="generator")(map(delayed(_inspect), recordings.values()))
+    jobs = (delayed(_inspect)(path, channel) for path in recordings.values())
+    results = Parallel(-1, backend="threading", return_as="generator")(jobs)
     return dict(zip(recordings, track(results, "check audio", "file", len(recordings)), strict=True))
 
 
-def _inspect(path: Path) -> AudioInfo | UnusableRecording:
+def _inspect(path: Path, channel: str) -> AudioInfo | UnusableRecording:
     try:
-        samples, sample_rate, channels = _decode(path)
+        channels, sample_rate = _decode(path)
+        samples = _choose(channels, channel)
     except UnusableRecording as error:
         return error
+    digest = hashlib.sha256(f"{sample_rate} Hz\n".encode())
+    digest.update(samples.data)
     return AudioInfo(
         seconds=len(samples) / sample_rate,
-        channels=channels,
+        channels=channels.shape[1],
         sample_rate=sample_rate,
-        digest=hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest(),
-        is_silent=bool((samples == samples[0]).all()),
+        digest=digest.hexdigest(),
+        is_silent=bool(np.ptp(samples) < SILENT_RANGE),
         clipped=_measure_clipping(samples),
+        sounding=tuple((np.flatnonzero(np.ptp(channels, axis=0) >= SILENT_RANGE) + 1).tolist()),
     )
+
+
+def _choose(channels: np.ndarray, channel: str) -> np.ndarray:
+    """Return one channel, or the mean of all, of `channels (T, C)` as a contiguous array `(T,)`.
+
+    Raises:
+        UnusableRecording: there is no such channel.
+    """
+    if channel == "mix":
+        return channels.mean(axis=1)
+    if int(channel) > channels.shape[1]:
+        count = channels.shape[1]
+        raise UnusableRecording(
+            Fault.NO_CHANNEL, f"it has no channel {channel}, only {count} channel{'s' if count > 1 else ''}"
+        )
+    return np.ascontiguousarray(channels[:, int(channel) - 1])
 
 
 def _measure_clipping(samples: np.ndarray) -> float:
@@ -156,8 +186,8 @@ def _measure_clipping(samples: np.ndarray) -> float:
     return float(lengths[lengths >= _CLIPPED_RUN].sum() / len(samples))
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int, int]:
-    """Return the first channel `(samples,)`, the sample rate in Hz and the number of channels.
+def _decode(path: Path) -> tuple[np.ndarray, int]:
+    """Return the samples of all channels `(T, C)` and the sample rate in Hz.
 
     Raises:
         UnusableRecording: for each of the reasons in Fault.
@@ -183,4 +213,4 @@ def _decode(path: Path) -> tuple[np.ndarray, int, int]:
         )
     if not np.isfinite(samples).all():
         raise UnusableRecording(Fault.NOT_FINITE, "NaN or infinite samples")
-    return samples[:, 0], sample_rate, samples.shape[1]
+    return samples, sample_rate

@@ -107,7 +107,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
             state; a store with other settings or recordings; too little disk space; features that overflow float16.
     """
     encoder = _load_upstream(extraction)
-    settings = _collect_settings(extraction, encoder)
+    settings = _collect_settings(extraction, encoder, data.channel)
     store = FeatureStore.create(path, settings)
     utterances = _list_utterances(data, extraction.speeds)
     _check_utterances(utterances, store, encoder)
@@ -115,7 +115,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     shards = _divide_into_shards(utterances, nj)
     own_shards = shards if job is None else shards[job - 1 :: nj]
     missing = [[utterance for utterance in shard if utterance.id not in done] for shard in own_shards]
-    jobs = [partial(_extract_shard, store, extraction, shard, nj) for shard in missing if shard]
+    jobs = [partial(_extract_shard, store, extraction, shard, nj, data.channel) for shard in missing if shard]
     _check_disk_space(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
     on_cpu = extraction.device == "cpu"
     count, seconds, size = _run_jobs(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
@@ -125,7 +125,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     return Summary(int(count), seconds, int(size), left)
 
 
-def _collect_settings(extraction: Extraction, encoder: Upstream) -> dict[str, Any]:
+def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -> dict[str, Any]:
     layers = upstream.layer_indices(encoder, extraction.layers)
     return {
         "upstream": encoder.name,
@@ -138,13 +138,14 @@ def _collect_settings(extraction: Extraction, encoder: Upstream) -> dict[str, An
         "precision": extraction.precision,
         "dtype": extraction.dtype,
         **({"speeds": list(extraction.speeds)} if extraction.speeds else {}),
+        **({"channel": channel} if channel != "1" else {}),
         "versions": provenance.versions("soctk", "torch", "transformers", "espnet-s3prl"),
     }
 
 
 def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
     """Return the utterances of a corpus, followed by their copies at each speed."""
-    recordings = audio.check(data.wav)
+    recordings = audio.check(data.wav, data.channel)
     utterances = [
         Utterance(copy_id(utt, speed), data.wav[utt], info.digest, speed, info.seconds / speed)
         for speed in (1, *speeds)
@@ -252,14 +253,14 @@ def _load_upstream(extraction: Extraction) -> Upstream:
 
 
 def _extract_shard(
-    store: FeatureStore, extraction: Extraction, utterances: Sequence[Utterance], threads: int
+    store: FeatureStore, extraction: Extraction, utterances: Sequence[Utterance], threads: int, channel: str
 ) -> tuple[int, float, int]:
     """Write the frames of utterances as one shard; return the number of utterances, seconds of audio, and bytes."""
     torch.set_num_threads(1)
     encoder = _load_upstream(extraction)
     layers = upstream.layer_indices(encoder, extraction.layers)
     by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
-    waveforms = _load_waveforms(by_length, encoder.sample_rate, threads if extraction.device != "cpu" else 1)
+    waveforms = _load_waveforms(by_length, encoder.sample_rate, channel, threads if extraction.device != "cpu" else 1)
     frames = {}
     for batch in _make_batches(by_length, extraction.batch_seconds if encoder.batches else 0):
         states = encoder.hidden_states([next(waveforms) for _ in batch], layers)
@@ -276,9 +277,11 @@ def _extract_shard(
     return len(utterances), sum(utterance.seconds for utterance in utterances), size
 
 
-def _load_waveforms(utterances: Iterable[Utterance], sample_rate: int, threads: int) -> Iterator[np.ndarray]:
+def _load_waveforms(
+    utterances: Iterable[Utterance], sample_rate: int, channel: str, threads: int
+) -> Iterator[np.ndarray]:
     """Yield the waveforms in order; several threads decode and resample the next ones in advance."""
-    jobs = (delayed(audio.load)(utterance.path, sample_rate, utterance.speed) for utterance in utterances)
+    jobs = (delayed(audio.load)(utterance.path, sample_rate, utterance.speed, channel) for utterance in utterances)
     return Parallel(threads, backend="threading", return_as="generator")(jobs)
 
 

@@ -49,6 +49,40 @@ def test_the_digest_depends_on_the_samples_and_not_on_the_container(tmp_path):
     assert infos["a.wav"].digest == infos["b.flac"].digest != infos["c.wav"].digest
 
 
+def test_the_digest_covers_the_sample_rate(tmp_path):
+    samples = (32767 * tone(440, RATE)).astype(np.int16)
+    for rate in (22050, 44100):
+        soundfile.write(tmp_path / f"{rate}.wav", samples, rate)
+    infos = audio.check({rate: tmp_path / f"{rate}.wav" for rate in ("22050", "44100")})
+    assert infos["22050"].digest != infos["44100"].digest
+
+
+def test_another_channel_or_the_mean_of_all_can_be_chosen(tmp_path):
+    left, right = tone(440, RATE), tone(1000, RATE)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
+    for name, samples in (("2", right), ("mix", (left + right) / 2)):
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
+        chosen = audio.load(tmp_path / "stereo.wav", RATE, channel=name)
+        np.testing.assert_allclose(chosen, audio.load(tmp_path / f"{name}.wav", RATE), rtol=0, atol=1e-7)
+    (of_stereo,) = audio.check({"utt": tmp_path / "stereo.wav"}, "2").values()
+    (of_mono,) = audio.check({"utt": tmp_path / "2.wav"}).values()
+    assert of_stereo.digest == of_mono.digest
+
+
+def test_a_recording_without_the_chosen_channel_is_named(tmp_path):
+    soundfile.write(tmp_path / "mono.wav", tone(440, RATE), RATE)
+    with pytest.raises(SoctkError, match=r"mono\.wav: it has no channel 2, only 1 channel\n"):
+        audio.check({"utt": tmp_path / "mono.wav"}, "2")
+
+
+def test_channels_with_dither_alone_are_silent(tmp_path):
+    dither = np.random.default_rng(0).integers(-1, 2, RATE // 2) / 32768
+    soundfile.write(tmp_path / "stereo.wav", np.stack([dither, tone(440, RATE)], axis=1), RATE)
+    infos = {channel: audio.check({"utt": tmp_path / "stereo.wav"}, channel)["utt"] for channel in ("1", "2", "mix")}
+    assert {channel: info.is_silent for channel, info in infos.items()} == {"1": True, "2": False, "mix": False}
+    assert {info.sounding for info in infos.values()} == {(2,)}
+
+
 @pytest.fixture
 def bad_files(tmp_path):
     """Name of each unusable file -> the beginning of the message about it."""

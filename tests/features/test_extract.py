@@ -56,6 +56,30 @@ def test_the_settings_are_recorded(tmp_path, corpus):
     }
 
 
+def test_the_chosen_channel_is_encoded_and_recorded(tmp_path, corpus):
+    for path in corpus.wav.values():
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.stack([samples[::-1], samples], axis=1), rate)
+    extract.extract(dataclasses.replace(corpus, channel="2"), tmp_path / "feats", FBANK)
+    store = FeatureStore.open(tmp_path / "feats")
+    assert store.settings["channel"] == "2"
+    encoder = upstream.load("fbank")
+    waveforms = [audio.load(path, 16000, channel="2") for path in corpus.wav.values()]
+    expected = [encoder.hidden_states([waveform], [0])[0][0] for waveform in waveforms]
+    torch.testing.assert_close(store.load(corpus.utterances)[:, 0], torch.cat(expected).half(), rtol=0, atol=0)
+    with pytest.raises(SoctkError, match=r"other settings\n  channel: 2 stored, None requested"):
+        extract.extract(corpus, tmp_path / "feats", FBANK)
+
+
+def test_a_recording_with_a_corrected_sample_rate_counts_as_changed(tmp_path, corpus):
+    extract.extract(corpus, tmp_path / "feats", FBANK)
+    path = corpus.wav["spk0-sad-0"]
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path, samples, 2 * rate)
+    with pytest.raises(SoctkError, match=r"these recordings have changed .*\n  spk0-sad-0\nRemove the store"):
+        extract.extract(corpus, tmp_path / "feats", FBANK)
+
+
 def test_each_copy_is_encoded_at_its_own_speed(tmp_path, corpus, small_shards):
     perturbed = dataclasses.replace(FBANK, speeds=(0.9, 1.25))
     assert extract.extract(corpus, tmp_path / "feats", perturbed).utterances == 3 * 36
