@@ -27,7 +27,7 @@ class DataDir:
         speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
         emotion: utterance -> emotion (`utt2emo`).
         seconds: utterance -> duration in seconds (`utt2dur`).
-        gender: speaker -> m or f (`spk2gender`); if it is unknown, the mapping is empty and there is no file.
+        gender: speaker -> m or f (`spk2gender`); lacks the speakers whose sex is unknown. Without any, there is no file.
         fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
         extra: further properties X of utterances: X -> utterance -> value (a file `utt2X` for each X).
@@ -114,7 +114,7 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 
     Raises:
         SoctkError: the directory has faults; one message lists all. Faults are files that are missing, malformed or
-            unsorted or have other utterances, unknown emotions, speakers without sex or fold, text that is not UTF-8,
+            unsorted or have other utterances, unknown emotions, speakers without fold, text that is not UTF-8,
             and missing recordings. A directory with Kaldi's `segments` is refused.
     """
     _refuse_segments(path)
@@ -345,8 +345,9 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
     yield from _find_undecoded("emotions", data.emotions)
     speakers = dict.fromkeys(data.speaker.values())
     yield from _compare_keys("utt2spk", speakers, "spk2fold", data.fold)
-    if data.gender:
-        yield from _compare_keys("utt2spk", speakers, "spk2gender", data.gender)
+    strangers = [name for name in data.gender if name not in speakers]
+    if strangers:
+        yield f"utt2spk: {len(strangers)} ids of spk2gender are missing, such as {strangers[0]}"
     for utt, speaker in data.speaker.items():
         if not utt.startswith(speaker):
             yield f"utt2spk: {utt} does not begin with its speaker {speaker}"

@@ -120,4 +120,4 @@ def _make_row(name: str, data: DataDir, utt: str, info: audio.AudioInfo) -> dict
         "channel": 1,
         "spk": speaker,
     }
-    return row | ({"gender": data.gender[speaker]} if data.gender else {})
+    return row | ({"gender": data.gender[speaker]} if speaker in data.gender else {})

@@ -54,7 +54,7 @@ def _list_attributes(utterances: pd.DataFrame, data: DataDir | None) -> dict[str
     if data is None:
         return columns
     if data.gender:
-        columns["sex"] = utterances["spk"].map(data.gender).map(SEXES)
+        columns["sex"] = utterances["spk"].map(data.gender).map(SEXES).fillna("unknown")
     columns["duration"] = utterances["utt"].map(_group_by_duration(data))
     return columns | {name: utterances["utt"].map(values) for name, values in data.extra.items()}
 

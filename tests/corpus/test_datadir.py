@@ -172,7 +172,7 @@ def test_all_faults_are_listed_in_one_error(tmp_path, corpus):
 
 
 def test_a_corpus_is_validated_before_it_is_written(tmp_path, corpus):
-    with pytest.raises(SoctkError, match="spk2gender: 6 ids of utt2spk are missing"):
+    with pytest.raises(SoctkError, match="utt2spk: 1 ids of spk2gender are missing, such as nobody"):
         datadir.write(tmp_path / "bad", dataclasses.replace(corpus, gender={"nobody": "m"}))
 
 
@@ -247,6 +247,12 @@ def test_the_checksum_depends_on_labels_speakers_and_folds_and_not_on_paths(corp
     reordered = dataclasses.replace(corpus, emotions=tuple(reversed(corpus.emotions)))
     assert moved.checksum() == corpus.checksum()
     assert len({data.checksum() for data in (corpus, relabelled, refolded, respoken, reordered)}) == 5
+
+
+def test_the_sex_of_some_speakers_may_be_unknown(tmp_path, corpus):
+    known = {"spk1": corpus.gender["spk1"]}
+    datadir.write(tmp_path / "data", dataclasses.replace(corpus, gender=known))
+    assert datadir.read(tmp_path / "data").gender == known
 
 
 def test_without_sexes_there_is_no_spk2gender(tmp_path, corpus):

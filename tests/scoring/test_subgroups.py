@@ -56,6 +56,11 @@ def test_without_a_data_directory_the_subgroups_are_folds_and_speakers(predicted
     assert {part.attribute for part in subgroups.subgroups(predicted, None)} == {"fold", "speaker"}
 
 
+def test_speakers_of_unknown_sex_are_a_group(predicted):
+    parts = subgroups.subgroups(predicted, dataclasses.replace(DATA, gender={"ann": "f"}))
+    assert {part.value: part.utterances for part in parts if part.attribute == "sex"} == {"female": 2, "unknown": 2}
+
+
 def test_without_spk2gender_there_are_no_scores_by_sex(predicted):
     attributes = {part.attribute for part in subgroups.subgroups(predicted, dataclasses.replace(DATA, gender={}))}
     assert attributes == {"fold", "speaker", "duration", "text"}
