@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from soctk.errors import SoctkError, listing, unknown_name
-from soctk.mappings import read_yaml
+from soctk.mappings import parse_yaml, read_yaml
 from soctk.schema import (
     Config,
     FramesConfig,
@@ -180,9 +179,11 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
     if section == "pooling":
         settings, path = _select_pooling(settings, path, where=f"--set {override}")
     try:
-        settings[".".join(path)] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SoctkError("not a YAML value", remedy="Write e.g. 1 or [1, 2].", where=f"--set {override}") from error
+        settings[".".join(path)] = parse_yaml(value)
+    except ValueError as error:
+        raise SoctkError(
+            f"not a YAML value: {error}", remedy="Write e.g. 1 or [1, 2].", where=f"--set {override}"
+        ) from error
 
 
 def _select_pooling(poolings: dict[str, Any], path: list[str], where: str) -> tuple[dict[str, Any], list[str]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from soctk import mappings
 from soctk.errors import SoctkError
 from soctk.files import atomic
 
@@ -35,6 +36,6 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def parse_json(text: bytes) -> Any:
     """Return the value of a JSON text in UTF-8, with or without a byte-order mark; None if the text is invalid."""
     try:
-        return json.loads(text.decode("utf-8-sig"))
+        return mappings.parse_json(text.decode("utf-8-sig"))
     except ValueError:
         return None
