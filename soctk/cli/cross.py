@@ -88,7 +88,7 @@ def main(
         raise click.UsageError("give --corpus twice or more")
     config = settings.resolve(preset=preset, conf_dirs=conf_dirs, pooling=pooling, head=head, overrides=overrides)
     corpora = [
-        cross.Corpus(data.resolve().name, datadir.read(data), FeatureStore.open(store), {})
+        cross.Corpus(data.resolve().name, datadir.read(data, recordings=False), FeatureStore.open(store), {})
         for data, store, _ in sources
     ]
     corpora = cross.with_common_classes(corpora, [read_labels(labels) for *_, labels in sources])

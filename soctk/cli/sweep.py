@@ -27,14 +27,14 @@ class Axis(click.ParamType):
 
     def convert(self, value, param, ctx):
         """Return the key and the list of values."""
-        import yaml
+        from soctk.mappings import parse_yaml
 
         if isinstance(value, tuple):
             return value
         key, _, values = value.partition("=")
         try:
-            listed = yaml.safe_load(values)
-        except yaml.YAMLError:
+            listed = parse_yaml(values)
+        except ValueError:
             listed = None
         if not key or not isinstance(listed, list) or not listed:
             self.fail(f"'{value}' is not of the form KEY=[VALUE, ...]", param, ctx)
@@ -96,7 +96,7 @@ def main(
 
     if len(dict(grid)) < len(grid):
         raise click.UsageError("--grid gives an axis twice; write its values as one list")
-    corpus = datadir.read(data)
+    corpus = datadir.read(data, recordings=False)
     features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
     points = Sweep(conf_dirs, dict(grid), protocol, overrides, preset)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)

@@ -110,7 +110,7 @@ def main(
         protocol=protocol,
         overrides=overrides,
     )
-    corpus = datadir.read(data)
+    corpus = datadir.read(data, recordings=False)
     folds = folds or corpus.folds
     device = resolve(device)
     features = Features(FeatureStore.open(store), corpus.utterances, device)

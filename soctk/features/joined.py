@@ -33,6 +33,13 @@ class JoinedStore:
         """The settings of the stores."""
         return next(iter(self.stores.values())).settings
 
+    @property
+    def recordings(self) -> dict[str, str]:
+        """Utterance -> digest of its recording."""
+        return {
+            f"{name}:{utt}": digest for name, store in self.stores.items() for utt, digest in store.recordings.items()
+        }
+
     def checksum(self) -> str:
         """Return the checksums of all stores."""
         return " ".join(store.checksum() for store in self.stores.values())

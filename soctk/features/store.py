@@ -41,6 +41,10 @@ class Store(Protocol):
     def layers(self) -> list[int]:
         """The numbers of the stored hidden states."""
 
+    @property
+    def recordings(self) -> dict[str, str]:
+        """Utterance -> digest of its recording; copies at other speeds are included."""
+
     def checksum(self) -> str:
         """Return a checksum of the ids and digests of the recordings."""
 

@@ -12,7 +12,7 @@ from soctk.reporting.wording import HEADS, RECENTRING, label
 from soctk.scoring import published
 from soctk.scoring.compare import compare
 from soctk.scoring.recorded import used_speeds
-from soctk.scoring.resampling import FEWEST_SPEAKERS
+from soctk.scoring.intervals import FEWEST_SPEAKERS
 from soctk.scoring.score import ExperimentScores, score
 
 _NO_CONFIG = "config.yaml is missing"
@@ -80,6 +80,8 @@ class Report:
                 )
             elif folds != e.data.folds:
                 lines.append(f"{name}: only folds {listed(folds)} of {listed(e.data.folds)} were tested.")
+            if e.shared_recordings:
+                lines.append(f"{name}: {e.shared_recordings}")
             if len(e.predictions.speakers[1]) < FEWEST_SPEAKERS:
                 lines.append(f"{name}: fewer than {FEWEST_SPEAKERS} speakers, so intervals are not computed.")
         for e in self.experiments:

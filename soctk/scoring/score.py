@@ -10,11 +10,12 @@ import pandas as pd
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
-from soctk.scoring import metrics, predictions, recorded
+from soctk.scoring import leaks, metrics, predictions, recorded
+from soctk.scoring.intervals import Interval
 from soctk.scoring.metrics import METRICS
 from soctk.scoring.predictions import Predictions
-from soctk.scoring.resampling import STATISTICS, Interval, count
 from soctk.scoring.runs import RunDirectory
+from soctk.scoring.statistics import STATISTICS, count
 from soctk.scoring.subgroups import Subgroup, subgroups
 
 # The scores of a run; WA, UA, F1 and ECE in %.
@@ -39,6 +40,7 @@ class ExperimentScores:
             If so, its scores are not comparable with those of experiments without such recordings.
         predictions: the scored predictions.
         data: the corpus; None if its data directory is not available.
+        shared_recordings: what is to be known about recordings in training and test data (soctk.scoring.leaks).
         runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %), log_loss (nats), ECE (in %).
         pooled: metric -> value over all utterances, averaged over seeds, and its interval over speakers.
         per_class: precision, recall and F1 (in %) of each class over all folds and seeds, and its number of utterances.
@@ -50,6 +52,7 @@ class ExperimentScores:
     is_recentred: bool
     predictions: Predictions
     data: DataDir | None
+    shared_recordings: str
     runs: pd.DataFrame
     pooled: Mapping[str, Interval]
     per_class: pd.DataFrame
@@ -183,6 +186,7 @@ def _score_experiment(
         is_recentred=recorded.is_recentred(scored.settings),
         predictions=scored,
         data=data,
+        shared_recordings=leaks.check(scored, data) if data else "",
         runs=pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True),
         pooled={metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()},
         per_class=per_class,

@@ -56,7 +56,7 @@ def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str,
 
     Raises:
         SoctkError: the corpora have fewer than two classes in common, or equal names, or features with different
-            settings.
+            settings, or share recordings.
     """
     _check_names(corpora)
     _check_features(corpora)
@@ -69,7 +69,9 @@ def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str,
             remedy="Map each emotion to the same class in all label maps.",
             where="--corpus",
         )
-    return [_restricted(corpus, class_of, common) for corpus, class_of in zip(corpora, classes, strict=True)]
+    restricted = [_restricted(corpus, class_of, common) for corpus, class_of in zip(corpora, classes, strict=True)]
+    _check_recordings(restricted)
+    return restricted
 
 
 def pair(train: Corpus, test: Corpus) -> tuple[DataDir, JoinedStore]:
@@ -84,6 +86,9 @@ def pair(train: Corpus, test: Corpus) -> tuple[DataDir, JoinedStore]:
         gender=_joined(corpora, lambda data: data.gender),
         fold={f"{c.name}:{speaker}": fold_of[c.name] for c in corpora for speaker in c.data.fold},
         emotions=train.data.emotions,
+        duplicates=frozenset(
+            frozenset(f"{c.name}:{utt}" for utt in group) for c in corpora for group in c.data.duplicates
+        ),
     )
     return data, JoinedStore({corpus.name: corpus.store for corpus in (train, test)})
 
@@ -149,6 +154,29 @@ def _check_features(corpora: Sequence[Corpus]) -> None:
             )
 
 
+def _check_recordings(corpora: Sequence[Corpus]) -> None:
+    """Check that no two corpora share a recording: a model would be tested on recordings that it was trained on."""
+    digests = {corpus.name: corpus.store.recordings for corpus in corpora}
+    first: dict[str, tuple[str, str]] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for corpus in corpora:
+        for utt in corpus.data.utterances:
+            digest = digests[corpus.name].get(utt)
+            if digest is None:  # without features; training lists such utterances
+                continue
+            name, other = first.setdefault(digest, (corpus.name, utt))
+            if name != corpus.name:
+                shared.setdefault((name, corpus.name), []).append(f"{other} of {name} = {utt} of {corpus.name}")
+    if shared:
+        lines = [line for pairs in shared.values() for line in pairs]
+        counts = "; ".join(f"{one} and {two} share {len(pairs)}" for (one, two), pairs in shared.items())
+        raise SoctkError(
+            f"the corpora share recordings: {counts}\n{listing(lines)}",
+            remedy="Leave out one of these corpora, or remove the shared recordings from one of them.",
+            where="--corpus",
+        )
+
+
 def _classes(data: DataDir, labels: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return label -> class for all labels of a corpus; None for a label to drop."""
     return {label: labels.get(label, label if label in labels.values() else None) for label in data.emotions}
@@ -177,6 +205,7 @@ def _restricted(corpus: Corpus, class_of: Mapping[str, str | None], classes: tup
         fold={name: 1 + folds.index(fold) for name, fold in data.fold.items() if name in speakers},
         emotions=classes,
         extra={name: {utt: values[utt] for utt in emotion} for name, values in data.extra.items()},
+        duplicates=frozenset(group.intersection(emotion) for group in data.duplicates),
         path=None,  # the data directory at this path has all utterances with their original labels
     )
     counts = Counter(data.emotion.values())

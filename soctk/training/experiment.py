@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from soctk import parallel, progress, provenance
-from soctk.corpus import splits
+from soctk.corpus import duplicates, splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError, listing
@@ -59,14 +59,15 @@ class Experiment:
             nj: how many runs to do at a time, each in a process with one thread; it does not change the results.
 
         Raises:
-            SoctkError: a fold or pooling option is unknown, features are missing, finished runs have other settings,
-                or the loss becomes infinite or NaN.
+            SoctkError: `check` raises it, features are missing, NaN or infinite, or the loss becomes infinite or NaN.
         """
-        self.check(folds)
+        allowed = self.check(folds, seeds)
         runs = [RunDirectory(self.path, fold, seed) for fold in folds for seed in seeds]
         pending = [run for run in runs if not run.path.exists()]
         if not pending:
             return 0
+        if allowed:
+            progress.message(f"{self.path}: {duplicates.describe_allowed(allowed)}")
         inputs = TrainingData.load(self.config, self.data, self.features, self._model().is_trained, nj)
         inner = None
         if isinstance(self.config.head, LinearConfig):
@@ -80,11 +81,15 @@ class Experiment:
             progress.message(line)
         return len(pending)
 
-    def check(self, folds: Sequence[int]) -> None:
-        """Check the settings, the folds, and the settings of finished runs, without training.
+    def check(self, folds: Sequence[int], seeds: Sequence[int]) -> list[tuple[str, ...]]:
+        """Check the settings, the folds, shared recordings, and the settings of finished runs, without training.
+
+        Returns:
+            The groups of utterances with the same recording that are allowed (soctk.corpus.duplicates.check_splits).
 
         Raises:
-            SoctkError: `run` would raise it, because of the settings or the finished runs.
+            SoctkError: a setting, a fold or an option of the pooling is wrong; training, validation and test
+                utterances share recordings; or finished runs have other settings.
         """
         if self._model().is_trained and self.config.recentre.by != "none":
             raise SoctkError(
@@ -96,9 +101,11 @@ class Experiment:
             require_tensorboard()
         for fold in folds:
             splits.split(self.data, fold, self.config.protocol, seed=0)
+        shared = duplicates.check_splits(self.data, self.features.store.recordings, self.config.protocol, folds, seeds)
         for run in RunDirectory.of_experiment(self.path):
             if run.config.exists():
                 self._check_settings(run)
+        return shared
 
     def _check_settings(self, run: RunDirectory) -> None:
         stored = {key: value for key, value in read_yaml(run.config).items() if key not in OF_ONE_RUN}

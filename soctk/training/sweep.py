@@ -61,7 +61,7 @@ class Sweep:
             for point in self._points()
         ]
         for _, experiment in points:
-            experiment.check(folds)
+            experiment.check(folds, seeds)
         rows = []
         for point, experiment in points:
             experiment.run(folds, seeds, nj)

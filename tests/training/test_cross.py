@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -25,12 +26,15 @@ LABELS = [
 def corpora(tmp_path_factory) -> list[cross.Corpus]:
     """Two corpora with the same speakers and emotions, with features and their own labels."""
     corpora = []
-    for name in ("one", "two"):
+    for seed, name in enumerate(("one", "two")):
         root = tmp_path_factory.mktemp(name)
-        data = write_corpus(root)
+        data = write_corpus(root, seed=seed)
         extract.extract(data, root / "feats", Extraction("mfcc"))
         corpora.append(cross.Corpus(name, data, FeatureStore.open(root / "feats"), {}))
     return corpora
+
+
+original = FeatureStore.recordings.fget
 
 
 def settings(head: str = "linear", *overrides: str) -> Config:
@@ -156,3 +160,32 @@ def test_the_label_maps_of_the_recipes_use_known_classes(name):
     from soctk.corpus import labels
 
     assert set(labels.read(ROOT / "egs" / name / "conf" / "labels.yaml").values()) <= set(labels.CLASSES)
+
+
+def test_corpora_that_share_recordings_are_refused_with_a_list(corpora, tmp_path):
+    one, two = corpora
+    copy = dataclasses.replace(one, name="copy")
+    with pytest.raises(SoctkError) as error:
+        cross.with_common_classes([one, two, copy], [LABELS[0]] * 3)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "--corpus: the corpora share recordings: one and copy share 36"
+    assert lines[1] == "  spk0-angry-0 of one = spk0-angry-0 of copy"
+    assert lines[-1].startswith("Leave out one of these corpora")
+
+
+def test_recordings_of_dropped_classes_may_be_shared(corpora):
+    one, two = corpora
+    same = {utt: digest for utt, digest in one.store.recordings.items() if "-sad-" in utt}
+    with mock.patch.object(FeatureStore, "recordings", property(lambda store: original(store) | same)):
+        assert len(cross.with_common_classes([one, two], [LABELS[1]] * 2)) == 2
+        with pytest.raises(SoctkError, match="one and two share 12"):
+            cross.with_common_classes([one, two], [LABELS[0]] * 2)
+
+
+def test_a_pair_keeps_the_known_duplicates_of_both_corpora(corpora):
+    one, two = corpora
+    known = frozenset({frozenset({"spk0-calm-0", "spk3-calm-1"}), frozenset({"spk0-sad-0", "spk3-sad-1"})})
+    marked = dataclasses.replace(one, data=dataclasses.replace(one.data, duplicates=known))
+    data, store = cross.pair(*cross.with_common_classes([marked, two], LABELS))
+    assert frozenset({"one:spk0-calm-0", "one:spk3-calm-1"}) in data.duplicates
+    assert store.recordings.keys() == {f"{name}:{utt}" for name in ("one", "two") for utt in one.data.wav}

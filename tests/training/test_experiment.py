@@ -158,9 +158,7 @@ def store_with_equal_copies(store: FeatureStore, corpus: DataDir, path) -> Featu
     copies = FeatureStore.create(path, {**store.settings, "speeds": [0.9, 1.1]})
     for suffix in ("", "-sp0.9", "-sp1.1"):
         named = {utt + suffix: rows for utt, rows in zip(corpus.utterances, frames.utterances, strict=True)}
-        copies.write_shard(
-            {utt: rows.transpose(0, 1) for utt, rows in named.items()}, dict.fromkeys(named, f"recording{suffix}")
-        )
+        copies.write_shard({utt: rows.transpose(0, 1) for utt, rows in named.items()}, {utt: utt for utt in named})
     copies.finish()
     return FeatureStore.open(path)
 
@@ -188,7 +186,7 @@ def test_copies_of_test_and_validation_speakers_are_not_trained_on(tmp_path, cor
                 utt + suffix: (3 * rows.flip(2) if suffix and utt in held_out else rows).transpose(0, 1)
                 for utt, rows in zip(corpus.utterances, frames, strict=True)
             },
-            dict.fromkeys((utt + suffix for utt in corpus.utterances), "recording"),
+            {utt + suffix: utt for utt in corpus.utterances},
         )
     other.finish()
     for name, path in (("right", perturbed.path), ("other", tmp_path / "other")):
