@@ -16,15 +16,20 @@ _MAX_NUMBER = 100
 _YAML_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, as_text: bool = False) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty file gives an empty mapping.
+
+    Args:
+        path: the file.
+        as_text: whether keys and values stay as they are written, so that `03`, `no` and `1.0` are texts, and not the
+            number 3, False and 1.0. Then only the values null, ~ and nothing are not text, but None.
 
     Raises:
         SoctkError: the file is missing, is not YAML or not a mapping, has a key twice, or exceeds the limits of
             `parse_yaml`.
     """
     try:
-        content = parse_yaml(_read_text(path))
+        content = parse_yaml(_read_text(path), as_text)
     except ValueError as error:
         raise SoctkError(f"not valid YAML: {error}", remedy="Correct the file.", where=path) from error
     if content is None:
@@ -49,15 +54,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML document. Tags of Python objects are refused.
+def parse_yaml(text: str, as_text: bool = False) -> Any:
+    """Return the value of a YAML document; see `read_yaml` for `as_text`. Tags of Python objects are refused.
 
     Raises:
         ValueError: not YAML; a key is given twice; aliases expand to more than 100,000 values, or refer to a value that
             contains them; more than 50 levels; a number of more than 100 characters.
     """
     try:
-        return _Loader(text).get_single_data()
+        return (_TextLoader if as_text else _Loader)(text).get_single_data()
     except (yaml.YAMLError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         # PyYAML raises the last four for values that do not fit their tag, such as !!int ""
         raise ValueError(str(error)) from error
@@ -158,6 +163,21 @@ class _Loader(yaml.SafeLoader):
                 raise _problem(f"'{key.value}' is given twice", key.start_mark)
             seen.add(value)
         return super().construct_mapping(node, deep)
+
+
+class _TextLoader(_Loader):
+    """Leaves keys and values as they are written, except values that are null."""
+
+    def construct_mapping(self, node, deep=False):
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _problem(text: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:

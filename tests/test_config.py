@@ -174,6 +174,21 @@ def test_repeated_keys_and_invalid_yaml_are_refused(tmp_path, content, message):
         mappings.read_yaml(tmp_path / "x.yaml")
 
 
+def test_keys_and_values_can_be_read_as_they_are_written(tmp_path):
+    (tmp_path / "x.yaml").write_text("03: no\n0x1f: 1_0\n1.0: 2024-01-02\nyes: [~, 0o7, 'null']\n<<: =\n'': null\n")
+    assert mappings.read_yaml(tmp_path / "x.yaml", as_text=True) == {
+        "03": "no",
+        "0x1f": "1_0",
+        "1.0": "2024-01-02",
+        "yes": [None, "0o7", "null"],
+        "<<": "=",
+        "": None,
+    }
+    (tmp_path / "x.yaml").write_text("1: a\n'1': b\n")
+    with pytest.raises(SoctkError, match="'1' is given twice"):
+        mappings.read_yaml(tmp_path / "x.yaml", as_text=True)
+
+
 def test_a_key_may_replace_one_of_a_yaml_merge(tmp_path):
     (tmp_path / "x.yaml").write_text("a: &a {b: 1, c: 2}\nd: {<<: *a, b: 3}\n1: x\n'1': y\n")
     assert mappings.read_yaml(tmp_path / "x.yaml") == {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}, 1: "x", "1": "y"}
