@@ -1,62 +1,35 @@
-"""Recordings: decoding, resampling and checks. All of soctk reads audio through this module."""
+"""Recordings: channels, resampling and checks. All of soctk reads audio through this module."""
 
 import hashlib
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 from joblib import Parallel, delayed
 
+from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode
 from soctk.errors import SoctkError, listing
 from soctk.progress import track
 
-# 50 ms. A covariance needs two frames; the slowest upstreams (frame shift 20 ms, window 25 ms) give two for 50 ms.
-MIN_SECONDS = 0.05
+__all__ = [
+    "MIN_SECONDS",
+    "SILENT_RANGE",
+    "SUFFIXES",
+    "AudioInfo",
+    "Fault",
+    "UnusableRecording",
+    "check",
+    "inspect",
+    "load",
+]
 
-# The line in libsndfile's log of a WAV file that is shorter than its header declares: the number of bytes in the
-# header, then the number in the file.
-_CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-# A program that writes a WAV file to a pipe does not know its length; it writes this number or a larger one instead.
-_UNKNOWN_LENGTH = 0x7FFFFF00
 # Runs of _CLIPPED_RUN or more samples at full scale count as clipping. Full scale: one below the largest 16-bit value.
 _FULL_SCALE = 32766 / 32768
 _CLIPPED_RUN = 3
 # A channel is silent if its samples span less than this: four steps of 16 bits, more than dither and less than speech.
 SILENT_RANGE = 4 / 32768
-
-
-class Fault(StrEnum):
-    """The kinds of faults that make a recording unusable."""
-
-    MISSING = "missing"
-    UNREADABLE = "unreadable"
-    CUT_SHORT = "cut short"
-    EMPTY = "empty"
-    TOO_SHORT = f"shorter than {1000 * MIN_SECONDS:g} ms"
-    NOT_FINITE = "NaN or infinite samples"
-    NO_CHANNEL = "without the chosen channel"
-
-
-class UnusableRecording(ValueError):
-    """A recording that cannot be used.
-
-    Args:
-        fault: the kind of fault.
-        message: the fault with details, such as the duration.
-    """
-
-    def __init__(self, fault: Fault, message: str):
-        super().__init__(fault, message)
-        self.fault, self.message = fault, message
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +73,10 @@ def load(path: Path, sample_rate: int, speed: float = 1, channel: str = "1") -> 
             NaN or infinite samples.
     """
     try:
-        samples, native_rate = _decode(path)
+        samples, native_rate = decode(path)
         samples = _choose(samples, channel)
     except UnusableRecording as error:
-        raise SoctkError(str(error), remedy="Replace the file, or remove it from the corpus.", where=path) from error
+        raise SoctkError(str(error), remedy=error.remedy, where=path) from error
     return soxr.resample(samples, native_rate * speed, sample_rate)
 
 
@@ -121,18 +94,23 @@ def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, Audio
         SoctkError: recordings are missing, unreadable, cut short, empty or shorter than MIN_SECONDS, lack the
             channel, or hold NaN or infinite samples.
     """
-    infos, faults = {}, []
-    for utt, result in inspect(recordings, channel).items():
-        if isinstance(result, UnusableRecording):
-            faults.append(f"{utt} {recordings[utt]}: {result}")
-        else:
-            infos[utt] = result
-    if faults:
-        raise SoctkError(
-            f"{len(faults)} of {len(recordings)} recordings cannot be used\n{listing(faults, at_most=None)}",
-            remedy="Replace these files, or remove them from the corpus, and run stage 0 again.",
-        )
-    return infos
+    results = inspect(recordings, channel)
+    unusable = {utt: result for utt, result in results.items() if isinstance(result, UnusableRecording)}
+    if unusable:
+        raise _describe(unusable, recordings)
+    return {utt: result for utt, result in results.items() if isinstance(result, AudioInfo)}
+
+
+def _describe(unusable: Mapping[str, UnusableRecording], recordings: Mapping[str, Path]) -> SoctkError:
+    """Return the error that lists unusable recordings by their fault."""
+    by_fault: dict[Fault, list[str]] = {fault: [] for fault in Fault}
+    for utt, error in unusable.items():
+        by_fault[error.fault].append(f"{utt} {recordings[utt]}: {error}")
+    groups = [f"{fault} ({len(lines)}):\n{listing(lines)}" for fault, lines in by_fault.items() if lines]
+    return SoctkError(
+        "\n".join([f"{len(unusable)} of {len(recordings)} recordings cannot be used", *groups]),
+        remedy="\n".join(dict.fromkeys(error.remedy for error in unusable.values())),
+    )
 
 
 def inspect(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, AudioInfo | UnusableRecording]:
@@ -145,7 +123,7 @@ def inspect(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, Aud
 
 def _inspect(path: Path, channel: str) -> AudioInfo | UnusableRecording:
     try:
-        channels, sample_rate = _decode(path)
+        channels, sample_rate = decode(path)
         samples = _choose(channels, channel)
     except UnusableRecording as error:
         return error
@@ -184,33 +162,3 @@ def _measure_clipping(samples: np.ndarray) -> float:
     starts, ends = np.flatnonzero(np.diff(at_full_scale)).reshape(-1, 2).T
     lengths = ends - starts
     return float(lengths[lengths >= _CLIPPED_RUN].sum() / len(samples))
-
-
-def _decode(path: Path) -> tuple[np.ndarray, int]:
-    """Return the samples of all channels `(T, C)` and the sample rate in Hz.
-
-    Raises:
-        UnusableRecording: for each of the reasons in Fault.
-    """
-    if not path.is_file():
-        raise UnusableRecording(Fault.MISSING, "not a file" if path.exists() else "no such file")
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            samples, sample_rate, log = file.read(dtype="float32", always_2d=True), file.samplerate, file.extra_info
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UnusableRecording(Fault.UNREADABLE, f"cannot be decoded ({error})") from error
-    sizes = _CUT_SHORT.search(log)
-    if sizes and int(sizes[2]) < int(sizes[1]) < _UNKNOWN_LENGTH:
-        raise UnusableRecording(
-            Fault.CUT_SHORT, f"cut short: it has {sizes[2]} of the {sizes[1]} bytes of samples that its header declares"
-        )
-    if len(samples) == 0:
-        raise UnusableRecording(Fault.EMPTY, "empty: it has no samples")
-    if len(samples) < MIN_SECONDS * sample_rate:
-        milliseconds = 1000 * len(samples) / sample_rate
-        raise UnusableRecording(
-            Fault.TOO_SHORT, f"too short: {milliseconds:.1f} ms; at least {1000 * MIN_SECONDS:.0f} ms are needed"
-        )
-    if not np.isfinite(samples).all():
-        raise UnusableRecording(Fault.NOT_FINITE, "NaN or infinite samples")
-    return samples, sample_rate

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-
 from soctk.corpus import audio, datadir, recordings
 from soctk.corpus.audio import AudioInfo, Fault, UnusableRecording
 from soctk.corpus.datadir import DataDir
@@ -54,8 +52,7 @@ def check(path: Path) -> tuple[str, list[Finding]]:
 
 
 def _find_recordings(path: Path) -> dict[str, Path]:
-    suffixes = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".sph"}
-    files = [file for file in recordings.list_files(path) if file.suffix.lower() in suffixes - {".raw"}]
+    files = [file for file in recordings.list_files(path) if file.suffix.lower() in audio.SUFFIXES]
     if not files:
         raise SoctkError(
             "no recordings in this folder", remedy="Give a data directory or a folder of recordings.", where=path

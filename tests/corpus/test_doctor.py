@@ -37,7 +37,7 @@ def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
         write_fault(corpus.wav[utt])
     cases = find_cases(tmp_path / "data")
     assert {what: [line.partition(":")[0] for line in lines] for what, lines in cases.items()} == {
-        "unreadable": ["spk0-angry-0"],
+        "not audio": ["spk0-angry-0"],
         "cut short": ["spk0-angry-1"],
         "empty": ["spk0-calm-0"],
         "shorter than 50 ms": ["spk0-calm-1"],
