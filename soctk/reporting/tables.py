@@ -8,8 +8,8 @@ import pandas as pd
 from soctk.reporting.report import Report, listed, not_comparable
 from soctk.reporting.text import table
 from soctk.reporting.wording import COMPARISON_MEANING, TITLES, label
+from soctk.scoring.intervals import Interval
 from soctk.scoring.metrics import METRICS
-from soctk.scoring.resampling import Interval
 from soctk.scoring.score import ExperimentScores, Spread
 from soctk.scoring.subgroups import Subgroup
 

@@ -5,13 +5,13 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from soctk.errors import SoctkError
 from soctk.scoring.metrics import METRICS
 from soctk.scoring.predictions import Predictions
-from soctk.scoring.resampling import STATISTICS, Counts, count, holm, permutation_test
 from soctk.scoring.score import ExperimentScores
+from soctk.scoring.significance import holm, mcnemar, permutation_tests
+from soctk.scoring.statistics import STATISTICS, Counts, count
 
 
 def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
@@ -39,32 +39,23 @@ def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
         )
     for other in experiments[1:]:
         _check_same_utterances(experiments[0], other)
-    mcnemar = _test_pairs([experiment.predictions for experiment in experiments])
-    counts = {experiment.name: count(experiment.predictions)[0] for experiment in experiments}
-    return pd.concat([_compare_by(metric, counts, mcnemar) for metric in METRICS], ignore_index=True)
+    by_utterance = _test_pairs([experiment.predictions for experiment in experiments])
+    counts = {experiment.name: next(count(experiment.predictions)) for experiment in experiments}
+    return pd.concat([_compare_by(metric, counts, by_utterance) for metric in METRICS], ignore_index=True)
 
 
-def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the two-sided p value of McNemar's exact test.
-
-    Args:
-        one: whether the first system classifies each utterance correctly, bool `(N,)`.
-        other: the same for the second system.
-    """
-    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
-    return binomtest(only_one, only_one + only_other).pvalue if only_one + only_other else 1.0
-
-
-def _compare_by(metric: str, counts: Mapping[str, Counts], mcnemar: Sequence[float]) -> pd.DataFrame:
-    """Return the rows of one metric; `mcnemar` has a p value for each pair of experiments."""
-    rows = []
+def _compare_by(metric: str, counts: Mapping[str, Counts], by_utterance: Sequence[float]) -> pd.DataFrame:
+    """Return the rows of one metric; `by_utterance` has McNemar's p value for each pair of experiments."""
     ratios = {name: STATISTICS[metric](speaker_counts) for name, speaker_counts in counts.items()}
-    for (first, one), (second, other) in combinations(ratios.items(), 2):
-        difference = other.minus(one).interval()
+    pairs = list(combinations(ratios, 2))
+    p_values = permutation_tests([(ratios[first], ratios[second]) for first, second in pairs])
+    rows = []
+    for (first, second), p_value in zip(pairs, p_values, strict=True):
+        difference = ratios[second].minus(ratios[first]).interval()
         names = {"metric": metric, "first": first, "second": second}
         bounds = {"difference": difference.value, "low": difference.low, "high": difference.high}
-        rows.append(names | bounds | {"p": permutation_test(one, other)})
-    table = pd.DataFrame(rows).assign(mcnemar=mcnemar if metric == "WA" else np.nan)
+        rows.append(names | bounds | {"p": p_value})
+    table = pd.DataFrame(rows).assign(mcnemar=by_utterance if metric == "WA" else np.nan)
     return table.assign(p_holm=_correct_known(table["p"]), mcnemar_holm=_correct_known(table["mcnemar"]))
 
 

@@ -3,7 +3,6 @@
 from soctk.corpus import duplicates
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
-from soctk.features.store import FeatureStore
 from soctk.scoring.predictions import Predictions
 
 _NOT_COMPARED = "recordings were not compared across training and test:"
@@ -29,6 +28,8 @@ def check(predictions: Predictions, data: DataDir) -> str:
     path = predictions.made_from.get("features")
     if path is None or "protocol" not in predictions.settings:
         return ""
+    from soctk.features.store import FeatureStore  # imports torch, which scoring without a store does not need
+
     try:
         store = FeatureStore.open(path)
         is_same = store.checksum() == predictions.settings.get("features", {}).get("recordings")

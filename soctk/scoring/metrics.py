@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn import metrics
 
 METRICS = ("WA", "UA", "F1")
+CLASS_COLUMNS = ("precision", "recall", "F1", "utterances")
 # predictions.tsv has posteriors with six decimals. A posterior of 0 there is less than half of the last decimal.
 SMALLEST_POSTERIOR = 5e-7
 CALIBRATION_BINS = 15
@@ -63,8 +64,8 @@ def per_class(reference: np.ndarray, hypothesis: np.ndarray, emotions: tuple[str
     columns = metrics.precision_recall_fscore_support(
         reference, hypothesis, labels=np.arange(len(emotions)), zero_division=0
     )
-    table = pd.DataFrame(dict(zip(("precision", "recall", "F1", "utterances"), columns, strict=True)), index=emotions)
-    return table.assign(**{column: 100 * table[column] for column in ("precision", "recall", "F1")})
+    percentages = (100 * column for column in columns[:3])
+    return pd.DataFrame(dict(zip(CLASS_COLUMNS, (*percentages, columns[3]), strict=True)), index=emotions)
 
 
 def confusion(reference: np.ndarray, hypothesis: np.ndarray, emotions: tuple[str, ...]) -> pd.DataFrame:

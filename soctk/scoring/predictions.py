@@ -1,6 +1,7 @@
 """The predictions of an experiment, read from its runs and checked for completeness, consistency and leaks."""
 
 import csv
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,23 @@ _KEY = ("utt", "spk", "ref")
 _RETRAIN_RUN = "Remove the run's directory and train it again."
 # predictions.tsv has six decimals; larger deviations are not due to rounding.
 _ROUNDING = 1e-4
+
+
+@dataclass(frozen=True)
+class RunPredictions:
+    """The content of one predictions.tsv.
+
+    The posteriors are an array and no columns of the table, so that an emotion may have the name of any column.
+
+    Attributes:
+        emotions: the classes, in the order of the posterior columns.
+        table: the columns utt, spk, and ref and hyp as indices into `emotions`.
+        posteriors: `(len(table), len(emotions))`; each row sums to 1 within the rounding of the file.
+    """
+
+    emotions: tuple[str, ...]
+    table: pd.DataFrame
+    posteriors: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -104,16 +122,14 @@ def read(runs: Sequence[RunDirectory]) -> Predictions:
     experiment = runs[0].experiment
     left_out = _find_incomplete_seeds(experiment, runs)
     kept = sorted(run for run in runs if run.seed not in left_out)
-    tables = {run: read_run(run.predictions) for run in kept}
-    emotions = _get_shared_emotions(experiment, tables.values())
+    contents = {run: read_run(run.predictions) for run in kept}
+    emotions = _get_shared_emotions(experiment, contents.values())
+    tables = {run: content.table for run, content in contents.items()}
     _check_seeds_agree(experiment, tables)
     _check_folds_are_disjoint(experiment, {run.fold: tables[run] for run in kept if run.seed == kept[0].seed})
     shared = recorded.read(kept)
-    table = pd.concat(
-        [_replace_by_indices(tables.pop(run), emotions).assign(fold=run.fold, seed=run.seed) for run in kept],
-        ignore_index=True,
-    )
-    posteriors = table[list(emotions)].to_numpy()
+    table = pd.concat([tables[run].assign(fold=run.fold, seed=run.seed) for run in kept], ignore_index=True)
+    posteriors = np.concatenate([content.posteriors for content in contents.values()])
     return Predictions(
         path=experiment,
         emotions=emotions,
@@ -126,34 +142,29 @@ def read(runs: Sequence[RunDirectory]) -> Predictions:
     )
 
 
-def read_run(path: Path) -> pd.DataFrame:
+def read_run(path: Path) -> RunPredictions:
     """Read one predictions.tsv: the columns utt, spk, ref and hyp, and the posterior of each emotion.
 
     Raises:
-        SoctkError: the file is not such a table; an utterance occurs twice; a class has no posterior column; the
-            posteriors of a row are not a distribution; or hyp is not the class with the highest posterior.
+        SoctkError: the file is not such a table; an utterance occurs twice; a class has no posterior column, or two;
+            the posteriors of a row are not a distribution; or hyp is not the class with the highest posterior.
     """
-    text = dict.fromkeys(PREDICTION_COLUMNS, str)
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, quoting=csv.QUOTE_NONE)
-    except (OSError, ValueError) as error:
-        raise SoctkError(f"not a table ({error})", remedy=_RETRAIN_RUN, where=path) from error
-    emotions = list(table.columns[4:])
-    if tuple(table.columns[:4]) != PREDICTION_COLUMNS:
-        expected = ", ".join(PREDICTION_COLUMNS)
-        raise SoctkError(f"the columns are not {expected} and the emotions", remedy=_RETRAIN_RUN, where=path)
-    if table.empty:
-        raise SoctkError("the table has no rows", remedy=_RETRAIN_RUN, where=path)
-    unknown = {*table["ref"].unique(), *table["hyp"].unique()}.difference(emotions)
+    emotions, rows = _read_table(path)
+    names = rows[list(range(len(PREDICTION_COLUMNS)))].set_axis(list(PREDICTION_COLUMNS), axis=1)
+    if names.empty:
+        raise _damaged(path, "the table has no rows")
+    if names.isna().to_numpy().any() or (names == "").to_numpy().any():
+        raise _damaged(path, f"a row lacks one of the columns {', '.join(PREDICTION_COLUMNS)}")
+    unknown = {*names["ref"].unique(), *names["hyp"].unique()}.difference(emotions)
     if unknown:
-        classes = ", ".join(sorted(unknown))
-        raise SoctkError(f"no posterior column for {classes}", remedy=_RETRAIN_RUN, where=path)
-    repeated = table["utt"][table["utt"].duplicated()]
+        raise _damaged(path, f"no posterior column for {', '.join(sorted(unknown))}")
+    repeated = names["utt"][names["utt"].duplicated()]
     if len(repeated):
-        what = f"{len(repeated)} utterances occur twice, such as {repeated.iloc[0]}"
-        raise SoctkError(what, remedy=_RETRAIN_RUN, where=path)
-    _check_posteriors(path, table, emotions)
-    return table
+        raise _damaged(path, f"{len(repeated)} utterances occur twice, such as {repeated.iloc[0]}")
+    positions = {column: pd.Index(emotions).get_indexer(pd.Index(names[column])) for column in ("ref", "hyp")}
+    content = RunPredictions(emotions, names.assign(**positions), _read_posteriors(path, rows))
+    _check_posteriors(path, content)
+    return content
 
 
 def check_against(predictions: Predictions, data: DataDir) -> None:
@@ -199,12 +210,47 @@ def data_directory(predictions: Predictions, given: Path | None = None) -> Path 
     return given or (recorded_path if recorded_path and recorded_path.is_dir() else None)
 
 
-def _check_posteriors(path: Path, table: pd.DataFrame, emotions: list[str]) -> None:
+def _damaged(path: Path, what: str) -> SoctkError:
+    return SoctkError(what, remedy=_RETRAIN_RUN, where=path)
+
+
+def _read_table(path: Path) -> tuple[tuple[str, ...], pd.DataFrame]:
+    """Return the emotions of the header, and the rows, with the numbers of the columns as their names."""
     try:
-        posteriors = table[emotions].to_numpy(dtype=np.float64)
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            header = file.readline().rstrip("\r\n").split("\t")
+            columns, emotions = header[: len(PREDICTION_COLUMNS)], tuple(header[len(PREDICTION_COLUMNS) :])
+            if tuple(columns) != PREDICTION_COLUMNS:
+                raise _damaged(path, f"the columns are not {', '.join(PREDICTION_COLUMNS)} and the emotions")
+            if len(set(emotions)) < len(emotions) or "" in emotions:
+                raise _damaged(path, f"an emotion has no name or two columns: {', '.join(emotions)}")
+            with warnings.catch_warnings(category=pd.errors.ParserWarning, action="error"):
+                rows = pd.read_csv(
+                    file,
+                    sep="\t",
+                    header=None,
+                    names=list(range(len(header))),
+                    index_col=False,
+                    dtype=dict.fromkeys(range(len(PREDICTION_COLUMNS)), str),
+                    keep_default_na=False,
+                    quoting=csv.QUOTE_NONE,
+                    low_memory=False,
+                )
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+        raise _damaged(path, f"not a table ({error})") from error
+    return emotions, rows
+
+
+def _read_posteriors(path: Path, rows: pd.DataFrame) -> np.ndarray:
+    try:
+        return rows[list(range(len(PREDICTION_COLUMNS), rows.shape[1]))].to_numpy(dtype=np.float64)
     except ValueError as error:
-        raise SoctkError(f"a posterior is not a number ({error})", remedy=_RETRAIN_RUN, where=path) from error
-    chosen = posteriors[np.arange(len(table)), _find_positions(emotions, table["hyp"])]
+        raise _damaged(path, f"a posterior is not a number ({error})") from error
+
+
+def _check_posteriors(path: Path, content: RunPredictions) -> None:
+    table, posteriors = content.table, content.posteriors
+    chosen = posteriors[np.arange(len(table)), table["hyp"].to_numpy()]
     total = posteriors.sum(axis=1)
     faults = {
         "the posteriors are not between 0 and 1, or do not sum to 1": ~(
@@ -214,7 +260,7 @@ def _check_posteriors(path: Path, table: pd.DataFrame, emotions: list[str]) -> N
     }
     for fault, rows in faults.items():
         if rows.any():
-            raise SoctkError(f"utterance {table['utt'][rows.argmax()]}: {fault}", remedy=_RETRAIN_RUN, where=path)
+            raise _damaged(path, f"utterance {table['utt'][rows.argmax()]}: {fault}")
 
 
 def _find_incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> list[int]:
@@ -234,8 +280,8 @@ def _find_incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> li
     return incomplete
 
 
-def _get_shared_emotions(experiment: Path, tables: Iterable[pd.DataFrame]) -> tuple[str, ...]:
-    variants = {tuple(table.columns[4:]) for table in tables}
+def _get_shared_emotions(experiment: Path, contents: Iterable[RunPredictions]) -> tuple[str, ...]:
+    variants = {content.emotions for content in contents}
     if len(variants) > 1:
         described = "; ".join(", ".join(emotions) for emotions in sorted(variants))
         raise SoctkError(
@@ -282,12 +328,3 @@ def _check_seeds_agree(experiment: Path, tables: Mapping[RunDirectory, pd.DataFr
 
 def _sort_by_utterance(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("utt", ignore_index=True)
-
-
-def _replace_by_indices(table: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
-    """Return the table with ref and hyp as indices into `emotions`."""
-    return table.assign(ref=_find_positions(emotions, table["ref"]), hyp=_find_positions(emotions, table["hyp"]))
-
-
-def _find_positions(emotions: Sequence[str], names: pd.Series) -> np.ndarray:
-    return pd.Index(emotions).get_indexer(pd.Index(names))

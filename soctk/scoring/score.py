@@ -1,10 +1,12 @@
 """The scores of experiments, computed from their predictions alone."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from soctk.corpus import datadir
@@ -42,8 +44,10 @@ class ExperimentScores:
         data: the corpus; None if its data directory is not available.
         shared_recordings: what is to be known about recordings in training and test data (soctk.scoring.leaks).
         runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %), log_loss (nats), ECE (in %).
-        pooled: metric -> value over all utterances, averaged over seeds, and its interval over speakers.
-        per_class: precision, recall and F1 (in %) of each class over all folds and seeds, and its number of utterances.
+        pooled: metric -> value over the utterances of all folds together, averaged over seeds, and its interval over
+            speakers (ECE has none).
+        per_class: precision, recall and F1 (in %) of each class over all folds, averaged over seeds, and its number of
+            utterances.
         confusion: number of utterances of each class (rows) classified as each class (columns), averaged over seeds.
         subgroups: the scores of subgroups of the utterances.
     """
@@ -79,6 +83,16 @@ class ExperimentScores:
         """The name of the classifier; "unknown" without a config.yaml."""
         return self.predictions.settings.get("head", {}).get("name", "unknown")
 
+    def missing_classes(self) -> dict[int, list[str]]:
+        """Return fold -> the classes without test utterances in this fold, for the folds that lack classes.
+
+        UA and macro-F1 of such a fold are means over its other classes.
+        """
+        emotions, tested = self.predictions.emotions, self.predictions.utterances
+        occurring = tested.groupby("fold")["ref"].unique()
+        missing = {fold: sorted(set(range(len(emotions))).difference(refs)) for fold, refs in occurring.items()}
+        return {fold: [emotions[i] for i in indices] for fold, indices in missing.items() if indices}
+
     def over_folds(self) -> dict[str, Spread]:
         """Return the spread of each metric over folds, after averaging over seeds."""
         return _measure_spread(self.folds)
@@ -90,7 +104,7 @@ class ExperimentScores:
     def as_dict(self) -> dict[str, Any]:
         """Return all scores as values that JSON can represent; NaN becomes None."""
         settings = self.predictions.settings
-        return _replace_nan(
+        return _as_json(
             {
                 "protocol": self.protocol,
                 "is_recentred": self.is_recentred,
@@ -105,6 +119,7 @@ class ExperimentScores:
                 "pooled": {metric: interval._asdict() for metric, interval in self.pooled.items()},
                 "per_class": self.per_class.to_dict("index"),
                 "confusion": self.confusion.to_dict("index"),
+                "missing_classes": self.missing_classes(),
                 "subgroups": [
                     {**vars(group), "scores": {metric: i._asdict() for metric, i in group.scores.items()}}
                     for group in self.subgroups
@@ -178,9 +193,11 @@ def _score_experiment(
         | metrics.probabilistic(reference[rows], posteriors[rows])
         for rows in table.groupby(["fold", "seed"]).indices.values()
     ]
+    rows_of_seeds = list(table.groupby("seed").indices.values())
     (counts,) = count(scored)
-    per_class = metrics.per_class(reference, hypothesis, scored.emotions)
-    per_class["utterances"] //= len(scored.seeds)
+    pooled = {metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()}
+    errors = [metrics.calibration_error(reference[rows], posteriors[rows]) for rows in rows_of_seeds]
+    by_seed = [metrics.per_class(reference[rows], hypothesis[rows], scored.emotions) for rows in rows_of_seeds]
     return ExperimentScores(
         name=name,
         is_recentred=recorded.is_recentred(scored.settings),
@@ -188,8 +205,8 @@ def _score_experiment(
         data=data,
         shared_recordings=leaks.check(scored, data) if data else "",
         runs=pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True),
-        pooled={metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()},
-        per_class=per_class,
+        pooled=pooled | {"ECE": Interval(float(np.mean(errors)), math.nan, math.nan)},
+        per_class=sum(by_seed[1:], start=by_seed[0]) / len(by_seed),
         confusion=metrics.confusion(reference, hypothesis, scored.emotions) / len(scored.seeds),
         subgroups=subgroups(scored, data),
     )
@@ -199,11 +216,14 @@ def _measure_spread(table: pd.DataFrame) -> dict[str, Spread]:
     return {metric: Spread(table[metric].mean(), table[metric].std(ddof=1)) for metric in COLUMNS}
 
 
-def _replace_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _replace_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_replace_nan(item) for item in value]
-    if hasattr(value, "item"):  # a NumPy number
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON can represent it; NaN and infinity become None, other types and keys become text."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, np.generic):
         value = value.item()
-    return None if value != value else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from soctk.corpus.datadir import DataDir
+from soctk.scoring.intervals import Interval
 from soctk.scoring.predictions import Predictions
-from soctk.scoring.resampling import STATISTICS, Interval, count
+from soctk.scoring.statistics import STATISTICS, count
 
 SEXES = {"f": "female", "m": "male"}
 DURATION_GROUPS = 4
@@ -40,11 +41,9 @@ def subgroups(predictions: Predictions, data: DataDir | None) -> list[Subgroup]:
     for attribute, column in _list_attributes(predictions.utterances, data).items():
         codes, values = pd.factorize(column, sort=True)
         for value, counts in zip(values, count(predictions, codes[utterance], len(values)), strict=True):
-            has_utterances = counts.confusion.sum((1, 2)) > 0
-            counts = counts.of_speakers(has_utterances)
             scores = {metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()}
-            utterances = round(counts.confusion.sum())
-            result.append(Subgroup(attribute, str(value), utterances, int(has_utterances.sum()), scores))
+            utterances, speakers = int(counts.references.sum()), len(counts.references)
+            result.append(Subgroup(attribute, str(value), utterances, speakers, scores))
     return result
 
 

@@ -73,7 +73,7 @@ def test_a_directory_without_predictions_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("", "not a table"),
+        ("", "the columns are not utt, spk, ref, hyp and the emotions"),
         ("utt\tspk\tref\thyp\ta\n", "the table has no rows"),
         ("\x00\x01binary", "the columns are not utt, spk, ref, hyp and the emotions"),
         ("utt\tref\thyp\ta\nu1\ta\ta\t1\n", "the columns are not utt, spk, ref, hyp and the emotions"),

@@ -88,7 +88,7 @@ def test_recentring_is_a_field_and_does_not_change_the_name(tmp_path, by, expect
 
 
 def test_scoring_does_not_import_torch():
-    modules = "predictions, recorded, runs, metrics, resampling, subgroups, score, compare, published"
+    modules = "predictions, recorded, runs, metrics, intervals, significance, subgroups, score, compare, published"
     process = run_python(
         f"import sys\nfrom soctk.scoring import {modules}\nprint('torch' in sys.modules)", stdout=subprocess.PIPE
     )

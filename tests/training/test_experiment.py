@@ -121,7 +121,7 @@ def test_ids_with_quotes_survive_writing_and_reading(tmp_path, corpus):
     extract.extract(quoted, tmp_path / "feats", extract.Extraction("mfcc"))
     features = Features(FeatureStore.open(tmp_path / "feats"), quoted.utterances)
     Experiment(linear("mean"), quoted, features, tmp_path / "exp").run([1], [1])
-    table = predictions.read_run(tmp_path / "exp" / "fold1" / "seed1" / "predictions.tsv")
+    table = predictions.read_run(tmp_path / "exp" / "fold1" / "seed1" / "predictions.tsv").table
     assert table["utt"].tolist() == splits.split(quoted, 1, "soctk", 1).test
     assert '"' in table["utt"][0]
 

@@ -1,0 +1,126 @@
+"""95% intervals over speakers: speakers, not utterances, are the random sample.
+
+WA, UA, macro-F1 and their differences between two systems are weighted sums of ratios, and the numerators and
+denominators of these ratios are sums over speakers. Time and memory are proportional to the number of speakers.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+
+LEVEL = 0.95
+# With fewer speakers their variation is hardly known, so the bounds of an interval are NaN.
+FEWEST_SPEAKERS = 5
+
+
+class Interval(NamedTuple):
+    """A value and the bounds of its 95% interval; the bounds are NaN if there is no interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """The statistic sum_c weights_c A_c / B_c, where A_c and B_c are sums over S speakers.
+
+    Attributes:
+        numerators: `(S, C)`, the terms of A_c.
+        denominators: `(S, C)`, the terms of B_c.
+        weights: `(C,)`.
+        steps: the change of the statistic by one answer (in all seeds), separately for each class, `(K,)` for any K.
+        largest: the largest possible value of the statistic. If it is finite, the statistic is a percentage.
+        is_difference: whether the statistic is the difference of two systems.
+    """
+
+    numerators: np.ndarray
+    denominators: np.ndarray
+    weights: np.ndarray
+    steps: np.ndarray
+    largest: float = math.inf
+    is_difference: bool = False
+
+    def value(self) -> float:
+        """Return the value of the statistic over all speakers."""
+        return float(divide(self.numerators.sum(0), self.denominators.sum(0)) @ self.weights)
+
+    def standard_error(self) -> float:
+        """Return the jackknife standard error over speakers (Quenouille 1956, Tukey 1958).
+
+        It compares the statistic with its values without one of the speakers. Without a speaker who has many of the
+        utterances, the statistic changes most; so the error is right also if speakers have very different numbers of
+        utterances. A class that a single speaker has does not contribute: nothing shows how it varies.
+        """
+        numerator, denominator = self.numerators.sum(0), self.denominators.sum(0)
+        residuals = self.numerators - divide(numerator, denominator) * self.denominators
+        changes = divide(residuals, denominator - self.denominators) @ self.weights
+        speakers = len(changes)
+        return math.sqrt((speakers - 1) / speakers * float(changes @ changes))
+
+    def quantile(self) -> float:
+        """Return the 97.5% quantile of Student's t with N - 1 degrees of freedom, N the effective number of speakers.
+
+        N = 1 / sum_i s_i^2, where s_i is the share of speaker i in the utterances, averaged over classes (Kish 1965).
+        If all speakers have the same number of utterances, N is the number of speakers.
+        """
+        shares = divide(self.denominators, self.denominators.sum(0)) @ np.abs(self.weights)
+        effective = divide(shares.sum() ** 2, (shares**2).sum())
+        return float(student.ppf((1 + LEVEL) / 2, max(1.0, float(effective) - 1)))
+
+    def interval(self) -> Interval:
+        """Return the value v of the statistic and its 95% interval over speakers.
+
+        With the standard error e and the quantile q of Student's t, the interval is
+
+        - for a percentage: Wilson's interval (1927) for a share of n answers, where n is chosen such that its standard
+          error is e, and is at most the number of utterances. It stays between 0 and 100, and has a positive width if
+          all answers are right;
+        - for a difference of two systems: v ± q sqrt(e^2 + 2 u^2), where u is the effect of one answer. So the interval
+          has a positive width if all answers are equal (Bonett & Price 2012, for independent utterances);
+        - for the log-loss: v ± q e.
+
+        tests/bench/coverage.py simulates how often these intervals contain the true value.
+        """
+        value = self.value()
+        if len(self.numerators) < FEWEST_SPEAKERS:
+            return Interval(value, math.nan, math.nan)
+        error, quantile = self.standard_error(), self.quantile()
+        if self.is_difference:
+            margin = quantile * math.hypot(error, math.sqrt(2) * self.steps.max())
+            return Interval(value, max(value - margin, -self.largest), min(value + margin, self.largest))
+        if self.largest < math.inf:
+            return self._wilson(value, error, quantile)
+        return Interval(value, max(0.0, value - quantile * error), value + quantile * error)
+
+    def minus(self, other: "Ratios") -> "Ratios":
+        """Return this statistic minus another one of the same speakers, in the same order."""
+        return Ratios(
+            np.concatenate([self.numerators, other.numerators], axis=1),
+            np.concatenate([self.denominators, other.denominators], axis=1),
+            np.concatenate([self.weights, -other.weights]),
+            np.maximum(self.steps, other.steps),
+            self.largest,
+            is_difference=True,
+        )
+
+    def _wilson(self, value: float, error: float, quantile: float) -> Interval:
+        """Return Wilson's interval: the shares whose distance from `value` is at most `quantile` standard errors."""
+        share = value / self.largest
+        utterances = self.largest / self.steps.mean()
+        variance = (error / self.largest) ** 2
+        answers = min(utterances, share * (1 - share) / variance) if variance > 0 else utterances
+        prior = quantile**2 / answers
+        middle = (share + prior / 2) / (1 + prior)
+        margin = math.sqrt(prior * max(0.0, share * (1 - share)) + prior**2 / 4) / (1 + prior)
+        low, high = (self.largest * min(max(bound, 0.0), 1.0) for bound in (middle - margin, middle + margin))
+        return Interval(value, min(low, value), max(high, value))
+
+
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return numerator / denominator, and 0 where the denominator is 0 (up to rounding)."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 1e-9)
