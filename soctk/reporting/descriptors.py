@@ -1,4 +1,4 @@
-"""The descriptors of an experiment's test utterances, computed again from its model and the feature store."""
+"""The log-covariances of an experiment's test utterances, computed again from a model and the feature store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,12 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from soctk import progress
 from soctk.errors import SoctkError
 from soctk.features.store import FeatureStore
 from soctk.pooling.layers import SOC, Concatenation, Pooling, SOCFull, SOCNoLEM
@@ -20,80 +22,97 @@ from soctk.scoring.runs import RunDirectory
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inputs import Frames, describe
 
-# Enough points for a figure. With more points, t-SNE takes minutes and the descriptors take much memory.
 MOST_UTTERANCES = 800
+# Fewer utterances are read if their descriptors would take more memory: 256 MB in float32.
+MOST_NUMBERS = 1 << 26
+_BATCH = 32  # utterances whose frames are in memory at a time
 
 
 @dataclass(frozen=True)
-class Described:
-    """The descriptors of some test utterances, computed by the model of one run.
+class LogCovariances:
+    """The log-covariances of some test utterances.
 
     Attributes:
-        fold: the fold of the run.
-        seed: the seed of the run.
+        source: which utterances and frames were used, and by which model.
         utterances: one row per utterance: utt, spk, and ref (the index of the emotion).
-        values: the descriptors `(N, P)`, in the order of the utterances.
-        pooling: the pooling layer. With several concatenated hidden states, the layer of the first of them; its
-            descriptor is the first part of each row of `values`.
+        vectors: `(N, d(d+1)/2)`: the upper triangle of each d x d matrix, with sqrt(2) off the diagonal, so that inner
+            products of vectors equal inner products of matrices.
     """
 
-    fold: int
-    seed: int
+    source: str
     utterances: pd.DataFrame
-    values: np.ndarray
-    pooling: Pooling
-
-    def log_covariances(self) -> np.ndarray | None:
-        """Return the log-covariances `(N, d, d)` that the descriptors contain; None if they contain none."""
-        layers = cast(list[Pooling], self.pooling.layers if isinstance(self.pooling, Concatenation) else [self.pooling])
-        start = 0
-        for layer in layers:
-            if isinstance(layer, (SOC, SOCFull)) and not isinstance(layer, SOCNoLEM):
-                vectors = self.values[:, start : start + layer.output_size]
-                return _symmetric(vectors, is_scaled=isinstance(layer, SOCFull))
-            start += layer.output_size
-        return None
+    vectors: np.ndarray
 
 
-def of_run(predictions: Predictions, store: Path | None = None) -> Described | None:
-    """Return the descriptors of test utterances, computed by the model of the first fold and seed.
+def has_log_covariances(predictions: Predictions) -> bool:
+    """Return whether the descriptors of an experiment contain log-covariances."""
+    return not {"soc", "soc_full"}.isdisjoint(predictions.settings.get("pooling", {}))
+
+
+def of_run(predictions: Predictions, store: Path | None = None) -> LogCovariances | None:
+    """Return the log-covariances of test utterances, computed with the model of the first fold and seed.
 
     A pooling with trained parameters describes the test utterances of its own fold only, because the models of other
-    folds have other axes. Other poolings describe the test utterances of all folds. At most MOST_UTTERANCES utterances
-    are described, drawn at random.
+    folds have other axes. Other poolings describe the test utterances of all folds. Of several concatenated hidden
+    states, the first is used. At most MOST_UTTERANCES utterances are described, drawn at random.
 
     Args:
-        predictions: the predictions of the experiment.
+        predictions: the predictions of an experiment that has log-covariances.
         store: the feature store; by default the one that the runs recorded.
 
     Returns:
-        The descriptors; None if the runs have no settings or models, or if the store that they recorded is missing.
+        The log-covariances; None if the runs have no models, or if the store that they recorded is missing.
 
     Raises:
-        SoctkError: the experiment was trained on another store, the store lacks utterances, or a model is damaged or
-            has other settings.
+        SoctkError: the store is damaged or is not the one of the experiment, or the model is damaged or has other
+            settings.
     """
     path = store or predictions.made_from.get("features")
     run = RunDirectory(predictions.path, predictions.folds[0], predictions.seeds[0])
-    if path is None or not predictions.settings or not run.weights.is_file():
-        return None
-    if store is None and not path.is_dir():
+    if path is None or not run.weights.is_file() or (store is None and not path.is_dir()):
         return None
     features = FeatureStore.open(path)
     _check_store(predictions, features)
     model = _model(predictions, features, run.weights)
+    pooling, weights = _second_order(model), model.layer_weights
+    layers = used_layers(predictions.settings)[: None if weights is not None else 1]
     utterances = predictions.utterances
     if model.is_trained:
         utterances = utterances[utterances["fold"] == run.fold]
-    utterances = utterances.sample(min(len(utterances), MOST_UTTERANCES), random_state=0).sort_values("utt")
-    frames = Frames.of(features, utterances["utt"].tolist(), used_layers(predictions.settings))
-    if predictions.settings["frames"]["layer_norm"]:
-        frames = frames.layer_normalised()
-    values = describe(model.describe, frames).numpy()
-    described = utterances[["utt", "spk", "ref"]].reset_index(drop=True)
-    pooling = model.poolings[0]
-    assert isinstance(pooling, Pooling)
-    return Described(run.fold, run.seed, described, values, pooling)
+    most = max(1, min(MOST_UTTERANCES, MOST_NUMBERS // pooling.output_size))
+    drawn = utterances.sample(min(len(utterances), most), random_state=0).sort_values("utt")
+
+    def pool(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        one = frames[:, 0] if weights is None else torch.einsum("tld,l->td", frames, weights.softmax(0))
+        return pooling.pool_concatenated(one, lengths)
+
+    vectors = np.empty((len(drawn), pooling.output_size), dtype=np.float32)
+    for start in progress.track(range(0, len(drawn), _BATCH), "log-covariances", "batch"):
+        frames = Frames.of(features, drawn["utt"][start : start + _BATCH].tolist(), layers)
+        if predictions.settings["frames"]["layer_norm"]:
+            frames = frames.layer_normalised()
+        vectors[start : start + _BATCH] = describe(pool, frames).numpy()
+    if isinstance(pooling, SOC):
+        rows, columns = np.triu_indices(pooling.projection.out_features)
+        vectors *= np.where(rows == columns, 1, np.sqrt(2)).astype(np.float32)
+    states = f"hidden state {layers[0]}" if weights is None else "the weighted hidden states"
+    model_name = f", by the model of fold {run.fold}, seed {run.seed}" if model.is_trained else ""
+    return LogCovariances(
+        source=f"{len(drawn)} of the {len(utterances)} test utterances{_of_folds(model, run)}, {states}{model_name}",
+        utterances=drawn[["utt", "spk", "ref"]].reset_index(drop=True),
+        vectors=vectors,
+    )
+
+
+def _of_folds(model: EmotionClassifier, run: RunDirectory) -> str:
+    return f" of fold {run.fold}" if model.is_trained else ""
+
+
+def _second_order(model: EmotionClassifier) -> SOC | SOCFull:
+    """Return the first layer of the model that computes log-covariances."""
+    pooling = cast(Pooling, model.poolings[0])
+    layers = pooling.layers if isinstance(pooling, Concatenation) else [pooling]
+    return next(x for x in layers if isinstance(x, (SOC, SOCFull)) and not isinstance(x, SOCNoLEM))
 
 
 def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> EmotionClassifier:
@@ -104,7 +123,7 @@ def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> E
         wrong = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise SoctkError(
             f"the settings were written by another version of soctk ({wrong})",
-            remedy="Train the experiment again, or omit the pictures of descriptors (--no-descriptors).",
+            remedy="Train the experiment again, or omit the picture of log-covariances (--no-descriptors).",
             where=predictions.path,
         ) from error
     layers = used_layers(predictions.settings)
@@ -128,18 +147,3 @@ def _check_store(predictions: Predictions, features: FeatureStore) -> None:
             remedy="Give the store that the experiment was trained on (--feats), or train again.",
             where=features.path,
         )
-
-
-def _symmetric(vectors: np.ndarray, is_scaled: bool) -> np.ndarray:
-    """Return the symmetric matrices `(N, d, d)` with the upper triangles `(N, d(d+1)/2)`.
-
-    If `is_scaled`, this inverts soctk.pooling.spd.tangent_vector, which multiplies entries off the diagonal by sqrt 2.
-    Otherwise it inverts soctk.pooling.spd.upper_triangle.
-    """
-    size = int(np.sqrt(2 * vectors.shape[1]))
-    rows, columns = np.triu_indices(size)
-    values = np.where(rows == columns, 1, np.sqrt(0.5)) * vectors if is_scaled else vectors
-    matrices = np.zeros((len(vectors), size, size), dtype=vectors.dtype)
-    matrices[:, rows, columns] = values
-    matrices[:, columns, rows] = values
-    return matrices

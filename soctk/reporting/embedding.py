@@ -1,33 +1,126 @@
-"""Descriptors in two dimensions: t-SNE, and UMAP if umap-learn is installed."""
+"""Maps of test utterances by the logits of the models that tested them: t-SNE, and UMAP if umap-learn is installed."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
-# The number of principal components that t-SNE and UMAP get.
-COMPONENTS = 50
+from soctk.reporting import drawing
+from soctk.reporting.drawing import WIDTH, legend_below, series
+from soctk.reporting.wording import common_start
+from soctk.scoring.predictions import Predictions
+from soctk.scoring.score import ExperimentScores
+
+# With more points, the symbols hide each other, and t-SNE takes long.
+MOST_UTTERANCES = 800
+# Points with fewer different posteriors make no map.
+FEWEST_DIFFERENT = 10
+# predictions.tsv has six decimals.
+_SMALLEST_POSTERIOR = 1e-6
 _PERPLEXITY = 30
+_NEIGHBOURS = 10
+_MOST_LISTED = 24
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of the models for test utterances, each tested by the model of its own fold.
+
+    The models of all folds have the same classes, so their logits share axes; their descriptors need not.
+
+    Attributes:
+        seed: the seed of the models.
+        utterances: one row per utterance: spk, and ref (the index of the emotion).
+        logits: `(N, K)`: the logits of K classes minus their mean, which is the same as the logarithms of the
+            posteriors minus their mean. Posteriors below 1e-6 count as 1e-6.
+        available: the number of test utterances, of which N were drawn at random.
+    """
+
+    seed: int
+    utterances: pd.DataFrame
+    logits: np.ndarray
+    available: int
+
+    @property
+    def neighbours(self) -> int:
+        """The number of nearest utterances that `same_among_neighbours` looks at."""
+        return min(_NEIGHBOURS, len(self.logits) - 1)
+
+    @property
+    def is_mappable(self) -> bool:
+        """Whether the outputs are different enough for a map."""
+        return len(np.unique(self.logits, axis=0)) >= FEWEST_DIFFERENT and self.logits.shape[1] > 1
+
+    def same_among_neighbours(self, column: str) -> tuple[float, float]:
+        """Return how often one of the nearest utterances has the same value of a column, in %, and the chance level.
+
+        Nearest is meant by the distance between logits. The chance level is the share of such pairs among all pairs.
+        """
+        from sklearn.neighbors import NearestNeighbors
+
+        values = self.utterances[column].to_numpy()
+        found = NearestNeighbors(n_neighbors=self.neighbours).fit(self.logits).kneighbors(return_distance=False)
+        sizes = np.unique(values, return_counts=True)[1]
+        chance = (sizes * (sizes - 1)).sum() / (len(values) * (len(values) - 1))
+        return 100 * float((values[found] == values[:, None]).mean()), 100 * float(chance)
+
+
+def outputs(predictions: Predictions) -> Outputs:
+    """Return the outputs of the models of the first seed, for at most MOST_UTTERANCES test utterances of all folds."""
+    seed = predictions.seeds[0]
+    rows = np.flatnonzero(predictions.table["seed"] == seed)
+    chosen = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_UTTERANCES])
+    logarithms = np.log(np.maximum(predictions.posteriors[chosen], _SMALLEST_POSTERIOR))
+    logits = logarithms - logarithms.mean(axis=1, keepdims=True)
+    return Outputs(seed, predictions.table.iloc[chosen][["spk", "ref"]].reset_index(drop=True), logits, len(rows))
 
 
 def embed(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return method -> points `(N, 2)` of descriptors `(N, P)`; UMAP only if umap-learn is installed."""
+    """Return method -> points `(N, 2)` of vectors `(N, K)`; UMAP only if umap-learn is installed."""
     from sklearn.manifold import TSNE
 
-    components = principal_components(values)
-    perplexity = min(_PERPLEXITY, (len(components) - 1) / 3)
-    points = {"t-SNE": TSNE(perplexity=perplexity, random_state=0, init="pca").fit_transform(components)}
-    try:
-        import umap
-    except ImportError:
-        return points
-    return points | {"UMAP": umap.UMAP(random_state=0, n_jobs=1).fit_transform(components)}
+    perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
+    with threadpool_limits(1):  # threads slow t-SNE of so few points down, many times on a busy machine
+        points = {"t-SNE": TSNE(perplexity=perplexity, random_state=0, init="pca").fit_transform(values)}
+        try:
+            import umap
+        except ImportError:
+            return points
+        return points | {"UMAP": umap.UMAP(random_state=0, n_jobs=1).fit_transform(values)}
 
 
-def principal_components(values: np.ndarray) -> np.ndarray:
-    """Return the leading principal components `(N, at most 50)` of descriptors `(N, P)` with standardised dimensions.
+def draw(experiment: ExperimentScores, points: np.ndarray, utterances: pd.DataFrame, method: str) -> Figure:
+    """Draw points `(N, 2)` coloured by emotion on the left and by speaker on the right.
 
-    They are computed from the inner products `(N, N)`, which for long descriptors are smaller than the covariance
-    `(P, P)`.
+    Args:
+        experiment: the experiment.
+        points: the utterances in two dimensions.
+        utterances: one row for each point: spk, and ref (the index of the emotion).
+        method: the name of the method that computed the points, for the title.
     """
-    values = values - values.mean(axis=0)
-    values /= np.maximum(values.std(axis=0), 1e-8)
-    spectrum, vectors = np.linalg.eigh(values @ values.T)
-    return (vectors * np.sqrt(np.maximum(spectrum, 0)))[:, : -min(COMPONENTS, len(values)) - 1 : -1]
+    figure = Figure(figsize=(WIDTH, 5.3), layout="constrained")
+    by_emotion, by_speaker = figure.subplots(1, 2)
+    emotions = experiment.predictions.emotions
+    drawn = [_scatter(by_emotion, points[utterances["ref"] == i], i) for i in range(len(emotions))]
+    legend_below(by_emotion, drawn, [drawing.clipped(name) for name in emotions])
+    speakers = sorted(utterances["spk"].unique())
+    common = common_start(speakers).rstrip("0123456789")
+    drawn = [_scatter(by_speaker, points[utterances["spk"] == name], i) for i, name in enumerate(speakers)]
+    listed = len(speakers) <= _MOST_LISTED
+    if listed:
+        legend_below(by_speaker, drawn, [drawing.clipped(name.removeprefix(common)) for name in speakers])
+    count = f"{len(speakers)}: {common}…" if listed and common else f"{len(speakers)}"
+    for axes, name in ((by_emotion, "by emotion"), (by_speaker, f"by speaker ({count})")):
+        axes.set_title(name, fontsize=11)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.suptitle(
+        f"{drawing.title(experiment)}\n{method} of the logits of {len(points)} test utterances", fontsize=12
+    )
+    return figure
+
+
+def _scatter(axes, points: np.ndarray, index: int):
+    return axes.scatter(*points.T, s=18, alpha=0.8, linewidths=0, **series(index))

@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from soctk.files import atomic
-from soctk.reporting import tables, wording
-from soctk.reporting.figures import DPI, Picture
+from soctk.reporting import drawing, tables, wording
+from soctk.reporting.drawing import Picture
 from soctk.reporting.report import Report
 from soctk.scoring.score import ExperimentScores
 
@@ -119,5 +119,5 @@ def _parts(parts: Iterable[str]) -> list[str | Markup]:
 
 def _as_url(picture: Picture) -> str:
     buffer = BytesIO()
-    picture.figure.savefig(buffer, format="png", dpi=DPI)
+    drawing.write(picture.figure, buffer)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

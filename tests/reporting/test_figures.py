@@ -1,20 +1,15 @@
-"""Tests of the contents of the figures, the positions of their labels, and their size."""
+"""Tests of the contents of the charts, the positions of their labels, and of the list of all pictures."""
 
 import dataclasses
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import write_run
 
 from soctk.errors import SoctkError
-from soctk.reporting import embedding, figures
+from soctk.reporting import charts, figures
 from soctk.scoring import score
-
-
-def texts(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
 @pytest.fixture
@@ -40,7 +35,7 @@ def tick_labels(axis) -> dict[float, str]:
 
 
 def test_accuracies_are_drawn_with_their_intervals_beside_their_names(experiments):
-    figure = figures.accuracies(experiments)
+    figure = charts.accuracies(experiments)
     (axes,) = figure.axes
     names = tick_labels(axes.yaxis)
     assert [names[y] for y in sorted(names)] == ["up-soc", "up-mean"]
@@ -59,14 +54,14 @@ def test_accuracies_are_drawn_with_their_intervals_beside_their_names(experiment
 def test_a_recentred_experiment_has_a_dagger_in_figures_but_not_in_file_names(experiments):
     marked = dataclasses.replace(experiments[0], is_recentred=True)
     pictures = list(figures.pictures([marked], None, has_descriptors=False))
-    assert [picture.name for picture in pictures] == ["WA", "up-mean-confusion"]
+    assert [picture.name for picture in pictures] == ["WA", "up-mean-confusion", "up-mean-speakers"]
     assert tick_labels(pictures[0].figure.axes[0].yaxis)[0] == "up-mean †"
     assert pictures[1].caption.startswith("up-mean †: ")
     assert pictures[1].figure.get_suptitle() == "up-mean †"
 
 
 def test_confusions_have_true_classes_as_rows_and_answers_as_columns(experiments):
-    axes = figures.confusion(experiments[1]).axes[0]
+    axes = charts.confusion(experiments[1]).axes[0]
     true, answered = tick_labels(axes.yaxis), tick_labels(axes.xaxis)
     cells = {(true[text.get_position()[1]], answered[text.get_position()[0]]): text.get_text() for text in axes.texts}
     # up-soc classifies half of class a as b, and half of class c as a.
@@ -81,10 +76,10 @@ def test_confusions_have_true_classes_as_rows_and_answers_as_columns(experiments
 
 
 def test_learning_curves_show_the_training_logs(experiments):
-    assert figures.learning_curves(experiments[0]) is None
+    assert charts.learning_curves(experiments[0]) is None
     epochs = [{"epoch": i, "train_loss": 3 - i, "valid_loss": abs(i - 2), "valid_WA": 0.1 * i} for i in (1, 2, 3)]
     write_log(experiments[0], epochs)
-    losses, accuracy = figures.learning_curves(experiments[0]).axes
+    losses, accuracy = charts.learning_curves(experiments[0]).axes
     assert (losses.get_ylabel(), accuracy.get_ylabel()) == ("loss (nats)", "validation WA (%)")
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training", "validation", "chosen"]
     assert losses.lines[0].get_ydata().tolist() == [2, 1, 0]
@@ -92,107 +87,86 @@ def test_learning_curves_show_the_training_logs(experiments):
     assert losses.lines[2].get_xdata() == [2]  # the epoch with the lowest validation loss
     assert accuracy.lines[0].get_ydata() == pytest.approx([10, 20, 30])
     write_log(experiments[1], [{"C": c, "valid_loss": 1 / c, "valid_WA": 0.5} for c in (0.1, 1.0)])
-    losses, _ = figures.learning_curves(experiments[1]).axes
+    losses, _ = charts.learning_curves(experiments[1]).axes
     assert losses.get_xscale() == "log"
 
 
 def test_a_damaged_log_is_an_error(experiments):
     write_log(experiments[0], [{"epoch": 1}])
     with pytest.raises(SoctkError, match=r"train.jsonl: not a training log"):
-        figures.learning_curves(experiments[0])
+        charts.learning_curves(experiments[0])
 
 
-def colour_and_marker(collection) -> tuple:
-    return tuple(collection.get_facecolor()[0]), collection.get_paths()[0].vertices.tobytes()
+def write_speakers(path, counts: dict[str, tuple[int, int]]) -> None:
+    """Write a run: speaker -> number of utterances, and how many of them are classified correctly."""
+    pairs, utterances = [], []
+    for speaker, (count, correct) in counts.items():
+        utterances += [f"{speaker}-{i}" for i in range(count)]
+        pairs += ["aa"] * correct + ["ab"] * (count - correct)
+    write_run(path, " ".join(pairs), utterances)
 
 
-def test_embeddings_are_coloured_by_emotion_and_by_speaker(experiments):
-    utterances = experiments[0].predictions.utterances
-    points = np.random.default_rng(0).normal(size=(len(utterances), 2))
-    by_emotion, by_speaker = figures.embedding(experiments[0], points, utterances, "t-SNE").axes
-    assert [collection.get_label() for collection in by_emotion.collections] == ["a", "b", "c"]
-    for index, collection in enumerate(by_emotion.collections):
-        np.testing.assert_array_equal(collection.get_offsets(), points[utterances["ref"] == index])
-    assert (by_emotion.get_title(), by_speaker.get_title()) == ("by emotion", "by speaker (12: s…)")
-    assert [len(collection.get_offsets()) for collection in by_speaker.collections] == [1] * 12
-    assert len({colour_and_marker(collection) for collection in by_speaker.collections}) == 12
+def test_the_chart_by_speaker_has_a_row_for_each_speaker_the_highest_wa_on_top(tmp_path):
+    write_speakers(tmp_path / "exp" / "m" / "fold1" / "seed1", {"ann": (4, 1), "bob": (2, 2), "$x_": (5, 3)})
+    (experiment,) = score.score([tmp_path / "exp"])
+    table = charts.speaker_accuracies(experiment)
+    assert table["WA"].to_dict() == pytest.approx({"bob": 100, "$x_": 60, "ann": 25})
+    assert table["utterances"].to_dict() == {"bob": 2, "$x_": 5, "ann": 4}
+    (axes,) = charts.speakers(experiment).axes
+    points = axes.lines[0]
+    names = tick_labels(axes.yaxis)
+    assert [names[y] for y in sorted(names, reverse=True)] == ["bob (2)", "$x_ (5)", "ann (4)"]
+    assert {names[y]: x for x, y in zip(points.get_xdata(), points.get_ydata(), strict=True)} == pytest.approx(
+        {"bob (2)": 100, "$x_ (5)": 60, "ann (4)": 25}
+    )
+    assert axes.lines[1].get_xdata() == pytest.approx([100 * 6 / 11] * 2)  # the dashed line: all utterances
 
 
-def test_each_speaker_is_labelled_at_one_of_its_points(experiments):
-    utterances = pd.DataFrame({"spk": ["ann"] * 6 + ["bob"] * 6, "ref": [0, 1] * 6})
-    generator = np.random.default_rng(0)
-    points = np.concatenate([generator.normal(size=(6, 2)), 10 + generator.normal(size=(6, 2))])
-    _, axes = figures.embedding(experiments[0], points, utterances, "t-SNE").axes
-    assert [text.get_text() for text in axes.texts] == ["ann", "bob"]
-    for text, own in zip(axes.texts, (points[:6], points[6:]), strict=True):
-        assert tuple(text.get_position()) in {tuple(point) for point in own}
+def test_wa_of_speakers_is_averaged_over_seeds(tmp_path):
+    for seed, correct in ((1, 1), (2, 4)):
+        write_speakers(tmp_path / "exp" / "m" / "fold1" / f"seed{seed}", {"ann": (4, correct), "bob": (2, 2)})
+    (experiment,) = score.score([tmp_path / "exp"])
+    table = charts.speaker_accuracies(experiment)
+    assert table.to_dict("index") == {"bob": {"utterances": 2, "WA": 100}, "ann": {"utterances": 4, "WA": 62.5}}
 
 
-def test_embeddings_keep_separate_groups_apart():
-    generator = np.random.default_rng(0)
-    centres = 10 * generator.normal(size=(3, 200))
-    values = (centres[:, None] + generator.normal(size=(3, 30, 200))).reshape(90, 200)
-    for points in embedding.embed(values).values():
-        groups = points.reshape(3, 30, 2)
-        within = np.linalg.norm(groups - groups.mean(axis=1, keepdims=True), axis=-1).max()
-        means = groups.mean(axis=1)
-        assert min(np.linalg.norm(means[i] - means[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > within
+@pytest.mark.parametrize(("count", "scale"), [(91, "linear"), (2000, "log")])
+def test_many_speakers_are_shown_as_a_distribution(tmp_path, count, scale):
+    sizes = {f"s{i:04}": (1 + i % 20 if scale == "log" else 10, 1) for i in range(count)}
+    write_speakers(tmp_path / "exp" / "m" / "fold1" / "seed1", sizes)
+    (experiment,) = score.score([tmp_path / "exp"])
+    counts, by_size = charts.speakers(experiment).axes
+    assert sum(bar.get_height() for bar in counts.patches) == count
+    assert by_size.get_xscale() == scale
+    drawn = np.array(sorted(zip(*by_size.lines[0].get_data(), strict=True)))
+    assert drawn == pytest.approx(np.array(sorted((size, 100 / size) for size, _ in sizes.values())))
 
 
-def test_principal_components_keep_the_distances_between_standardised_descriptors():
-    values = np.random.default_rng(0).normal(size=(8, 20))
-    standardised = (values - values.mean(0)) / values.std(0)
-    components = embedding.principal_components(values)
-    expected = np.linalg.norm(standardised[:, None] - standardised[None], axis=-1)
-    assert np.linalg.norm(components[:, None] - components[None], axis=-1) == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("size", [3, 30])
-def test_log_covariances_show_the_mean_and_the_difference_of_each_emotion(experiments, size):
-    generator = np.random.default_rng(0)
-    matrices = generator.normal(size=(12, size, size))
-    matrices += matrices.transpose(0, 2, 1)
-    references = np.repeat([0, 1, 2], 4)
-    figure = figures.log_covariances(experiments[0], matrices, references)
-    drawn = [axes.images[0].get_array().data for axes in figure.axes[:4]]
-    assert figure.axes[0].get_title().startswith("mean of all (scale ±")
-    assert [axes.get_title() for axes in figure.axes[1:4]] == ["a", "b", "c"]
-    assert sum(drawn[1:]) == pytest.approx(np.zeros((min(size, 24),) * 2), abs=1e-9)  # equal numbers of each emotion
-    if size == 3:
-        assert drawn[0] == pytest.approx(matrices.mean(0))
-        for i in range(3):
-            assert drawn[1 + i] == pytest.approx(matrices[4 * i : 4 * i + 4].mean(0) - matrices.mean(0))
-    else:
-        eigenvalues = np.linalg.eigvalsh(matrices.mean(0))[::-1][:24]
-        assert drawn[0] == pytest.approx(np.diag(eigenvalues), abs=1e-9)
+def test_names_that_look_like_mathematics_are_drawn_in_all_pictures(tmp_path):
+    names = ["$x^{$", "_b", "c}$"]
+    rows = [f"u{i}\ts$_{i}\t{names[i % 3]}\t{names[0]}\t0.{90 - i}\t0.{i:02}\t0.10" for i in range(12)]
+    for experiment in ("$a_{1}", "b/$$"):
+        run = tmp_path / "exp" / experiment / "fold1" / "seed1"
+        run.mkdir(parents=True)
+        (run / "predictions.tsv").write_text("\n".join(["utt\tspk\tref\thyp\t" + "\t".join(names), *rows]) + "\n")
+        (run / "train.jsonl").write_text('{"C": 0.01, "valid_loss": 1, "valid_WA": 0.5}\n')
+    pictures = figures.pictures(score.score([tmp_path / "exp"]), None, has_descriptors=True)
+    written = [
+        path.relative_to(tmp_path / "out").as_posix() for path in figures.save(pictures, tmp_path / "out", "svg")
+    ]
+    kinds = ("confusion", "speakers", "curves", "t-sne")
+    assert set(written) >= {f"{name}-{kind}.svg" for name in ("$a_{1}", "b/$$") for kind in kinds}
 
 
 def test_every_picture_is_8_inches_wide_and_written_under_its_name(experiments, tmp_path, capsys):
     write_log(experiments[0], [{"epoch": 1, "train_loss": 1, "valid_loss": 1, "valid_WA": 0.5}])
     pictures = list(figures.pictures(experiments, None, has_descriptors=True))
-    assert [picture.name for picture in pictures] == ["WA", "up-mean-confusion", "up-mean-curves", "up-soc-confusion"]
-    reason = "no pictures of its descriptors, because its feature store (--feats DIR) or its model was not found\n"
-    assert capsys.readouterr().err == f"up-mean: {reason}up-soc: {reason}"
+    expected = ["WA", "up-mean-confusion", "up-mean-speakers", "up-mean-curves", "up-soc-confusion", "up-soc-speakers"]
+    assert [picture.name for picture in pictures] == expected
+    no_map = "no t-SNE map, because fewer than 10 test utterances have different posteriors\n"
+    no_matrices = "no picture of log-covariances, because its feature store (--feats DIR) or its model was not found\n"
+    assert capsys.readouterr().err == f"up-mean: {no_map}up-soc: {no_map}up-soc: {no_matrices}"
     assert {picture.figure.get_figwidth() for picture in pictures} == {8}
     written = [path.name for path in figures.save(iter(pictures), tmp_path / "figures", "svg")]
     assert sorted(written) == sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert written[0] == "WA.svg"
-
-
-def test_long_names_are_broken_at_a_hyphen_near_their_middle():
-    assert figures._short("whisper-base-encoder-layer4-mean+soc_full-linear") == (
-        "whisper-base-encoder-layer4-\nmean+soc_full-linear"
-    )
-    assert figures._short("a" * 50).replace("\n", "") == "a" * 50
-
-
-def test_emotions_without_utterances_have_no_panel(experiments):
-    matrices = np.stack([np.eye(2)] * 4)
-    figure = figures.log_covariances(experiments[0], matrices, np.array([0, 0, 2, 2]))
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["mean of all (scale ±1)", "a", "c"]
-
-
-def test_more_than_thirty_speakers_are_not_labelled(experiments):
-    utterances = pd.DataFrame({"spk": [f"s{i:03}" for i in range(100)], "ref": 0})
-    figure = figures.embedding(experiments[0], np.zeros((100, 2)), utterances, "t-SNE")
-    assert texts(figure) == []

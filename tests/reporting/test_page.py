@@ -44,7 +44,7 @@ def test_the_page_needs_no_files_except_recordings(made, tmp_path):
     page.write(tmp_path / "report.html", made, figures.pictures(made.experiments, None, has_descriptors=False))
     tags = Tags((tmp_path / "report.html").read_text())
     pictures = [source for source in tags.sources if source.startswith("data:image/png;base64,")]
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     assert set(tags.sources) - set(pictures) == {"any.wav"}
     assert tags.scripts == 0
 

@@ -1,0 +1,199 @@
+"""Charts of scores: WA of all experiments, WA by speaker, confusion matrices and learning curves."""
+
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from soctk.errors import SoctkError
+from soctk.reporting import drawing
+from soctk.reporting.drawing import COLOURS, WIDTH, series, short
+from soctk.reporting.wording import label
+from soctk.scoring.recorded import used_layers
+from soctk.scoring.runs import RunDirectory
+from soctk.scoring.score import ExperimentScores
+
+# With more speakers, the chart by speaker shows their distribution instead of a row for each.
+MOST_ROWS = 40
+
+
+def accuracies(experiments: Sequence[ExperimentScores]) -> Figure:
+    """Draw WA with its interval, one row per experiment, grouped by upstream and coloured by pooling."""
+    rows = sorted(experiments, key=lambda e: (_upstream(e), e.pooled["WA"].value))
+    poolings = {name: i for i, name in enumerate(dict.fromkeys(_pooling(e) for e in experiments))}
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for y, experiment in enumerate(rows):
+        value, low, high = experiment.pooled["WA"]
+        style = series(poolings[_pooling(experiment)])
+        if not math.isnan(low):
+            axes.plot([low, high], [y, y], color=style["color"], linewidth=2, solid_capstyle="butt")
+        axes.plot(value, y, markersize=9, linestyle="", **style)
+        axes.annotate(f"{value:.1f}", (value, y), (0, 7), textcoords="offset points", ha="center", fontsize=10)
+    chance = 100 / len(rows[0].predictions.emotions)
+    if axes.get_xlim()[0] < 2 * chance:
+        axes.axvline(chance, color="0.4", linestyle=":", linewidth=1.5)
+        axes.annotate("chance", (chance, len(rows) - 0.6), (4, 0), textcoords="offset points", color="0.3", fontsize=10)
+    axes.set_yticks(range(len(rows)), [short(label(e)) for e in rows], fontsize=10)
+    axes.set_ylim(-0.6, len(rows) - 0.3)
+    axes.set_xlabel("WA (%)", fontsize=12)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    for boundary in [y for y in range(1, len(rows)) if _upstream(rows[y]) != _upstream(rows[y - 1])]:
+        axes.axhline(boundary - 0.5, color="0.7", linewidth=1)
+    if len(poolings) > 1:
+        handles = [axes.plot([], [], linestyle="", **series(i))[0] for i in poolings.values()]
+        figure.legend(handles, list(poolings), title="pooling", loc="outside lower center", ncols=4, fontsize=10)
+    return figure
+
+
+def speaker_accuracies(experiment: ExperimentScores) -> pd.DataFrame:
+    """Return a row for each speaker, the highest WA first: utterances, and WA (in %, averaged over seeds)."""
+    table = experiment.predictions.table
+    correct = 100.0 * (table["ref"] == table["hyp"])
+    by_speaker = correct.groupby(table["spk"]).agg(["size", "mean"])
+    by_speaker["size"] //= len(experiment.seeds)
+    by_speaker.columns = pd.Index(["utterances", "WA"])
+    return by_speaker.sort_values("WA", ascending=False, kind="stable")
+
+
+def speakers(experiment: ExperimentScores) -> Figure:
+    """Draw WA of each speaker: a row for each, or with more than MOST_ROWS speakers their distribution."""
+    table, overall = speaker_accuracies(experiment), experiment.pooled["WA"].value
+    draw = _speaker_rows if len(table) <= MOST_ROWS else _speaker_distribution
+    figure = draw(table, overall)
+    figure.suptitle(drawing.title(experiment), fontsize=12)
+    return figure
+
+
+def _speaker_rows(table: pd.DataFrame, overall: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.22 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    rows = np.arange(len(table))[::-1]
+    axes.hlines(rows, overall, table["WA"], color=COLOURS[4], linewidth=3)
+    axes.plot(table["WA"], rows, "o", color=COLOURS[0], markersize=6)
+    axes.axvline(overall, color="0.3", linewidth=1, linestyle="--")
+    names = [f"{drawing.clipped(name)} ({n})" for name, n in table["utterances"].items()]
+    axes.set_yticks(rows, names, fontsize=9)
+    axes.set_ylim(-0.8, len(table) - 0.2)
+    axes.set_ylabel("speaker (number of utterances)", fontsize=11)
+    axes.set_xlabel(f"WA (%); dashed: all utterances, {overall:.1f}", fontsize=11)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _speaker_distribution(table: pd.DataFrame, overall: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, 4), layout="constrained")
+    counts, by_size = figure.subplots(1, 2)
+    counts.hist(table["WA"], bins=np.linspace(0, 100, 21), color=COLOURS[0], edgecolor="white", linewidth=0.5)
+    counts.axvline(overall, color="0.3", linewidth=1, linestyle="--")
+    counts.set_xlabel(f"WA (%); dashed: all utterances, {overall:.1f}", fontsize=11)
+    counts.set_ylabel("number of speakers", fontsize=11)
+    counts.yaxis.set_major_locator(MaxNLocator(integer=True))
+    by_size.plot(table["utterances"], table["WA"], "o", color=COLOURS[0], markersize=4, alpha=0.4, markeredgewidth=0)
+    by_size.axhline(overall, color="0.3", linewidth=1, linestyle="--")
+    by_size.set_xlabel("number of utterances of the speaker", fontsize=11)
+    by_size.set_ylabel("WA of the speaker (%)", fontsize=11)
+    by_size.set_ylim(-3, 103)
+    if table["utterances"].max() > 10 * table["utterances"].min():
+        by_size.set_xscale("log")
+        by_size.xaxis.set_major_formatter(FuncFormatter(_plain))
+        by_size.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        by_size.xaxis.set_major_locator(MaxNLocator(integer=True))
+    by_size.grid(color="0.9")
+    return figure
+
+
+def confusion(experiment: ExperimentScores) -> Figure:
+    """Draw the confusion matrix: the share of each true class that was classified as each class, in %."""
+    counts = experiment.confusion
+    shares = 100 * counts.div(counts.sum(axis=1).replace(0, 1), axis=0)
+    size = len(counts)
+    figure = Figure(figsize=(WIDTH, 2 + 0.62 * max(size, 4)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares.to_numpy()):
+        colour = "black" if share > 55 else "white"
+        axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=12 if size <= 10 else 8)
+    names = [drawing.clipped(name) for name in counts.columns]
+    axes.set_xticks(range(size), names, rotation=35, ha="right", rotation_mode="anchor", fontsize=11)
+    axes.set_yticks(range(size), names, fontsize=11)
+    axes.set_xlabel("classified as", fontsize=12)
+    axes.set_ylabel("true class", fontsize=12)
+    figure.colorbar(image, label="% of the utterances of the true class", pad=0.02)
+    figure.suptitle(drawing.title(experiment), fontsize=12)
+    return figure
+
+
+def learning_curves(experiment: ExperimentScores) -> Figure | None:
+    """Draw losses and validation WA over epochs, or over C; return None if no run has a train.jsonl.
+
+    Raises:
+        SoctkError: a train.jsonl is damaged.
+    """
+    logs = _logs(experiment)
+    if not logs:
+        return None
+    figure = Figure(figsize=(WIDTH, 4), layout="constrained")
+    losses, accuracy = figure.subplots(1, 2)
+    for number, log in enumerate(logs):
+        best = int(log["valid_loss"].to_numpy().argmin())
+        labels = ("training", "validation", "chosen") if number == 0 else (None, None, None)
+        if "train_loss" in log:
+            losses.plot(log["train_loss"], color=COLOURS[1], alpha=0.6, linestyle="--", label=labels[0])
+        losses.plot(log["valid_loss"], color=COLOURS[0], alpha=0.6, label=labels[1])
+        losses.plot(log.index[best], log["valid_loss"].iloc[best], "o", color="black", markersize=4, label=labels[2])
+        accuracy.plot(100 * log["valid_WA"], color=COLOURS[0], alpha=0.6)
+        accuracy.plot(log.index[best], 100 * log["valid_WA"].iloc[best], "o", color="black", markersize=4)
+    is_over_c = logs[0].index.name == "C"
+    for axes, name in ((losses, "loss (nats)"), (accuracy, "validation WA (%)")):
+        axes.set_xlabel("C (weaker regularisation to the right)" if is_over_c else "epoch", fontsize=11)
+        axes.set_ylabel(name, fontsize=11)
+        axes.grid(color="0.9")
+        if is_over_c:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    losses.legend(fontsize=10)
+    figure.suptitle(f"{drawing.title(experiment)}: {len(logs)} runs", fontsize=12)
+    return figure
+
+
+def _plain(value: float, position: int) -> str:
+    """Return the label of a tick on a logarithmic axis; matplotlib's own are mathematical notation."""
+    return f"{value:g}"
+
+
+def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:
+    """Return the losses and the validation WA of each run with a train.jsonl, indexed by epoch or C."""
+    logs = []
+    for fold, seed in zip(experiment.runs["fold"], experiment.runs["seed"], strict=True):
+        path = RunDirectory(experiment.predictions.path, fold, seed).log
+        if path.is_file():
+            try:
+                log = pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+                axis = "epoch" if "epoch" in log else "C"
+                columns = ["valid_loss", "valid_WA", *log.columns.intersection(["train_loss"])]
+                logs.append(log.set_index(axis)[columns].astype(float))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise SoctkError(
+                    f"not a training log ({error})", remedy="Remove the run and train it again.", where=path
+                ) from error
+    return logs
+
+
+def _upstream(experiment: ExperimentScores) -> str:
+    settings = experiment.predictions.settings
+    return f"{settings.get('features', {}).get('upstream', '')} {used_layers(settings)}"
+
+
+def _pooling(experiment: ExperimentScores) -> str:
+    return "+".join(experiment.predictions.settings.get("pooling", {})) or "unknown"
