@@ -9,8 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from soctk.corpus.kaldi_files import (
+    UNDECODED,
+    find_unfit_values,
+    find_unfit_words,
+    read_lines,
+    read_table,
+    split_words,
+    write_lines,
+    write_table,
+)
 from soctk.errors import SoctkError, listing
-from soctk.files import atomic
 
 # The columns of predictions.tsv before those of the emotions.
 PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
@@ -27,7 +36,7 @@ class DataDir:
         speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
         emotion: utterance -> emotion (`utt2emo`).
         seconds: utterance -> duration in seconds (`utt2dur`).
-        gender: speaker -> m or f (`spk2gender`); lacks the speakers whose sex is unknown. Without any, there is no file.
+        gender: speaker -> m or f (`spk2gender`); lacks speakers of unknown sex. If it is empty, there is no file.
         fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
         extra: further properties X of utterances: X -> utterance -> value (a file `utt2X` for each X).
@@ -98,12 +107,6 @@ _CHANNEL = "channel"
 _DUPLICATES = "duplicates"
 _SEGMENTS = "segments"
 
-# A file name is a sequence of bytes. surrogateescape keeps bytes that are not UTF-8 when a path is read and written.
-_ENCODING = "utf-8"
-_ERRORS = "surrogateescape"
-# The characters that stand for such bytes. Only paths may contain them: reports and feature stores are UTF-8.
-_UNDECODED = re.compile("[\ud800-\udfff]")
-
 
 def read(path: Path, recordings: bool = True) -> DataDir:
     """Read and validate a data directory.
@@ -114,8 +117,8 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 
     Raises:
         SoctkError: the directory has faults; one message lists all. Faults are files that are missing, malformed or
-            unsorted or have other utterances, unknown emotions, speakers without fold, text that is not UTF-8,
-            and missing recordings. A directory with Kaldi's `segments` is refused.
+            unsorted or have other utterances, ids and classes that are not one word in UTF-8, unknown emotions,
+            speakers without fold, and missing recordings. A directory with Kaldi's `segments` is refused.
     """
     _refuse_segments(path)
     required = [*(name for name, table in _TABLES.items() if not table.is_optional), "emotions"]
@@ -127,7 +130,7 @@ def read(path: Path, recordings: bool = True) -> DataDir:
         table.attribute: _read_table(path / name, table, problems) if (path / name).is_file() else {}
         for name, table in _TABLES.items()
     }
-    emotions = tuple((path / "emotions").read_text(_ENCODING, _ERRORS).split())
+    emotions = tuple(word for line in read_lines(path / "emotions") for word in split_words(line))
     extra_files = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES)
     extra = {file.name.removeprefix("utt2"): _read_table(file, _EXTRA, problems) for file in extra_files}
     data = DataDir(
@@ -151,22 +154,22 @@ def write(path: Path, data: DataDir) -> None:
     Existing files utt2X whose property `data` lacks are kept if they have the same utterances.
 
     Raises:
-        SoctkError: an id or a class is not one word (`check_words`), the corpus is invalid (see `read`), or an existing
-            file utt2X has other utterances. Then nothing is written.
+        SoctkError: the corpus is invalid (see `read`), or an existing file utt2X has other utterances. Then nothing is
+            written.
     """
-    check_words([*data.wav, *data.speaker.values(), *data.emotion.values(), *data.emotions], path)
+    check_channel(data.channel, path)
     _raise_if_any([*_find_inconsistencies(data), *_find_missing_recordings(data)], path)
     _refuse_segments(path)
     _check_kept_files(path, data)
     for name, table in _TABLES.items():
         values = getattr(data, table.attribute)
         if values or not table.is_optional:
-            _write_table(path / name, values)
+            write_table(path / name, values)
         else:
             (path / name).unlink(missing_ok=True)
     for name, values in data.extra.items():
-        _write_table(path / f"utt2{name}", values)
-    _write_lines(path / "emotions", data.emotions)
+        write_table(path / f"utt2{name}", values)
+    write_lines(path / "emotions", data.emotions)
     _write_optional(path / _CHANNEL, [data.channel] if data.channel != "1" else [])
     _write_optional(path / _DUPLICATES, sorted(" ".join(sorted(group)) for group in data.duplicates))
     read(path, recordings=False)
@@ -187,11 +190,11 @@ def write_kaldi(path: Path, data: DataDir) -> None:
     for name, table in _TABLES.items():
         values = getattr(data, table.attribute)
         if name != "spk2fold" and values:
-            _write_table(path / name, values)
+            write_table(path / name, values)
     utterances: dict[str, list[str]] = {}
     for utt in sorted(data.speaker):
         utterances.setdefault(data.speaker[utt], []).append(utt)
-    _write_lines(path / "spk2utt", [" ".join([speaker, *utts]) for speaker, utts in utterances.items()])
+    write_lines(path / "spk2utt", [" ".join([speaker, *utts]) for speaker, utts in utterances.items()])
 
 
 def summary(data: DataDir) -> str:
@@ -204,36 +207,13 @@ def summary(data: DataDir) -> str:
     )
 
 
-def check_words(words: Iterable[str], where: Path) -> None:
-    """Check that ids and classes are single words in UTF-8.
-
-    Raises:
-        SoctkError: an id or a class is empty, contains white space, or is not UTF-8.
-    """
-    words = sorted(set(words))
-    split = [word for word in words if len(word.split()) != 1]
-    if split:
-        raise SoctkError(
-            f"these ids and classes are empty or contain white space\n{listing(map(repr, split))}",
-            remedy="White space separates the columns of a data directory: write '_' instead.",
-            where=where,
-        )
-    undecoded = [word for word in words if _UNDECODED.search(word)]
-    if undecoded:
-        raise SoctkError(
-            f"these ids and classes are not UTF-8\n{listing(map(ascii, undecoded))}",
-            remedy="Rename the files that contain them in their names, or correct the table.",
-            where=where,
-        )
-
-
 def read_duplicates(path: Path) -> list[frozenset[str]]:
     """Return the groups of utterances in a file `duplicates`: two or more ids on each line.
 
     Raises:
         SoctkError: a line has fewer than two ids, or an id occurs twice.
     """
-    groups = [frozenset(line.split()) for line in path.read_text(_ENCODING, _ERRORS).split("\n") if line.strip()]
+    groups = [frozenset(split_words(line)) for line in read_lines(path) if line]
     problems = [f"'{' '.join(group)}' is one utterance" for group in groups if len(group) < 2]
     counts = Counter(utt for group in groups for utt in group)
     problems += [f"{utt} is in {count} groups" for utt, count in counts.items() if count > 1]
@@ -260,7 +240,7 @@ def check_channel(channel: str, where: Path | str) -> str:
 
 
 def _read_channel(path: Path) -> str:
-    return check_channel(path.read_text(_ENCODING, _ERRORS).strip(), path) if path.is_file() else "1"
+    return check_channel(" ".join(read_lines(path)), path) if path.is_file() else "1"
 
 
 def _refuse_segments(path: Path) -> None:
@@ -291,44 +271,16 @@ def _raise_if_any(problems: Collection[str], path: Path) -> None:
         raise SoctkError(f"not a valid data directory\n{listing(problems)}", remedy=REMEDY, where=path)
 
 
-def _write_table(path: Path, values: Mapping[str, Any]) -> None:
-    _write_lines(path, [f"{key} {value}" for key, value in sorted(values.items())])
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), _ENCODING, _ERRORS)
-
-
 def _write_optional(path: Path, lines: Collection[str]) -> None:
     """Write a file of a data directory; without lines, remove it."""
     if lines:
-        _write_lines(path, lines)
+        write_lines(path, lines)
     else:
         path.unlink(missing_ok=True)
 
 
 def _read_table(path: Path, table: _Table, problems: list[str]) -> dict[str, Any]:
-    """Return id -> value of a file; append a line to `problems` for each fault."""
-    values: dict[str, Any] = {}
-    previous = ""
-    for number, line in enumerate(path.read_text(_ENCODING, _ERRORS).removesuffix("\n").split("\n"), start=1):
-        key, _, value = line.partition(" ")
-        where = f"{path.name} line {number}"
-        try:
-            if not key or not value.strip():
-                raise ValueError
-            values[key] = table.parse(value.strip())
-        except ValueError:
-            problems.append(f"{where}: '{line}' is not an id, a space and {table.type_name}")
-        if key == previous:
-            problems.append(f"{where}: {key} is given twice")
-        elif key < previous:
-            problems.append(f"{where}: {key} comes after {previous}; sort the file with LC_ALL=C")
-        previous = key
-    if not values:
-        problems.append(f"{path.name}: empty")
-    return values
+    return read_table(path, table.parse, table.type_name, problems)
 
 
 def _find_inconsistencies(data: DataDir) -> Iterable[str]:
@@ -340,9 +292,11 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
             yield f"utt2{name}: the {name} is in {_RESERVED[name]} already; rename this file"
         yield from _compare_keys("wav.scp", data.wav, f"utt2{name}", texts)
         yield from _find_undecoded(f"utt2{name}", texts.values())
-    yield from _find_undecoded("wav.scp", data.wav)
-    yield from _find_undecoded("utt2spk", data.speaker.values())
-    yield from _find_undecoded("emotions", data.emotions)
+        yield from find_unfit_values(f"utt2{name}", texts)
+    yield from find_unfit_words("wav.scp", data.wav)
+    yield from find_unfit_values("wav.scp", data.wav)
+    yield from find_unfit_words("utt2spk", data.speaker.values())
+    yield from find_unfit_words("emotions", data.emotions)
     speakers = dict.fromkeys(data.speaker.values())
     yield from _compare_keys("utt2spk", speakers, "spk2fold", data.fold)
     strangers = [name for name in data.gender if name not in speakers]
@@ -381,7 +335,7 @@ def _compare_keys(file: str, keys: Mapping, other_file: str, other_keys: Mapping
 
 def _find_undecoded(file: str, texts: Iterable[str]) -> Iterable[str]:
     for text in dict.fromkeys(texts):
-        if _UNDECODED.search(text):
+        if UNDECODED.search(text):
             yield f"{file}: {text!a} is not UTF-8"
 
 

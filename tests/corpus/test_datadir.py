@@ -2,6 +2,9 @@ import dataclasses
 import re
 
 import pytest
+from conftest import write_corpus
+from hypothesis import given
+from hypothesis import strategies as st
 
 from soctk.corpus import datadir
 from soctk.errors import SoctkError
@@ -86,7 +89,7 @@ FAULTS = {
         edit("utt2emo", r"^(spk0-angry-0) angry", r"\1"),
         "utt2emo line 1: 'spk0-angry-0' is not an id, a space and a word",
     ),
-    "an empty line": (edit("utt2spk", r"^spk1-", "\nspk1-"), "utt2spk line 7: '' is not an id"),
+    "an empty line": (edit("utt2spk", r"^spk1-", "\nspk1-"), "utt2spk line 7 is empty; remove this line"),
     "lines out of order": (
         edit("utt2emo", r"^(spk0-angry-0.*\n)(spk0-angry-1.*\n)", r"\2\1"),
         "utt2emo line 2: spk0-angry-0 comes after spk0-angry-1; sort the file with LC_ALL=C",
@@ -176,23 +179,170 @@ def test_a_corpus_is_validated_before_it_is_written(tmp_path, corpus):
         datadir.write(tmp_path / "bad", dataclasses.replace(corpus, gender={"nobody": "m"}))
 
 
-def test_ids_and_classes_with_white_space_are_refused_before_anything_is_written(tmp_path, corpus):
-    spaced = {utt: "very sad" if emotion == "sad" else emotion for utt, emotion in corpus.emotion.items()}
-    with pytest.raises(SoctkError, match=r"these ids and classes are empty or contain white space\n  'very sad'\n"):
-        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=spaced))
+UNFIT = {
+    "very sad": "contains a space",
+    "very\tsad": "contains U+0009 (a control character)",
+    "very\x0bsad": "contains U+000B (a control character)",
+    "very\x0csad": "contains U+000C (a control character)",
+    "very\rsad": "contains U+000D (a control character)",
+    "very\nsad": "contains U+000A (a control character)",
+    "very\x85sad": "contains U+0085 (a control character)",
+    "very\u2028sad": "contains U+2028 (LINE SEPARATOR)",
+    "very\u2029sad": "contains U+2029 (PARAGRAPH SEPARATOR)",
+    "very\u00a0sad": "contains U+00A0 (NO-BREAK SPACE)",
+    "very\u200bsad": "contains U+200B (ZERO WIDTH SPACE)",
+    "\ufeffsad": "contains U+FEFF (ZERO WIDTH NO-BREAK SPACE)",
+    "sad\0": "contains U+0000 (a control character)",
+    "s\udce4d": "is not UTF-8",
+    "": "is empty",
+}
+
+
+@pytest.mark.parametrize("word", UNFIT, ids=ascii)
+def test_ids_and_classes_that_are_not_one_word_are_refused_before_anything_is_written(tmp_path, corpus, word):
+    emotion = {utt: word if emotion == "sad" else emotion for utt, emotion in corpus.emotion.items()}
+    with pytest.raises(SoctkError) as error:
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=emotion, emotions=("calm", "angry", word)))
+    assert f"  emotions: {word!a} {UNFIT[word]}\n" in str(error.value)
+    first, *_ = corpus.utterances
+    renamed = {
+        name: {f"{first}{word}" if key == first else key: value for key, value in getattr(corpus, name).items()}
+        for name in ("wav", "speaker", "emotion", "seconds")
+    }
+    if word:
+        with pytest.raises(SoctkError) as error:
+            datadir.write(tmp_path / "bad", dataclasses.replace(corpus, **renamed))
+        assert f"  wav.scp: {first + word!a} {UNFIT[word]}\n" in str(error.value)
     assert not (tmp_path / "bad").exists()
 
 
-def test_an_empty_class_is_refused(tmp_path, corpus):
-    with pytest.raises(SoctkError, match=r"these ids and classes are empty or contain white space\n  ''\n"):
-        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotions=(*corpus.emotions, "")))
+@pytest.mark.parametrize("word", ["señor", "怒り", "\u0645\u06cc\u200c\u062e", "a.b-c_d", "#1", "'"])
+def test_letters_of_any_script_make_an_id(tmp_path, corpus, word):
+    emotion = {utt: word if emotion == "sad" else emotion for utt, emotion in corpus.emotion.items()}
+    data = dataclasses.replace(corpus, emotion=emotion, emotions=("calm", "angry", word))
+    datadir.write(tmp_path / "again", data)
+    assert datadir.read(tmp_path / "again") == data
 
 
-def test_ids_that_are_not_utf8_are_refused_before_anything_is_written(tmp_path, corpus):
-    emotion = {**corpus.emotion, "spk0-sad-0": "s\udce4d"}
-    with pytest.raises(SoctkError, match=r"these ids and classes are not UTF-8\n  's\\udce4d'\nRename the files"):
-        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, emotion=emotion))
+@pytest.mark.parametrize("separator", ["\t", "  ", " \t ", "\t\t"])
+def test_white_space_separates_id_and_value_as_in_kaldi(tmp_path, corpus, separator):
+    for file in ("utt2spk", "utt2emo", "wav.scp", "spk2fold"):
+        text = (tmp_path / "data" / file).read_text()
+        (tmp_path / "data" / file).write_text(re.sub(r"^(\S+) (.*)$", rf" \1{separator}\2 ", text, flags=re.MULTILINE))
+    assert datadir.read(tmp_path / "data") == corpus
+
+
+def test_line_ends_of_windows_and_a_byte_order_mark_are_read(tmp_path, corpus):
+    for file in (tmp_path / "data").iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert datadir.read(tmp_path / "data") == corpus
+
+
+@pytest.mark.parametrize("char", ["\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029", "\u00a0", "\u3000"])
+def test_characters_that_look_like_line_ends_or_blanks_are_named_when_a_directory_is_read(tmp_path, corpus, char):
+    for file in ("wav.scp", "utt2spk", "utt2emo", "utt2dur"):
+        path = tmp_path / "data" / file
+        text = re.sub("^spk0-angry-0 ", f"spk0-angry{char}0 ", path.read_text(), flags=re.MULTILINE)
+        path.write_text("".join(sorted(f"{line}\n" for line in text.removesuffix("\n").split("\n"))))
+    with pytest.raises(SoctkError) as error:
+        datadir.read(tmp_path / "data")
+    assert f"wav.scp: {f'spk0-angry{char}0'!a} contains U+{ord(char):04X} (" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["ends in a blank ", "a line\nbreak", "ends in a return\r", "ends in a tab\t"])
+def test_paths_that_wav_scp_cannot_hold_are_refused(tmp_path, corpus, name):
+    first, *_ = corpus.utterances
+    odd = tmp_path / name
+    odd.write_bytes(corpus.wav[first].read_bytes())
+    with pytest.raises(SoctkError, match=f"of {first} is empty, has a line break, or begins or ends with white space"):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, wav={**corpus.wav, first: odd}))
     assert not (tmp_path / "bad").exists()
+
+
+def test_texts_of_extra_files_must_fit_on_a_line(tmp_path, corpus):
+    extra = {"text": {**dict.fromkeys(corpus.wav, "a  b\u2028c"), "spk0-sad-0": "two\nlines"}}
+    with pytest.raises(SoctkError, match=r"utt2text: 'two\\nlines' of spk0-sad-0 .* has a line break"):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, extra=extra))
+    extra["text"]["spk0-sad-0"] = "one line"
+    datadir.write(tmp_path / "again", dataclasses.replace(corpus, extra=extra))
+    assert datadir.read(tmp_path / "again").extra == extra
+
+
+def test_the_channel_is_written_only_if_it_is_not_the_first(tmp_path, corpus):
+    for channel in ("2", "mix"):
+        datadir.write(tmp_path / "data", dataclasses.replace(corpus, channel=channel))
+        assert (tmp_path / "data" / "channel").read_text() == f"{channel}\n"
+        assert datadir.read(tmp_path / "data").channel == channel
+    datadir.write(tmp_path / "data", corpus)
+    assert not (tmp_path / "data" / "channel").exists()
+    assert datadir.read(tmp_path / "data").channel == "1"
+
+
+@pytest.mark.parametrize("channel", ["0", "-1", "01", "left", "1 2", "", "²", "Mix"])
+def test_an_unknown_channel_is_refused(tmp_path, corpus, channel):
+    message = rf"unknown channel '{channel}'\nWrite 1, 2, \.\.\. or mix"
+    (tmp_path / "data" / "channel").write_text(f"{channel}\n")
+    with pytest.raises(SoctkError, match=message):
+        datadir.read(tmp_path / "data")
+    with pytest.raises(SoctkError, match=message):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, channel=channel))
+    assert not (tmp_path / "bad").exists()
+
+
+def test_known_duplicates_are_kept(tmp_path, corpus):
+    groups = frozenset(
+        {frozenset({"spk0-sad-0", "spk1-sad-0"}), frozenset({"spk2-sad-0", "spk2-sad-1", "spk0-calm-0"})}
+    )
+    datadir.write(tmp_path / "data", dataclasses.replace(corpus, duplicates=groups))
+    lines = "spk0-calm-0 spk2-sad-0 spk2-sad-1\nspk0-sad-0 spk1-sad-0\n"
+    assert (tmp_path / "data" / "duplicates").read_text() == lines
+    assert datadir.read(tmp_path / "data").duplicates == groups
+    datadir.write(tmp_path / "data", corpus)
+    assert not (tmp_path / "data" / "duplicates").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("spk0-sad-0\n", "'spk0-sad-0' is one utterance"),
+        ("spk0-sad-0 spk0-sad-0\n", "'spk0-sad-0' is one utterance"),
+        ("spk0-sad-0 spk1-sad-0\nspk2-sad-0 spk1-sad-0\n", "spk1-sad-0 is in 2 groups"),
+        ("spk0-sad-0 spk9-sad-0\n", "duplicates: spk9-sad-0 is not in wav.scp"),
+    ],
+)
+def test_a_malformed_list_of_duplicates_is_refused(tmp_path, corpus, lines, message):
+    (tmp_path / "data" / "duplicates").write_text(lines)
+    with pytest.raises(SoctkError, match=message):
+        datadir.read(tmp_path / "data")
+
+
+def test_a_directory_with_segments_is_refused(tmp_path, corpus):
+    (tmp_path / "data" / "segments").write_text("spk0-sad-0 spk0-sad-0 0.1 0.3\n")
+    for use in (lambda: datadir.read(tmp_path / "data"), lambda: datadir.write(tmp_path / "data", corpus)):
+        with pytest.raises(SoctkError) as error:
+            use()
+        assert error.value.where == tmp_path / "data" / "segments"
+        assert "divide recordings into utterances" in error.value.what
+        assert "extract-segments" in error.value.remedy
+
+
+@given(st.data())
+def test_a_damaged_file_gives_the_corpus_or_a_message(tmp_path_factory, data):
+    root = tmp_path_factory.getbasetemp() / "damaged"
+    if not root.exists():
+        write_corpus(root, utterances_each=1)
+    path = data.draw(st.sampled_from(sorted((root / "data").iterdir())))
+    content = path.read_bytes()
+    position = data.draw(st.integers(0, len(content)))
+    removed = data.draw(st.integers(0, 3))
+    inserted = data.draw(st.binary(max_size=6))
+    path.write_bytes(content[:position] + inserted + content[position + removed :])
+    try:
+        datadir.read(root / "data")
+    except SoctkError as error:
+        assert str(error).startswith(str(root / "data"))
+    finally:
+        path.write_bytes(content)
 
 
 def test_extra_files_of_the_user_are_kept(tmp_path, corpus):

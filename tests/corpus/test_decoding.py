@@ -220,16 +220,18 @@ def damaged(draw) -> tuple[str, bytes]:
     name = draw(st.sampled_from(sorted(SOURCES)))
     content = bytearray(SOURCES[name])
     for _ in range(draw(st.integers(1, 3))):
-        position = draw(st.integers(0, min(200, len(content) - 1)))
+        position = draw(st.integers(0, min(200, len(content))))
         match draw(st.sampled_from(["flip", "insert", "remove", "cut"])):
             case "flip":
-                content[position] ^= 1 << draw(st.integers(0, 7))
+                content[position : position + 1] = bytes(
+                    byte ^ 1 << draw(st.integers(0, 7)) for byte in content[position : position + 1]
+                )
             case "insert":
                 content[position:position] = draw(st.binary(min_size=1, max_size=8))
             case "remove":
                 del content[position : position + draw(st.integers(1, 8))]
             case "cut":
-                del content[draw(st.integers(1, len(content))) :]
+                del content[draw(st.integers(0, len(content))) :]
     return name, bytes(content)
 
 
