@@ -1,7 +1,7 @@
 """Nested mappings of settings: functions that read them from YAML and JSON files and compare them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,10 @@ def parse_json(text: str) -> Any:
     """Return the value of a JSON document; NaN and Infinity are numbers.
 
     Raises:
-        ValueError: not JSON, nested too deeply, or strings that are not Unicode.
+        ValueError: not JSON, a name is given twice in an object, nested too deeply, or strings that are not Unicode.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_make_object)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if "\\ud" in text.lower():  # a surrogate: valid in pairs, but half a pair cannot be printed or written
@@ -120,12 +120,22 @@ def _read_text(path: Path) -> str:
         raise SoctkError(f"the file cannot be read ({error.strerror})", remedy="Check the path.", where=path) from error
 
 
+def _make_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; refuse a name that is given twice, of which json would take the last value."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{repeated!r} is given twice")
+    return content
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses keys that are given twice, of which PyYAML would take the last, and documents that exceed the limits."""
 
     def __init__(self, stream: str):
         super().__init__(stream)
-        self._sizes: dict[yaml.Node, int] = {}  # the number of values in each complete node, with expanded aliases
+        self._sizes: dict[yaml.Node | None, int] = {}  # the number of values in each complete node, with expanded aliases
         self._count = self._repeated = self._depth = 0
 
     def compose_node(self, parent, index):
@@ -180,5 +190,5 @@ _TextLoader.yaml_implicit_resolvers = {
 }
 
 
-def _problem(text: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+def _problem(text: str, mark: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=text, problem_mark=mark)

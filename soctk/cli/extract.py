@@ -105,5 +105,7 @@ def main(
             f"{store}: {summary.seconds / 3600:.2f} h of audio in {seconds:.0f} s, real-time factor "
             f"{seconds / summary.seconds:.4f}, {format_size(summary.bytes)} written"
         )
+    if summary.others:
+        click.echo(f"{store}: {summary.others} utterances were extracted by another process at the same time")
     if summary.left:
         click.echo(f"{store}: {summary.left} utterances belong to other parts; all parts must be done")

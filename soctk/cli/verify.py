@@ -10,7 +10,7 @@ from soctk.cli.common import CONTEXT, Command, Directory
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("store", type=Directory())
 def main(store: Path) -> None:
-    """Read every shard of the feature store STORE, and compare it with its recorded checksum."""
+    """Read every shard of the feature store STORE, and compare it with its checksum and with the index."""
     from soctk.errors import SoctkError, listing
     from soctk.features.store import FeatureStore
 
@@ -19,7 +19,7 @@ def main(store: Path) -> None:
     if problems:
         raise SoctkError(
             f"damaged\n{listing(problems)}",
-            remedy="Remove the shards named here and run soctk-extract again; it extracts only missing utterances.",
+            remedy="Remove the files named here and run soctk-extract again; it extracts only missing utterances.",
             where=store,
         )
     click.echo(f"{store}: intact, {len(opened.recordings)} utterances")

@@ -79,12 +79,14 @@ class Summary:
         seconds: their duration.
         bytes: the size of their frames on disk.
         left: the number of utterances that the store still lacks, since they belong to other parts (`job`).
+        others: the number of utterances that other processes stored while this call was running.
     """
 
     utterances: int
     seconds: float
     bytes: int
     left: int
+    others: int = 0
 
 
 def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job: int | None = None) -> Summary:
@@ -118,11 +120,11 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     jobs = [partial(_extract_shard, store, extraction, shard, nj, data.channel) for shard in missing if shard]
     _check_disk_space(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
     on_cpu = extraction.device == "cpu"
-    count, seconds, size = _run_jobs(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
+    count, seconds, size, others = _run_jobs(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
     left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
     if not left:
         store.finish()
-    return Summary(int(count), seconds, int(size), left)
+    return Summary(int(count), seconds, int(size), left, int(others))
 
 
 def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -> dict[str, Any]:
@@ -230,14 +232,14 @@ def format_size(size: float) -> str:
 
 
 def _run_jobs(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
-    """Run the jobs; return the total number of utterances, seconds of audio, and bytes."""
-    totals = np.zeros(3)
+    """Run the jobs; return the total of what `_extract_shard` returns."""
+    totals = np.zeros(4)
     with progress.counter("extract", "utt", total) as report:
         for shard in parallel.run(jobs, nj):
             totals += shard
             speed = totals[1] / max(report.format_dict["elapsed"], 1e-3)
             report.set_postfix_str(f"{speed:.0f} times real time", refresh=False)
-            report.update(shard[0])
+            report.update(shard[0] + shard[3])
     return totals
 
 
@@ -254,9 +256,19 @@ def _load_upstream(extraction: Extraction) -> Upstream:
 
 def _extract_shard(
     store: FeatureStore, extraction: Extraction, utterances: Sequence[Utterance], threads: int, channel: str
-) -> tuple[int, float, int]:
-    """Write the frames of utterances as one shard; return the number of utterances, seconds of audio, and bytes."""
+) -> tuple[int, float, int, int]:
+    """Write the frames of utterances as one shard.
+
+    Returns:
+        The number of utterances, the seconds of audio and the bytes that were written, and the number of utterances
+        that other processes have stored.
+    """
     torch.set_num_threads(1)
+    store.update()
+    done, wanted = store.recordings, len(utterances)
+    utterances = [utterance for utterance in utterances if utterance.id not in done]
+    if not utterances:
+        return 0, 0.0, 0, wanted
     encoder = _load_upstream(extraction)
     layers = upstream.layer_indices(encoder, extraction.layers)
     by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
@@ -274,7 +286,9 @@ def _extract_shard(
                 )
     in_order = {utterance.id: frames[utterance.id] for utterance in utterances}
     size = store.write_shard(in_order, {utterance.id: utterance.digest for utterance in utterances})
-    return len(utterances), sum(utterance.seconds for utterance in utterances), size
+    if not size:
+        return 0, 0.0, 0, wanted
+    return len(utterances), sum(utterance.seconds for utterance in utterances), size, wanted - len(utterances)
 
 
 def _load_waveforms(

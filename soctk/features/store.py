@@ -2,24 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from soctk.errors import SoctkError, listing
-from soctk.files import atomic
-from soctk.mappings import differences
+from soctk.features import index, shards
+from soctk.features.index import Entry
+from soctk.features.shards import EXTRACT_AGAIN
+from soctk.files import atomic, locked, remove_leftovers
+from soctk.mappings import differences, read_json
 from soctk.progress import track
 
 SETTINGS = "store.json"
-INDEX = "index.tsv"
-_EXTRACT_AGAIN = "Run stage 1 (soctk-extract) again; it extracts only what is missing."
+
+# The format of store.json, the index and the shards. Format 1 had no checksums of frames.
+_FORMAT = 2
 
 
 class Store(Protocol):
@@ -58,16 +60,18 @@ class Store(Protocol):
 class FeatureStore:
     """A directory with the frames of one corpus from one upstream.
 
-    - `shard-CHECKSUM.safetensors`: for each utterance a tensor `(T, D)`, or `(L, T, D)` for several hidden states, and
-      the digest of its recording. CHECKSUM is the start of the SHA-256 of the file.
+    - `shard-CHECKSUM.safetensors`: for each utterance a tensor `(T, D)`, or `(L, T, D)` for several hidden states. The
+      metadata hold the digest of its recording, the settings, and a checksum of each hidden state, which is compared
+      whenever it is read. CHECKSUM is the start of the SHA-256 of the file; the same frames always give the same file.
     - `index.tsv`: utterance, shard, frames, recording. It is written when all utterances have been extracted.
-    - `store.json`: the settings of the extraction.
+    - `store.json`: the format of the store, and the settings of the extraction.
 
     Every file is written atomically. Therefore several processes or machines can fill a store at the same time, and a
-    killed extraction can be continued. Shards of another store with the same settings may be copied into the directory.
+    killed extraction can be continued. Each utterance is stored once, even if several processes extract it. Shards of
+    another store with the same settings may be copied into the directory.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], entries: Mapping[str, "_Entry"]):
+    def __init__(self, path: Path, settings: Mapping[str, Any], entries: Mapping[str, Entry]):
         self.path = path
         self.settings = settings
         self._entries = dict(entries)
@@ -81,33 +85,38 @@ class FeatureStore:
             settings: the settings that determine the frames; `settings["versions"]` is recorded but not compared.
 
         Raises:
-            SoctkError: the store has other settings, or a shard is damaged.
+            SoctkError: the store has other settings, or was written by an earlier version of soctk; store.json or a
+                shard is damaged; two shards have different recordings of an utterance.
         """
-        if (path / SETTINGS).exists():
-            lines = differences(_drop_versions(_read_settings(path)), _drop_versions(settings))
-            if lines:
-                raise SoctkError(
-                    f"this store has other settings\n{listing(lines)}",
-                    remedy="Use another directory for these settings, or remove this directory to extract again.",
-                    where=path,
-                )
-        else:
+        settings = json.loads(json.dumps(settings))
+        if not (path / SETTINGS).exists():
             with atomic(path / SETTINGS) as temporary:
-                temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return cls(path, settings, _read_entries(path))
+                temporary.write_text(json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n", encoding="utf-8")
+        # Also after writing: another process may have created the store at the same time.
+        if lines := differences(_drop_versions(_read_settings(path)), _drop_versions(settings)):
+            raise SoctkError(
+                f"this store has other settings\n{listing(lines)}",
+                remedy="Use another directory for these settings, or remove this directory to extract again.",
+                where=path,
+            )
+        store = cls(path, settings, {})
+        store.update()
+        return store
 
     @classmethod
     def open(cls, path: Path) -> "FeatureStore":
         """Open a finished store for reading.
 
         Raises:
-            SoctkError: the directory has no store, or the extraction has not finished.
+            SoctkError: the directory has no store, the extraction has not finished, or the store was written by an
+                earlier version of soctk; store.json or the index is damaged.
         """
         if not (path / SETTINGS).exists():
-            raise SoctkError("no feature store in this directory", remedy=_EXTRACT_AGAIN, where=path)
-        if not (path / INDEX).exists():
-            raise SoctkError("the extraction has not finished", remedy=_EXTRACT_AGAIN, where=path)
-        return cls(path, _read_settings(path), _read_index(path))
+            raise SoctkError("no feature store in this directory", remedy=EXTRACT_AGAIN, where=path)
+        settings = _read_settings(path)
+        if not (path / index.NAME).exists():
+            raise SoctkError("the extraction has not finished", remedy=EXTRACT_AGAIN, where=path)
+        return cls(path, settings, index.read(path))
 
     @property
     def where(self) -> str:
@@ -123,30 +132,92 @@ class FeatureStore:
         """Return a checksum of the ids and digests of the recordings."""
         return hashlib.sha256(repr(list(self.recordings.items())).encode()).hexdigest()[:16]
 
+    def update(self) -> None:
+        """Add the utterances of shards that other processes have written to this store.
+
+        Raises:
+            SoctkError: a shard is damaged, or has other settings; two shards have different recordings of an utterance.
+        """
+        known = {entry.shard for entry in self._entries.values()}
+        for shard in sorted(set(self.path.glob(shards.PATTERN)) - known):
+            try:
+                entries = self._read_header(shard)
+            except SoctkError:
+                if shard.exists():
+                    raise
+                continue  # another process has removed it, because other shards hold its utterances
+            for utt, entry in entries.items():
+                stored = self._entries.setdefault(utt, entry)
+                if stored.recording != entry.recording:
+                    raise SoctkError(
+                        f"{stored.shard.name} and {shard.name} hold different recordings of {utt}",
+                        remedy=f"Remove the one that is out of date. {EXTRACT_AGAIN}",
+                        where=self.path,
+                    )
+
     def write_shard(self, frames: Mapping[str, torch.Tensor], recordings: Mapping[str, str]) -> int:
-        """Write utterances as one shard; return its size in bytes. Several processes may write at the same time.
+        """Write utterances as one shard; return its size in bytes.
+
+        Several processes may write at the same time. Utterances that another process has stored in the meantime are
+        left out; if none is left, nothing is written and the size is 0.
 
         Args:
             frames: utterance -> frames `(L, T, D)`.
             recordings: utterance -> digest of its recording.
+
+        Raises:
+            SoctkError: an id contains a tab or a line feed; `update` raises it.
         """
-        tensors = {utt: tensor.squeeze(0).contiguous() for utt, tensor in frames.items()}
-        content = save(tensors, {utt: recordings[utt] for utt in frames})
-        # Another process may have written the same shard and finished the store; finish() then removed this process's
-        # temporary file, which is not needed any more.
-        with suppress(FileNotFoundError), atomic(self.path / _name_shard(content)) as temporary:
+        if unusable := [utt for utt in frames if set(utt) & {"\t", "\n"}]:
+            raise SoctkError(
+                f"the id {unusable[0]!r} contains a tab or a line feed", remedy="Rename the utterance.", where=self.path
+            )
+        while True:
+            self.update()
+            new = {utt: each for utt, each in frames.items() if utt not in self._entries}
+            if not new:
+                return 0
+            name, content = shards.encode(new, recordings, _drop_versions(self.settings))
+            if self._write_unless_stored(name, content, new.keys()):
+                return len(content)
+
+    def _write_unless_stored(self, name: str, content: bytes, utterances: Collection[str]) -> bool:
+        """Write a shard; return False, without the shard, if another process has stored one of its utterances."""
+        with ExitStack() as lock, suppress(_StoredMeanwhile), atomic(self.path / name) as temporary:
             temporary.write_bytes(content)
-        return len(content)
+            lock.enter_context(locked(self.path / SETTINGS))  # until the shard has its final name
+            self.update()
+            if not self._entries.keys().isdisjoint(utterances):
+                raise _StoredMeanwhile
+            return True
+        return False
 
     def finish(self) -> None:
-        """Remove the temporary files of killed processes and write the index, so that the store can be opened."""
-        for temporary in self.path.glob(".shard-*.tmp"):
-            temporary.unlink(missing_ok=True)
-        entries = _read_entries(self.path)
-        rows = [(utt, entry.shard.name, entry.frames, entry.recording) for utt, entry in sorted(entries.items())]
-        with atomic(self.path / INDEX) as temporary:
-            lines = ["\t".join(map(str, row)) for row in (_Entry.COLUMNS, *rows)]
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        """Write the index, so that the store can be opened.
+
+        Temporary files of killed processes are removed, and so are shards all of whose utterances are in other shards.
+        Shards that the index already names are kept, so that other processes can go on reading them.
+
+        Raises:
+            SoctkError: `update` raises it.
+        """
+        remove_leftovers(self.path)
+        with locked(self.path / SETTINGS):
+            indexed: set[Path] = set()
+            with suppress(SoctkError, OSError):  # no index yet, or a damaged one
+                indexed = {entry.shard for entry in index.read(self.path).values()}
+            self._entries = {}
+            for shard in sorted(indexed & set(self.path.glob(shards.PATTERN))):
+                self._entries |= self._read_header(shard)
+            self.update()
+            index.write(self.path, self._entries)
+            for shard in set(self.path.glob(shards.PATTERN)) - {entry.shard for entry in self._entries.values()}:
+                shard.unlink()
+
+    def _read_header(self, path: Path) -> dict[str, Entry]:
+        """Return utterance -> entry of the index, from the header of a shard."""
+        with shards.opened(path, _drop_versions(self.settings)) as shard:
+            return {utt: Entry(path, shard.frames(utt), digest) for utt, digest in shard.recordings.items()}
 
     def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
         """Read the frames `(sum of T, L, D)` of the utterances, concatenated in the given order.
@@ -160,16 +231,35 @@ class FeatureStore:
         """
         positions = self._find_positions(self.layers if layers is None else layers)
         lengths = self.lengths(utterances)
+        self._check_sizes(utterances)
         dtype = getattr(torch, self.settings["dtype"])
         block = torch.empty(sum(lengths), len(positions), self.settings["hidden_size"], dtype=dtype)
         by_shard: dict[Path, list[tuple[str, torch.Tensor]]] = {}
         for utt, rows in zip(utterances, block.split(lengths), strict=True):
             by_shard.setdefault(self._entries[utt].shard, []).append((utt, rows))
-        for shard, destinations in by_shard.items():
-            with _open_shard(shard) as content:
+        for path, destinations in by_shard.items():
+            with shards.opened(path, _drop_versions(self.settings)) as shard:
                 for utt, rows in destinations:
-                    self._read(content, utt, positions, rows)
+                    self._check_entry(shard, utt)
+                    for i, position in enumerate(positions):
+                        rows[:, i] = shard.read(utt, position)
         return block
+
+    def _check_sizes(self, utterances: Sequence[str]) -> None:
+        """Raise SoctkError if the index counts more frames than the shards can hold, or if a shard is missing.
+
+        Without this check, a damaged index could make `load` allocate any amount of memory.
+        """
+        bytes_each = len(self.layers) * self.settings["hidden_size"] * getattr(torch, self.settings["dtype"]).itemsize
+        entries = [self._entries[utt] for utt in utterances]
+        sizes = {shard: _size(shard) for shard in dict.fromkeys(entry.shard for entry in entries)}
+        if any(entry.frames * bytes_each > sizes[entry.shard] for entry in entries):
+            raise index.damaged(self.path)
+
+    def _check_entry(self, shard: shards.Shard, utt: str) -> None:
+        entry = self._entries[utt]
+        if (shard.frames(utt), shard.recordings[utt]) != (entry.frames, entry.recording):
+            raise index.damaged(self.path)
 
     def lengths(self, utterances: Sequence[str]) -> list[int]:
         """Return the number of frames T of each utterance.
@@ -181,7 +271,7 @@ class FeatureStore:
         if missing:
             raise SoctkError(
                 f"{len(missing)} utterances have no features, such as {missing[0]}",
-                remedy=_EXTRACT_AGAIN,
+                remedy=EXTRACT_AGAIN,
                 where=self.path,
             )
         return [self._entries[utt].frames for utt in utterances]
@@ -201,83 +291,65 @@ class FeatureStore:
             )
         return [self.layers.index(layer) for layer in layers]
 
-    def _read(self, shard: safe_open, utt: str, positions: list[int], rows: torch.Tensor) -> None:
-        """Read hidden states of an utterance into `rows` `(T, L, D)`; other hidden states are not read."""
-        if len(self.layers) == 1:
-            rows[:, 0] = shard.get_tensor(utt)
-        else:
-            stored = shard.get_slice(utt)
-            for i, position in enumerate(positions):
-                rows[:, i] = stored[position]
-
     def verify(self) -> list[str]:
-        """Compare every shard with its checksum; return one line for each missing or damaged shard."""
-        shards = {path.name: path for path in self.path.glob("shard-*.safetensors")}
-        problems = [f"{entry.shard.name}: missing" for entry in self._entries.values() if not entry.shard.exists()]
-        problems += [
-            f"{name}: damaged (its checksum is wrong)"
-            for name, path in track(shards.items(), "verify", "shard")
-            if _name_shard(path.read_bytes()) != name
-        ]
-        return sorted(set(problems))
+        """Read all shards; return one line for each missing or damaged shard, and for each wrong row of the index."""
+        found: set[tuple[str, Entry]] = set()
+        problems = {f"{entry.shard.name}: missing" for entry in self._entries.values() if not entry.shard.exists()}
+        for path in track(sorted(self.path.glob(shards.PATTERN)), "verify", "shard"):
+            if shards.name_of(path.read_bytes()) == path.name:
+                found.update(self._read_header(path).items())
+            else:
+                problems.add(f"{path.name}: damaged (its checksum is wrong)")
+        damaged = {problem.partition(":")[0] for problem in problems}
+        indexed = {item for item in self._entries.items() if item[1].shard.name not in damaged}
+        problems |= {f"{index.NAME}: wrong for {utt}" for utt, _ in indexed - found}
+        problems |= {f"{index.NAME}: without {utt}" for utt, _ in found if utt not in self._entries}
+        return sorted(problems)
 
 
-def _name_shard(content: bytes) -> str:
-    return f"shard-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+class _StoredMeanwhile(Exception):
+    """Another process has stored an utterance of the shard that is being written."""
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A row of the index: the shard of an utterance, its number of frames, and the digest of its recording."""
+class _Settings(BaseModel):
+    """The content of store.json that reading frames depends on; the other settings are only recorded and compared."""
 
-    COLUMNS: ClassVar = ("utterance", "shard", "frames", "recording")
+    model_config = ConfigDict(strict=True)
 
-    shard: Path
-    frames: int
-    recording: str
-
-
-def _read_entries(path: Path) -> dict[str, _Entry]:
-    """Return utterance -> entry, read from the headers of the shards in the directory `path`."""
-    entries = {}
-    for shard in sorted(path.glob("shard-*.safetensors")):
-        with _open_shard(shard) as content:
-            recordings = content.metadata()
-            for utt in content.keys():  # noqa: SIM118 (safe_open is not a mapping)
-                entries[utt] = _Entry(shard, content.get_slice(utt).get_shape()[-2], recordings[utt])
-    return entries
+    format: int = 1
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    hidden_size: Annotated[int, Field(ge=1)]
+    dtype: Literal["float16", "float32"]
+    speeds: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
+    upstream: str
 
 
-def _read_index(path: Path) -> dict[str, _Entry]:
+def _size(shard: Path) -> int:
+    """Return the size of a shard in bytes."""
     try:
-        header, *rows = [line.split("\t") for line in (path / INDEX).read_text(encoding="utf-8").splitlines()]
-        if tuple(header) != _Entry.COLUMNS:
-            raise ValueError
-        return {utt: _Entry(path / shard, int(frames), recording) for utt, shard, frames, recording in rows}
-    except ValueError as error:
-        raise SoctkError("damaged", remedy=f"Remove this file. {_EXTRACT_AGAIN}", where=path / INDEX) from error
+        return shard.stat().st_size
+    except OSError as error:
+        raise SoctkError(f"missing or damaged ({error.strerror})", remedy=EXTRACT_AGAIN, where=shard) from error
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in store.json.
+
+    Raises:
+        SoctkError: the file is damaged, or was written by an earlier version of soctk.
+    """
+    remedy = "Remove the directory and extract again (stage 1)."
     try:
-        return json.loads((path / SETTINGS).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SoctkError(
-            "damaged", remedy="Remove the directory and extract again (stage 1).", where=path / SETTINGS
-        ) from error
+        settings = read_json(path / SETTINGS)
+        known = _Settings.model_validate(settings)
+    except (SoctkError, ValidationError) as error:
+        reason = error.what if isinstance(error, SoctkError) else ".".join(map(str, error.errors()[0]["loc"]))
+        raise SoctkError(f"damaged ({reason})", remedy=remedy, where=path / SETTINGS) from error
+    if known.format != _FORMAT:
+        age = "an earlier" if known.format < _FORMAT else "a later"
+        raise SoctkError(f"the store was written by {age} version of soctk", remedy=remedy, where=path)
+    return {key: value for key, value in settings.items() if key != "format"}
 
 
 def _drop_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != "versions"}
-
-
-@contextmanager
-def _open_shard(shard: Path) -> Iterator[safe_open]:
-    """Open a shard for reading; raise a SoctkError if it is missing or damaged."""
-    try:
-        with safe_open(shard, framework="pt") as content:
-            yield content
-    except (OSError, SafetensorError) as error:
-        raise SoctkError(
-            f"missing or damaged ({error})", remedy=f"Remove this file, if it exists. {_EXTRACT_AGAIN}", where=shard
-        ) from error

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs" / "esd"
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
 PER_SHARD = 200
-SETTINGS = {"hidden_size": 8, "layers": [0], "dtype": "float16"}
+SETTINGS = {"upstream": "test", "hidden_size": 8, "layers": [0], "dtype": "float16"}
 
 
 def make_corpus(root: Path, takes: int) -> None:

@@ -120,7 +120,7 @@ def test_a_store_is_filled_in_parts_and_verification_names_a_damaged_shard(tmp_p
     shard.write_bytes(shard.read_bytes()[:-1] + b"!")
     damaged = invoke("soctk-verify", store)
     assert damaged.exit_code == 1
-    assert f"{shard.name}: damaged (its checksum is wrong)\nRemove the shards" in damaged.output
+    assert f"{shard.name}: damaged (its checksum is wrong)\nRemove the files" in damaged.output
     shard.unlink()
     again = invoke("soctk-extract", data, store, "--upstream", "fbank").output
     assert 0 < int(re.search(r"36 utterances, (\d+) of them extracted now", again)[1]) < 36

@@ -45,6 +45,7 @@ def test_the_settings_are_recorded(tmp_path, corpus):
     assert settings.pop("versions").keys() == {"soctk", "torch", "transformers", "espnet-s3prl"}
     assert settings.pop("source").endswith(": fbank")
     assert settings == {
+        "format": 2,
         "upstream": "fbank",
         "layers": [0],
         "num_layers": 1,
