@@ -1,6 +1,10 @@
-"""The versions of packages, and the commit of the soctk checkout. Results record both."""
+"""The versions of packages, the commit of the soctk checkout, and the command line: results record them."""
 
+import os
+import re
+import shlex
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,3 +30,26 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return result.stdout.strip()
+
+
+def command_line() -> str:
+    """Return the command line of this process, with displayed paths in place of absolute ones, as UTF-8."""
+    words = [Path(sys.argv[0]).name, *map(_without_absolute_path, sys.argv[1:])]
+    return shlex.join(words).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def displayed_path(path: Path) -> str:
+    """Return a path without the folders above the working directory: `exp/a`, or `.../NAME` if it lies elsewhere.
+
+    Reports are passed on to others, and absolute paths contain the names of users and machines.
+    """
+    here, path = Path.cwd(), Path(os.path.abspath(path))  # noqa: PTH100  (resolve would follow links)
+    if path == here or not path.is_relative_to(here):
+        return f".../{path.name}"
+    return path.relative_to(here).as_posix()
+
+
+def _without_absolute_path(word: str) -> str:
+    """Shorten the path in `PATH`, `--option=PATH` or `-oPATH`, if it is absolute."""
+    option, path = re.fullmatch("(--[^=/]+=|-[a-zA-Z])?(.*)", word, re.DOTALL).groups("")
+    return option + displayed_path(Path(path)) if path.startswith("/") else word

@@ -56,3 +56,27 @@ def test_without_a_repository_the_commit_is_unknown(repository):
 
 def test_versions_are_those_of_the_installed_packages():
     assert provenance.versions("numpy")["numpy"].count(".") >= 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "written"),
+    [
+        ("exp/a", "exp/a"),
+        ("../exp", "../exp"),
+        ("{here}/exp", "exp"),
+        ("{here}/a b/../exp", "exp"),
+        ("{here}", ".../{name}"),
+        ("/home/alice/exp", ".../exp"),
+        ("--data=/home/alice/data", "--data=.../data"),
+        ("--data={here}/data", "--data=data"),
+        ("-o/home/alice/x.html", "-o.../x.html"),
+        ("--set=train.lr=1/2", "--set=train.lr=1/2"),
+        ("/", ".../"),
+        ("\udcff/exp", r"'\udcff/exp'"),
+    ],
+)
+def test_the_recorded_command_line_has_no_absolute_path(argument, written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = {"here": tmp_path, "name": tmp_path.name}
+    monkeypatch.setattr(sys, "argv", ["/home/alice/venv/bin/soctk-report", argument.format(**here), "--compare"])
+    assert provenance.command_line() == f"soctk-report {written.format(**here)} --compare"

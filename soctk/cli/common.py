@@ -4,7 +4,6 @@ import functools
 import gc
 import shlex
 import signal
-import sys
 from pathlib import Path
 
 import click
@@ -53,11 +52,6 @@ class Option(click.Option):
 
 
 option = functools.partial(click.option, cls=Option)
-
-
-def command_line() -> str:
-    """Return the command line of this process."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 class Numbers(click.ParamType):

@@ -7,7 +7,6 @@ import click
 from soctk.cli.common import (
     CONTEXT,
     Command,
-    command_line,
     compare_option,
     data_option,
     descriptors_option,
@@ -47,9 +46,10 @@ def main(
     highest posterior, each with an audio player. The recordings are not copied: the players read the original files.
     Everything else is inside the page.
     """
+    from soctk import provenance
     from soctk.reporting import figures, page, report
 
-    made = report.make(exp, command_line(), data, compare, published_scores)
+    made = report.make(exp, provenance.command_line(), data, compare, published_scores)
     output = output or exp[0] / "report.html"
     page.write(output, made, figures.pictures(made.experiments, feats, has_descriptors))
     click.echo(f"Written to {output}")

@@ -8,7 +8,6 @@ from soctk.cli.common import (
     CONTEXT,
     Command,
     Directory,
-    command_line,
     compare_option,
     data_option,
     exp_argument,
@@ -47,9 +46,10 @@ def main(
 
     Predictions are refused if they are incomplete or inconsistent, or if a test speaker was in the training data.
     """
+    from soctk import provenance
     from soctk.reporting import formats, report
 
-    made = report.make(exp, command_line(), data, compare, published_scores)
+    made = report.make(exp, provenance.command_line(), data, compare, published_scores)
     output = output or (exp[0] if len(exp) == 1 else None)
     if output:
         formats.write(output, made)
