@@ -15,7 +15,7 @@ class Column(click.ParamType):
     def convert(self, value, param, ctx):
         """Return a pair of str."""
         kind, equals, name = value.partition("=")
-        known = ("path", "emotion", "speaker", "sex", "fold")
+        known = ("path", "emotion", "speaker", "sex", "fold", "start", "end")
         if not equals or kind not in known:
             self.fail(f"'{value}' is not KIND=NAME with a KIND of {', '.join(known)}", param, ctx)
         return kind, name
@@ -37,7 +37,8 @@ class Column(click.ParamType):
     type=Column(),
     metavar="KIND=NAME",
     multiple=True,
-    help="Name of the column for path, emotion, speaker, sex or fold, such as path=recording. Can be repeated.",
+    help="Name of the column for path, emotion, speaker, sex, fold, start or end, such as path=recording. Can be "
+    "repeated; the columns of a KIND given twice are joined with '-'. An empty NAME ignores the kind.",
     show_default="NAME is KIND",
 )
 @option(
@@ -75,15 +76,26 @@ def main(
     from soctk.corpus.folds import read as read_folds
     from soctk.corpus.labels import read as read_labels
 
-    rows = importing.read(sources, pattern, dict(columns))
+    account = importing.Account()
     classes = read_labels(labels) if labels else {}
+    rows = importing.read(sources, pattern, _choice(columns), audio=audio, labels=classes, account=account)
     if classes:
         rows, dropped = importing.relabel(rows, classes)
-        for label, count in sorted(dropped.items()):
-            click.echo(f"{labels} drops the label '{label}': {count} utterances")
+        account.left_out.update({f"with the label '{label}', which {labels} drops": n for label, n in dropped.items()})
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))
-    corpus = importing.build_corpus(rows, audio or importing.audio_root(sources[0]), classes, table, num_folds)
+    root = audio or importing.audio_root(sources[0])
+    corpus = importing.build_corpus(rows, root, classes, table, num_folds, account)
     datadir.write(data, corpus)
+    for line in account.summary(len(corpus.wav)):
+        click.echo(line)
     click.echo(f"{data}: {datadir.summary(corpus)}")
     click.echo(f"folds: {table}{' (made now)' if is_made else ''}")
+
+
+def _choice(columns: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
+    """Return kind -> the names of its columns, in the order given; none for a kind that is ignored."""
+    choice: dict[str, tuple[str, ...]] = {}
+    for kind, name in columns:
+        choice[kind] = (*choice.get(kind, ()), *([name] if name else []))
+    return choice

@@ -7,7 +7,8 @@ itself does not record speakers. soctk adds spk and gender to the files that it 
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +16,74 @@ from soctk.corpus import audio, jsonl
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
+from soctk.mappings import read_json
 
-_TEST_FILE = re.compile(r"fold_(\d+)/.*_test_fold_\1\.jsonl")
+_FOLD_FILE = re.compile(r"fold_(\d+)/.*_(train|valid|dev|test)_fold_\1\.jsonl")
+_LABEL_MAPS = ("label_map.json", "label_dict.json")  # EmoBox uses the second name for one corpus
 
 
 def is_emobox(folder: Path) -> bool:
     """Return whether a folder holds EmoBox's metadata of a corpus."""
-    return bool(_find_test_files(folder))
+    return bool(_find_fold_files(folder))
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
+def read(folder: Path, tell: Callable[[str], object] = lambda line: None) -> list[dict[str, Any]]:
     """Return the JSON object of each utterance of a corpus.
 
-    In `emo` the class from label_map.json replaces the label. Utterances in test files also get `fold`.
+    In `emo` the class from label_map.json replaces the label. Each utterance also gets `fold`: the fold that tests it,
+    or nothing. If there is one fold, it is a partition, and `fold` is "train", "valid", "dev" or "test".
+
+    Args:
+        folder: EmoBox's data/NAME.
+        tell: is called with a line for each fact that the user should know.
 
     Raises:
-        SoctkError: a line is not a JSON object with a key, label_map.json is not a JSON object, or an utterance is in
-            two test folds.
+        SoctkError: a line is not a JSON object with a key, the label map is not a JSON object, an utterance is in two
+            test folds, or two lines with the same key contradict each other or are in the same file.
     """
+    files = _find_fold_files(folder)
+    is_partition = len({fold for fold, _ in files.values()}) == 1
     rows: dict[str, dict[str, Any]] = {}
-    in_two_folds = []
-    for fold, file in _find_test_files(folder).items():
+    fold_of: dict[str, str] = {}
+    problems = []
+    for file in [*sorted(folder.glob("*.jsonl")), *files]:
+        fold, part = files.get(file, (0, ""))
+        seen = set()
         for key, row in _read_keyed(file):
-            if key in rows:
-                in_two_folds.append(f"{key}: folds {rows[key]['fold']} and {fold}")
-            rows[key] = {**row, "fold": str(fold)}
-    if in_two_folds:
+            other = rows.setdefault(key, row)
+            problems += [f"{key}: twice in {file.relative_to(folder)}"] if key in seen else []
+            problems += [
+                f"{key}: {name} {other.get(name)} and {row.get(name)} in {file.relative_to(folder)}"
+                for name in ("wav", "emo")
+                if other.get(name) != row.get(name)
+            ]
+            seen.add(key)
+            if part == "test" or (part and is_partition):
+                value = part if is_partition else str(fold)
+                problems += [f"{key}: folds {fold_of[key]} and {value}"] if fold_of.get(key, value) != value else []
+                fold_of[key] = value
+    if problems:
         raise SoctkError(
-            f"these utterances are in two test folds\n{listing(in_two_folds)}",
-            remedy="Correct the files, so that each utterance is in one test fold.",
+            f"these utterances are given twice, in two folds, or with contradictions\n{listing(problems)}",
+            remedy="Correct the files, so that each utterance is in one test fold, and the same in all files.",
             where=folder,
         )
-    for file in sorted(folder.glob("*.jsonl")):
-        for key, row in _read_keyed(file):
-            rows.setdefault(key, row)
-    classes = _read_classes(folder / "label_map.json")
-    return [{**row, "emo": classes.get(str(row.get("emo")), row.get("emo"))} for row in rows.values()]
+    others = [file for file in folder.glob("fold_*/*.jsonl") if file not in files]
+    if others:
+        tell(
+            f"{folder}: {len(others)} files are not read, such as {others[0].relative_to(folder)}: their names are not "
+            "fold_K/NAME_PART_fold_K.jsonl"
+        )
+    classes = _read_classes(folder)
+    labels = Counter(str(row.get("emo")) for row in rows.values()) if classes else Counter[str]()
+    unmapped = {label: n for label, n in labels.items() if label not in classes and label not in classes.values()}
+    if unmapped:
+        counts = ", ".join(f"{label} ({n})" for label, n in sorted(unmapped.items()))
+        tell(f"{folder}: its label map lacks these labels, which stay as they are: {counts}")
+    return [
+        {**row, "emo": classes.get(str(row.get("emo")), row.get("emo")), "fold": fold_of.get(key)}
+        for key, row in rows.items()
+    ]
 
 
 def write(folder: Path, name: str, data: DataDir) -> None:
@@ -87,22 +120,22 @@ def _read_keyed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield row["key"], row
 
 
-def _read_classes(path: Path) -> dict[str, Any]:
+def _read_classes(folder: Path) -> dict[str, Any]:
     """Return label -> class; empty if there is no label map."""
-    classes = jsonl.parse_json(path.read_bytes()) if path.exists() else {}
-    if not isinstance(classes, dict):
-        raise SoctkError(
-            "not a JSON object in UTF-8", remedy='Write it as {"LABEL": "CLASS"}, or remove the file.', where=path
-        )
-    return classes
+    maps = {name: read_json(folder / name) for name in _LABEL_MAPS if (folder / name).exists()}
+    first, *others = maps.values() or [{}]
+    if any(other != first for other in others):
+        raise SoctkError(f"{' and '.join(maps)} differ", remedy="Remove one of them.", where=folder)
+    return first
 
 
-def _find_test_files(folder: Path) -> dict[int, Path]:
-    """Return fold -> its test file, sorted by fold."""
+def _find_fold_files(folder: Path) -> dict[Path, tuple[int, str]]:
+    """Return the files of the folds -> their fold and part, sorted by fold."""
     matches = {
-        file: _TEST_FILE.fullmatch(file.relative_to(folder).as_posix()) for file in folder.glob("fold_*/*.jsonl")
+        file: _FOLD_FILE.fullmatch(file.relative_to(folder).as_posix()) for file in folder.glob("fold_*/*.jsonl")
     }
-    return dict(sorted((int(match[1]), file) for file, match in matches.items() if match))
+    found = {file: (int(match[1]), match[2]) for file, match in matches.items() if match}
+    return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
 
 def _make_row(name: str, data: DataDir, utt: str, info: audio.AudioInfo) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Fold tables, which list the test speakers of each fold; folds are assigned to a corpus that has none."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
+from soctk.corpus import names
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
 from soctk.mappings import read_yaml
@@ -17,18 +19,22 @@ COUNT = 5
 def read(path: Path) -> dict[str, int]:
     """Read a fold table, a YAML file of lines `FOLD: [SPEAKER, ...]`; return speaker -> fold.
 
+    Speakers are texts as they are written: `0011` is not a number. They are normalised (soctk.corpus.names).
+
     Raises:
         SoctkError: the file is missing or malformed, or has a speaker in two folds.
     """
     folds: dict[str, int] = {}
-    for fold, speakers in read_yaml(path).items():
-        if type(fold) is not int or not isinstance(speakers, list):
+    for number, speakers in read_yaml(path, as_text=True).items():
+        is_list = isinstance(speakers, list) and all(isinstance(name, str) and name.strip() for name in speakers)
+        if not re.fullmatch("[0-9]{1,9}", number) or not is_list:
             raise SoctkError(
-                f"'{fold}' is not a fold number with a list of speakers",
-                remedy="Write lines of the form 'FOLD: [SPEAKER, ...]'.",
+                f"'{number}' is not a fold number with a list of speakers",
+                remedy="Write lines of the form 'FOLD: [SPEAKER, ...]'; write a speaker with the name null as 'null'.",
                 where=path,
             )
-        for speaker in map(str, speakers):
+        fold = int(number)
+        for speaker in map(names.to_word, speakers):
             if speaker in folds:
                 raise SoctkError(
                     f"speaker {speaker} is in folds {folds[speaker]} and {fold}",
@@ -82,9 +88,14 @@ def read_or_assign(
     check_count(folds, count, path, "Remove this file to have new folds made")
     missing = [name for name in speakers if name not in folds]
     if missing:
+        alike = {names.skeleton(name): name for name in folds}
+        lines = [
+            name + (f" (the table has {alike[form]!a})" if (form := names.skeleton(name)) in alike else "")
+            for name in missing
+        ]
         raise SoctkError(
-            f"{len(missing)} of {len(speakers)} speakers have no fold\n{listing(missing)}",
-            remedy="Add them (quote names that consist of digits: '0011'), or remove this file to have new folds made.",
+            f"{len(missing)} of {len(speakers)} speakers have no fold\n{listing(lines)}",
+            remedy="Add them, or remove this file to have new folds made.",
             where=path,
         )
     return {name: folds[name] for name in speakers}

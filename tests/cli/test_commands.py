@@ -206,7 +206,8 @@ def test_recordings_are_imported_by_their_names_and_exported(tmp_path, corpus):
         "soctk-import", recordings, tmp_path / "new", "--pattern", "{speaker}-{emotion}-{n}.wav", "--labels", labels
     )
     assert result.output.splitlines() == [
-        f"{labels} drops the label 'sad': 12 utterances",
+        f"rows: 36 in {recordings} = 24 utterances + 12 with the label 'sad', which {labels} drops",
+        "fields of --pattern that are not kept: n (a field with another name of two or more letters is kept)",
         f"{tmp_path / 'new'}: 24 utterances, 0.00 h, 6 speakers, 5 folds; Neutral 12, Angry 12",
         f"folds: {tmp_path / 'new' / 'folds.yaml'} (made now)",
     ]
@@ -221,7 +222,7 @@ def test_columns_of_import_are_checked(tmp_path, column):
     (tmp_path / "labels.csv").write_text("path\n")
     result = invoke("soctk-import", tmp_path / "labels.csv", tmp_path / "data", "--column", column)
     assert result.exit_code == 2
-    assert f"'{column}' is not KIND=NAME with a KIND of path, emotion, speaker, sex, fold" in result.output
+    assert f"'{column}' is not KIND=NAME with a KIND of path, emotion, speaker, sex, fold, start, end" in result.output
 
 
 def write_experiments(tmp_path) -> None:

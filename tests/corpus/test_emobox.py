@@ -99,19 +99,19 @@ def test_the_folds_of_ravdess_are_those_of_the_recipe(tmp_path, shared):
 
 def test_an_utterance_in_two_test_folds_is_refused(tmp_path):
     write_emobox(tmp_path / "c", [("a-1", 1, "p"), ("a-1", 2, "p")])
-    with pytest.raises(SoctkError, match="these utterances are in two test folds\n  a-1: folds 1 and 2"):
+    with pytest.raises(SoctkError, match="given twice, in two folds, or with contradictions\n  a-1: folds 1 and 2"):
         emobox.read(tmp_path / "c")
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("label_map.json", b"p: Fear", "not a JSON object in UTF-8\nWrite it as"),
-        ("label_map.json", b'["Fear"]', "not a JSON object in UTF-8\nWrite it as"),
+        ("label_map.json", b"p: Fear", "not valid JSON: "),
+        ("label_map.json", b'["Fear"]', "not a JSON object\nCorrect"),
         (
             "fold_1/c_test_fold_1.jsonl",
             '{"key": "\xe4"}\n'.encode("latin-1"),
-            "line 1 is not a JSON object in UTF-8\nWrite one",
+            "line 1 is not a JSON object in UTF-8 ('utf-8' codec",
         ),
         ("fold_1/c_test_fold_1.jsonl", b'{"wav": "x"}\n', "the 'key' of line 1 is missing or not text\nWrite the"),
         ("c.jsonl", b'{"key": ["x"]}\n', "the 'key' of line 1 is missing or not text\nWrite the"),

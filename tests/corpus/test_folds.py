@@ -90,7 +90,13 @@ def test_a_fold_table_is_read_as_speaker_to_fold(tmp_path_factory, fold):
         ("1: [a, b]\n2: [b]\n", "speaker b is in folds 1 and 2\nKeep the speaker in one fold."),
         ("one: [a]\n", "'one' is not a fold number with a list of speakers\nWrite lines"),
         ("1: a\n", "'1' is not a fold number with a list of speakers"),
-        ("yes: [a]\n", "'True' is not a fold number with a list of speakers"),
+        ("yes: [a]\n", "'yes' is not a fold number with a list of speakers"),
+        ("1: [a, null]\n", "'1' is not a fold number with a list of speakers\nWrite lines of the form"),
+        ("1: [[a]]\n", "'1' is not a fold number with a list of speakers"),
+        (
+            b"1: [jose\\u0301]\n2: [jos\\u00e9\\u200b]\n".decode("unicode-escape"),
+            "speaker josé is in folds 1 and 2",
+        ),
         ("1: [a]\n2: [b]\n1: [c]\n", "'1' is given twice\n  in \"<unicode string>\", line 3, column 1"),
     ],
 )
@@ -99,6 +105,19 @@ def test_a_malformed_fold_table_is_refused(tmp_path, content, message):
     with pytest.raises(SoctkError) as error:
         folds.read(tmp_path / "folds.yaml")
     assert message in str(error.value)
+
+
+def test_speakers_are_read_as_they_are_written(tmp_path):
+    (tmp_path / "folds.yaml").write_text("1: [0011, no, 1.0]\n02: [0x1, ann lee]\n")
+    assert folds.read(tmp_path / "folds.yaml") == {"0011": 1, "no": 1, "1.0": 1, "0x1": 2, "ann_lee": 2}
+
+
+def test_speakers_without_a_fold_are_listed_with_those_that_look_like_them(tmp_path):
+    (tmp_path / "folds.yaml").write_text("1: [1, s2]\n2: [s3]\n")
+    speaker, emotion, gender = make_corpus(dict.fromkeys(("01", "s2", "s4"), ("m", 2)))
+    message = r"2 of 3 speakers have no fold\n  01 \(the table has '1'\)\n  s4\nAdd them"
+    with pytest.raises(SoctkError, match=message):
+        folds.read_or_assign(tmp_path / "folds.yaml", speaker, emotion, gender)
 
 
 def test_folds_are_made_if_class_and_sex_together_have_too_few_utterances():

@@ -6,8 +6,9 @@ and `build_corpus` (rows -> `DataDir`).
 To add a source, write a module with a function that reads it, and add an entry to `sources.SOURCES`.
 """
 
+from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.assemble import build_corpus
 from soctk.corpus.importing.rows import relabel
 from soctk.corpus.importing.sources import audio_root, read
 
-__all__ = ["audio_root", "build_corpus", "read", "relabel"]
+__all__ = ["Account", "audio_root", "build_corpus", "read", "relabel"]

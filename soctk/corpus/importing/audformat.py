@@ -18,7 +18,7 @@ def read_speakers(path: Path) -> list[dict[str, Any]]:
     Raises:
         SoctkError: the file is not YAML, or has no such entries.
     """
-    speakers: Any = read_yaml(path)
+    speakers: Any = read_yaml(path, as_text=True)
     for name in ("schemes", "speaker", "labels"):
         speakers = speakers.get(name) if isinstance(speakers, dict) else None
     if not isinstance(speakers, dict) or not all(isinstance(fields, dict | None) for fields in speakers.values()):

@@ -1,67 +1,118 @@
 """Rows of a corpus, column -> text: columns recognised by name, rows completed by other tables, values checked.
 
-An empty text counts as a missing value.
+An empty text is a missing value. The texts of a source that stand for missing values become empty (labels.is_missing).
 """
 
+import math
+import re
+import reprlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from soctk.corpus import names
+from soctk.corpus.labels import is_missing
 from soctk.errors import SoctkError, listing, unknown_name
 
 Row = dict[str, str]
+# Column -> the fields that give it, joined in this order; no field ignores the column.
+Choice = Mapping[str, Sequence[str]]
 
-# Column -> the field names that stand for it in a source; upper and lower case are equal.
+# Column -> the field names that stand for it in a source; upper and lower case are equal, and so are blanks, - and _.
 COLUMNS = {
     "path": ("path", "file", "filename", "wav", "audio"),
     "emotion": ("emotion", "emo", "label"),
     "speaker": ("speaker", "speaker_id", "spk"),
     "sex": ("sex", "gender"),
     "fold": ("fold",),
-    "start": ("start", "start_time"),
-    "end": ("end", "end_time"),
+    "start": ("start", "start_time", "starttime"),
+    "end": ("end", "end_time", "endtime"),
 }
+# Rows may have further columns with this prefix: utt2X becomes the property X of the utterance.
+EXTRA = "utt2"
 
 
-def recognise_columns(record: Mapping[str, Any], names: Mapping[str, str], source: Path) -> Row:
+def find_fields(fields: Iterable[str], choice: Choice, source: Path) -> dict[str, list[str]]:
+    """Return the columns of COLUMNS that a source has, each with the fields that give it.
+
+    Args:
+        fields: the names of the source's fields.
+        choice: the user's choice, which replaces the names in COLUMNS. A name of a column stands for the field that is
+            recognised by the names in COLUMNS, unless a field has this name.
+        source: the file or folder, for messages.
+
+    Raises:
+        SoctkError: two fields stand for the same column.
+    """
+    fields = list(fields)
+    found = {}
+    for column in COLUMNS:
+        if column not in choice:
+            its_fields = _recognise(column, fields)
+            if len(its_fields) > 1:
+                raise SoctkError(
+                    f"several columns could be the {column}: {', '.join(its_fields)}",
+                    remedy=f"Choose one: --column {column}={its_fields[0]}.",
+                    where=source,
+                )
+        else:
+            candidates = [[name] if name in fields else _recognise(name, fields) for name in choice[column]]
+            its_fields = [names[0] for names in candidates if names]
+            if len(its_fields) < len(choice[column]):
+                continue  # a source that has not all of these fields does not give the column
+        if its_fields:
+            found[column] = its_fields
+    return found
+
+
+def recognise_columns(
+    record: Mapping[str, Any],
+    choice: Choice,
+    source: Path,
+    labels: Collection[str] = (),
+    found: Mapping[str, Sequence[str]] | None = None,
+) -> Row:
     """Return the columns of COLUMNS that a record has, as text; other fields are left out.
 
     Args:
         record: a row of the source, field -> value.
-        names: column -> the name of its field, which replaces the names in COLUMNS; "" ignores the column.
+        choice: see `find_fields`.
         source: the file or folder, for messages.
+        labels: the labels of the label map. They are labels even if they look like missing values.
+        found: the result of `find_fields` for the fields of this record, if the caller has it.
+
+    Returns:
+        column -> text, empty for a missing value. A column with several fields has their texts, joined with `-`; parts
+        of a path are joined with `/`.
 
     Raises:
         SoctkError: two fields stand for the same column, or a value is neither text nor a number.
     """
+    found = find_fields(record, choice, source) if found is None else found
     row = {}
-    for column, known_names in COLUMNS.items():
-        if column in names:
-            fields = [field for field in record if field == names[column]]
-        else:
-            fields = [field for field in record if field.lower() in known_names]
-        if len(fields) > 1:
-            raise SoctkError(
-                f"several columns could be the {column}: {', '.join(fields)}",
-                remedy=f"Choose one: --column {column}={fields[0]}.",
-                where=source,
-            )
-        if fields:
-            row[column] = _to_text(record[fields[0]], column, source)
+    for column, fields in found.items():
+        texts = [_to_text(record[field], column, source) for field in fields]
+        if any(is_missing(text) and not (column == "emotion" and names.normalise(text) in labels) for text in texts):
+            texts = []
+        row[column] = ("/" if column == "path" else "-").join(texts)
     return row
 
 
-def check_names(names: Mapping[str, str], records: Iterable[Mapping[str, Any]]) -> None:
-    """Check that each field name given by the user occurs in a record.
+def check_choice(choice: Choice, fields: Collection[str]) -> None:
+    """Check that each field that the user chose exists.
+
+    Args:
+        choice: see `find_fields`.
+        fields: the fields of all sources.
 
     Raises:
         SoctkError: a field occurs nowhere.
     """
-    fields = {field for record in records for field in record}
-    for name in names.values():
-        if name and name not in fields:
-            raise unknown_name("column", name, fields, where="--column")
+    for name in [name for chosen in choice.values() for name in chosen]:
+        if name not in fields and not _recognise(name, fields):
+            raise unknown_name("column", name, filter(None, fields), where="--column")
 
 
 def complete(rows: Sequence[Row], keys: Sequence[str], others: Mapping[str, Row]) -> list[Row]:
@@ -76,7 +127,7 @@ def complete(rows: Sequence[Row], keys: Sequence[str], others: Mapping[str, Row]
 
 
 def merge_by(key: str, rows: Sequence[Row], source: Path) -> dict[str, Row]:
-    """Merge the rows with the same value in the column `key`; return this value -> the merged row.
+    """Merge the rows with the same value in the column `key`; return this value, normalised -> the other columns.
 
     Raises:
         SoctkError: a row lacks the key, or two rows with the same key have different values in a column.
@@ -85,9 +136,10 @@ def merge_by(key: str, rows: Sequence[Row], source: Path) -> dict[str, Row]:
     merged: dict[str, Row] = {}
     contradictions = []
     for row in map(drop_empty, rows):
-        values = merged.setdefault(row[key], {})
+        name = names.normalise(row.pop(key))
+        values = merged.setdefault(name, {})
         contradictions += [
-            f"{row[key]}: {column} {values[column]} and {text}"
+            f"{name}: {column} {values[column]} and {text}"
             for column, text in row.items()
             if values.get(column, text) != text
         ]
@@ -107,7 +159,7 @@ def drop_empty(row: Row) -> Row:
 
 
 def require_column(
-    column: str, rows: Sequence[Row], source: Path | None = None, records: Sequence[Mapping[str, Any]] | None = None
+    column: str, rows: Sequence[Row], source: Path | None = None, fields: Iterable[str] | None = None
 ) -> None:
     """Check that at least one row has a certain column.
 
@@ -115,16 +167,18 @@ def require_column(
         column: a name in COLUMNS.
         rows: the rows.
         source: the file or folder, for the message.
-        records: the rows before `recognise_columns`; the message lists their fields.
+        fields: the fields of the source, which the message lists; by default the columns of the rows.
 
     Raises:
         SoctkError: no row has the column.
     """
     if not any(column in row for row in rows):
-        fields = sorted({field for row in records or rows for field in row if field})
+        fields = [field for field in dict.fromkeys(fields or (name for row in rows for name in row)) if field]
+        near = [field for field in fields if column in field.lower()] or get_close_matches(column, fields)
         raise SoctkError(
-            f"no column gives the {column}; the columns are {', '.join(fields)}",
-            remedy=f"Name the column, --column {column}=NAME, or read the {column} from the file names, --pattern.",
+            f"no column gives the {column}; the columns are {', '.join(fields) or 'none'}",
+            remedy=f"Name the column, --column {column}={near[0] if near else 'NAME'}, or read the {column} from the "
+            "file names, --pattern.",
             where=source,
         )
 
@@ -135,11 +189,12 @@ def require_values(column: str, rows: Sequence[Row], source: Path | None = None)
     Raises:
         SoctkError: a row has no value.
     """
-    without = [_name_row(row) for row in rows if not row.get(column)]
+    without = [_name_row(row) for row in rows if is_missing(row.get(column, ""))]
     if without:
         remedy = "Fill it in, or remove these rows."
         if column == "emotion":
             remedy += " A label map (--labels) with the line \"'': null\" leaves them out."
+        remedy += " Blanks, nan, None, NA, N/A, null, - and ? are missing values."
         raise SoctkError(
             f"{len(without)} of {len(rows)} rows have no {column}\n{listing(without)}", remedy=remedy, where=source
         )
@@ -157,29 +212,46 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
     """
     rows = list(rows)
     require_column("emotion", rows)
-    counts = Counter(row.get("emotion", "") for row in rows)
+    label_of = [names.normalise(row.get("emotion", "")) for row in rows]
+    counts = Counter(label_of)
     unknown = sorted(counts.keys() - labels.keys())
     if unknown:
+        alike = {names.skeleton(label): label for label in labels}
+        lines = [
+            f"{label!r}, {counts[label]} utterances"
+            + (f"; the map has {alike[form]!a}" if (form := names.skeleton(label)) in alike else "")
+            + ("; the empty label stands for missing values, such as nan" if not label else "")
+            for label in unknown
+        ]
         raise SoctkError(
-            "these labels are not in the label map\n"
-            + listing(f"{label!r}, {counts[label]} utterances" for label in unknown),
-            remedy="Add 'LABEL: CLASS' to the map, or 'LABEL: null' to leave these utterances out.",
+            f"these labels are not in the label map\n{listing(lines)}",
+            remedy="Add 'LABEL: CLASS' to the map, or 'LABEL: null' to leave these utterances out"
+            + (" (\"'': null\" for the empty label)." if "" in unknown else "."),
             where="--labels",
         )
-    kept = [{**row, "emotion": name} for row in rows if (name := labels[row.get("emotion", "")]) is not None]
+    classes = [(row, labels[label]) for row, label in zip(rows, label_of, strict=True)]
+    kept = [{**row, "emotion": name} for row, name in classes if name is not None]
     return kept, Counter({label: count for label, count in counts.items() if labels[label] is None})
 
 
+def _recognise(column: str, fields: Iterable[str]) -> list[str]:
+    """Return the fields whose names stand for a column; empty if there is no such column."""
+    known = COLUMNS.get(column, ())
+    return [field for field in fields if re.sub("[ -]", "_", field.lower()) in known]
+
+
 def _to_text(value: Any, column: str, source: Path) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, str) and not is_number:
         raise SoctkError(
-            f"the {column} {value!r} is neither text nor a number",
+            f"the {column} {reprlib.repr(value)} is neither text nor a number",
             remedy=f"Write it as text in quotes, or choose another column: --column {column}=NAME.",
             where=source,
         )
-    return str(value).strip()
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)  # 1.0 is 1 in JSON
+    return text.strip() if column == "path" else " ".join(text.split())
 
 
 def _name_row(row: Row) -> str:

@@ -1,25 +1,37 @@
 """The table of the kinds of sources, and a function that reads rows from several sources together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soctk.corpus import emobox, jsonl
+from soctk.corpus import emobox, jsonl, names
 from soctk.corpus.importing import audformat, delimited, filenames
+from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.rows import (
+    COLUMNS,
+    EXTRA,
+    Choice,
     Row,
-    check_names,
-    complete,
+    check_choice,
     drop_empty,
-    merge_by,
+    find_fields,
     recognise_columns,
     require_column,
-    require_values,
 )
+from soctk.corpus.importing.tables import Table, complete_from, join
+from soctk.corpus.labels import is_missing
 from soctk.errors import SoctkError
 
 Record = Mapping[str, Any]  # a row of a source, field -> value, before its columns are recognised
+Tell = Callable[[str], object]  # is called with a line for the user
+
+# Fields of EmoBox's metadata that are no labels.
+_FORMAT_FIELDS = frozenset(("key", "dataset", "type", "sample_rate", "num_frame", "task", "length", "channel"))
+# Fields of a pattern that are not kept: their file utt2X would contradict another file, or has another meaning.
+_NOT_EXTRA = frozenset(
+    ("spk", "emo", "dur", "speaker", "emotion", "sex", "gender", "fold", "duration", "split", "dist")
+)
 
 
 @dataclass(frozen=True)
@@ -29,13 +41,14 @@ class Source:
     Attributes:
         description: its name in messages.
         recognises: returns whether a path is of this kind.
-        read: returns the records of a path; it gets the path and the pattern of file names (None without --pattern).
+        read: returns the records of a path; it gets the path, the pattern of file names (None without --pattern), and a
+            function that is called with lines for the user.
         audio_root: returns the folder that relative paths in the records start from.
     """
 
     description: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path, str | None], Sequence[Record]]
+    read: Callable[[Path, str | None, Tell], Sequence[Record]]
     audio_root: Callable[[Path], Path]
 
 
@@ -44,77 +57,81 @@ SOURCES = (
     Source(
         "a folder of EmoBox's metadata",
         lambda path: path.is_dir() and emobox.is_emobox(path),
-        lambda path, pattern: emobox.read(path),
+        lambda path, pattern, tell: emobox.read(path, tell),
         lambda path: path.absolute().parents[1],  # paths start from the folder that holds data/NAME
     ),
     Source("a folder of recordings (with --pattern)", Path.is_dir, filenames.list_recordings, lambda path: path),
     Source(
         "a table (.csv, .tsv)",
         delimited.is_delimited,
-        lambda path, pattern: delimited.read(path),
+        lambda path, pattern, tell: delimited.read(path),
         lambda path: path.parent,
     ),
     Source(
         "a table of JSON objects (.jsonl)",
         lambda path: path.suffix.lower() == ".jsonl",
-        lambda path, pattern: jsonl.read(path),
+        lambda path, pattern, tell: jsonl.read(path),
         lambda path: path.parent,
     ),
     Source(
         "the header of an audformat database (.yaml)",
         audformat.is_header,
-        lambda path, pattern: audformat.read_speakers(path),
+        lambda path, pattern, tell: audformat.read_speakers(path),
         lambda path: path.parent,
     ),
 )
 
 
-def read(sources: Sequence[Path], pattern: str | None = None, columns: Mapping[str, str] | None = None) -> list[Row]:
-    """Return the rows of the first source; the other sources fill in missing values.
+def read(
+    sources: Sequence[Path],
+    pattern: str | None = None,
+    choice: Choice | None = None,
+    *,
+    audio: Path | None = None,
+    labels: Collection[str] = (),
+    account: Account | None = None,
+) -> list[Row]:
+    """Return the rows of the utterances that the sources describe.
 
-    The rows of another source are matched by path, or by speaker if they have no path. Values that are missing in all
-    sources are read from the file names.
+    The first source gives utterances. Another source with paths and the same columns gives further utterances. The
+    other sources fill in missing values of these rows; their rows are matched by path, or by speaker if they have no
+    path. Values that are missing in all sources are read from the file names.
 
     Args:
         sources: paths of the kinds in SOURCES.
         pattern: the form of the file names, such as `{speaker}_{emotion}_{n}.wav` (soctk.corpus.importing.filenames).
-        columns: column -> the name of its field in the sources; "" ignores the column. Other columns are recognised
-            by the names in rows.COLUMNS.
+        choice: column -> the names of its fields in the sources or in the pattern (rows.find_fields). Other columns are
+            recognised by the names in rows.COLUMNS.
+        audio: the folder from which the relative paths of all sources start; by default that of each source.
+        labels: the labels of the label map (rows.recognise_columns).
+        account: gets the numbers of rows, and notes for the user.
 
     Returns:
-        Rows with columns of rows.COLUMNS; paths are as in the source.
+        Rows with columns of rows.COLUMNS, and utt2X for each further field X of the pattern. Relative paths start from
+        `audio`, or from the folder of the first source.
 
     Raises:
         SoctkError: a source is of no known kind, is malformed or contradicts itself, file names do not match the
-            pattern, a column named in `columns` occurs nowhere, the first source has no paths, or another source has
-            neither paths nor speakers in common with the first.
+            pattern, a field named in `choice` occurs nowhere, a column is missing, a recording is in two sources with
+            the same columns, or another source has rows that complete nothing.
     """
-    if pattern:
-        filenames.compile_pattern(pattern)  # report an invalid pattern before the search for its extension
-    columns = columns or {}
-    records = {source: _read_records(source, pattern) for source in sources}
-    check_names(columns, (record for table in records.values() for record in table))
-    tables = {
-        source: [recognise_columns(record, columns, source) for record in table] for source, table in records.items()
-    }
-    first, *others = tables
-    rows = tables[first]
-    require_column("path", rows, first, records[first])
-    require_values("path", rows, first)
-    named = filenames.parse_names([row["path"] for row in rows], pattern, first) if pattern else [{} for _ in rows]
-    for source in others:
-        key = "path" if any("path" in row for row in tables[source]) else "speaker"
-        require_column(key, tables[source], source, records[source])
-        merged = merge_by(key, tables[source], source)
-        keys = [{**name, **drop_empty(row)}.get(key, "") for name, row in zip(named, rows, strict=True)]
-        if merged.keys().isdisjoint(keys):
-            raise SoctkError(
-                f"none of its {len(merged)} {key}s, such as {next(iter(merged))}, occurs in {first}",
-                remedy=f"Spell each {key} as in that source.",
-                where=source,
-            )
-        rows = complete(rows, keys, merged)
-    return [{**name, **drop_empty(row)} for name, row in zip(named, rows, strict=True)] if pattern else rows
+    pattern_fields = filenames.compile_pattern(pattern)[1] if pattern else []  # first, to report an invalid pattern
+    choice, account = choice or {}, account or Account()
+    tables = [_read_table(source, pattern, choice, audio, labels, account) for source in sources]
+    fields = dict.fromkeys([field for table in tables for field in table.fields] + pattern_fields)
+    check_choice(choice, fields)
+    first = tables[0]
+    require_column("path", first.rows, first.source, first.fields)
+    joined = [table for table in tables if table is first or ("path" in table.used and table.columns == first.columns)]
+    rows = join(joined, account)
+    named = _parse_names(rows, pattern, choice, first.source, labels, account) if pattern else [Row() for _ in rows]
+    for table in tables:
+        if table not in joined:
+            rows = complete_from(rows, named, table, joined, account)
+    rows = [{**name, **drop_empty(row)} for name, row in zip(named, rows, strict=True)] if pattern else rows
+    for column in ("emotion", "speaker"):
+        require_column(column, rows, None, fields)
+    return rows
 
 
 def audio_root(source: Path) -> Path:
@@ -126,11 +143,63 @@ def audio_root(source: Path) -> Path:
     return _find_kind(source).audio_root(source)
 
 
-def _read_records(source: Path, pattern: str | None) -> Sequence[Record]:
-    records = _find_kind(source).read(source, pattern)
-    if not records:
+def _read_table(
+    source: Path, pattern: str | None, choice: Choice, audio: Path | None, labels: Collection[str], account: Account
+) -> Table:
+    """Read a source and recognise its columns; note the fields that are not used."""
+    records = _find_kind(source).read(source, pattern, account.note)
+    written = [record for record in records if not all(map(_is_blank, record.values()))]
+    if not written:
         raise SoctkError("it has no rows", remedy="Check the path.", where=source)
-    return records
+    found: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    rows = []
+    for record in written:
+        fields = tuple(record)
+        if fields not in found:
+            found[fields] = find_fields(fields, choice, source)
+        rows.append(recognise_columns(record, choice, source, labels, found[fields]))
+    used = {column: its_fields for columns in found.values() for column, its_fields in columns.items()}
+    fields = tuple(dict.fromkeys(field for its_fields in found for field in its_fields))
+    known = {field for its_fields in used.values() for field in its_fields} | _FORMAT_FIELDS
+    unused = [field for field in fields if field and field not in known]
+    if unused:
+        account.note(f"{source}: columns that are not used: {', '.join(unused)}")
+    for column, its_fields in used.items():
+        account.fields.setdefault(column, its_fields)
+    root = (audio or audio_root(source)).absolute()
+    return Table(source, root, fields, rows, len(records) - len(written), used)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str | float) and is_missing(str(value)))
+
+
+def _parse_names(
+    rows: Sequence[Row], pattern: str, choice: Choice, source: Path, labels: Collection[str], account: Account
+) -> list[Row]:
+    """Return the columns that the file names give to each row; a field of another name becomes utt2FIELD."""
+    records = filenames.parse_names([row["path"] for row in rows], pattern, source)
+    fields = list(records[0])
+    of_pattern = {column: chosen for column, chosen in choice.items() if set(chosen) <= {*fields, *COLUMNS}}
+    found = find_fields(fields, {**of_pattern, "path": ()}, Path("--pattern"))
+    used = {field for its_fields in found.values() for field in its_fields}
+    others = [field for field in fields if field not in used and choice.get(field) != ()]
+    kept = [field for field in others if len(field) > 1 and field[0] != "_" and field.lower() not in _NOT_EXTRA]
+    dropped = [field for field in others if field not in kept and field[0] != "_"]
+    for column, its_fields in found.items():
+        account.fields.setdefault(column, its_fields)
+    if kept:
+        account.note(f"fields of --pattern that are kept: {', '.join(f'{field} in utt2{field}' for field in kept)}")
+    if dropped:
+        account.note(
+            f"fields of --pattern that are not kept: {', '.join(dropped)} (a field with another name of two or more "
+            "letters is kept)"
+        )
+    return [
+        recognise_columns(record, {}, Path("--pattern"), labels, found)
+        | {f"{EXTRA}{field}": names.to_word(record[field]) or "unknown" for field in kept}
+        for record in records
+    ]
 
 
 def _find_kind(source: Path) -> Source:

@@ -6,10 +6,10 @@ from soctk.errors import SoctkError
 
 def test_speakers_are_read_with_and_without_properties(tmp_path):
     (tmp_path / "db.yaml").write_text(
-        "name: db\nschemes:\n  speaker:\n    labels:\n      7: {gender: male, age: 31}\n      ann:\n"
+        "name: db\nschemes:\n  speaker:\n    labels:\n      0042: {gender: male, age: 31}\n      ann:\n"
     )
     assert audformat.read_speakers(tmp_path / "db.yaml") == [
-        {"speaker": 7, "gender": "male", "age": 31},
+        {"speaker": "0042", "gender": "male", "age": "31"},
         {"speaker": "ann"},
     ]
 

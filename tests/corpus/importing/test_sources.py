@@ -72,8 +72,8 @@ def test_other_tables_complete_the_first_by_path_or_by_speaker(recordings, tmp_p
 
 def test_columns_may_have_other_names(recordings, tmp_path):
     table = [{"Take": r["path"], "affect": r["emotion"], "who": r["speaker"], "label": "x"} for r in make_rows()]
-    columns = {"path": "Take", "emotion": "affect", "speaker": "who"}
-    rows = importing.read([write_csv(tmp_path / "labels.csv", table)], columns=columns)
+    choice = {"path": ("Take",), "emotion": ("affect",), "speaker": ("who",)}
+    rows = importing.read([write_csv(tmp_path / "labels.csv", table)], choice=choice)
     assert_is_corpus(importing.build_corpus(rows, recordings, {}, tmp_path / "folds.yaml"), recordings)
 
 
@@ -103,10 +103,10 @@ def test_the_first_table_keeps_its_own_values(tmp_path):
 
 
 def test_rows_of_the_same_speaker_are_merged(tmp_path):
-    labels = write_csv(tmp_path / "labels.csv", [{"path": "x.wav", "speaker": "ann"}])
+    labels = write_csv(tmp_path / "labels.csv", [{"path": "x.wav", "speaker": "ann", "emotion": "sad"}])
     (tmp_path / "more.csv").write_text("speaker,sex,fold\nann,f,\nann,,1\nann,f,1\n")
     (row,) = importing.read([labels, tmp_path / "more.csv"])
-    assert row == {"path": "x.wav", "speaker": "ann", "sex": "f", "fold": "1"}
+    assert row == {"path": "x.wav", "speaker": "ann", "emotion": "sad", "sex": "f", "fold": "1"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_second_table_that_contradicts_itself_or_does_not_match_is_refused(tmp
 def test_an_unknown_column_is_refused_with_a_suggestion(tmp_path):
     table = write_csv(tmp_path / "labels.csv", make_rows())
     with pytest.raises(SoctkError, match=r"--column: unknown column 'emotoin'\nDid you mean 'emotion'\?"):
-        importing.read([table], columns={"emotion": "emotoin"})
+        importing.read([table], choice={"emotion": ("emotoin",)})
 
 
 def test_an_unknown_kind_of_source_is_refused_with_the_known_kinds(tmp_path):
@@ -153,7 +153,7 @@ def test_an_unknown_kind_of_source_is_refused_with_the_known_kinds(tmp_path):
         ("labels.csv", "path,emotion\n,sad\n", "1 of 1 rows have no path\n  emotion sad\n"),
         (
             "labels.jsonl",
-            '{"path": "x"}\n{"emotion": "sad"}\n{}\n',
+            '{"path": "x"}\n{"emotion": "sad"}\n{"n": 1}\n',
             "2 of 3 rows have no path\n  emotion sad\n  a row without any known column\n",
         ),
     ],

@@ -1,0 +1,91 @@
+"""Search for the recordings of rows, also where the file system spells a path in other Unicode characters."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from soctk.corpus import names
+from soctk.corpus.importing.rows import Row
+from soctk.errors import SoctkError, listing
+
+
+def locate(rows: Sequence[Row], root: Path) -> list[Row]:
+    """Return the rows with the paths of existing files.
+
+    A path that differs from the name of one file only in Unicode forms, invisible characters or blanks gets this name.
+    Other missing files keep their paths; audio.check reports them.
+
+    Args:
+        rows: rows with paths.
+        root: the folder from which relative paths start.
+
+    Raises:
+        SoctkError: a path contains characters that no file name can contain, or differs from the name of a file only in
+            capital letters or in characters of the same shape.
+    """
+    folders: dict[Path, dict[str, list[str]]] = {}
+    located, alike, impossible = [], [], []
+    for row in rows:
+        path = row["path"]
+        try:
+            os.fsencode(path)
+            exists = "\0" not in path and os.path.lexists(root / path)
+            if "\0" in path:
+                raise ValueError
+        except ValueError:
+            impossible.append(ascii(path))
+            continue
+        except OSError:  # such as a name that is too long
+            exists = False
+        if not exists:
+            found, similar = _search(root, path, folders)
+            if found:
+                path = found
+            elif similar:
+                alike.append(f"{path!a}: the file system has {similar!a}")
+        located.append({**row, "path": path})
+    if impossible:
+        raise SoctkError(
+            f"{len(impossible)} paths cannot be file names\n{listing(impossible)}", remedy="Correct these paths."
+        )
+    if alike:
+        raise SoctkError(
+            f"{len(alike)} recordings are missing, but there are files with similar names\n{listing(alike)}",
+            remedy="Spell the paths like the files.",
+            where=root,
+        )
+    return located
+
+
+def _search(root: Path, path: str, folders: dict[Path, dict[str, list[str]]]) -> tuple[str | None, str | None]:
+    """Return the existing path that equals `path` after normalisation, and one that only looks like it."""
+    folder, is_alike = Path(root), False
+    found = Path()
+    for part in Path(path).parts:
+        if part in ("..", os.sep):
+            found, folder = found / part, folder / part
+            continue
+        if folder not in folders:
+            folders[folder] = _list_names(folder)
+        entries = folders[folder]
+        same = entries.get(names.normalise(part), [])
+        alike = [name for name in entries.get(names.skeleton(part, numbers=False), []) if name not in same]
+        match = part if part in same else same[0] if len(same) == 1 else alike[0] if alike and not same else None
+        if match is None:
+            return None, None
+        is_alike |= match not in same
+        found, folder = found / match, folder / match
+    return (None, str(found)) if is_alike else (str(found), None)
+
+
+def _list_names(folder: Path) -> dict[str, list[str]]:
+    """Return the names in a folder by their normalised forms and their skeletons."""
+    listed: dict[str, list[str]] = {}
+    try:
+        entries = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        entries = []
+    for name in entries:
+        for form in {names.normalise(name), names.skeleton(name, numbers=False)}:
+            listed.setdefault(form, []).append(name)
+    return listed

@@ -1,0 +1,145 @@
+"""Tables of one corpus: those with the same columns are joined, and the others complete their rows."""
+
+import os.path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soctk.corpus import names
+from soctk.corpus.importing.account import Account
+from soctk.corpus.importing.rows import Row, complete, drop_empty, merge_by, require_column, require_values
+from soctk.errors import SoctkError, listing
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was read from a source.
+
+    Attributes:
+        source: the source.
+        root: the folder from which its relative paths start.
+        fields: the names of its fields.
+        rows: the recognised columns of each row that is not blank.
+        blank: the number of rows in which all values are missing.
+        used: column -> the fields that give it.
+    """
+
+    source: Path
+    root: Path
+    fields: Collection[str]
+    rows: list[Row]
+    blank: int
+    used: Mapping[str, Sequence[str]]
+
+    @property
+    def columns(self) -> set[str]:
+        """The recognised columns."""
+        return set(self.used)
+
+
+def join(tables: Sequence[Table], account: Account) -> list[Row]:
+    """Return the rows of all tables, with paths that start from the same folder; count the rows.
+
+    Raises:
+        SoctkError: a row has no path, or two tables have the same recording.
+    """
+    rows: list[Row] = []
+    repeated: list[str] = []
+    table_of: dict[str, Table] = {}
+    for table in tables:
+        require_values("path", table.rows, table.source)
+        account.read[table.source] = account.read.get(table.source, 0) + len(table.rows) + table.blank
+        account.left_out["blank rows"] += table.blank
+        for row in table.rows:
+            path = _rebase(row["path"], table.root, tables[0].root)
+            other = table_of.setdefault(names.normalise(os.path.normpath(path)), table)
+            if other is not table:
+                repeated.append(f"{row['path']}: {other.source} and {table.source}")
+            rows.append({**row, "path": path})
+    if repeated:
+        raise SoctkError(
+            f"{len(repeated)} paths are in two tables\n{listing(repeated)}",
+            remedy="If these are different recordings in different folders, write the folder into the path, such as "
+            "train/x.wav, or move each table into the folder of its recordings. Otherwise remove the repeated rows.",
+        )
+    return rows
+
+
+def complete_from(
+    rows: Sequence[Row],
+    named: Sequence[Row],
+    table: Table,
+    joined: Sequence[Table],
+    account: Account,
+) -> list[Row]:
+    """Fill in missing values of the rows from a table, by path or by speaker.
+
+    Raises:
+        SoctkError: the table contradicts itself, has paths that are not in the rows, or nothing in common with them.
+    """
+    first = joined[0]
+    key = "path" if "path" in table.used else "speaker"
+    require_column(key, table.rows, table.source, table.fields)
+    # If all recordings start from one folder, paths are compared as they are written.
+    has_roots = len({other.root for other in joined}) > 1
+
+    def key_of(row: Row, root: Path) -> str:
+        text = row.get(key, "")
+        if key == "path" and text:
+            text = os.path.normpath(_rebase(text, root, first.root) if has_roots else text)
+        return names.normalise(text)
+
+    keys = [key_of({**name, **drop_empty(row)}, first.root) for name, row in zip(named, rows, strict=True)]
+    others = [{**row, key: key_of(row, table.root)} for row in table.rows]
+    merged = merge_by(key, others, table.source)
+    known = set(keys)
+    unknown = [name for name in merged if name not in known]
+    if unknown:
+        _check_unknown(unknown, key, keys, table, joined, len(merged))
+    used = sum(row[key] in known for row in others)
+    left_out = {"blank rows": table.blank, "for speakers without an utterance": len(others) - used}
+    account.note_completing(table.source, len(table.rows) + table.blank, used, left_out)
+    differing = sum(
+        text != row[column]
+        for name, row in zip(keys, rows, strict=True)
+        for column, text in merged.get(name, {}).items()
+        if row.get(column)
+    )
+    if differing:
+        account.note(f"{table.source}: {differing} values differ from those of {first.source}, which are used")
+    return complete(rows, keys, merged)
+
+
+def _rebase(path: str, root: Path, new_root: Path) -> str:
+    """Return a path that starts from `root` as a path from `new_root`."""
+    if root == new_root or Path(path).is_absolute():
+        return path
+    return os.path.relpath(root / path, new_root)
+
+
+def _check_unknown(
+    unknown: Sequence[str], key: str, keys: Sequence[str], table: Table, joined: Sequence[Table], count: int
+) -> None:
+    """Refuse keys of a table that are in no row, except further speakers."""
+    first = ", ".join(str(other.source) for other in joined)
+    if len(unknown) == count:
+        hint = ""
+        if key == "path":
+            hint = (
+                " To add its rows as further utterances, give it the same columns "
+                f"({', '.join(sorted(joined[0].columns))}; it has {', '.join(sorted(table.columns))})."
+            )
+        raise SoctkError(
+            f"none of its {count} {key}s, such as {unknown[0]}, occurs in {first}",
+            remedy=f"Spell each {key} as in that source.{hint}",
+            where=table.source,
+        )
+    if key == "path":
+        raise SoctkError(
+            f"{len(unknown)} of its {count} paths do not occur in {first}\n{listing(unknown)}",
+            remedy="Remove these rows, or spell the paths as in that source. If this table describes all recordings, "
+            "name it first, with a label map (--labels) with the line \"'': null\", which leaves out rows without an "
+            "emotion.",
+            where=table.source,
+        )
+    names.check_spelling(f"speakers of {first} and {table.source}", [*dict.fromkeys(keys), *unknown])
