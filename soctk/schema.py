@@ -86,7 +86,8 @@ class LinearConfig(Section):
     """The head that is a logistic regression (soctk.training.linear).
 
     Attributes:
-        C: inverse strengths of the L2 regularisation; inner cross-validation chooses one.
+        C: inverse strengths of the L2 regularisation; inner cross-validation chooses one. If there are several, values
+            beyond an edge of the list may be tried too (soctk.training.linear.beyond).
         within_class_shrinkage: the shrinkage alpha of the covariance within classes (soctk.training.within_class).
     """
 

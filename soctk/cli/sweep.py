@@ -92,7 +92,7 @@ def main(
     from soctk.device import resolve
     from soctk.features.store import FeatureStore
     from soctk.training.inputs import Features
-    from soctk.training.sweep import Sweep
+    from soctk.training.sweep import Sweep, edges
 
     if len(dict(grid)) < len(grid):
         raise click.UsageError("--grid gives an axis twice; write its values as one list")
@@ -105,3 +105,5 @@ def main(
         tabulate(shown.to_dict("list"), headers="keys", tablefmt="simple", showindex=False, disable_numparse=True)
     )
     click.echo(f"\nBest on validation: {sweep / table['name'][0]}")
+    for line in edges(dict(grid), table.iloc[0]):
+        click.echo(line)

@@ -17,6 +17,7 @@ from soctk.errors import SoctkError, listing
 from soctk.mappings import differences, read_yaml
 from soctk.parallel import one_thread
 from soctk.schema import OF_ONE_RUN, Config, LinearConfig
+from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inner_fits import InnerFits
@@ -152,10 +153,9 @@ class Experiment:
             records = writer.write_log(trainer.train())
             writer.write_model(model)
             writer.write_predictions(self.data, split.test, trainer.predict_test())
-        best = min(records, key=lambda record: record["valid_loss"])
-        chosen = f"epoch {best['epoch']} of {len(records)}" if "epoch" in best else f"C = {best['C']:g}"
-        scores = f"WA {100 * best['valid_WA']:.1f}, UA {100 * best['valid_UA']:.1f}"
-        return f"fold {run.fold}, seed {run.seed}: {chosen}; validation {scores}"
+        choice = Choice.of(records)
+        scores = f"WA {100 * choice.record['valid_WA']:.1f}, UA {100 * choice.record['valid_UA']:.1f}"
+        return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {scores}"
 
     def _trainer(
         self, model: EmotionClassifier, inputs: TrainingData, split: Split, seed: int, inner: InnerFits | None

@@ -1,9 +1,10 @@
 """The fits of the inner cross-validation that chooses C for the linear head; runs share equal fits."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,21 +33,26 @@ class InnerFits:
 
     Attributes:
         inputs: the corpus.
-        posteriors: fit -> posteriors `(C, N, K)`, for N utterances and K classes, averaged over the copies of
-            each utterance.
+        config: the settings of the head.
+        posteriors: fit -> C -> posteriors `(N, K)`, for N utterances and K classes, averaged over the copies of each
+            utterance.
     """
 
     inputs: TrainingData
-    posteriors: Mapping[InnerFit, np.ndarray]
+    config: LinearConfig
+    posteriors: Mapping[InnerFit, dict[float, np.ndarray]]
 
     @classmethod
     def compute(
         cls, inputs: TrainingData, config: LinearConfig, runs: Iterable[tuple[int, int]], nj: int, device: str
     ) -> "InnerFits":
-        """Do each distinct inner fit of the runs once.
+        """Do each distinct inner fit of the runs once, for each C that its runs need.
 
         Under the protocol soctk the fit without folds k and l serves both: run k scores fold l with it, and run l
         scores fold k. Runs with different seeds share fits, unless the seed draws the utterances for re-centring.
+
+        If the C with the lowest loss of a run is at the edge of the values, more values are fitted for this run
+        (soctk.training.linear.beyond). The result of a run therefore does not depend on the other runs.
 
         Args:
             inputs: the corpus.
@@ -55,21 +61,38 @@ class InnerFits:
             nj: how many fits are done at a time.
             device: `cpu` or `cuda`; it determines how workers are started.
         """
-        fits = {
-            _inner_fit(inputs, fitted, seed): None
-            for fold, seed in runs
-            for fitted, _ in inputs.inner_splits(inputs.split(fold, seed))
-        }
-        jobs = [partial(_fit, inputs, config, fit) for fit in fits]
-        results = progress.track(parallel.run(jobs, nj, device), "choose C", "fit", len(jobs))
-        return cls(inputs, dict(results))
+        splits = [(inputs.split(fold, seed), seed) for fold, seed in runs]
+        fits = cls(inputs, config, defaultdict(dict))
+        while True:
+            # Values that are fitted together are those of one run: each fit starts from the weights of the previous C.
+            missing = dict.fromkeys(pair for split, seed in splits for pair in fits._evaluate(split, seed)[1])
+            if not missing:
+                return fits
+            jobs = [partial(_fit, inputs, config, fit, values) for fit, values in missing]
+            for fit, by_C in progress.track(parallel.run(jobs, nj, device), "choose C", "fit", len(jobs)):
+                fits.posteriors[fit].update(by_C)
 
-    def for_run(self, split: Split, seed: int) -> list[tuple[list[int], np.ndarray]]:
-        """Return pairs for `linear.scores`: validation utterances, and the posteriors of a fit on other utterances."""
-        return [
-            (scored, self.posteriors[_inner_fit(self.inputs, fitted, seed)])
-            for fitted, scored in self.inputs.inner_splits(split)
-        ]
+    def records(self, split: Split, seed: int) -> list[dict[str, Any]]:
+        """Return the records of a run (`linear.scores`), for the values of C in the settings and those beyond them."""
+        return self._evaluate(split, seed)[0]
+
+    def _evaluate(
+        self, split: Split, seed: int
+    ) -> tuple[list[dict[str, Any]], list[tuple[InnerFit, tuple[float, ...]]]]:
+        """Return the records of a run, and the fits to do next, each with its values of C."""
+        fits = [(_inner_fit(self.inputs, fitted, seed), scored) for fitted, scored in self.inputs.inner_splits(split)]
+        values: list[float] = []
+        records: list[dict[str, Any]] = []
+        more = sorted(set(self.config.C))
+        while more:
+            missing = [(fit, tuple(more)) for fit, _ in fits if not self.posteriors[fit].keys() >= set(more)]
+            if missing:
+                return records, missing
+            values = sorted([*values, *more])
+            pairs = [(scored, np.stack([self.posteriors[fit][C] for C in values])) for fit, scored in fits]
+            records = linear.scores(self.inputs.labels, pairs, values)
+            more = linear.beyond(records, self.config)
+        return records, []
 
 
 def _inner_fit(inputs: TrainingData, fitted: Sequence[int], seed: int) -> InnerFit:
@@ -78,8 +101,11 @@ def _inner_fit(inputs: TrainingData, fitted: Sequence[int], seed: int) -> InnerF
     return InnerFit(seed if is_drawn else 0, tuple(fitted))
 
 
-def _fit(inputs: TrainingData, config: LinearConfig, fit: InnerFit) -> tuple[InnerFit, np.ndarray]:
+def _fit(
+    inputs: TrainingData, config: LinearConfig, fit: InnerFit, values: tuple[float, ...]
+) -> tuple[InnerFit, dict[float, np.ndarray]]:
     rows, classes = inputs.with_copies(fit.fitted), len(inputs.data.emotions)
-    posteriors = linear.posteriors(inputs.blocks, inputs.labels, rows, config, classes, inputs.recentring(fit.seed))
+    config, recentring = config.model_copy(update={"C": list(values)}), inputs.recentring(fit.seed)
+    posteriors = linear.posteriors(inputs.blocks, inputs.labels, rows, config, classes, recentring)
     by_copy = posteriors.reshape(len(posteriors), -1, len(inputs.data.utterances), classes)
-    return fit, by_copy.mean(1)
+    return fit, dict(zip(values, by_copy.mean(1), strict=True))

@@ -1,6 +1,6 @@
 """The linear head: logistic regression on descriptors; inner cross-validation chooses its regularisation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -16,6 +16,9 @@ from soctk.scoring.metrics import accuracies
 from soctk.training.coordinates import Block, make_coordinates
 from soctk.training.recentre import Recentring
 from soctk.training.within_class import WithinClass
+
+# If the lowest loss is at the edge of the values of C, they are extended by a decade at a time, this often at most.
+DECADES = 3
 
 
 def posteriors(
@@ -55,7 +58,7 @@ def posteriors(
 
 
 def scores(
-    labels: np.ndarray, inner: Sequence[tuple[Sequence[int], np.ndarray]], config: LinearConfig
+    labels: np.ndarray, inner: Sequence[tuple[Sequence[int], np.ndarray]], values: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Return a record for each C, in ascending order, with C, valid_loss, valid_WA and valid_UA.
 
@@ -65,12 +68,35 @@ def scores(
         labels: the classes `(N,)`, from 0.
         inner: pairs of validation utterances and the `posteriors` of a fit on other utterances. Each utterance
             occurs in at most one pair.
-        config: the values of C.
+        values: the values of C, in the order of the posteriors.
     """
     reference = labels[np.concatenate([utterances for utterances, _ in inner])]
     by_C = np.concatenate([posteriors[:, utterances] for utterances, posteriors in inner], axis=1)
-    records = [{"C": C, **_scores(reference, posteriors)} for C, posteriors in zip(config.C, by_C, strict=True)]
+    records = [{"C": C, **_scores(reference, posteriors)} for C, posteriors in zip(values, by_C, strict=True)]
     return sorted(records, key=lambda record: record["C"])
+
+
+def beyond(records: Sequence[Mapping[str, Any]], config: LinearConfig) -> list[float]:
+    """Return the values of C to try next: two beyond the edge with the lowest loss, up to a decade away from it.
+
+    Args:
+        records: the result of `scores` for the values of C so far.
+        config: the values of C to start from.
+
+    Returns:
+        The values, ascending; empty if the lowest loss is not at an edge, if `config` has one value only, or if the
+        edge is DECADES decades away from the values in `config` already.
+    """
+    values = [record["C"] for record in records]
+    best = min(records, key=lambda record: record["valid_loss"])["C"]
+    reach = 0.99 * 10**DECADES  # C is rounded
+    if len(config.C) == 1:
+        return []
+    if best == values[-1] and best < reach * max(config.C):
+        return [_rounded(best * factor) for factor in (10**0.5, 10)]
+    if best == values[0] and best > min(config.C) / reach:
+        return [_rounded(best * factor) for factor in (0.1, 10**-0.5)]
+    return []
 
 
 def fit(
@@ -104,6 +130,10 @@ def fit(
         _fit(model, within.normalise(values), labels[fitted])
         weight, bias = coordinates.weight(within.weight(model.coef_))
         _set_weights(head, model.classes_, weight, model.intercept_ + bias)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _scores(reference: np.ndarray, posteriors: np.ndarray) -> dict[str, float]:

@@ -14,6 +14,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.files import atomic
 from soctk.schema import Config, Protocol
+from soctk.scoring.choice import read
 from soctk.scoring.runs import RunDirectory
 from soctk.training import settings
 from soctk.training.experiment import Experiment
@@ -96,6 +97,24 @@ class Sweep:
         )
 
 
+def edges(grid: Mapping[str, Sequence[Any]], best: Mapping[str, Any]) -> list[str]:
+    """Return a line for each axis of numbers whose smallest or largest value is the best one.
+
+    Args:
+        grid: axis -> its values.
+        best: the row of the best point in the table of Sweep.run.
+    """
+    lines = []
+    for axis, values in grid.items():
+        numbers = sorted({value for value in values if type(value) in (int, float)})
+        if len(numbers) < 2 or len(numbers) < len({str(value) for value in values}):
+            continue
+        for end, size in ((numbers[0], "smaller"), (numbers[-1], "larger")):
+            if best[axis] == str(end):
+                lines.append(f"{axis}={end} is at the edge of its values: {size} values may be better")
+    return lines
+
+
 def _name(point: Mapping[str, Any]) -> str:
     """Return the name of the point's directory, such as `pooling=mean,frames.layers=3-4`."""
     return ",".join(f"{key}={re.sub(r'[^A-Za-z0-9.+_-]+', '-', str(value)).strip('-')}" for key, value in point.items())
@@ -103,10 +122,7 @@ def _name(point: Mapping[str, Any]) -> str:
 
 def _validation(runs: Iterable[RunDirectory]) -> dict[str, float]:
     """Return the validation scores at each run's lowest validation loss, averaged over runs."""
-    best = []
-    for run in runs:
-        records = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()]
-        best.append(min(records, key=lambda record: record["valid_loss"]))
+    best = [choice.record for choice in map(read, runs) if choice]
     return {
         "valid_WA": 100 * sum(record["valid_WA"] for record in best) / len(best),
         "valid_UA": 100 * sum(record["valid_UA"] for record in best) / len(best),

@@ -94,7 +94,7 @@ class LinearTrainer:
             SoctkError: all training utterances have the same class.
         """
         inputs = self._inputs
-        records = linear.scores(inputs.labels, self._inner.for_run(self._split, self._seed), self._config)
+        records = self._inner.records(self._split, self._seed)
         C = min(records, key=lambda record: record["valid_loss"])["C"]
         recentring = inputs.recentring(self._seed)
         linear.fit(self._head, inputs.blocks, inputs.labels, self._fitted, C, self._config, recentring)

@@ -10,8 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, run_python
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from soctk import config
 from soctk.corpus import splits
@@ -100,7 +99,7 @@ def test_the_saved_model_of_the_linear_head_gives_the_same_predictions(tmp_path,
     path = tmp_path / "exp" / "fold2" / "seed7"
     table = pd.read_csv(path / "predictions.tsv", sep="\t")
     records = [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
-    assert [record["C"] for record in records] == [0.01, 0.1]
+    assert [record["C"] for record in records][:2] == [0.01, 0.1]
     assert yaml.safe_load((path / "config.yaml").read_text())["train"] is None
 
     model = EmotionClassifier(39, 1, 3, linear(pooling))
@@ -296,15 +295,19 @@ def test_folds_of_the_linear_head_share_inner_fits(tmp_path, corpus, store, monk
     fitted, posteriors = [], linear_head.posteriors
 
     def counted(*arguments):
-        fitted.append(tuple(arguments[2]))
+        fitted.append((tuple(arguments[2]), tuple(arguments[3].C)))
         return posteriors(*arguments)
+
+    def of_the_settings():
+        return [fit for fit, values in fitted if values == (0.01, 0.1)]
 
     monkeypatch.setattr(linear_head, "posteriors", counted)
     experiment.run([1, 2, 3], [1, 2])
-    assert len(fitted) == len(set(fitted)) == 3  # with three folds, each inner fit is on one fold
+    assert len(fitted) == len(set(fitted)) > 3
+    assert len(of_the_settings()) == 3  # with three folds, each inner fit is on one fold
     for fold in (1, 2, 3):
         dataclasses.replace(experiment, path=tmp_path / "alone").run([fold], [1, 2])
-    assert len(fitted) == 3 + 6
+    assert len(of_the_settings()) == 3 + 6
     for name in ("predictions.tsv", "train.jsonl"):
         assert read_files(tmp_path / "alone", name) == read_files(tmp_path / "together", name)
 
@@ -385,17 +388,20 @@ Experiment(settings, data, Features(store, data.utterances), Path({str(tmp_path 
 
 
 def test_nan_features_are_an_error_that_names_an_utterance(tmp_path, corpus, store):
-    (shard,) = store.path.glob("shard-*.safetensors")
-    with safe_open(shard, framework="pt") as content:
-        tensors, metadata = load_file(shard), content.metadata()
-    tensors["spk3-calm-0"][2, 1] = torch.nan
-    save_file(tensors, shard, metadata)
+    frames = {utt: store.load([utt]).transpose(0, 1) for utt in store.recordings}
+    frames["spk3-calm-0"][0, 2, 1] = torch.nan
+    damaged = FeatureStore.create(tmp_path / "damaged", store.settings)
+    damaged.write_shard(frames, store.recordings)
+    damaged.finish()
     for pooling in ("soc", "mean"):
         with pytest.raises(
             SoctkError, match="1 utterances have features that are NaN or infinite, such as spk3-calm-0"
         ):
             Experiment(
-                settings(pooling), corpus, Features(FeatureStore.open(store.path), corpus.utterances), tmp_path / "exp"
+                settings(pooling),
+                corpus,
+                Features(FeatureStore.open(damaged.path), corpus.utterances),
+                tmp_path / "exp",
             ).run([1], [1])
 
 
@@ -430,7 +436,8 @@ def test_a_run_prints_the_chosen_C_and_the_validation_scores(tmp_path, corpus, s
     log = (tmp_path / "exp" / "fold2" / "seed7" / "train.jsonl").read_text().splitlines()
     best = min(map(json.loads, log), key=lambda record: record["valid_loss"])
     scores = f"validation WA {100 * best['valid_WA']:.1f}, UA {100 * best['valid_UA']:.1f}"
-    assert f"fold 2, seed 7: C = {best['C']:g}; {scores}\n" in capsys.readouterr().out
+    grid = f"(grid {json.loads(log[0])['C']:g} to {json.loads(log[-1])['C']:g})"
+    assert f"fold 2, seed 7: C = {best['C']:g} {grid}; {scores}\n" in capsys.readouterr().out
 
 
 def test_each_seed_has_its_own_inner_fits_only_if_it_draws_utterances(tmp_path, corpus, store):
@@ -438,4 +445,30 @@ def test_each_seed_has_its_own_inner_fits_only_if_it_draws_utterances(tmp_path, 
         with mock.patch.object(linear_head, "posteriors", wraps=linear_head.posteriors) as posteriors:
             config = linear("mean", "recentre.by=speaker", f"recentre.enrol={enrol}")
             Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / enrol).run([1, 2, 3], [1, 2])
-        assert posteriors.call_count == count
+        first = [call for call in posteriors.call_args_list if call.args[3].C == [0.01, 0.1]]
+        assert len(first) == count
+
+
+def test_values_of_C_are_added_until_the_lowest_loss_is_inside_the_grid(tmp_path, corpus, store, capsys):
+    def choose(name: str, *values: float) -> tuple[list[float], float, str]:
+        config = linear("mean", f"head.C={list(values)}")
+        Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / name).run([1], [1])
+        log = (tmp_path / name / "fold1" / "seed1" / "train.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in log]
+        best = min(records, key=lambda record: record["valid_loss"])
+        return [record["C"] for record in records], best["C"], capsys.readouterr().out
+
+    wide, best, line = choose("wide", *(10.0**i for i in range(-2, 4)))
+    assert wide[0] < best < wide[-1]  # the corpus has a best C inside this grid
+    assert f"C = {best:g} (grid {wide[0]:g} to {wide[-1]:g})" in line
+    for start in (best / 100, best * 100):
+        values, chosen, line = choose(f"{start:g}", start, 1.1 * start)
+        assert best / 10 <= chosen <= best * 10
+        assert values[0] < chosen < values[-1]
+        assert f"C = {chosen:g} (grid {values[0]:g} to {values[-1]:g})" in line
+    values, chosen, line = choose("far", best / 1e6, best / 1e5)
+    assert chosen == values[-1] == pytest.approx(best / 100, rel=0.01)
+    assert f"C = {chosen:g}, the largest of its grid ({values[0]:g} to {chosen:g})" in line
+    values, chosen, line = choose("one", best / 100)
+    assert values == [chosen]
+    assert f"C = {chosen:g} (the only value)" in line

@@ -31,7 +31,7 @@ def fitted(
     blocks, classes = [Block(block, gram(block)) for block in descriptors], labels.max() + 1
     config = LinearConfig(name="linear", C=C, within_class_shrinkage=shrinkage)
     inner = [(scored, linear.posteriors(blocks, labels, fit_on, config, classes)) for fit_on, scored in INNER]
-    records = scores(labels, inner, config)
+    records = scores(labels, inner, config.C)
     head = nn.Linear(sum(block.shape[1] for block in descriptors), classes)
     fit(head, blocks, labels, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"], config)
     return head, records
@@ -219,3 +219,29 @@ def test_a_single_class_is_an_error():
     descriptors, labels = corpus(20)
     with pytest.raises(SoctkError, match="all training utterances of the linear head have the same class"):
         fitted([descriptors], np.ones_like(labels), [1.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "expected"),
+    [
+        ([0.01, 0.1, 1], 0.1, []),
+        ([0.01, 0.1, 1], 1, [3.16, 10]),
+        ([0.01, 0.1, 1], 0.01, [0.001, 0.00316]),
+        ([0.01, 0.1, 1, 3.16, 10], 3.16, []),
+        ([0.01, 0.1, 1, 3.16, 10], 10, [31.6, 100]),
+        ([0.01, 0.1, 1, 316, 1000], 1000, []),  # three decades above the given values
+        ([1e-5, 0.01, 0.1, 1], 1e-5, []),
+        ([0.056, 0.18], 0.18, [0.569, 1.8]),
+    ],
+)
+def test_values_beyond_the_edge_with_the_lowest_loss(values, best, expected):
+    config = LinearConfig(
+        name="linear", C=[value for value in values if 0.01 <= value <= 1], within_class_shrinkage=0.5
+    )
+    records = [{"C": value, "valid_loss": abs(np.log(value / best))} for value in values]
+    assert linear.beyond(records, config) == pytest.approx(expected)
+
+
+def test_a_single_given_C_is_kept():
+    config = LinearConfig(name="linear", C=[0.1], within_class_shrinkage=0.5)
+    assert linear.beyond([{"C": 0.1, "valid_loss": 1.0}], config) == []

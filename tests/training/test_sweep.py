@@ -8,7 +8,7 @@ from soctk.errors import SoctkError
 from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.training.inputs import Features
-from soctk.training.sweep import Sweep
+from soctk.training.sweep import Sweep, edges
 
 CONF = [ROOT / "conf"]
 QUICK = ["train.epochs=3", "train.batch_size=8"]
@@ -73,3 +73,20 @@ def test_a_wrong_setting_of_any_point_is_reported_before_training(grid, message,
     with pytest.raises(SoctkError, match=message):
         Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "line"),
+    [
+        ([1e-4, 1e-3, 1e-2], "0.01", "train.lr=0.01 is at the edge of its values: larger values may be better"),
+        ([1e-2, 1e-3], "0.001", "train.lr=0.001 is at the edge of its values: smaller values may be better"),
+        ([1e-4, 1e-3, 1e-2], "0.001", None),
+        ([1e-3], "0.001", None),
+        (["mean", "stats"], "mean", None),
+        ([True, False], "True", None),
+        ([[3], [3, 4]], "[3]", None),
+        (["all", 1, 5], "5", None),
+    ],
+)
+def test_the_best_number_at_an_edge_of_its_axis_is_told(values, best, line):
+    assert edges({"train.lr": values}, {"train.lr": best}) == ([line] if line else [])

@@ -1,0 +1,92 @@
+"""The hyperparameter that a run chose by its validation loss: C of the head linear, or the epoch of the head mlp."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from soctk.errors import SoctkError
+from soctk.scoring.runs import RunDirectory
+
+_ADVICE = {
+    ("C", "largest"): "larger values may give better scores (--set head.C=[...])",
+    ("C", "smallest"): "the descriptors hardly help to recognise the emotions of other speakers, or smaller values "
+    "give better scores (--set head.C=[...])",
+    ("epoch", "largest"): "more epochs may give better scores (--set train.epochs=N)",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The choice of one run.
+
+    Attributes:
+        name: `C` or `epoch`.
+        record: the record of train.jsonl with the lowest validation loss (soctk.training.trainers.Trainer.train).
+        lowest: the smallest value that was tried.
+        highest: the largest value that was tried.
+        edge: `smallest` or `largest` if the chosen value is at an edge of several values that were tried; else empty.
+            The first epoch is no edge, since a run cannot have fewer.
+    """
+
+    name: Literal["C", "epoch"]
+    record: Mapping[str, Any]
+    lowest: float
+    highest: float
+    edge: Literal["smallest", "largest", ""]
+
+    @classmethod
+    def of(cls, records: Sequence[Mapping[str, Any]]) -> "Choice":
+        """Return the choice among the records of a run."""
+        name: Literal["C", "epoch"] = "C" if "C" in records[0] else "epoch"
+        best = min(records, key=lambda record: record["valid_loss"])
+        values = sorted(record[name] for record in records)
+        edge: Literal["smallest", "largest", ""] = ""
+        if len(values) > 1 and best[name] == values[-1]:
+            edge = "largest"
+        elif len(values) > 1 and best[name] == values[0] and name == "C":
+            edge = "smallest"
+        return cls(name, best, values[0], values[-1], edge)
+
+    def describe(self) -> str:
+        """Return the choice as a clause, such as `C = 0.03 (grid 0.003 to 1)` or `epoch 34 of 49`."""
+        value = self.record[self.name]
+        if self.name == "epoch":
+            return f"epoch {value} of {self.highest}" + (", the last one" if self.edge else "")
+        if self.lowest == self.highest:
+            return f"C = {value:g} (the only value)"
+        grid = f"{self.lowest:g} to {self.highest:g}"
+        return f"C = {value:g}, the {self.edge} of its grid ({grid})" if self.edge else f"C = {value:g} (grid {grid})"
+
+
+def read(run: RunDirectory) -> Choice | None:
+    """Read the choice of a run from its train.jsonl; return None if the file is missing.
+
+    Raises:
+        SoctkError: the file is damaged.
+    """
+    if not run.log.is_file():
+        return None
+    try:
+        return Choice.of([json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()])
+    except (ValueError, LookupError, TypeError) as error:
+        raise SoctkError("damaged", remedy="Remove the run's directory and train it again.", where=run.log) from error
+
+
+def notes(runs: Sequence[RunDirectory]) -> list[str]:
+    """Return a clause for each edge at which runs chose a value, with their number and advice."""
+    edges: dict[tuple[str, str], list[float]] = {}
+    lines = []
+    for run in runs:
+        try:
+            choice = read(run)
+        except SoctkError:  # scores need predictions only
+            lines.append(f"{run}/{run.log.name} is damaged")
+            continue
+        if choice and choice.edge:
+            edges.setdefault((choice.name, choice.edge), []).append(choice.record[choice.name])
+    for (name, edge), values in edges.items():
+        what = f"C is the {edge} of its grid" if name == "C" else "the last epoch has the lowest validation loss"
+        shown = f" ({', '.join(f'{value:g}' for value in sorted(set(values)))})" if name == "C" else ""
+        lines.append(f"{what}{shown} in {len(values)} of {len(runs)} runs: {_ADVICE[name, edge]}")
+    return lines
