@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike
 
+# Persian and Indic words contain these characters.
+_JOINERS = "\u200c\u200d"
+
 
 class SoctkError(Exception):
     """An error that a user can correct. The commands print it as one message and exit with status 1.
@@ -48,3 +51,10 @@ def listing(problems: Iterable[str], at_most: int | None = 20) -> str:
     if len(problems) > len(lines):
         lines.append(f"  ... and {len(problems) - len(lines)} more")
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Return text in one line, with escapes such as \\n for line breaks, control codes and bytes that are not UTF-8."""
+    return "".join(
+        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode() for char in text
+    )

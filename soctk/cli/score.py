@@ -55,5 +55,6 @@ def main(
         formats.write(output, made)
     click.echo(formats.FORMATS[style](made).rstrip("\n"))
     if style == "text":
-        written = f"Written to {output / 'RESULTS.md'} and {output / 'scores.json'}" if output else ""
+        files = [click.format_filename(output / name) for name in ("RESULTS.md", "scores.json")] if output else []
+        written = f"Written to {' and '.join(files)}" if files else ""
         click.echo("\n" + (written or "RESULTS.md is not written: with several EXP, give --output DIR."))

@@ -5,11 +5,11 @@ from datetime import date
 from pathlib import Path
 
 import yaml
-from tabulate import tabulate
 
 from soctk import provenance
 from soctk.corpus.splits import DESCRIPTIONS
 from soctk.files import atomic
+from soctk.reporting.text import markdown, table
 from soctk.reporting.wording import RECENTRED, RECENTRING
 from soctk.schema import Config
 from soctk.training.cross import Corpus
@@ -47,8 +47,8 @@ def as_markdown(
         f"Written by `soctk-cross` on {date.today()}. UA is the mean of the class recalls, in %; chance is "
         f"{100 / len(classes):.2f}. Rows are training corpora, columns test corpora.",
         "",
-        f"- Classes: {', '.join(classes)}.",
-        *(f"- {corpus.name}: {corpus.summary}." for corpus in corpora),
+        f"- Classes: {markdown(', '.join(classes))}.",
+        *(f"- {markdown(f'{corpus.name}: {corpus.summary}.')}" for corpus in corpora),
         f"- Different corpora: protocol cross-corpus: {DESCRIPTIONS['cross-corpus']}. UA is the mean over seeds.",
         f"- The same corpus: protocol soctk: {DESCRIPTIONS['soctk']}. UA is the mean over folds and seeds.",
         *([f"- {RECENTRING}"] if is_recentred else []),
@@ -73,5 +73,4 @@ def _table(matrix: Mapping[tuple[str, str], float], mark: str) -> str:
         [train, *(f"{matrix[train, test]:.2f}{mark}" if (train, test) in matrix else "" for test in tested)]
         for train in trained
     ]
-    alignment = ["left", *["right"] * len(tested)]
-    return tabulate(rows, ["trained on", *tested], "github", colalign=alignment, disable_numparse=True)
+    return table(rows, ["trained on", *tested], "github")

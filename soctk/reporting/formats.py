@@ -1,6 +1,7 @@
 """A report as text for the terminal, as RESULTS.md, scores.json and TSV, and as LaTeX for a paper."""
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from soctk.reporting.tables import (
     details,
     fold_rows,
     labels,
-    plus_minus,
     summary,
 )
-from soctk.reporting.text import fill, narrow_table
-from soctk.reporting.wording import COMPARISON_MEANING, MEANING, RECENTRING, TITLES, common_start
+from soctk.reporting.text import fill, markdown, markdown_code, markdown_list, narrow_table, spreadsheet
+from soctk.reporting.wording import COMPARISON_MEANING, MEANING, RECENTRING, TITLES, common_prefix, missing_classes
 from soctk.scoring.metrics import METRICS
+from soctk.scoring.statistics import STATISTICS
 
 
 def write(directory: Path, report: Report) -> None:
@@ -34,22 +35,23 @@ def write(directory: Path, report: Report) -> None:
 
 def as_text(report: Report) -> str:
     """Return the tables for a terminal of 80 columns."""
-    prefix = _common_prefix([experiment.name for experiment in report.experiments])
+    prefix = common_prefix([experiment.name for experiment in report.experiments])
     names = {name: text.removeprefix(prefix) for name, text in labels(report).items()}
     rows = []
     for e in report.experiments:
-        over_folds = e.over_folds()
-        cells = (f"{plus_minus(over_folds[m])}\n{bounds(e.pooled[m], digits=1)}" for m in METRICS)
-        rows.append((names[e.name], f"{len(e.folds)} x {len(e.seeds)}", *cells, f"{over_folds['log_loss'].mean:.2f}"))
+        cells = (f"{e.pooled[m].value:.2f}\n{bounds(e.pooled[m], digits=1)}" for m in METRICS)
+        rows.append((names[e.name], f"{len(e.folds)} x {len(e.seeds)}", *cells, f"{e.pooled['log_loss'].value:.2f}"))
     parts = [f"All names begin with {prefix}"] if prefix else []
     parts.append(narrow_table(rows, ("experiment", "runs", *METRIC_TITLES, "log-loss")))
     parts.append(
-        "runs: folds x seeds. ±: standard deviation over folds.\n[]: 95% interval over speakers, all folds together."
+        "Scores over the test utterances of all folds together, averaged over seeds.\n"
+        "[]: their 95% intervals over speakers. runs: folds x seeds."
     )
     if report.is_recentred:
         parts.append(RECENTRING)
     if len(report.experiments) == 1:
         parts.append(narrow_table(fold_rows(report.experiments[0], METRICS), ("fold", "utterances", *METRIC_TITLES)))
+    parts += missing_classes(report.experiments)
     if report.comparison is not None:
         parts += [narrow_table(_narrow_comparison(report.comparison, names), COMPARISON_HEADERS), COMPARISON_MEANING]
     return "\n\n".join(fill(part) for part in [*parts, *report.notes()])
@@ -57,48 +59,56 @@ def as_text(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """Return the text of RESULTS.md."""
-    parts = ["# Results", f"Written by `{report.command}` on {date.today()}.", *MEANING]
-    parts.append("\n".join(f"- {line}" for line in report.heading()))
-    parts += summary(report, "github")
-    notes = report.notes()
-    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    parts = ["# Results", f"Written by {markdown_code(report.command)} on {date.today()}.", *MEANING]
+    parts.append(markdown_list(report.heading()))
+    parts += _markdown_parts(summary(report, "github"))
+    parts += [markdown_list(report.notes())] if report.notes() else []
     for experiment in report.experiments:
-        parts += [f"## {labels(report)[experiment.name]}", *details(experiment, "github")]
+        parts += [f"## {markdown(labels(report)[experiment.name])}"]
+        parts += _markdown_parts(details(experiment, "github"))
     return "\n\n".join(parts) + "\n"
 
 
 def as_latex(report: Report) -> str:
     """Return the tables about all experiments in LaTeX, for its package booktabs."""
-    text = "\n\n".join(part for part in summary(report, "latex_booktabs") if "tabular" in part)
-    return text.replace("±", r"$\pm$").replace("−", "$-$").replace("†", r"$\dagger$")
+    return "\n\n".join(part for part in summary(report, "latex_booktabs") if part.startswith(r"\begin{tabular}"))
 
 
 def as_tsv(report: Report) -> str:
-    """Return a tab-separated row for each experiment, for a spreadsheet; NaN becomes an empty cell."""
+    """Return a tab-separated row for each experiment, for a spreadsheet; NaN becomes an empty cell.
+
+    METRIC is the score over all utterances, with the bounds of its interval, METRIC_low and METRIC_high. METRIC_folds
+    is the mean over folds, and METRIC_sd_folds and METRIC_sd_seeds are standard deviations.
+    """
     rows = []
     for e in report.experiments:
         row = {"experiment": e.name, "protocol": e.protocol, "head": e.head, "is_recentred": e.is_recentred}
         row |= {"folds": len(e.folds), "seeds": len(e.seeds), "utterances": int(e.folds["utterances"].sum())}
         over_folds, over_seeds = e.over_folds(), e.over_seeds()
         for metric in TITLES:
-            row |= {metric: over_folds[metric].mean, f"{metric}_sd_folds": over_folds[metric].sd}
-            row[f"{metric}_sd_seeds"] = over_seeds[metric].sd
-            if metric in e.pooled:
+            row |= {metric: e.pooled[metric].value, f"{metric}_folds": over_folds[metric].mean}
+            row |= {f"{metric}_sd_folds": over_folds[metric].sd, f"{metric}_sd_seeds": over_seeds[metric].sd}
+            if metric in STATISTICS:
                 row |= {f"{metric}_{bound}": getattr(e.pooled[metric], bound) for bound in ("low", "high")}
-        rows.append(row)
+        rows.append({name: spreadsheet(cell) for name, cell in row.items()})
     return pd.DataFrame(rows).to_csv(sep="\t", index=False, float_format="%.4f").rstrip("\n")
 
 
 def as_json(report: Report) -> str:
-    """Return the text of scores.json: all scores by experiment, and the comparisons, if any, under "comparisons"."""
-    scores: dict[str, object] = {experiment.name: experiment.as_dict() for experiment in report.experiments}
+    """Return the text of scores.json: all scores under "experiments", and the comparisons, if any, "comparisons"."""
+    scores: dict[str, object] = {"experiments": {e.name: e.as_dict() for e in report.experiments}}
     if report.comparison is not None:
         # pandas writes NaN as null.
         scores["comparisons"] = json.loads(report.comparison.to_json(orient="records", double_precision=10))
-    return json.dumps(scores, indent=2) + "\n"
+    return json.dumps(scores, indent=2, allow_nan=False) + "\n"
 
 
 FORMATS = {"text": as_text, "md": as_markdown, "tsv": as_tsv, "json": as_json, "latex": as_latex}
+
+
+def _markdown_parts(parts: Sequence[str]) -> list[str]:
+    """Escape the sentences; tables are escaped already."""
+    return [part if part.startswith("|") else markdown(part) for part in parts]
 
 
 def _narrow_comparison(comparison: pd.DataFrame, names: dict[str, str]) -> list[tuple[str, ...]]:
@@ -109,9 +119,3 @@ def _narrow_comparison(comparison: pd.DataFrame, names: dict[str, str]) -> list[
             difference = difference.replace("−", "-").replace(" [", "\n[")
             rows.append((f"{first}\n{second}", TITLES[metric], difference, *tests))
     return rows
-
-
-def _common_prefix(names: list[str]) -> str:
-    """Return the longest common prefix of names that ends with a hyphen or slash."""
-    common = common_start(names)
-    return common[: max(common.rfind("-"), common.rfind("/")) + 1]

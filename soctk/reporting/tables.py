@@ -7,7 +7,7 @@ import pandas as pd
 
 from soctk.reporting.report import Report, listed, not_comparable
 from soctk.reporting.text import table
-from soctk.reporting.wording import COMPARISON_MEANING, TITLES, label
+from soctk.reporting.wording import COMPARISON_MEANING, TITLES, label, missing_classes
 from soctk.scoring.intervals import Interval
 from soctk.scoring.metrics import METRICS
 from soctk.scoring.score import ExperimentScores, Spread
@@ -21,14 +21,14 @@ SUBGROUPS_SHOWN = 12
 
 
 def summary(report: Report, style: str) -> list[str]:
-    """Return the tables about all experiments, and an explanation of the comparison if the report has one."""
+    """Return the tables about all experiments, and sentences about them."""
+    headers = (*(f"{title} [95%]" for title in METRIC_TITLES), "log-loss [95%]", "ECE")
     parts = [
+        "Scores over the test utterances of all folds together, with 95% intervals over speakers:",
+        table(_pooled_rows(report), ("all utterances", *headers), style),
+        "Means over folds, with standard deviations:",
         table(_mean_rows(report), ("experiment", "folds", "seeds", *METRIC_TITLES), style),
-        table(
-            _pooled_rows(report),
-            ("all utterances", *(f"{title} [95%]" for title in METRIC_TITLES), "log-loss [95%]", "ECE"),
-            style,
-        ),
+        *missing_classes(report.experiments),
     ]
     if report.comparison is not None:
         parts.append(COMPARISON_MEANING)
@@ -37,7 +37,9 @@ def summary(report: Report, style: str) -> list[str]:
             parts.append(table(rows, (TITLES[metric], "and", *COMPARISON_HEADERS[2:]), style))
     published = published_rows(report)
     if published:
-        parts.append(table(published, ("published", "source", *METRIC_TITLES, "differences"), style))
+        parts.append(
+            table(published, ("published", "source", *METRIC_TITLES, "differences"), style)
+        )
     return parts
 
 
@@ -71,7 +73,7 @@ def published_rows(report: Report) -> list[tuple[str, ...]]:
         figures = report.published_for(experiment).to_dict("records")
         if figures:
             means = (f"{experiment.over_folds()[metric].mean:.2f}" for metric in METRICS)
-            rows.append((label(experiment), "this experiment", *means, ""))
+            rows.append((label(experiment), "this experiment, mean over folds", *means, ""))
         for figure in figures:
             values = ("" if math.isnan(figure[metric]) else f"{figure[metric]:.2f}" for metric in METRICS)
             differs = not_comparable(figure["differs"]) if figure["differs"] else "none known"
@@ -138,17 +140,10 @@ def _mean_rows(report: Report) -> list[tuple[object, ...]]:
 
 
 def _pooled_rows(report: Report) -> list[tuple[str, ...]]:
-    rows = []
-    for e in report.experiments:
-        rows.append(
-            (
-                label(e),
-                *(f"{e.pooled[metric].value:.2f} {bounds(e.pooled[metric])}" for metric in METRICS),
-                f"{e.pooled['log_loss'].value:.3f} {bounds(e.pooled['log_loss'])}",
-                f"{e.over_folds()['ECE'].mean:.2f}",
-            )
-        )
-    return rows
+    return [
+        (label(e), *(f"{e.pooled[m].value:.{_digits(m)}f} {bounds(e.pooled[m])}".rstrip() for m in TITLES))
+        for e in report.experiments
+    ]
 
 
 def _class_rows(experiment: ExperimentScores) -> list[tuple[str, ...]]:

@@ -1,10 +1,25 @@
-"""Tables and sentences for a terminal of 80 columns."""
+"""Tables and sentences in text, Markdown, HTML and LaTeX; names are escaped, so that they are shown as they are."""
 
+import re
 from collections.abc import Sequence
 
 from tabulate import MIN_PADDING, tabulate
 
+from soctk.errors import printable
+
 WIDTH = 80
+
+# Characters that Markdown (with GitHub's tables, strikethrough and formulas) would not show as they are. An underscore
+# between letters and a bracket before a number have no meaning in Markdown.
+_MARKDOWN = re.compile(r"[\\`*|~$#]|(?<![^\W_])_|_(?![^\W_])|\](?=[\[(:])")
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# At its beginning, a list item would become another list.
+_LIST = re.compile(r"^(\d*)([-+.)])")
+# What tabulate does not escape. A row that begins with [ or * would be an option of the line break before it.
+_LATEX = {"|": r"\textbar{}", "--": "-{}-", "±": r"$\pm$", "−": "$-$", "†": r"$\dagger$"}
+_LATEX_OPTION = re.compile(r"^(\s*)(?=[\[*])", re.MULTILINE)
+# A spreadsheet takes a cell that begins with one of these characters as a formula.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 # The headers of the columns that contain words; all other columns contain numbers.
 _WORDS = ("source", "differences", "and", "", "metric", "value")
@@ -13,10 +28,43 @@ _WORDS = ("source", "differences", "and", "", "metric", "value")
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str], style: str) -> str:
     """Return a table with words left-aligned and numbers right-aligned; `style` is a table format of tabulate.
 
-    Numbers must be given as text; they are printed unchanged.
+    Numbers must be given as text; they are printed unchanged. In the styles github, html and latex_booktabs, all other
+    characters are escaped, so that they are shown as they are.
     """
     alignment = ("left", *("left" if header in _WORDS else "right" for header in headers[1:]))
-    return tabulate(rows, headers, style, colalign=alignment, disable_numparse=True)
+    if style != "simple":
+        show = markdown if style == "github" else printable
+        rows = [[show(str(cell)) for cell in row] for row in rows]
+        headers = [show(header) for header in headers]
+    text = tabulate(rows, headers, style, colalign=alignment, disable_numparse=True)
+    if style == "latex_booktabs":
+        for characters, command in _LATEX.items():
+            text = text.replace(characters, command)
+        text = _LATEX_OPTION.sub(r"\1{}", text)
+    return text
+
+
+def markdown(text: str) -> str:
+    """Escape text such that Markdown shows it as it is, in a sentence, a heading or the cell of a table."""
+    return _MARKDOWN.sub(r"\\\g<0>", printable(text)).translate(_HTML)
+
+
+def markdown_list(lines: Sequence[str]) -> str:
+    """Return an unnumbered list of texts in Markdown, which shows them as they are."""
+    return "\n".join("- " + _LIST.sub(r"\1\\\2", markdown(line)) for line in lines)
+
+
+def markdown_code(text: str) -> str:
+    """Return text as code in Markdown; its fence is longer than any row of backticks in the text."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    space = " " if longest else ""
+    fence = "`" * (longest + 1)
+    return f"{fence}{space}{printable(text)}{space}{fence}"
+
+
+def spreadsheet(cell: object) -> object:
+    """Return a cell of a table for spreadsheets: text that looks like a formula gets ' as a prefix."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def narrow_table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:

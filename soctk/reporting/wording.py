@@ -1,5 +1,6 @@
 """The sentences and names that all reports share."""
 
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from soctk.scoring.score import ExperimentScores
@@ -13,20 +14,22 @@ HEADS = {
     "mlp": "two linear layers, trained on the training utterances; the epoch with the lowest validation loss gives the "
     "weights",
     "linear": "logistic regression, fitted to the training and validation utterances together. Its regularisation has "
-    "the lowest loss in an inner cross-validation over the folds of these utterances (protocols cross-lingual and "
+    "the lowest loss among a grid of values of C, which grows at an edge that has the lowest loss, in an inner "
+    "cross-validation over the folds of these utterances (protocols cross-lingual and "
     "cross-corpus: over fifths of the speakers; protocol emobox: on the validation utterances only). The seed has an "
     "effect only if it draws utterances (protocol emobox, or re-centring with a limited number of recordings)",
 }
 
 MEANING = (
     "WA is the accuracy over utterances, UA the mean of the class recalls, and macro-F1 the mean of the class F1 "
-    "scores, all in %. The score of a fold is the mean over seeds. ± is the sample standard deviation. The labels of "
+    "scores, all in %. UA and macro-F1 of a fold or a subgroup are means over the classes that it has. The labels of "
     "test utterances are used only for these scores.",
-    "A 95% interval belongs to the score over the utterances of all folds together, averaged over seeds. It is a "
-    "bootstrap-t interval over speakers: it shows how the score varies with other speakers, not with other training "
-    "runs.",
-    "Log-loss (in nats) and expected calibration error (ECE, in %, 15 bins) measure the posteriors. The ECE of an "
-    "experiment is the mean over folds and seeds.",
+    "All utterances: each seed is scored over the test utterances of all folds together, and the scores are averaged "
+    "over seeds. [] is the 95% interval of this score. It shows how the score varies with other speakers, not with "
+    "other training runs.",
+    "Folds: each fold is scored alone, and averaged over seeds. ± is the sample standard deviation. Published scores "
+    "are often means over folds (as in EmoBox).",
+    "Log-loss (in nats) and expected calibration error (ECE, in %, 15 bins) measure the posteriors.",
 )
 
 RECENTRING = (
@@ -36,7 +39,7 @@ RECENTRING = (
 )
 
 COMPARISON_MEANING = (
-    "Difference: the second experiment minus the first, over all utterances, averaged over seeds, with the 95% "
+    "Difference: the second experiment minus the first, over all utterances, averaged over seeds, and its 95% "
     "interval over speakers. p: p value of a permutation test, which exchanges the predictions of the two experiments "
     "for whole speakers. McNemar: p value of McNemar's exact test on the first common seed; the test treats the "
     "utterances of a speaker as independent. Holm: the p value to the left, corrected for the number of pairs."
@@ -48,9 +51,43 @@ def label(experiment: ExperimentScores) -> str:
     return f"{experiment.name} {RECENTRED}" if experiment.is_recentred else experiment.name
 
 
+def missing_classes(experiments: Sequence[ExperimentScores]) -> list[str]:
+    """Return sentences about folds whose UA and macro-F1 are over fewer classes; experiments with equal folds share."""
+    names: dict[str, list[str]] = {}
+    for experiment in experiments:
+        for sentence in _describe_missing(experiment):
+            names.setdefault(sentence, []).append(label(experiment))
+    all_names = len(experiments)
+    return [
+        sentence if len(having) == all_names else f"{', '.join(having)}: {sentence}"
+        for sentence, having in names.items()
+    ]
+
+
+def _describe_missing(experiment: ExperimentScores) -> Iterator[str]:
+    classes, folds_without = len(experiment.predictions.emotions), {}
+    missing = experiment.missing_classes()
+    for fold, names in missing.items():
+        folds_without.setdefault(tuple(names), []).append(str(fold))
+    for names, folds in folds_without.items():
+        which = (
+            "all folds" if len(folds) == len(experiment.folds) else f"fold{'s' * (len(folds) > 1)} {', '.join(folds)}"
+        )
+        lack = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no test utterances"
+        yield f"UA and macro-F1 of {which} are over {classes - len(names)} of {classes} classes: {lack}."
+
+
 def common_start(names: list[str]) -> str:
     """Return the longest common prefix of names; "" for fewer than two names."""
     if len(names) < 2:
         return ""
     pairs = zip(min(names), max(names), strict=False)  # in alphabetical order, all names lie between these two
     return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def common_prefix(names: list[str]) -> str:
+    """Return the longest common prefix of names that ends with a hyphen or slash and leaves something of each name."""
+    common = common_start(names)
+    while common and (common[-1] not in "-/" or common in names):
+        common = common[:-1]
+    return common

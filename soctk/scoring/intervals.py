@@ -81,7 +81,8 @@ class Ratios:
           all answers are right;
         - for a difference of two systems: v ± q sqrt(e^2 + 2 u^2), where u is the effect of one answer. So the interval
           has a positive width if all answers are equal (Bonett & Price 2012, for independent utterances);
-        - for the log-loss: v ± q e.
+        - for the log-loss, whose distribution is skewed: from v / f to v f with f = exp(q e / v), that is, v ± q e on a
+          logarithmic scale. If v is less than u (1 nat in one utterance), it is the interval of a difference, from 0.
 
         tests/bench/coverage.py simulates how often these intervals contain the true value.
         """
@@ -89,12 +90,15 @@ class Ratios:
         if len(self.numerators) < FEWEST_SPEAKERS:
             return Interval(value, math.nan, math.nan)
         error, quantile = self.standard_error(), self.quantile()
+        margin = quantile * math.hypot(error, math.sqrt(2) * self.steps.max())
         if self.is_difference:
-            margin = quantile * math.hypot(error, math.sqrt(2) * self.steps.max())
             return Interval(value, max(value - margin, -self.largest), min(value + margin, self.largest))
         if self.largest < math.inf:
             return self._wilson(value, error, quantile)
-        return Interval(value, max(0.0, value - quantile * error), value + quantile * error)
+        if value < self.steps.max():
+            return Interval(value, 0.0, value + margin)
+        factor = math.exp(quantile * error / value)
+        return Interval(value, value / factor, value * factor)
 
     def minus(self, other: "Ratios") -> "Ratios":
         """Return this statistic minus another one of the same speakers, in the same order."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, printable
 from soctk.scoring import leaks, metrics, predictions, recorded
 from soctk.scoring.intervals import Interval
 from soctk.scoring.metrics import METRICS
@@ -37,7 +37,7 @@ class ExperimentScores:
     """The scores of one experiment.
 
     Attributes:
-        name: the experiment's directory, relative to the scored directory.
+        name: the experiment's directory, relative to the scored directory, in printable characters.
         is_recentred: whether the experiment uses unlabelled recordings of the test speakers (soctk.training.recentre).
             If so, its scores are not comparable with those of experiments without such recordings.
         predictions: the scored predictions.
@@ -151,7 +151,7 @@ def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScor
 def _derive_name(path: Path, exp: Path) -> str:
     exp = exp.resolve()
     is_below = path != exp and path.is_relative_to(exp)
-    return path.relative_to(exp).as_posix() if is_below else path.name
+    return printable(path.relative_to(exp).as_posix() if is_below else path.name)
 
 
 def _check_names_differ(names: Mapping[Path, str]) -> None:

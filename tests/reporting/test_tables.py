@@ -1,9 +1,14 @@
 import csv
 import io
 import json
+import os
+import re
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT, write_run
+from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
@@ -27,6 +32,12 @@ pooling: {mean: {}}
 features: {upstream: hubert_base, layers: [12], num_layers: 13}
 made_with: {torch: '2.0', commit: abc}
 """
+
+
+def cells(text: str, header: str) -> list[list[str]]:
+    """Return the rows of the first Markdown table whose header begins like this."""
+    table = text[text.index(header) :].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
 
 
 def report_of(path, is_compared: bool = False) -> Report:
@@ -95,20 +106,103 @@ def test_the_terminal_shows_the_same_scores_in_80_columns(tmp_path):
     text = formats.as_text(report_of(tmp_path, is_compared=True))
     assert "All names begin with fbank-\n" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "soc 2 x 2 62.50 ± 17.68 62.50 ± 17.68 50.00 ± 23.57 5.44" in lines
+    assert "soc 2 x 2 62.50 62.50 53.33 5.44" in lines
     assert lines[lines.index("mean WA -37.50 0.500 0.500 1.000 1.000") + 1] == "soc"
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_the_log_loss_of_all_utterances_weighs_folds_by_their_utterances(tmp_path):
-    write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb cc")
-    write_run(tmp_path / "m" / "fold2" / "seed1", "ab")
-    (experiment,) = score.score([tmp_path])
-    first, second = experiment.folds["log_loss"]
-    assert second > first
-    text = formats.as_markdown(Report("exp", [experiment], None, None, "soctk-score exp"))
-    (row,) = [line for line in text.splitlines() if line.startswith("| m ") and "75.00" in line and "±" not in line]
-    assert f" {(3 * first + second) / 4:.3f} " in row
+def uneven(path) -> Report:
+    """Return the report of two seeds of two folds, of six and two utterances; fold 2 lacks classes b and c."""
+    for seed, first, second in ((1, "aa bb cc aa bb ca", "ab aa"), (2, "aa bc cc ab bb cc", "ac aa")):
+        write_run(path / "m" / "fold1" / f"seed{seed}", first, [f"s{i}-1" for i in range(6)])
+        write_run(path / "m" / "fold2" / f"seed{seed}", second, ["t1-1", "t2-1"])
+    return make([path], "soctk-score exp")
+
+
+def expected_over_all_utterances(report: Report) -> dict[str, float]:
+    """Return the mean over seeds of each seed's scores over the utterances of all folds, by scikit-learn."""
+    (e,) = report.experiments
+    scores = []
+    for _, rows in e.predictions.table.groupby("seed"):
+        references, answers, posteriors = rows["ref"], rows["hyp"], e.predictions.posteriors[rows.index]
+        confidences, right = posteriors.max(1), posteriors.argmax(1) == references
+        scores.append(
+            {
+                "WA": 100 * accuracy_score(references, answers),
+                "UA": 100 * recall_score(references, answers, average="macro"),
+                "F1": 100 * f1_score(references, answers, average="macro"),
+                "log_loss": log_loss(references, np.clip(posteriors, 5e-7, 1), labels=range(3)),
+                # all posteriors are 0 or 1, so all confidences are in one bin
+                "ECE": 100 * abs(confidences.mean() - right.mean()),
+            }
+        )
+    return pd.DataFrame(scores).mean().to_dict()
+
+
+def numbers(row: list[str]) -> list[float]:
+    return [float(cell.split()[0]) for cell in row]
+
+
+def test_every_format_has_the_scores_over_all_utterances(tmp_path):
+    report = uneven(tmp_path)
+    (e,) = report.experiments
+    expected = expected_over_all_utterances(report)
+    assert expected["ECE"] != pytest.approx(e.over_folds()["ECE"].mean, abs=1)
+    assert expected["log_loss"] != pytest.approx(e.over_folds()["log_loss"].mean, abs=0.1)
+    text = formats.as_markdown(report)
+    (row,) = [row for row in cells(text, "| all utterances") if row[0] == "m"]
+    assert numbers(row[1:]) == pytest.approx(list(expected.values()), abs=0.005)
+    (row,) = csv.DictReader(io.StringIO(formats.as_tsv(report)), delimiter="\t")
+    assert [float(row[metric]) for metric in expected] == pytest.approx(list(expected.values()), abs=5e-5)
+    pooled = json.loads(formats.as_json(report))["experiments"]["m"]["pooled"]
+    assert {metric: pooled[metric]["value"] for metric in expected} == pytest.approx(expected)
+    (line,) = [line for line in formats.as_latex(report).splitlines() if line.startswith(" m ") and "±" not in line][:1]
+    assert numbers(line.rstrip("\\ ").split("&")[1:]) == pytest.approx(list(expected.values()), abs=0.005)
+    (line,) = [line for line in formats.as_text(report).splitlines() if line.startswith("m ")]
+    shown = [expected[metric] for metric in ("WA", "UA", "F1", "log_loss")]
+    assert [float(cell) for cell in line.split()[4:]] == pytest.approx(shown, abs=0.005)
+    (html,) = [part for part in tables.summary(report, "html") if "all utterances" in part]
+    shown = [float(cell) for cell in re.findall(r">\s*([0-9.]+)[^<]*</td>", html)]
+    assert shown == pytest.approx(list(expected.values()), abs=0.005)
+
+
+def test_the_interval_at_the_terminal_contains_the_value_above_it(tmp_path):
+    report = uneven(tmp_path)
+    lines = formats.as_text(report).splitlines()
+    (start,) = [i for i, line in enumerate(lines) if line.startswith("m ")]
+    values = [float(cell) for cell in lines[start].split()[4:7]]
+    bounds = [float(bound) for bound in re.findall(r"[0-9.]+", lines[start + 1])]
+    pooled = report.experiments[0].pooled
+    assert bounds == pytest.approx([bound for m in ("WA", "UA", "F1") for bound in pooled[m][1:]], abs=0.05)
+    assert all(low <= value <= high for value, low, high in zip(values, bounds[::2], bounds[1::2], strict=True))
+
+
+def test_tsv_has_the_interval_beside_its_value_and_the_means_over_folds(tmp_path):
+    report = uneven(tmp_path)
+    (row,) = csv.DictReader(io.StringIO(formats.as_tsv(report)), delimiter="\t")
+    (e,) = report.experiments
+    for metric in ("WA", "UA", "F1", "log_loss"):
+        assert float(row[f"{metric}_low"]) <= float(row[metric]) <= float(row[f"{metric}_high"])
+    for metric in ("WA", "UA", "F1", "log_loss", "ECE"):
+        assert float(row[f"{metric}_folds"]) == pytest.approx(e.over_folds()[metric].mean, abs=5e-5)
+
+
+def test_folds_that_lack_classes_are_named_below_the_scores(tmp_path):
+    report = uneven(tmp_path)
+    sentence = "UA and macro-F1 of fold 2 are over 1 of 3 classes: b, c have no test utterances."
+    assert sentence in formats.as_markdown(report)
+    assert sentence in formats.as_text(report).replace("\n", " ")
+    assert sentence in tables.summary(report, "html")
+    assert json.loads(formats.as_json(report))["experiments"]["m"]["missing_classes"] == {"2": ["b", "c"]}
+
+
+def test_experiments_that_lack_different_classes_are_named(tmp_path):
+    for name, second in (("a", "aa bb"), ("b", "aa bb"), ("c", "cc aa bb")):
+        write_run(tmp_path / name / "fold1" / "seed1", "aa bb")
+        write_run(tmp_path / name / "fold2" / "seed1", second)
+    text = formats.as_markdown(make([tmp_path], "soctk-score exp"))
+    assert "\na, b: UA and macro-F1 of all folds are over 2 of 3 classes: c has no test utterances.\n" in text
+    assert "\nc: UA and macro-F1 of fold 1 are over 2 of 3 classes: c has no test utterances.\n" in text
 
 
 def test_names_of_any_length_fit_the_terminal(tmp_path):
@@ -156,7 +250,7 @@ def test_published_figures_of_another_protocol_have_a_warning(tmp_path):
     emobox, soc = "EmoBox (arXiv 2406.07162, table 4)", "SOC (arXiv 2606.06550, as others quote it)"
     differs = "not directly comparable: protocol emobox, not soctk"
     assert tables.published_rows(report) == [
-        ("m", "this experiment", "75.00", "75.00", "66.67", ""),
+        ("m", "this experiment, mean over folds", "75.00", "75.00", "66.67", ""),
         ("", emobox, "66.21", "65.43", "65.31", differs),
         ("", soc, "65.24", "", "", differs),
     ]
@@ -166,7 +260,8 @@ def test_published_figures_of_another_protocol_have_a_warning(tmp_path):
 
 def test_scores_json_has_every_run_and_null_for_the_deviation_of_one_value(tmp_path):
     formats.write(tmp_path, report_of(tmp_path, is_compared=True))
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    written = json.loads((tmp_path / "scores.json").read_text())
+    scores = written["experiments"]
     assert scores["fbank-soc"]["over_folds"]["WA"] == {"mean": 62.5, "sd": pytest.approx(17.6777, abs=1e-4)}
     assert scores["fbank-mean"]["over_seeds"]["WA"] == {"mean": 100.0, "sd": None}
     assert [(run["fold"], run["seed"], run["WA"]) for run in scores["fbank-soc"]["runs"]] == [
@@ -175,7 +270,7 @@ def test_scores_json_has_every_run_and_null_for_the_deviation_of_one_value(tmp_p
         (2, 1, 50.0),
         (2, 2, 50.0),
     ]
-    assert scores["comparisons"][0] | {"first": "fbank-mean", "p": 0.5, "low": None} == scores["comparisons"][0]
+    assert written["comparisons"][0] | {"first": "fbank-mean", "p": 0.5, "low": None} == written["comparisons"][0]
 
 
 def test_tsv_has_plain_numbers(tmp_path):
@@ -222,7 +317,7 @@ def test_recentred_experiments_have_a_dagger_in_tables_but_not_in_tsv_and_json(t
     assert r"with $\dagger$" in formats.as_latex(report)
     rows = list(csv.DictReader(io.StringIO(formats.as_tsv(report)), delimiter="\t"))
     assert [(row["experiment"], row["is_recentred"]) for row in rows] == [("plain", "False"), ("with", "True")]
-    scores = json.loads(formats.as_json(report))
+    scores = json.loads(formats.as_json(report))["experiments"]
     assert (scores["plain"]["is_recentred"], scores["with"]["is_recentred"]) == (False, True)
     alone = formats.as_markdown(Report("Results", report.experiments[:1], None, None, "soctk-score exp"))
     assert "†" not in alone
@@ -247,3 +342,52 @@ def test_the_row_of_a_class_has_its_recall_and_its_confusions(tmp_path):
         "| b | 50.00 | 100.00 | 66.67 | 1 | 0 | 1 | 0 |",
         "| c | 50.00 | 50.00 | 50.00 | 2 | 1 | 0 | 1 |",
     ]
+
+
+def test_an_experiment_may_have_the_name_of_a_key_of_scores_json(tmp_path):
+    for name in ("comparisons", "experiments"):
+        write_run(tmp_path / name / "fold1" / "seed1", "aa bb ab" if name == "comparisons" else "aa bb aa")
+    scores = json.loads(formats.as_json(make([tmp_path], "soctk-score exp", is_compared=True)))
+    assert list(scores["experiments"]) == ["comparisons", "experiments"]
+    assert [run["UA"] for run in scores["experiments"]["comparisons"]["runs"]] == [75]
+    assert [(row["metric"], row["first"], row["second"]) for row in scores["comparisons"]] == [
+        (metric, "comparisons", "experiments") for metric in ("WA", "UA", "F1")
+    ]
+
+
+def test_odd_names_are_shown_as_they_are_in_every_format(tmp_path):
+    name = "=a|b\n<i>`c"
+    run = tmp_path / name / "fold1" / "seed1"
+    run.mkdir(parents=True)
+    header = "utt\tspk\tref\thyp\tjoy|rage\t<b>sad\n"
+    (run / "predictions.tsv").write_text(
+        f"{header}s*1*-1\ts*1*\tjoy|rage\tjoy|rage\t1\t0\ns*1*-2\ts*1*\t<b>sad\tjoy|rage\t1\t0\n", encoding="utf-8"
+    )
+    report = make([tmp_path], f"soctk-score 'a`b' {name}")
+    shown = r"=a|b\n<i>`c"
+    text = formats.as_markdown(report)
+    escaped = r"=a\|b\\n&lt;i&gt;\`c"
+    assert f"\n## {escaped}\n" in text
+    assert rf"| {escaped} | 1 | 1 | 50.00 |" in " ".join(text.split())
+    assert r"| as joy\|rage | as &lt;b&gt;sad |" in " ".join(text.split())
+    assert r"| speaker | s\*1\* | 2 | 1 |" in " ".join(text.split())
+    assert "``" in text.splitlines()[2] and name not in text
+    (row,) = csv.DictReader(io.StringIO(formats.as_tsv(report)), delimiter="\t")
+    assert row["experiment"] == f"'{shown}"
+    assert list(json.loads(formats.as_json(report))["experiments"]) == [shown]
+    assert r"=a\textbar{}b\textbackslash{}n\ensuremath{<}i\ensuremath{>}`c" in formats.as_latex(report)
+    assert shown in formats.as_text(report).replace("\n", "")
+
+
+def test_the_name_of_an_experiment_may_be_bytes_that_are_not_utf_8(tmp_path):
+    write_run(tmp_path / os.fsdecode(b"m\xff") / "fold1" / "seed1", "aa bb")
+    report = make([tmp_path], "soctk-score exp")
+    formats.write(tmp_path, report)
+    assert r"## m\\udcff" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_settings_that_json_cannot_represent_are_text_in_scores_json(tmp_path):
+    config = "protocol: soctk\npooling: {mean: {since: 2020-01-01, size: .inf, 3: !!binary aGk=}}\n"
+    write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb", config=config)
+    scores = json.loads(formats.as_json(make([tmp_path], "soctk-score exp")))
+    assert scores["experiments"]["m"]["pooling"] == {"mean": {"since": "2020-01-01", "size": None, "3": "b'hi'"}}

@@ -50,6 +50,21 @@ def test_intervals_of_systems_with_rare_errors_contain_the_true_value(speakers, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("speakers", "sigma"), [(24, 0), (24, 1.5)])
+def test_the_intervals_of_the_log_loss_contain_the_true_value(speakers, sigma):
+    generator = np.random.default_rng(9)
+    covered = []
+    for _ in range(600):
+        utterances = generator.poisson(32 * generator.lognormal(-(sigma**2) / 2, sigma, speakers)) + 1
+        means = generator.lognormal(-0.18, 0.6, speakers)  # the mean loss of each speaker; over all speakers it is 1
+        losses = np.array([generator.gamma(0.5, 2 * mean, n).sum() for mean, n in zip(means, utterances, strict=True)])
+        ones = np.ones((speakers, 1))
+        interval = STATISTICS["log_loss"](Counts(utterances[:, None], ones[None], ones[None], losses)).interval()
+        covered.append(interval.low <= 1 <= interval.high)
+    assert np.mean(covered) >= 0.92
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("gains", "losses"), [(0.001, 0.001), (0.003, 0.003), (0.003, 0.001), (0.02, 0.01)])
 @pytest.mark.parametrize("speakers", [10, 24])
 def test_intervals_of_systems_with_few_different_answers_contain_the_true_difference(speakers, gains, losses):
@@ -150,8 +165,10 @@ def test_the_interval_of_the_log_loss_equals_a_hand_worked_one():
     ones = np.ones((6, 1))
     interval = STATISTICS["log_loss"](Counts(2 * ones, ones[None], ones[None], losses)).interval()
     # deviations from 3.5, squared, sum 17.5; each is divided by 10, the utterances of the five others
-    margin = student.ppf(0.975, 5) * math.sqrt(5 / 6 * 17.5) / 10
-    assert interval == pytest.approx((21 / 12, 21 / 12 - margin, 21 / 12 + margin))
+    factor = math.exp(student.ppf(0.975, 5) * math.sqrt(5 / 6 * 17.5) / 10 / (21 / 12))
+    assert interval == pytest.approx((21 / 12, 21 / 12 / factor, 21 / 12 * factor))
+    interval = STATISTICS["log_loss"](Counts(2 * ones, ones[None], ones[None], 0 * losses)).interval()
+    assert interval == pytest.approx((0, 0, student.ppf(0.975, 5) * math.sqrt(2) / 12))
 
 
 def test_too_few_speakers_give_no_interval():
