@@ -1,7 +1,14 @@
-"""Progress of long tasks: a bar at a terminal, one line per minute in a log."""
+"""Progress of long tasks: a bar at a terminal, one line per minute in a log.
 
+Bars and lines also appear while no item is completed, so that a slow item is not a silent wait.
+"""
+
+import os
 import sys
-from collections.abc import Iterable, Sized
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import IO, TypeVar
 
 from tqdm import tqdm
@@ -9,7 +16,9 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 60
+SECONDS_BETWEEN_REFRESHES = 5  # at a terminal
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit} [{elapsed}, {remaining} left{postfix}]"
+_STEP = "{desc} [{elapsed}]"
 
 
 def track(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> "tqdm[Item]":
@@ -23,17 +32,53 @@ def track(items: Iterable[Item], description: str, unit: str, total: int | None 
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    return tqdm(items, description, total, unit=unit, **_style(sys.stderr))
+    return _Bar(items, description, total, unit=unit, **_style(sys.stderr))
 
 
 def counter(description: str, unit: str, total: int) -> "tqdm[None]":
     """Return a progress report as a context manager; the caller advances it with `update(n)`."""
-    return tqdm(desc=description, total=total, unit=unit, **_style(sys.stderr))
+    return _Bar(desc=description, total=total, unit=unit, **_style(sys.stderr))
+
+
+@contextmanager
+def step(description: str) -> Iterator[None]:
+    """Report the elapsed time of a block that has no parts to count, if it takes long."""
+    style = _style(sys.stderr)
+    with _Bar(desc=description, **{**style, "bar_format": _STEP, "delay": style.get("delay", 2), "leave": False}):
+        yield
 
 
 def message(text: str, file: IO[str] | None = None) -> None:
     """Print a line, to standard output by default, without breaking a progress bar."""
-    tqdm.write(text, file=file or sys.stdout)
+    _Bar.write(text, file=file or sys.stdout)
+
+
+class _Bar(tqdm):
+    """A bar that a thread draws again at intervals, so that its time goes on even if no item is completed."""
+
+    def __init__(self, *args, **options):
+        self._closed = threading.Event()  # first, since the destructor closes the bar
+        super().__init__(*args, **options)
+        seconds = SECONDS_BETWEEN_REFRESHES if self.fp.isatty() else SECONDS_BETWEEN_LINES
+        threading.Thread(target=self._refresh_every, args=(seconds,), daemon=True).start()
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._closed.set()
+        super().close()
+
+    def _refresh_every(self, seconds: float) -> None:
+        while not self._closed.wait(seconds):
+            with self.get_lock():
+                if not self._closed.is_set() and time.time() - self.last_print_t >= seconds:
+                    self.refresh()
+                    self.last_print_t = time.time()
+
+
+# Nothing may hold this lock while the process forks workers (soctk.parallel): it would stay locked in the workers.
+_lock = threading.RLock()
+_Bar.set_lock(_lock)
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class _Lines:
@@ -49,6 +94,9 @@ class _Lines:
 
     def flush(self) -> None:
         self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False
 
 
 def _style(stream: IO[str]) -> dict:
