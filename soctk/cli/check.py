@@ -27,5 +27,7 @@ def main(corpus: Path, cases: int) -> None:
     for finding in findings:
         if finding.cases and cases:
             click.echo(f"\n{finding.what}:\n{listing(finding.cases, at_most=cases)}")
+            if finding.remedy:
+                click.echo(finding.remedy)
     if any(finding.cases and finding.changes_results for finding in findings):
         raise click.exceptions.Exit(1)

@@ -12,7 +12,7 @@ import torch
 from joblib import Parallel, delayed
 
 from soctk import parallel, progress, provenance
-from soctk.corpus import audio
+from soctk.corpus import audio, quick_checks
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.features import upstream
@@ -108,7 +108,8 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
         SoctkError: unusable recordings, or recordings longer than the upstream's limit; an unknown upstream or hidden
             state; a store with other settings or recordings; too little disk space; features that overflow float16.
     """
-    encoder = _load_upstream(extraction)
+    with progress.step(f"load the encoder {extraction.upstream}"):
+        encoder = _load_upstream(extraction)
     settings = _collect_settings(extraction, encoder, data.channel)
     store = FeatureStore.create(path, settings)
     utterances = _list_utterances(data, extraction.speeds)
@@ -146,8 +147,10 @@ def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -
 
 
 def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
-    """Return the utterances of a corpus, followed by their copies at each speed."""
+    """Return the utterances of a corpus, followed by their copies at each speed; print notes on the recordings."""
     recordings = audio.check(data.wav, data.channel)
+    for note in quick_checks.notes(data, recordings):
+        progress.message(note)
     utterances = [
         Utterance(copy_id(utt, speed), data.wav[utt], info.digest, speed, info.seconds / speed)
         for speed in (1, *speeds)

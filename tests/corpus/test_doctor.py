@@ -42,9 +42,9 @@ def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
         "empty": ["spk0-calm-0"],
         "shorter than 50 ms": ["spk0-calm-1"],
         "NaN or infinite samples": ["spk1-angry-0"],
-        "digital silence": ["spk1-angry-1"],
+        "silence in channel 1": ["spk1-angry-1"],
         "clipped": ["spk1-calm-0"],
-        "several channels (the first is used)": ["spk1-calm-1"],
+        "several channels (channel 1 is used)": ["spk1-calm-1 (2)"],
         "sample rate below 16000 Hz, or not the most frequent one (16000 Hz)": ["spk1-sad-0"],
     }
 
@@ -70,7 +70,8 @@ def test_a_low_sample_rate_is_found_even_if_it_is_the_most_frequent(tmp_path):
     [
         ("spk1-sad-0", "the same recording in several folds (in training and test data)"),
         ("spk3-angry-0", "the same recording with several emotions"),
-        ("spk3-sad-1", "the same recording twice, in one fold and with one emotion"),
+        ("spk3-sad-1", "the same recording by several speakers of one fold"),
+        ("spk0-sad-1", "the same recording twice, by one speaker and with one emotion"),
     ],
 )
 def test_copies_of_a_recording_are_found_and_named_by_their_effect(tmp_path, corpus, copy, what):
@@ -83,7 +84,8 @@ def test_emotions_without_training_data_are_found(tmp_path, corpus):
     datadir.write(tmp_path / "data", dataclasses.replace(corpus, emotion=emotion, emotions=(*corpus.emotions, "bored")))
     assert find_cases(tmp_path / "data") == {
         "an emotion without utterances": ["bored"],
-        "an emotion in one fold only (no training data for that fold)": ["sad: fold 1"],
+        "folds that do not train all emotions": ["fold 1: sad", "fold 3: sad"],
+        "folds that do not test all emotions": ["fold 2: sad", "fold 3: sad"],
     }
 
 

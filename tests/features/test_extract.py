@@ -81,6 +81,14 @@ def test_a_recording_with_a_corrected_sample_rate_counts_as_changed(tmp_path, co
         extract.extract(corpus, tmp_path / "feats", FBANK)
 
 
+def test_notes_on_the_recordings_are_printed(tmp_path, corpus, capsys):
+    for path in corpus.wav.values():
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.stack([0 * samples, samples], axis=1), rate)
+    extract.extract(corpus, tmp_path / "feats", FBANK)
+    assert "Note: silence in channel 1: 36, such as spk0-angry-0" in capsys.readouterr().out
+
+
 def test_each_copy_is_encoded_at_its_own_speed(tmp_path, corpus, small_shards):
     perturbed = dataclasses.replace(FBANK, speeds=(0.9, 1.25))
     assert extract.extract(corpus, tmp_path / "feats", perturbed).utterances == 3 * 36
@@ -175,6 +183,53 @@ def _extract_slowly(data: Path, store: Path) -> None:
     extract.extract(datadir.read(data), store, FBANK)
 
 
+@pytest.mark.slow
+def test_two_extractions_at_once_store_each_utterance_once(tmp_path, corpus):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["soctk.features.extract", "soctk.features.upstream.s3prl"])
+    store = tmp_path / "feats"
+    processes = [
+        context.Process(target=_extract_in_shards_of, args=(tmp_path / "data", store, seconds))
+        for seconds in (1.0, 1.7)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    stored = sorted(utt for shard in store.glob("shard-*") for utt in load_file(shard))
+    assert stored == sorted(corpus.utterances)
+    assert {file.name.partition("-")[0] for file in store.iterdir()} == {"store.json", "index.tsv", "shard"}
+    others = [json.loads((tmp_path / f"others {seconds}").read_text()) for seconds in (1.0, 1.7)]
+    assert sum(encoded for encoded, _ in others) >= 36
+    assert all(encoded + by_others == 36 for encoded, by_others in others)
+    extract.extract(corpus, tmp_path / "alone", FBANK)
+    one, other = (FeatureStore.open(path).load(corpus.utterances) for path in (store, tmp_path / "alone"))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def _extract_in_shards_of(data: Path, store: Path, seconds: float) -> None:
+    torch.set_num_threads(1)
+    extract.SHARD_SECONDS = seconds
+    summary = extract.extract(datadir.read(data), store, FBANK)
+    (store.parent / f"others {seconds}").write_text(json.dumps([summary.utterances, summary.others]))
+
+
+def test_utterances_that_another_process_extracts_meanwhile_are_counted(tmp_path, corpus, small_shards, monkeypatch):
+    first, half = FeatureStore.create, dataclasses.replace(corpus, wav=dict(list(corpus.wav.items())[:18]))
+
+    def create_and_wait(path, settings):
+        store = first(path, settings)
+        monkeypatch.undo()
+        monkeypatch.setattr(extract, "SHARD_SECONDS", 1.7)
+        extract.extract(half, path, FBANK)
+        return store
+
+    monkeypatch.setattr(FeatureStore, "create", create_and_wait)
+    summary = extract.extract(corpus, tmp_path / "feats", FBANK)
+    assert (summary.utterances, summary.others, summary.left) == (18, 18, 0)
+
+
 def test_separate_parts_give_the_same_store(tmp_path, corpus, small_shards):
     whole = extract.extract(corpus, tmp_path / "whole", FBANK)
     parts = [extract.extract(corpus, tmp_path / "parts", FBANK, nj=3, job=job) for job in (2, 3)]
@@ -198,7 +253,7 @@ def test_all_unusable_recordings_are_listed_before_extraction(tmp_path, corpus):
     corpus.wav["spk0-sad-0"].write_text("no sound")
     soundfile.write(corpus.wav["spk5-calm-1"], np.zeros(10), 16000)
     with pytest.raises(
-        SoctkError, match=r"(?s)2 of 36 recordings.*spk0-sad-0.wav: cannot be.*spk5-calm-1.wav: too short"
+        SoctkError, match=r"(?s)2 of 36 recordings.*spk0-sad-0.wav: a text file.*spk5-calm-1.wav: too short"
     ):
         extract.extract(corpus, tmp_path / "feats", FBANK)
     assert [file.name for file in (tmp_path / "feats").iterdir()] == ["store.json"]
@@ -298,7 +353,9 @@ def test_batches_have_similar_lengths_and_limited_duration(tmp_path, corpus, mon
 def test_a_shard_holds_at_most_10_minutes_of_audio(tmp_path, corpus, monkeypatch):
     recording = tmp_path / "long.wav"
     soundfile.write(recording, np.random.default_rng(0).uniform(-0.1, 0.1, 65 * 16000), 16000)
-    long = dataclasses.replace(corpus, wav={f"utt{i:02}": recording for i in range(20)})
+    ids = [f"spk0-{i:02}" for i in range(20)]
+    columns = {"wav": recording, "speaker": "spk0", "emotion": "calm", "seconds": 65.0}
+    long = dataclasses.replace(corpus, **{name: dict.fromkeys(ids, value) for name, value in columns.items()})
     encoder = Recorder(batches=False)
     encoder.max_seconds = 100.0
     monkeypatch.setattr(upstream, "load", lambda *_: encoder)

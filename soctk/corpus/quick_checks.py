@@ -1,0 +1,225 @@
+"""Checks of a corpus that need no more than its labels, and the recordings' properties where they were decoded anyway.
+
+`soctk-import`, stage 0 of the recipes, `soctk-validate` and `soctk-extract` print the findings as notes; `soctk-check`
+lists them with all cases (soctk.corpus.doctor).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from soctk.corpus import duplicates
+from soctk.corpus.audio import AudioInfo
+from soctk.corpus.datadir import DataDir
+
+WHISPER_SECONDS = 30  # Whisper encodes at most this much audio; other encoders need memory with its square
+FEWEST_FOLDS = 3  # to train, validate and test on different speakers
+# Durations count as equal if they differ by less than this (s). It is a sign of cut recordings if at least
+# _SHARE_AT_LONGEST of the recordings, and at least _AT_LONGEST of them, have the longest duration of the corpus.
+_EQUAL_SECONDS = 1e-3
+_SHARE_AT_LONGEST = 0.1
+_AT_LONGEST = 8
+_CASES = 3  # in a note
+_KEEP_ONE = "Keep one of them"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check and its result.
+
+    Attributes:
+        what: the fault that the check looks for.
+        cases: the cases found, one line each; empty if the corpus does not have this fault.
+        changes_results: whether a case stops the extraction or changes a score; otherwise it is only an oddity.
+        remedy: what to do about it.
+    """
+
+    what: str
+    cases: list[str]
+    changes_results: bool
+    remedy: str = ""
+
+    def note(self) -> str:
+        """Return the finding in one line."""
+        listed = ", ".join(self.cases[:_CASES])
+        cases = listed if len(self.cases) <= _CASES else f"{len(self.cases)}, such as {listed}"
+        return f"Note: {self.what}: {cases}. {self.remedy}".rstrip()
+
+
+def notes(data: DataDir, infos: Mapping[str, AudioInfo] | None = None) -> list[str]:
+    """Return a line for each finding on a corpus, with what to do about it.
+
+    Args:
+        data: the corpus.
+        infos: utterance -> the properties of its recording (`soctk.corpus.audio.check`); None if the recordings are not
+            decoded. Then only labels, folds and durations are checked.
+    """
+    findings = check_labels(data) + check_durations(data.seconds)
+    if infos is not None:
+        findings = check_channels(infos, data.channel) + check_copies(data, infos) + findings
+    return [finding.note() for finding in findings if finding.cases]
+
+
+def check_channels(infos: Mapping[str, AudioInfo], channel: str = "1") -> list[Finding]:
+    """Find recordings whose chosen channel is silent, and recordings with several channels.
+
+    Args:
+        infos: utterance -> the properties of its recording.
+        channel: the chosen channel: 1, 2, ... or mix.
+    """
+    silent = {utt: info for utt, info in infos.items() if info.is_silent}
+    several = {utt: info for utt, info in infos.items() if info.channels > 1}
+    sounding = Counter(number for info in silent.values() for number in info.sounding)
+    everywhere = "All recordings are silent, so no model can learn from them. " if len(silent) == len(infos) else ""
+    if sounding:
+        (number, count), *_ = sounding.most_common()
+        remedy = f"{everywhere}Channel {number} has sound in {count} of them: {_choose(str(number))}."
+    else:
+        remedy = f"{everywhere}Replace them, or remove them from the corpus."
+    name = "the mean of all channels" if channel == "mix" else f"channel {channel}"
+    return [
+        Finding(f"silence in {name}", list(silent), True, remedy),
+        Finding(
+            f"several channels ({name} is used)",
+            [f"{utt} ({info.channels})" for utt, info in several.items()],
+            False,
+            f"To take another: {_choose('1|2|mix')}.",
+        ),
+    ]
+
+
+def _choose(channel: str) -> str:
+    return f"soctk-import --channel {channel}, or write {channel} to the file `channel` of the data directory"
+
+
+def check_durations(seconds: Mapping[str, float]) -> list[Finding]:
+    """Find durations that are a sign of recordings that were cut to a length, and recordings longer than Whisper takes.
+
+    Args:
+        seconds: utterance -> duration in seconds.
+    """
+    longest = max(seconds.values(), default=0.0)
+    cut = [utt for utt, duration in seconds.items() if longest - duration < _EQUAL_SECONDS]
+    share = len(cut) / max(len(seconds), 1)
+    if len(cut) < _AT_LONGEST or share < _SHARE_AT_LONGEST:
+        cut, what = [], "the longest duration shared by many recordings"
+    else:
+        what = (
+            f"{'all' if share == 1 else f'{100 * share:.0f}% of'} recordings have the longest duration, {longest:.3f} s"
+        )
+    long = {utt: duration for utt, duration in seconds.items() if duration > WHISPER_SECONDS}
+    return [
+        Finding(
+            what,
+            cut,
+            False,
+            "They may have been cut: compare one with its source.",
+        ),
+        Finding(
+            f"longer than {WHISPER_SECONDS} s, the limit of Whisper",
+            [f"{utt}: {duration:.1f} s" for utt, duration in long.items()],
+            False,
+            "Divide them into several recordings, or use another encoder; the memory of most grows with the square of "
+            "the duration.",
+        ),
+    ]
+
+
+def find_copies(infos: Mapping[str, AudioInfo]) -> list[tuple[str, ...]]:
+    """Return the groups of utterances with the same recording. Silent recordings are left out: silence is no copy."""
+    return duplicates.find({utt: info.digest for utt, info in infos.items() if not info.is_silent})
+
+
+def check_copies(data: DataDir, infos: Mapping[str, AudioInfo]) -> list[Finding]:
+    """Find recordings that occur twice: in two folds, test data leak into training; in one, an answer counts twice."""
+    cases: dict[str, list[str]] = defaultdict(list)
+    for group in find_copies(infos):
+        speakers = {data.speaker[utt] for utt in group}
+        if any(known.issuperset(group) for known in data.duplicates):
+            kind = "known"
+        elif len({data.fold[speaker] for speaker in speakers}) > 1:
+            kind = "folds"
+        elif len({data.emotion[utt] for utt in group}) > 1:
+            kind = "emotions"
+        elif len(speakers) > 1:
+            kind = "speakers"
+        else:
+            kind = "same"
+        cases[kind].append(" = ".join(f"{utt} ({data.emotion[utt]})" for utt in group))
+    published = "or list them in the file `duplicates` (soctk-import --duplicates) if a publication names them"
+    return [
+        Finding(
+            "the same recording in several folds (in training and test data)",
+            cases["folds"],
+            True,
+            f"{_KEEP_ONE}, or put their speakers into one fold, {published}; otherwise soctk-train refuses them.",
+        ),
+        Finding("the same recording with several emotions", cases["emotions"], True, "Keep the right one."),
+        Finding("the same recording by several speakers of one fold", cases["speakers"], True, f"{_KEEP_ONE}."),
+        Finding("the same recording twice, by one speaker and with one emotion", cases["same"], True, f"{_KEEP_ONE}."),
+        Finding("known duplicates, listed in the file `duplicates`", cases["known"], False, "All are kept."),
+    ]
+
+
+def check_labels(data: DataDir) -> list[Finding]:
+    """Find classes that a fold cannot train or test, too few folds or speakers, and speakers of one utterance."""
+    folds_with: dict[str, set[int]] = {emotion: set() for emotion in data.emotions}
+    for utt, emotion in data.emotion.items():
+        folds_with[emotion].add(data.fold[data.speaker[utt]])
+    used = {emotion: folds for emotion, folds in folds_with.items() if folds}
+    count = len(data.folds)
+    untested = {fold: [name for name, folds in used.items() if fold not in folds] for fold in data.folds}
+    untrained = {fold: [name for name, folds in used.items() if folds <= _held_out(fold, count)] for fold in data.folds}
+    utterances = Counter(data.speaker.values())
+    return [
+        _few_folds(data),
+        Finding(
+            "an emotion without utterances",
+            [emotion for emotion, folds in folds_with.items() if not folds],
+            True,
+            "Remove it from the file `emotions`.",
+        ),
+        Finding(
+            "folds that do not train all emotions",
+            _list_folds(untrained if count >= FEWEST_FOLDS else {}),
+            True,
+            "The models of these folds never predict these emotions: make other folds (soctk-import --folds), or merge "
+            "or drop the emotions (--labels).",
+        ),
+        Finding(
+            "folds that do not test all emotions",
+            _list_folds(untested),
+            False,
+            "The UA of these folds is the mean over the other emotions: make other folds (soctk-import --folds or "
+            "--num-folds), or merge or drop the emotions (--labels).",
+        ),
+        Finding(
+            "every speaker has one utterance",
+            list(utterances) if len(utterances) > FEWEST_FOLDS and max(utterances.values()) == 1 else [],
+            False,
+            "Check that these are the speakers and not the names of files: one person with two names would be in "
+            "training and test data.",
+        ),
+    ]
+
+
+def _held_out(fold: int, count: int) -> set[int]:
+    """Return the folds without training data of a fold under the protocol soctk: its own and the next one."""
+    return {fold, fold % count + 1}
+
+
+def _few_folds(data: DataDir) -> Finding:
+    speakers = len(data.fold)
+    if speakers < FEWEST_FOLDS:
+        remedy = "Add recordings of other speakers: no model can be trained, validated and tested on different ones."
+    else:
+        remedy = (
+            f"Make {FEWEST_FOLDS} or more (soctk-import --num-folds) to train, validate and test on different "
+            "speakers. Two are enough for --protocol cross-lingual and cross-corpus alone."
+        )
+    few = [f"{len(data.folds)} folds of {speakers} speakers"] if len(data.folds) < FEWEST_FOLDS else []
+    return Finding(f"fewer than {FEWEST_FOLDS} folds", few, True, remedy)
+
+
+def _list_folds(lacking: Mapping[int, Iterable[str]]) -> list[str]:
+    return [f"fold {fold}: {' '.join(names)}" for fold, names in lacking.items() if names]
