@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from soctk.errors import printable
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -33,9 +35,9 @@ def commit() -> str:
 
 
 def command_line() -> str:
-    """Return the command line of this process, with displayed paths in place of absolute ones, as UTF-8."""
+    """Return the command line of this process, with displayed paths in place of absolute ones."""
     words = [Path(sys.argv[0]).name, *map(_without_absolute_path, sys.argv[1:])]
-    return shlex.join(words).encode("utf-8", "backslashreplace").decode("utf-8")
+    return printable(shlex.join(words))
 
 
 def displayed_path(path: Path) -> str:
@@ -45,8 +47,8 @@ def displayed_path(path: Path) -> str:
     """
     here, path = Path.cwd(), Path(os.path.abspath(path))  # noqa: PTH100  (resolve would follow links)
     if path == here or not path.is_relative_to(here):
-        return f".../{path.name}"
-    return path.relative_to(here).as_posix()
+        return printable(f".../{path.name}")
+    return printable(path.relative_to(here).as_posix())
 
 
 def _without_absolute_path(word: str) -> str:

@@ -247,5 +247,6 @@ descriptors_option = option(
     "--descriptors/--no-descriptors",
     "has_descriptors",
     default=True,
-    help="Draw the figures of descriptors, which need the feature store and the models.",
+    help="Draw the figures that take long: t-SNE of the logits; and log-covariances, which need the feature store and "
+    "the models.",
 )

@@ -14,6 +14,7 @@ from soctk.cli.common import (
     feats_option,
     option,
 )
+from soctk.errors import printable
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -33,9 +34,9 @@ def main(
 ) -> None:
     """Draw the results of every experiment below EXP.
 
-    The figures are: WA with confidence intervals; for each experiment its confusion matrix and learning curves; and, if
-    its feature store is available, t-SNE (and UMAP, if umap-learn is installed) of the descriptors, and the mean
-    log-covariance of each emotion.
+    The figures are: WA with confidence intervals; and for each experiment its confusion matrix, WA by speaker, learning
+    curves, t-SNE (and UMAP, if umap-learn is installed) of the logits of test utterances, and, if its descriptors have
+    log-covariances and its feature store is available, the variance of these between emotions and between speakers.
     """
     from soctk.reporting import figures
     from soctk.scoring.score import score
@@ -44,4 +45,4 @@ def main(
     for path in figures.save(
         figures.pictures(experiments, feats, has_descriptors), output or exp[0] / "figures", style
     ):
-        click.echo(path)
+        click.echo(printable(str(path)))

@@ -15,6 +15,7 @@ from soctk.cli.common import (
     option,
     published_option,
 )
+from soctk.errors import printable
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -52,4 +53,4 @@ def main(
     made = report.make(exp, provenance.command_line(), data, compare, published_scores)
     output = output or exp[0] / "report.html"
     page.write(output, made, figures.pictures(made.experiments, feats, has_descriptors))
-    click.echo(f"Written to {output}")
+    click.echo(printable(f"Written to {output}"))

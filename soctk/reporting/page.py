@@ -2,8 +2,9 @@
 
 import base64
 import os
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -15,13 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from soctk.files import atomic
-from soctk.reporting import drawing, tables, wording
+from soctk.reporting import corpora, drawing, tables, wording
 from soctk.reporting.drawing import Picture
 from soctk.reporting.report import Report
 from soctk.scoring.score import ExperimentScores
 
 # The page shows at most this many errors of an experiment.
 MOST_ERRORS = 20
+_INTERVAL = re.compile(r"\[[−-]?[\d.]+, [−-]?[\d.]+\]|± [\d.]+")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
     """Write the page. It contains everything except the recordings; it links to them by relative paths."""
     environment = Environment(loader=PackageLoader("soctk.reporting"), autoescape=True, undefined=StrictUndefined)
     images = [(picture, _as_url(picture)) for picture in pictures]
+    prefix, with_short_names = _shorten_names(report)
     content = environment.get_template("report.html").render(
         title=report.title,
         command=report.command,
@@ -59,7 +62,9 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
         heading=report.heading(),
         notes=report.notes(),
         recentring=wording.RECENTRING if report.is_recentred else None,
-        summary=_parts(tables.summary(report, "html")),
+        corpora=corpora.summarise(report.experiments),
+        prefix=prefix,
+        summary=_parts(tables.summary(with_short_names, "html")),
         overall=[image for image in images if image[0].experiment is None],
         experiments=[
             {
@@ -109,12 +114,31 @@ def most_confident_errors(experiment: ExperimentScores, directory: Path, most: i
 def _recording(experiment: ExperimentScores, utt: str, directory: Path) -> str | None:
     if experiment.data is None or not experiment.data.wav[utt].is_file():
         return None
-    return quote(os.path.relpath(experiment.data.wav[utt].resolve(), directory.resolve()))
+    # Bytes, because a path need not be UTF-8.
+    return quote(os.fsencode(os.path.relpath(experiment.data.wav[utt].resolve(), directory.resolve())))
+
+
+def _shorten_names(report: Report) -> tuple[str, Report]:
+    """Return the common prefix of the names of the experiments, and the report with names without it."""
+    prefix = wording.common_prefix([experiment.name for experiment in report.experiments])
+    short = {experiment.name: experiment.name.removeprefix(prefix) for experiment in report.experiments}
+    comparison = report.comparison
+    if comparison is not None:
+        comparison = comparison.replace({"first": short, "second": short})
+    experiments = [replace(experiment, name=short[experiment.name]) for experiment in report.experiments]
+    return prefix, replace(report, experiments=experiments, comparison=comparison)
 
 
 def _parts(parts: Iterable[str]) -> list[str | Markup]:
-    """Mark tables as HTML, because tabulate has escaped their cells; the template escapes the sentences."""
-    return [Markup(part) if part.startswith("<table>") else part for part in parts]
+    """Mark tables as HTML, because tabulate has escaped their cells; the template escapes the sentences.
+
+    Lines are broken before an interval or a standard deviation, but not within it.
+    """
+    return [Markup(_INTERVAL.sub(_unbroken, part)) if part.startswith("<table>") else part for part in parts]
+
+
+def _unbroken(match: re.Match) -> str:
+    return f'<span class="unbroken">{match[0]}</span>'
 
 
 def _as_url(picture: Picture) -> str:

@@ -9,10 +9,11 @@ import pandas as pd
 from soctk import provenance
 from soctk.corpus.splits import DESCRIPTIONS
 from soctk.reporting.wording import HEADS, RECENTRING, label
-from soctk.scoring import published
+from soctk.scoring import choice, published
 from soctk.scoring.compare import compare
-from soctk.scoring.recorded import used_speeds
 from soctk.scoring.intervals import FEWEST_SPEAKERS
+from soctk.scoring.recorded import used_speeds
+from soctk.scoring.runs import RunDirectory
 from soctk.scoring.score import ExperimentScores, score
 
 _NO_CONFIG = "config.yaml is missing"
@@ -23,7 +24,7 @@ class Report:
     """The contents of a report.
 
     Attributes:
-        title: the directories that were scored, as they were given.
+        title: the directories that were scored, without the folders above the working directory.
         experiments: their scores.
         comparison: the comparison of each pair of experiments (soctk.scoring.compare); None if it was not requested.
         published_scores: the table of published scores (soctk.scoring.published), or None.
@@ -80,6 +81,8 @@ class Report:
                 )
             elif folds != e.data.folds:
                 lines.append(f"{name}: only folds {listed(folds)} of {listed(e.data.folds)} were tested.")
+            runs = [RunDirectory(e.predictions.path, fold, seed) for fold in folds for seed in e.seeds]
+            lines += [f"{name}: {note}." for note in choice.notes(runs)]
             if e.shared_recordings:
                 lines.append(f"{name}: {e.shared_recordings}")
             if len(e.predictions.speakers[1]) < FEWEST_SPEAKERS:
@@ -136,7 +139,7 @@ def make(
     if published_scores is None and published.DEFAULT.exists():
         published_scores = published.DEFAULT
     return Report(
-        title=" ".join(map(str, exps)),
+        title=" ".join(provenance.displayed_path(exp).removeprefix(".../") for exp in exps),
         experiments=experiments,
         comparison=compare(experiments) if is_compared else None,
         published_scores=published.read(published_scores) if published_scores else None,

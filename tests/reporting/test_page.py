@@ -1,13 +1,19 @@
+import dataclasses
 import html.parser
+import os
+import re
 import urllib.parse
+from pathlib import Path
 
 import pytest
 from conftest import write_run
 from test_tables import CONFIG, corpus_of
 
-from soctk.reporting import figures, page
+from soctk import provenance
+from soctk.reporting import figures, formats, page, report
 from soctk.reporting.report import Report
 from soctk.scoring import score
+from soctk.scoring.compare import compare
 
 
 class Tags(html.parser.HTMLParser):
@@ -56,6 +62,75 @@ def test_the_page_has_tables_a_heading_and_notes(made, tmp_path):
     assert 'mean ± sd over folds</td><td style="text-align: right;">' in text
     assert "Protocol soctk: speaker-disjoint" in text
     assert "fewer than 5 speakers, so intervals are not computed." in text
+
+
+def test_the_page_opens_with_the_corpus_and_then_the_scores(made, tmp_path):
+    page.write(tmp_path / "report.html", made, [])
+    text = (tmp_path / "report.html").read_text()
+    assert "<h2>Corpus ravdess</h2>" in text
+    assert "<dt>Utterances</dt><dd>4, " in text
+    assert text.index("<dt>Classes</dt>") < text.index("<h2>Scores</h2>") < text.index("<table>")
+
+
+def test_the_score_tables_have_short_names(tmp_path):
+    for name in ("up-long-mean", "up-long-soc"):
+        for fold, pairs in ((1, "aa ba"), (2, "ab bb")):
+            write_run(tmp_path / "exp" / name / f"fold{fold}" / "seed1", pairs)
+    experiments = score.score([tmp_path / "exp"])
+    made = Report("exp", experiments, compare(experiments), None, "x")
+    page.write(tmp_path / "report.html", made, [])
+    text = (tmp_path / "report.html").read_text()
+    scores = text[text.index("<h2>Scores</h2>") : text.index("<h3>Experiments</h3>")]
+    assert "All names begin with <code>up-long-</code>" in scores
+    rows = re.findall("<tr><td[^>]*>([^<]*?) *</td>", scores)
+    assert set(rows) == {"mean", "soc"}
+    assert "<td>up-long" not in scores
+    assert re.search("<td[^>]*>mean *</td><td[^>]*>soc *</td>", scores)  # a compared pair
+    assert '<h2 id="up-long-mean">up-long-mean</h2>' in text
+
+
+def test_intervals_and_standard_deviations_are_not_broken_over_lines(made, tmp_path):
+    page.write(tmp_path / "report.html", made, [])
+    text = (tmp_path / "report.html").read_text()
+    assert '50.00 <span class="unbroken">± 0.00</span>' in text
+    assert page._parts(["<table>1.00 [−2.50, 3.00]</table>", "50 [1, 2]"]) == [
+        '<table>1.00 <span class="unbroken">[−2.50, 3.00]</span></table>',
+        "50 [1, 2]",
+    ]
+
+
+def test_a_page_has_no_absolute_path(made, tmp_path, monkeypatch):
+    """The working directory is elsewhere, so that the paths cannot be relative to it."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr("sys.argv", ["soctk-report", str(tmp_path / "exp"), "--data", str(tmp_path / "ravdess")])
+    made = report.make([tmp_path / "exp"], provenance.command_line(), tmp_path / "ravdess")
+    assert made.title == "exp"
+    page.write(tmp_path / "exp" / "report.html", made, figures.pictures(made.experiments, None, has_descriptors=True))
+    formats.write(tmp_path / "exp", made)
+    for path in ("report.html", "RESULTS.md", "scores.json"):
+        text = (tmp_path / "exp" / path).read_text()
+        assert str(tmp_path) not in text
+        assert "elsewhere" not in text
+        assert "soctk-report .../exp --data .../ravdess" in text or path == "scores.json"
+
+
+def test_names_that_are_not_utf_8_are_escaped(made, tmp_path, monkeypatch):
+    directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    directory.mkdir()
+    (directory / "1.wav").touch()
+    made.experiments[0].data.wav["fold1-1"] = directory / "1.wav"
+    write_run(directory / "m\udcfe" / "fold1" / "seed1", "aa ba")
+    (other,) = score.score([directory])
+    monkeypatch.setattr("sys.argv", ["soctk-report", str(directory)])
+    made = dataclasses.replace(made, experiments=[*made.experiments, other], command=provenance.command_line())
+    drawn = figures.pictures(made.experiments, None, has_descriptors=False)
+    page.write(tmp_path / "report.html", made, drawn)
+    text = (tmp_path / "report.html").read_text()
+    assert "m\\udcfe</h2>" in text
+    assert 'src="%FF/1.wav"' in text
+    assert "soctk-report &#39;.../\\udcff&#39;</code>" in text
 
 
 def test_the_most_confident_errors_come_first(tmp_path):

@@ -1,0 +1,97 @@
+"""A summary of each corpus that the experiments of a report were tested on."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from soctk.reporting.wording import label
+from soctk.scoring.score import ExperimentScores
+from soctk.scoring.subgroups import SEXES
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus in words.
+
+    Attributes:
+        name: the name of its data directory; None if there is none, and the corpus is described by the predictions.
+        experiments: the printed names of the experiments that were tested on it.
+        rows: pairs of a property, such as "Utterances", and its value.
+    """
+
+    name: str | None
+    experiments: list[str]
+    rows: list[tuple[str, str]]
+
+
+def summarise(experiments: Iterable[ExperimentScores]) -> list[Corpus]:
+    """Return the corpora of the experiments, in the order of the experiments."""
+    groups: dict[object, list[ExperimentScores]] = {}
+    for experiment in experiments:
+        groups.setdefault(_identity(experiment), []).append(experiment)
+    return [_describe(group) for group in groups.values()]
+
+
+def _identity(experiment: ExperimentScores) -> object:
+    """Return a value that is equal for experiments on the same corpus."""
+    if experiment.data is not None and experiment.data.path is not None:
+        return experiment.data.path.resolve()
+    utterances = experiment.predictions.utterances
+    return int(pd.util.hash_pandas_object(utterances, index=False).sum()), experiment.predictions.emotions
+
+
+def _describe(experiments: Sequence[ExperimentScores]) -> Corpus:
+    experiment = experiments[0]
+    table, data, emotions = _utterances(experiment), experiment.data, experiment.predictions.emotions
+    by_fold = table.groupby("fold")
+    sizes = f"{_range(by_fold.size())} utterances and {_range(by_fold['spk'].nunique())} speakers each"
+    counts = table["emotion"].value_counts().reindex(emotions, fill_value=0)
+    rows = [
+        ("Utterances", f"{len(table):,}, {_range(table.groupby('spk').size())} per speaker"),
+        ("Speakers", _speakers(experiment, table)),
+        ("Classes", f"{len(counts)}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}"),
+        ("Chance", f"UA {100 / len(counts):.1f}; WA {100 * counts.max() / len(table):.1f} by always the largest class"),
+        ("Folds", f"{by_fold.ngroups}, {sizes}"),
+    ]
+    missing = [
+        f"fold {fold}: {', '.join(name for name in emotions if name not in found)}"
+        for fold, found in by_fold["emotion"].agg(set).items()
+        if len(found) < len(emotions)
+    ]
+    if missing:
+        rows.append(("Classes without test utterances", "; ".join(missing)))
+    if data is not None:
+        seconds = pd.Series(data.seconds)
+        length = f"{seconds.min():.1f} to {seconds.max():.1f} s each, median {seconds.median():.1f} s"
+        rows.insert(1, ("Duration", f"{seconds.sum() / 3600:.2f} h; {length}"))
+    name = data.path.resolve().name if data is not None and data.path is not None else None
+    return Corpus(name, [label(e) for e in experiments], rows)
+
+
+def _utterances(experiment: ExperimentScores) -> pd.DataFrame:
+    """Return a row for each utterance of the corpus, or of the predictions without a data directory."""
+    data, predictions = experiment.data, experiment.predictions
+    if data is None:
+        table = predictions.utterances[["fold", "spk", "ref"]]
+        return table.assign(emotion=[predictions.emotions[index] for index in table["ref"]])
+    rows = [(data.fold[speaker], speaker, data.emotion[utt]) for utt, speaker in data.speaker.items()]
+    return pd.DataFrame(rows, columns=["fold", "spk", "emotion"])
+
+
+def _speakers(experiment: ExperimentScores, table: pd.DataFrame) -> str:
+    speakers = table["spk"].unique()
+    text = f"{len(speakers):,}"
+    if experiment.data is None or not experiment.data.gender:
+        return text
+    sexes = Counter(SEXES.get(experiment.data.gender.get(name, ""), "of unknown sex") for name in speakers)
+    return f"{text} ({', '.join(f'{count:,} {sex}' for sex, count in sexes.most_common())})"
+
+
+def _range(numbers: pd.Series) -> str:
+    """Return the lowest and the highest number, and their median if it differs from both."""
+    low, high, median = numbers.min(), numbers.max(), numbers.median()
+    if low == high:
+        return f"{low:,}"
+    return f"{low:,} to {high:,}" + (f" (median {median:g})" if low < median < high else "")
