@@ -2,23 +2,25 @@
 
 import hashlib
 import math
+import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import HfApi
-from safetensors import SafetensorError
+from huggingface_hub import HfApi, try_to_load_from_cache
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from soctk import onednn
 from soctk.errors import SoctkError
 from soctk.features.upstream import early_exit
+from soctk.mappings import read_json
 
 # Weights that many published checkpoints lack: they replace masked frames, which occur only in pre-training.
 _ONLY_FOR_TRAINING = {"masked_spec_embed"}
@@ -26,6 +28,7 @@ _ONLY_FOR_TRAINING = {"masked_spec_embed"}
 # frames. Other encoders process one utterance at a time. For example, the positional convolutions of data2vec-audio
 # would see the padding.
 _MASKED_EXACTLY = {"wav2vec2", "hubert", "wavlm", "wav2vec2-bert", "whisper"}
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HUB_TIMEOUT = 10  # s
 
 
@@ -55,9 +58,7 @@ class HuggingFaceUpstream:
         # Any: the encoders have no common class. _probe reports a model without encoder layers.
         self._encoder: Any = self._model if self._is_whisper else getattr(self._model, "encoder", None)
         self.batches = model.config.model_type in _MASKED_EXACTLY
-        self.source = (
-            f"sha256:{_compute_checksum(directory)}" if directory.is_dir() else f"revision:{model.config._commit_hash}"
-        )
+        self.source = _identify_source(name_or_path)
         self.sample_rate = self._extractor.sampling_rate
         self.frame_shift, self.hidden_sizes = self._probe()
         self.max_seconds = math.inf
@@ -124,14 +125,18 @@ class HuggingFaceUpstream:
 
     def _probe(self) -> tuple[float, list[int]]:
         """Return the frame shift in ms and the widths of the hidden states, measured on 1 s and 3 s of noise."""
-        noise = np.random.default_rng(0).standard_normal(3 * self.sample_rate, dtype=np.float32)
         try:
+            if not (isinstance(self.sample_rate, int) and self.sample_rate > 0):
+                raise ValueError(f"sampling_rate is {self.sample_rate!r}")
+            noise = np.random.default_rng(0).standard_normal(3 * self.sample_rate, dtype=np.float32)
             layers = range(len(self._encoder.layers) + 1)
             short, long = (self.hidden_states([x], layers)[0] for x in (noise[: self.sample_rate], noise))
+            if not long.isfinite().all():
+                raise ValueError("NaN or infinite frames")
             return 2000 / (long.shape[1] - short.shape[1]), [long.shape[2]] * len(layers)
-        except (TypeError, ValueError, AttributeError, RuntimeError, ZeroDivisionError) as error:
+        except Exception as error:  # wrong settings and weights raise errors of many classes
             raise SoctkError(
-                f"this model does not encode waveforms into frames ({type(error).__name__}: {error})",
+                f"this model does not encode waveforms into frames ({_describe(error)})",
                 remedy="Use wav2vec 2.0, HuBERT, WavLM or a model with the same interface, w2v-BERT, or Whisper.",
                 where=f"--upstream {self.name}",
             ) from error
@@ -140,16 +145,30 @@ class HuggingFaceUpstream:
 def _load(name_or_path: str):
     disable_progress_bar()  # loading weights takes only seconds
     where = f"--upstream {name_or_path}"
+    if Path(name_or_path).is_dir():
+        _check_files(Path(name_or_path))
     try:
         extractor, model, loaded = _load_pretrained(name_or_path)
-    except (OSError, ValueError, SafetensorError) as error:  # missing, unknown or damaged files
+    except SoctkError:
+        raise
+    except Exception as error:  # missing, unknown or damaged files raise errors of many classes
+        if "trust_remote_code" in str(error):
+            raise _needs_code(where) from error
         raise SoctkError(
-            f"transformers cannot load it: {str(error).splitlines()[0]}",
+            f"transformers cannot load it ({_describe(error)})",
             remedy="A directory needs config.json, preprocessor_config.json and model.safetensors; "
             "a hub id must name a speech encoder.",
             where=where,
         ) from error
     missing = sorted(key for key in loaded["missing_keys"] if key not in _ONLY_FOR_TRAINING)
+    if loaded["mismatched_keys"]:
+        name, stored, expected = min(loaded["mismatched_keys"])
+        raise SoctkError(
+            f"{len(loaded['mismatched_keys'])} weights have other shapes than config.json says, such as {name}: "
+            f"{tuple(stored)}, not {tuple(expected)}",
+            remedy="Use config.json and model.safetensors of the same checkpoint.",
+            where=where,
+        )
     if missing:
         raise SoctkError(
             f"the checkpoint lacks {len(missing)} of the model's weights, such as {missing[0]}",
@@ -159,20 +178,75 @@ def _load(name_or_path: str):
     return extractor, model
 
 
+def _describe(error: Exception) -> str:
+    """Return the class of an error and the beginning of its message, in one line."""
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
+
+
+def _check_files(directory: Path) -> None:
+    """Check the files of an encoder.
+
+    Raises:
+        SoctkError: a JSON file is damaged, or the weights are only there as pickles.
+    """
+    for name in ("config.json", "preprocessor_config.json"):
+        if (directory / name).is_file():
+            read_json(directory / name)
+    pickles = sorted(file.name for file in directory.glob("*") if file.suffix in _PICKLES)
+    if pickles and not any(directory.glob("*.safetensors*")):
+        raise SoctkError(
+            f"the weights are a pickle ({pickles[0]}), which can run any program when it is read; soctk reads only "
+            "safetensors",
+            remedy='If you trust its source, convert it: python -c "from transformers import AutoModel; '
+            f'AutoModel.from_pretrained({str(directory)!r}, weights_only=True).save_pretrained({str(directory)!r})"',
+            where=directory,
+        )
+
+
+def _needs_code(where: str) -> SoctkError:
+    return SoctkError(
+        "this model needs program code from its own repository, and soctk never runs such code",
+        remedy="Use a model whose architecture is part of transformers: wav2vec 2.0, HuBERT, WavLM, data2vec-audio, "
+        "w2v-BERT or Whisper.",
+        where=where,
+    )
+
+
 def _load_pretrained(name_or_path: str):
     """Return feature extractor, model and loading report, from the local disk or else from the hub."""
-
-    def load(**options):
-        extractor = AutoFeatureExtractor.from_pretrained(name_or_path, **options)
-        return extractor, *AutoModel.from_pretrained(name_or_path, output_loading_info=True, **options)
-
     try:
-        return load(local_files_only=True)
+        return _load_as_data(name_or_path, local_files_only=True)
     except OSError:
         if Path(name_or_path).is_dir():
             raise
     _require_on_hub(name_or_path)
-    return load()
+    if sys.stderr.isatty():
+        enable_progress_bar()
+    return _load_as_data(name_or_path, local_files_only=False)
+
+
+def _load_as_data(name_or_path: str, local_files_only: bool):
+    """Load an encoder without running any code that its files contain or name.
+
+    The weights of a directory are safetensors. A few older models on the hub have only pickles; torch reads these with
+    `weights_only`, which refuses everything except tensors.
+    """
+    options: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
+    extractor = AutoFeatureExtractor.from_pretrained(name_or_path, **options)
+    config = AutoConfig.from_pretrained(name_or_path, **options)
+    if "/" in str(config._attn_implementation):  # a kernel on the hub, which transformers would download and run
+        raise _needs_code(f"--upstream {name_or_path}")
+    only_safetensors = True if Path(name_or_path).is_dir() else None
+    model, loaded = AutoModel.from_pretrained(
+        name_or_path,
+        config=config,
+        weights_only=True,
+        use_safetensors=only_safetensors,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # _load reports them
+        **options,
+    )
+    return extractor, model, loaded
 
 
 def _require_on_hub(name: str) -> None:
@@ -186,6 +260,15 @@ def _require_on_hub(name: str) -> None:
             "model: --upstream DIR.",
             where=f"--upstream {name}",
         ) from error
+
+
+def _identify_source(name_or_path: str) -> str:
+    """Return the checksum of a directory, or the revision of a model of the hub that has been loaded."""
+    directory = Path(name_or_path)
+    if directory.is_dir():
+        return f"sha256:{_compute_checksum(directory)}"
+    cached = try_to_load_from_cache(name_or_path, "config.json")  # in a folder that has the name of the revision
+    return f"revision:{Path(str(cached)).parent.name}"
 
 
 def _compute_checksum(directory: Path) -> str:

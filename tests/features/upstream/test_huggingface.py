@@ -232,3 +232,22 @@ def test_a_hub_id_without_network_is_reported(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SoctkError, match=r"--upstream nobody/nothing: not on this machine(?s:.*)--upstream DIR"):
         upstream.load("nobody/nothing")
+
+
+def test_a_model_of_the_hub_that_is_on_this_machine_needs_no_network(checkpoints, tmp_path, monkeypatch):
+    revision = "0123456789" * 4
+    model = tmp_path / "models--some--hubert"
+    shutil.copytree(checkpoints / "hubert", model / "snapshots" / revision)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
+    encoder = upstream.load("some/hubert")
+    assert (encoder.name, encoder.source) == ("hubert", f"revision:{revision}")
+    # Older models on the hub have only pickles, which torch reads as tensors alone.
+    weights = model / "snapshots" / revision / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    (again,) = upstream.load("some/hubert").hidden_states([noise(9000)], [3])
+    torch.testing.assert_close(again, encoder.hidden_states([noise(9000)], [3])[0])
