@@ -28,7 +28,7 @@ def call(script: str, *arguments: object) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory) -> Path:
-    """1,440 different files of 0.1 s, with the published file names."""
+    """1,440 different files of 0.08 to 0.12 s, with the published file names."""
     root = tmp_path_factory.mktemp("ravdess")
     generator = np.random.default_rng(0)
     for actor in range(1, 25):
@@ -39,7 +39,7 @@ def synthetic(tmp_path_factory) -> Path:
                 for statement in (1, 2):
                     for repetition in (1, 2):
                         name = f"03-01-{emotion:02}-{intensity:02}-{statement:02}-{repetition:02}-{actor:02}.wav"
-                        soundfile.write(folder / name, generator.normal(0, 0.1, 800), 8000)
+                        soundfile.write(folder / name, generator.normal(0, 0.1, generator.integers(640, 960)), 8000)
     return root
 
 
@@ -109,11 +109,9 @@ def test_stereo_files_and_repeated_recordings_are_reported(copy, tmp_path):
     second.hardlink_to(first)
     result = call("prepare.py", copy, tmp_path / "data")
     assert result.returncode == 0
-    assert "1 files are stereo; their first channel is used, as in EmoBox\n  actor07-03-01-02-" in result.stdout
-    assert (
-        "2 files contain the same recording, and all are kept: actor07-03-01-03-01-01-01-07, actor07-03"
-        in result.stdout
-    )
+    several, copies, *_ = result.stdout.splitlines()
+    assert several.startswith("Note: several channels (channel 1 is used): actor07-03-01-02-01-01-01-07 (2). ")
+    assert copies.startswith("Note: the same recording with several emotions: actor07-03-01-03-01-01-01-07 (Happy) = ")
 
 
 def test_folds_and_labels_equal_emoboxs(synthetic, tmp_path, shared):
@@ -132,13 +130,12 @@ def test_stereo_and_repeated_recordings_of_the_real_corpus_are_reported(tmp_path
     restore = shared / "corpora" / "restore_ravdess.py"
     subprocess.run([sys.executable, restore, tmp_path / "corpus"], check=True, capture_output=True)
     result = call("prepare.py", tmp_path / "corpus", tmp_path / "data")
-    stereo = ["01-03-01-02-01-01-02-01", "01-03-01-08-01-02-02-01", "05-03-01-02-01-02-02-05"]
-    stereo += ["20-03-01-03-01-02-01-20", "20-03-01-06-01-01-02-20"]
     assert result.stdout.splitlines() == [
-        "5 files are stereo; their first channel is used, as in EmoBox",
-        *(f"  actor{name}" for name in stereo),
-        "Warning: these 2 files contain the same recording, and all are kept: "
-        "actor07-03-01-03-01-02-01-07, actor07-03-01-03-01-02-02-07",
+        "Note: several channels (channel 1 is used): 5, such as actor01-03-01-02-01-01-02-01 (2), "
+        "actor01-03-01-08-01-02-02-01 (2), actor05-03-01-02-01-02-02-05 (2). To take another: soctk-import --channel "
+        "1|2|mix, or write 1|2|mix to the file `channel` of the data directory.",
+        "Note: known duplicates, listed in the file `duplicates`: actor07-03-01-03-01-02-01-07 (Happy) = "
+        "actor07-03-01-03-01-02-02-07 (Happy). All are kept.",
     ]
     data = datadir.read(tmp_path / "data")
     with gzip.open(shared / "emobox" / "ravdess_utterances.tsv.gz", "rt") as lines:

@@ -31,7 +31,12 @@ def main(corpus: Path, data: Path) -> None:
     """Write the data directory DATA of the recordings in the folder CORPUS."""
     paths = [path for path in recordings.list_files(corpus) if path.suffix.lower() == SUFFIX]
     rows = [{"path": str(path), **describe(path)} for path in paths]
-    datadir.write(data, importing.build_corpus(rows, corpus, {}, Path("conf/folds.yaml")))
+    account = importing.Account()
+    account.read[corpus] = len(rows)
+    data_of_corpus = importing.build_corpus(rows, corpus, {}, Path("conf/folds.yaml"), account=account)
+    datadir.write(data, data_of_corpus)
+    for line in account.summary(len(data_of_corpus.wav)):
+        click.echo(line)
 
 
 if __name__ == "__main__":

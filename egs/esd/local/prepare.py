@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from soctk.cli.common import Command, Directory
-from soctk.corpus import audio, datadir, recordings
+from soctk.corpus import audio, datadir, quick_checks, recordings
 from soctk.corpus import folds as fold_tables
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
@@ -148,18 +148,18 @@ def main(corpus: Path, data: Path, folds: Path, partial: bool) -> None:
     check_durations({name: info.seconds for name, info in infos.items()})
     utterances = {name: f"esd-{name.replace('_', '-')}" for name in paths}
     present = {speaker_of(name) for name in paths}
-    datadir.write(
-        data,
-        DataDir(
-            wav={utterances[name]: path for name, path in paths.items()},
-            speaker={utterances[name]: speaker_of(name) for name in paths},
-            emotion={utterances[name]: emotion_of(name) for name in paths},
-            seconds={utterances[name]: round(info.seconds, 4) for name, info in infos.items()},
-            gender={speaker: "f" if int(speaker[-4:]) in WOMEN else "m" for speaker in present},
-            fold={speaker: k for speaker, k in fold.items() if speaker in present},
-            emotions=EMOTIONS,
-        ),
+    esd = DataDir(
+        wav={utterances[name]: path for name, path in paths.items()},
+        speaker={utterances[name]: speaker_of(name) for name in paths},
+        emotion={utterances[name]: emotion_of(name) for name in paths},
+        seconds={utterances[name]: round(info.seconds, 4) for name, info in infos.items()},
+        gender={speaker: "f" if int(speaker[-4:]) in WOMEN else "m" for speaker in present},
+        fold={speaker: k for speaker, k in fold.items() if speaker in present},
+        emotions=EMOTIONS,
     )
+    datadir.write(data, esd)
+    for note in quick_checks.notes(esd, {utterances[name]: info for name, info in infos.items()}):
+        click.echo(note)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from soctk.cli.common import Command, Directory
-from soctk.corpus import audio, datadir, folds
+from soctk.corpus import audio, datadir, folds, quick_checks
 from soctk.corpus.datadir import DataDir
 from soctk.files import atomic
 from soctk.progress import track
@@ -130,19 +130,20 @@ def main(corpus: Path, data: Path) -> None:
         with atomic(wav[utt]) as temporary:
             soundfile.write(temporary, samples, synthesiser.sample_rate, subtype="PCM_16", format="WAV")
         speaker[utt], emotion[utt] = spk, name
-    datadir.write(
-        data,
-        DataDir(
-            wav=wav,
-            speaker=speaker,
-            emotion=emotion,
-            seconds={utt: round(info.seconds, 4) for utt, info in audio.check(wav).items()},
-            gender={voice.lower(): gender for voice, gender in VOICES.items()},
-            fold=folds.read(Path("conf/folds.yaml")),
-            emotions=tuple(EMOTIONS),
-            extra={"sentence": {utt: utt[-1] for utt in wav}},
-        ),
+    infos = audio.check(wav)
+    mini = DataDir(
+        wav=wav,
+        speaker=speaker,
+        emotion=emotion,
+        seconds={utt: round(info.seconds, 4) for utt, info in infos.items()},
+        gender={voice.lower(): gender for voice, gender in VOICES.items()},
+        fold=folds.read(Path("conf/folds.yaml")),
+        emotions=tuple(EMOTIONS),
+        extra={"sentence": {utt: utt[-1] for utt in wav}},
     )
+    datadir.write(data, mini)
+    for note in quick_checks.notes(mini, infos):
+        click.echo(note)
 
 
 def draw_prosody(emotion: str, utt: str) -> Prosody:

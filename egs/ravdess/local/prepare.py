@@ -3,13 +3,12 @@
 File names are modality-channel-emotion-intensity-statement-repetition-actor. Audio-only speech begins with 03-01.
 """
 
-from collections import defaultdict
 from pathlib import Path
 
 import click
 
 from soctk.cli.common import Command, Directory
-from soctk.corpus import audio, datadir, folds, recordings
+from soctk.corpus import audio, datadir, folds, quick_checks, recordings
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 
@@ -67,21 +66,6 @@ def find_recordings(corpus: Path) -> dict[str, Path]:
     return dict(zip(expected, paths, strict=True))
 
 
-def print_peculiarities(infos: dict[str, audio.AudioInfo]) -> None:
-    """Print the stereo recordings, and the groups of recordings with the same content."""
-    stereo = sorted(utt for utt, info in infos.items() if info.channels > 1)
-    if stereo:
-        click.echo(f"{len(stereo)} files are stereo; their first channel is used, as in EmoBox\n{listing(stereo)}")
-    names = defaultdict(list)
-    for utt, info in infos.items():
-        names[info.digest].append(utt)
-    for same in names.values():
-        if len(same) > 1:
-            click.echo(
-                f"Warning: these {len(same)} files contain the same recording, and all are kept: {', '.join(same)}"
-            )
-
-
 @click.command(cls=Command)
 @click.argument("corpus", type=Directory(exists=True))
 @click.argument("data", type=Directory())
@@ -91,23 +75,23 @@ def main(corpus: Path, data: Path) -> None:
     utterances = {name: f"actor{name[-2:]}-{name}" for name in paths}
     wav = {utterances[name]: path for name, path in paths.items()}
     infos = audio.check(wav)
-    print_peculiarities(infos)
-    datadir.write(
-        data,
-        DataDir(
-            wav=wav,
-            speaker={utt: utt.partition("-")[0] for utt in wav},
-            emotion={utterances[name]: EMOTIONS[name.split("-")[2]] for name in paths},
-            seconds={utt: round(info.seconds, 4) for utt, info in infos.items()},
-            gender={f"actor{actor}": "m" if int(actor) % 2 else "f" for actor in ACTORS},
-            fold=folds.read(Path("conf/folds.yaml")),
-            emotions=tuple(EMOTIONS.values()),
-            extra={
-                "intensity": {utterances[name]: INTENSITIES[name.split("-")[3]] for name in paths},
-                "statement": {utterances[name]: STATEMENTS[name.split("-")[4]] for name in paths},
-            },
-        ),
+    ravdess = DataDir(
+        wav=wav,
+        speaker={utt: utt.partition("-")[0] for utt in wav},
+        emotion={utterances[name]: EMOTIONS[name.split("-")[2]] for name in paths},
+        seconds={utt: round(info.seconds, 4) for utt, info in infos.items()},
+        gender={f"actor{actor}": "m" if int(actor) % 2 else "f" for actor in ACTORS},
+        fold=folds.read(Path("conf/folds.yaml")),
+        emotions=tuple(EMOTIONS.values()),
+        extra={
+            "intensity": {utterances[name]: INTENSITIES[name.split("-")[3]] for name in paths},
+            "statement": {utterances[name]: STATEMENTS[name.split("-")[4]] for name in paths},
+        },
+        duplicates=frozenset(datadir.read_duplicates(Path("conf/duplicates"))),
     )
+    datadir.write(data, ravdess)
+    for note in quick_checks.notes(ravdess, infos):
+        click.echo(note)
 
 
 if __name__ == "__main__":
