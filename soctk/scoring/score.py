@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from soctk import progress
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, printable
@@ -145,7 +146,11 @@ def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScor
             experiments.setdefault(path, (_derive_name(path, exp), runs))
     _check_names_differ({path: name for path, (name, _) in experiments.items()})
     corpora: dict[Path, DataDir] = {}
-    return [_score_experiment(name, predictions.read(runs), data, corpora) for name, runs in experiments.values()]
+    scores = []
+    for number, (name, runs) in enumerate(experiments.values(), start=1):
+        with progress.step(f"score experiment {number} of {len(experiments)}"):
+            scores.append(_score_experiment(name, predictions.read(runs), data, corpora))
+    return scores
 
 
 def _derive_name(path: Path, exp: Path) -> str:
