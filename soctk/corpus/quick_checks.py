@@ -54,9 +54,13 @@ def notes(data: DataDir, infos: Mapping[str, AudioInfo] | None = None) -> list[s
         infos: utterance -> the properties of its recording (`soctk.corpus.audio.check`); None if the recordings are not
             decoded. Then only labels, folds and durations are checked.
     """
-    findings = check_labels(data) + check_durations(data.seconds)
-    if infos is not None:
-        findings = check_channels(infos, data.channel) + check_copies(data, infos) + findings
+    lines = [finding.note() for finding in check_labels(data) + check_durations(data.seconds) if finding.cases]
+    return lines if infos is None else recording_notes(data, infos) + lines
+
+
+def recording_notes(data: DataDir, infos: Mapping[str, AudioInfo]) -> list[str]:
+    """Return the lines of `notes` that `soctk-validate`, which does not decode the recordings, does not print."""
+    findings = check_channels(infos, data.channel) + check_copies(data, infos)
     return [finding.note() for finding in findings if finding.cases]
 
 

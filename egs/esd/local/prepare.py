@@ -158,7 +158,7 @@ def main(corpus: Path, data: Path, folds: Path, partial: bool) -> None:
         emotions=EMOTIONS,
     )
     datadir.write(data, esd)
-    for note in quick_checks.notes(esd, {utterances[name]: info for name, info in infos.items()}):
+    for note in quick_checks.recording_notes(esd, {utterances[name]: info for name, info in infos.items()}):
         click.echo(note)
 
 

@@ -142,7 +142,7 @@ def main(corpus: Path, data: Path) -> None:
         extra={"sentence": {utt: utt[-1] for utt in wav}},
     )
     datadir.write(data, mini)
-    for note in quick_checks.notes(mini, infos):
+    for note in quick_checks.recording_notes(mini, infos):
         click.echo(note)
 
 

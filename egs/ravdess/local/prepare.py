@@ -90,7 +90,7 @@ def main(corpus: Path, data: Path) -> None:
         duplicates=frozenset(datadir.read_duplicates(Path("conf/duplicates"))),
     )
     datadir.write(data, ravdess)
-    for note in quick_checks.notes(ravdess, infos):
+    for note in quick_checks.recording_notes(ravdess, infos):
         click.echo(note)
 
 
