@@ -1,5 +1,6 @@
 """soctk-import: make a data directory from a table of labels, from metadata of EmoBox or audformat, or file names."""
 
+import re
 from pathlib import Path
 
 import click
@@ -19,6 +20,18 @@ class Column(click.ParamType):
         if not equals or kind not in known:
             self.fail(f"'{value}' is not KIND=NAME with a KIND of {', '.join(known)}", param, ctx)
         return kind, name
+
+
+class Channel(click.ParamType):
+    """A number from 1, or `mix`."""
+
+    name = "channel"
+
+    def convert(self, value, param, ctx):
+        """Return the text."""
+        if value != "mix" and not re.fullmatch("[1-9][0-9]{0,3}", value):
+            self.fail(f"'{value}' is not 1, 2, ... or mix", param, ctx)
+        return value
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -54,6 +67,17 @@ class Column(click.ParamType):
     show_default="DATA/folds.yaml",
 )
 @option("--num-folds", type=click.IntRange(min=2), help="Number of folds to make.", show_default="5")
+@option(
+    "--channel",
+    type=Channel(),
+    default="1",
+    help="Channel of the recordings to use: 1, 2, ..., or mix for the mean of all channels.",
+)
+@option(
+    "--duplicates",
+    type=File(exists=True),
+    help="List of utterances that are known to have the same recording: two or more ids on each line.",
+)
 def main(
     sources: tuple[Path, ...],
     data: Path,
@@ -63,6 +87,8 @@ def main(
     labels: Path | None,
     folds: Path | None,
     num_folds: int | None,
+    channel: str,
+    duplicates: Path | None,
 ) -> None:
     """Write the data directory DATA from SOURCES.
 
@@ -81,11 +107,14 @@ def main(
     rows = importing.read(sources, pattern, _choice(columns), audio=audio, labels=classes, account=account)
     if classes:
         rows, dropped = importing.relabel(rows, classes)
-        account.left_out.update({f"with the label '{label}', which {labels} drops": n for label, n in dropped.items()})
+        for label, count in sorted(dropped.items()):
+            rule = f"with the label '{label}'" if label else "without an emotion"
+            account.left_out[f"{rule}, dropped by {labels}"] += count
+    known_copies = frozenset(datadir.read_duplicates(duplicates)) if duplicates else frozenset()
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))
     root = audio or importing.audio_root(sources[0])
-    corpus = importing.build_corpus(rows, root, classes, table, num_folds, account)
+    corpus = importing.build_corpus(rows, root, classes, table, num_folds, account, channel, known_copies)
     datadir.write(data, corpus)
     for line in account.summary(len(corpus.wav)):
         click.echo(line)

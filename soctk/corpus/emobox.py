@@ -71,15 +71,15 @@ def read(folder: Path, tell: Callable[[str], object] = lambda line: None) -> lis
     others = [file for file in folder.glob("fold_*/*.jsonl") if file not in files]
     if others:
         tell(
-            f"{folder}: {len(others)} files are not read, such as {others[0].relative_to(folder)}: their names are not "
-            "fold_K/NAME_PART_fold_K.jsonl"
+            f"Note: {folder}: {len(others)} files are not read, such as {others[0].relative_to(folder)}: "
+            "their names are not fold_K/NAME_PART_fold_K.jsonl"
         )
     classes = _read_classes(folder)
     labels = Counter(str(row.get("emo")) for row in rows.values()) if classes else Counter[str]()
     unmapped = {label: n for label, n in labels.items() if label not in classes and label not in classes.values()}
     if unmapped:
         counts = ", ".join(f"{label} ({n})" for label, n in sorted(unmapped.items()))
-        tell(f"{folder}: its label map lacks these labels, which stay as they are: {counts}")
+        tell(f"Note: {folder}: its label map lacks these labels, which stay as they are: {counts}")
     return [
         {**row, "emo": classes.get(str(row.get("emo")), row.get("emo")), "fold": fold_of.get(key)}
         for key, row in rows.items()

@@ -11,6 +11,7 @@ from soctk.corpus import names
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
 from soctk.mappings import read_yaml
+from soctk.progress import counter
 
 # The number of folds to make by default, if the corpus has at least as many speakers.
 COUNT = 5
@@ -83,7 +84,10 @@ def read_or_assign(
     speakers = sorted(set(speaker.values()))
     folds = read(path) if path.exists() else {}
     if not folds:
-        folds = assign(speaker, emotion, gender, count or min(COUNT, len(speakers)))
+        number = count or min(COUNT, len(speakers))
+        with counter("make folds", "fold", number) as progress:
+            folds = assign(speaker, emotion, gender, number)
+            progress.update(number)
         write(path, folds, "Made by soctk, balanced by class and sex. If you edit this file, soctk uses your folds.")
     check_count(folds, count, path, "Remove this file to have new folds made")
     missing = [name for name in speakers if name not in folds]

@@ -206,8 +206,8 @@ def test_recordings_are_imported_by_their_names_and_exported(tmp_path, corpus):
         "soctk-import", recordings, tmp_path / "new", "--pattern", "{speaker}-{emotion}-{n}.wav", "--labels", labels
     )
     assert result.output.splitlines() == [
-        f"rows: 36 in {recordings} = 24 utterances + 12 with the label 'sad', which {labels} drops",
-        "fields of --pattern that are not kept: n (a field with another name of two or more letters is kept)",
+        f"rows: 36 in {recordings} = 24 utterances + 12 with the label 'sad', dropped by {labels}",
+        "Note: fields of --pattern that are not kept: n (a field with another name of two or more letters is kept)",
         f"{tmp_path / 'new'}: 24 utterances, 0.00 h, 6 speakers, 5 folds; Neutral 12, Angry 12",
         f"folds: {tmp_path / 'new' / 'folds.yaml'} (made now)",
     ]

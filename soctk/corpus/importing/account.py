@@ -13,6 +13,7 @@ class Account:
     Attributes:
         read: source -> the number of rows read from it, for the sources whose rows are utterances.
         left_out: rule, such as "blank rows" -> the number of these rows that are no utterances because of it.
+        completing: the account of each source whose rows complete those of others.
         notes: a line for each other fact that the user should know.
         fields: column -> the fields of the sources that gave it.
     """
@@ -20,6 +21,7 @@ class Account:
     def __init__(self):
         self.read: dict[Path, int] = {}
         self.left_out: Counter[str] = Counter()
+        self.completing: list[str] = []
         self.notes: list[str] = []
         self.fields: dict[str, Sequence[str]] = {}
 
@@ -27,15 +29,14 @@ class Account:
         """Add a line for the user."""
         self.notes.append(text)
 
-    def note_completing(self, source: Path, rows: int, used: int, left_out: Mapping[str, int]) -> None:
+    def add_completing(self, source: Path, rows: int, used: int, left_out: Mapping[str, int]) -> None:
         """Add the account of a source whose rows complete those of others.
 
         Raises:
             SoctkError: the numbers do not add up.
         """
         _check_sum(source, rows, used, left_out)
-        if any(left_out.values()):
-            self.note(f"{source}: {rows} rows = {used} that complete utterances{_terms(left_out)}")
+        self.completing.append(f"{rows} in {source} = {used} that complete utterances{_terms(left_out)}")
 
     def settle(self, utterances: int) -> None:
         """Check that the rows read are the utterances and the rows left out.
@@ -46,8 +47,9 @@ class Account:
         _check_sum("the import", sum(self.read.values()), utterances, self.left_out)
 
     def summary(self, utterances: int) -> list[str]:
-        """Return the account as lines for the user: rows read = utterances + rows left out, then the notes."""
-        return [f"rows: {self.equation(utterances)}", *self.notes]
+        """Return the lines for the user: rows read = utterances + rows left out, then the notes."""
+        rows = [f"rows: {line}" for line in (self.equation(utterances), *self.completing)]
+        return rows + self.notes
 
     def equation(self, utterances: int) -> str:
         """Return "ROWS in SOURCE + ... = N utterances + N left out by a rule + ..."."""

@@ -1,11 +1,12 @@
 """Construction of a corpus from complete rows: utterance ids, checks of names and recordings, sexes and folds."""
 
-import re
+import os.path
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from soctk.corpus import audio, folds, names
+from soctk.corpus import audio, folds, names, quick_checks
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.locate import locate
@@ -24,6 +25,8 @@ def build_corpus(
     table: Path,
     count: int | None = None,
     account: Account | None = None,
+    channel: str = "1",
+    known_copies: frozenset[frozenset[str]] = frozenset(),
 ) -> DataDir:
     """Return the corpus that the rows describe. Every recording is decoded once, to check it.
 
@@ -34,7 +37,10 @@ def build_corpus(
         table: the path of the fold table. If it does not exist or has no folds, they are written to it
             (soctk.corpus.folds).
         count: the number of folds to make, if neither the rows nor the table give folds.
-        account: the account of the rows; without it, they are not counted.
+        account: the account of the rows; without it, they are not counted. It gets the notes of the quick checks
+            (soctk.corpus.quick_checks).
+        channel: the channel of the recordings to use: 1, 2, ..., or mix for the mean of all.
+        known_copies: groups of utterances that have the same recording, from a publication.
 
     Raises:
         SoctkError: a value is missing or contradictory, names look alike, a recording cannot be used or occurs twice, a
@@ -54,7 +60,7 @@ def build_corpus(
     rows = locate(rows, root)
     _check_recordings_differ(rows, root)
     utterances = _assign_ids(rows, root)
-    infos = audio.check({utt: _recording(row, root) for utt, row in utterances.items()})
+    infos = audio.check({utt: _recording(row, root) for utt, row in utterances.items()}, channel)
     copies = _find_copies(utterances, {utt: info.digest for utt, info in infos.items()})
     if copies:
         account.left_out["copies (same file name, sound and labels as another row)"] += len(copies)
@@ -68,14 +74,14 @@ def build_corpus(
     gender = collect_sexes(utterances, speaker, account.fields)
     unknown = len(set(speaker.values()) - gender.keys())
     if gender and unknown:
-        account.note(f"the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
+        account.note(f"Note: the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
     given_folds = collect_folds(utterances, speaker)
     account.settle(len(utterances))
     if given_folds:
         fold = use_given_folds(given_folds, table, speaker, emotion, gender, count)
     else:
         fold = folds.read_or_assign(table, speaker, emotion, gender, count)
-    return DataDir(
+    corpus = DataDir(
         wav={utt: _recording(row, root) for utt, row in utterances.items()},
         speaker=speaker,
         emotion=emotion,
@@ -86,7 +92,12 @@ def build_corpus(
             set(emotion.values()), {label: name and names.to_word(name) for label, name in labels.items()}
         ),
         extra=_collect_extra(utterances),
+        channel=channel,
+        duplicates=known_copies,
     )
+    for note in quick_checks.notes(corpus, infos):
+        account.note(note)
+    return corpus
 
 
 def _count(rows: Sequence[Row], root: Path) -> Account:
@@ -101,7 +112,9 @@ def _recording(row: Row, root: Path) -> Path:
 
 def _check_recordings_differ(rows: Sequence[Row], root: Path) -> None:
     """Refuse two rows with one recording, even through links: with two speakers it would be in training and test."""
-    recordings = [(root / row["path"]).resolve() for row in rows]
+    resolve = lru_cache(maxsize=None)(Path.resolve)  # of folders, of which there are few
+    paths = [root / row["path"] for row in rows]
+    recordings = [path.resolve() if path.is_symlink() else resolve(path.parent) / path.name for path in paths]
     counts = Counter(recordings)
     repeated = [row["path"] for row, recording in zip(rows, recordings, strict=True) if counts[recording] > 1]
     if repeated:
@@ -116,7 +129,8 @@ def _assign_ids(rows: Sequence[Row], root: Path) -> dict[str, Row]:
     """Return utterance id -> row, sorted. An id is the speaker and the file name, or the path if file names repeat."""
     ids = [_make_id(row, Path(row["path"]).stem) for row in rows]
     if len(set(ids)) < len(ids):
-        parts = [Path(row["path"]).with_suffix("").parts for row in rows]
+        # relative to root, so that an absolute path gives the same id
+        parts = [Path(os.path.relpath(_recording(row, root), root.absolute())).with_suffix("").parts for row in rows]
         ids = [
             _make_id(row, "-".join(part for part in its_parts if part != "..").strip("/-"))
             for row, its_parts in zip(rows, parts, strict=True)
@@ -134,8 +148,11 @@ def _assign_ids(rows: Sequence[Row], root: Path) -> dict[str, Row]:
 def _make_id(row: Row, name: str) -> str:
     """Return SPEAKER-NAME; if the name begins with the speaker, that part is dropped from the name."""
     speaker = names.to_word(row["speaker"])
-    rest = re.sub(rf"^{re.escape(speaker)}[-_. ]+", "", names.to_word(name))
-    return f"{speaker}-{rest}"
+    name = names.to_word(name)
+    rest = name.removeprefix(speaker)
+    if len(rest) < len(name) and rest[:1] in ("-", "_", "."):
+        name = rest.lstrip("-_.")
+    return f"{speaker}-{name}"
 
 
 def _find_copies(utterances: Mapping[str, Row], digests: Mapping[str, str]) -> set[str]:

@@ -56,7 +56,7 @@ def list_recordings(folder: Path, pattern: str | None, tell: Callable[[str], obj
         )
     others = [(extension or "no extension", count) for extension, count in found.most_common() if extension != suffix]
     if others:
-        tell(f"{folder}: files that do not end in {suffix} are not read: {count_list(others)}")
+        tell(f"Note: {folder}: files that do not end in {suffix} are not read: {count_list(others)}")
     return [{"path": str(path.relative_to(folder))} for path in files if path.suffix.lower() == suffix]
 
 

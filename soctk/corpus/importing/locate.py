@@ -7,13 +7,14 @@ from pathlib import Path
 from soctk.corpus import names
 from soctk.corpus.importing.rows import Row
 from soctk.errors import SoctkError, listing
+from soctk.progress import track
 
 
 def locate(rows: Sequence[Row], root: Path) -> list[Row]:
     """Return the rows with the paths of existing files.
 
-    A path that differs from the name of one file only in Unicode forms, invisible characters or blanks gets this name.
-    Other missing files keep their paths; audio.check reports them.
+    A path that differs from the name of one file only in Unicode forms, invisible characters or blanks, or has the
+    backslashes of Windows, gets this name. Other missing files keep their paths; audio.check reports them.
 
     Args:
         rows: rows with paths.
@@ -25,7 +26,7 @@ def locate(rows: Sequence[Row], root: Path) -> list[Row]:
     """
     folders: dict[Path, dict[str, list[str]]] = {}
     located, alike, impossible = [], [], []
-    for row in rows:
+    for row in track(rows, "find recordings", "file"):
         path = row["path"]
         try:
             os.fsencode(path)
@@ -38,7 +39,7 @@ def locate(rows: Sequence[Row], root: Path) -> list[Row]:
         except OSError:  # such as a name that is too long
             exists = False
         if not exists:
-            found, similar = _search(root, path, folders)
+            found, similar = _search(root, path.replace("\\", "/"), folders)
             if found:
                 path = found
             elif similar:

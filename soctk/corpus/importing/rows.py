@@ -6,6 +6,7 @@ An empty text is a missing value. The texts of a source that stand for missing v
 import math
 import re
 import reprlib
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -175,10 +176,10 @@ def require_column(
     if not any(column in row for row in rows):
         fields = [field for field in dict.fromkeys(fields or (name for row in rows for name in row)) if field]
         near = [field for field in fields if column in field.lower()] or get_close_matches(column, fields)
+        name = shlex.quote(near[0]) if near else "NAME"
         raise SoctkError(
             f"no column gives the {column}; the columns are {', '.join(fields) or 'none'}",
-            remedy=f"Name the column, --column {column}={near[0] if near else 'NAME'}, or read the {column} from the "
-            "file names, --pattern.",
+            remedy=f"Name the column, --column {column}={name}, or read the {column} from the file names, --pattern.",
             where=source,
         )
 
@@ -214,6 +215,7 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
     require_column("emotion", rows)
     label_of = [names.normalise(row.get("emotion", "")) for row in rows]
     counts = Counter(label_of)
+    labels = _with_empty_label(labels)
     unknown = sorted(counts.keys() - labels.keys())
     if unknown:
         alike = {names.skeleton(label): label for label in labels}
@@ -232,6 +234,12 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
     classes = [(row, labels[label]) for row, label in zip(rows, label_of, strict=True)]
     kept = [{**row, "emotion": name} for row, name in classes if name is not None]
     return kept, Counter({label: count for label, count in counts.items() if labels[label] is None})
+
+
+def _with_empty_label(labels: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Return the label map. If it drops a missing value in one spelling, such as NaN, it drops all missing values."""
+    drops = any(is_missing(label) and name is None for label, name in labels.items())
+    return {"": None, **labels} if drops else labels
 
 
 def _recognise(column: str, fields: Iterable[str]) -> list[str]:

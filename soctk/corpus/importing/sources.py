@@ -120,6 +120,10 @@ def read(
     tables = [_read_table(source, pattern, choice, audio, labels, account) for source in sources]
     fields = dict.fromkeys([field for table in tables for field in table.fields] + pattern_fields)
     check_choice(choice, fields)
+    used = {field for table in tables for its_fields in table.used.values() for field in its_fields}
+    unused = [field for table in tables for field in table.fields if field and field not in used | _FORMAT_FIELDS]
+    if unused:
+        account.note(f"Note: columns that are not used: {', '.join(dict.fromkeys(unused))}")
     first = tables[0]
     require_column("path", first.rows, first.source, first.fields)
     joined = [table for table in tables if table is first or ("path" in table.used and table.columns == first.columns)]
@@ -160,10 +164,6 @@ def _read_table(
         rows.append(recognise_columns(record, choice, source, labels, found[fields]))
     used = {column: its_fields for columns in found.values() for column, its_fields in columns.items()}
     fields = tuple(dict.fromkeys(field for its_fields in found for field in its_fields))
-    known = {field for its_fields in used.values() for field in its_fields} | _FORMAT_FIELDS
-    unused = [field for field in fields if field and field not in known]
-    if unused:
-        account.note(f"{source}: columns that are not used: {', '.join(unused)}")
     for column, its_fields in used.items():
         account.fields.setdefault(column, its_fields)
     root = (audio or audio_root(source)).absolute()
@@ -189,11 +189,13 @@ def _parse_names(
     for column, its_fields in found.items():
         account.fields.setdefault(column, its_fields)
     if kept:
-        account.note(f"fields of --pattern that are kept: {', '.join(f'{field} in utt2{field}' for field in kept)}")
+        account.note(
+            f"Note: fields of --pattern that are kept: {', '.join(f'{field} in utt2{field}' for field in kept)}"
+        )
     if dropped:
         account.note(
-            f"fields of --pattern that are not kept: {', '.join(dropped)} (a field with another name of two or more "
-            "letters is kept)"
+            f"Note: fields of --pattern that are not kept: {', '.join(dropped)} "
+            "(a field with another name of two or more letters is kept)"
         )
     return [
         recognise_columns(record, {}, Path("--pattern"), labels, found)

@@ -1,6 +1,7 @@
 """Properties that all rows of a speaker share: the sex, and the fold."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def collect_sexes(
     both = [name for name, values in sexes.items() if len(values) > 1]
     if both:
         parts = [*fields.get("sex", ["sex"]), *fields.get("speaker", ["speaker"])]
-        options = " ".join(f"--column speaker={field}" for field in dict.fromkeys(parts))
+        options = " ".join(f"--column speaker={shlex.quote(field)}" for field in dict.fromkeys(parts))
         raise SoctkError(
             f"{len(both)} of {len(set(speaker.values()))} speakers have two sexes\n"
             + listing(f"{name}: f and m" for name in sorted(both)),

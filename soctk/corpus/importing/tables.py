@@ -3,6 +3,7 @@
 import os.path
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from soctk.corpus import names
@@ -98,7 +99,7 @@ def complete_from(
         _check_unknown(unknown, key, keys, table, joined, len(merged))
     used = sum(row[key] in known for row in others)
     left_out = {"blank rows": table.blank, "for speakers without an utterance": len(others) - used}
-    account.note_completing(table.source, len(table.rows) + table.blank, used, left_out)
+    account.add_completing(table.source, len(table.rows) + table.blank, used, left_out)
     differing = sum(
         text != row[column]
         for name, row in zip(keys, rows, strict=True)
@@ -106,15 +107,15 @@ def complete_from(
         if row.get(column)
     )
     if differing:
-        account.note(f"{table.source}: {differing} values differ from those of {first.source}, which are used")
+        account.note(f"Note: {table.source}: {differing} values differ from those of {first.source}, which are used")
     return complete(rows, keys, merged)
 
 
 def _rebase(path: str, root: Path, new_root: Path) -> str:
-    """Return a path that starts from `root` as a path from `new_root`."""
+    """Return a path that starts from `root` as a path from `new_root`, or as an absolute path."""
     if root == new_root or Path(path).is_absolute():
         return path
-    return os.path.relpath(root / path, new_root)
+    return str((root / path).relative_to(new_root) if root.is_relative_to(new_root) else root / path)
 
 
 def _check_unknown(
@@ -122,6 +123,10 @@ def _check_unknown(
 ) -> None:
     """Refuse keys of a table that are in no row, except further speakers."""
     first = ", ".join(str(other.source) for other in joined)
+    spell = partial(names.skeleton, numbers=key == "speaker")
+    alike = {spell(name) for name in unknown} & {spell(name) for name in keys}
+    in_question = [name for name in (*keys, *unknown) if spell(name) in alike]
+    names.check_spelling(f"{key}s of {first} and {table.source}", in_question, numbers=key == "speaker")
     if len(unknown) == count:
         hint = ""
         if key == "path":
@@ -142,4 +147,3 @@ def _check_unknown(
             "emotion.",
             where=table.source,
         )
-    names.check_spelling(f"speakers of {first} and {table.source}", [*dict.fromkeys(keys), *unknown])

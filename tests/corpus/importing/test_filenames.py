@@ -66,7 +66,7 @@ def test_only_files_with_the_extension_of_the_pattern_are_listed(tmp_path):
         (tmp_path / name).touch()
     told = []
     assert list_recordings(tmp_path, "{speaker}.wav", told.append) == [{"path": "a.wav"}, {"path": "b.WAV"}]
-    assert told == [f"{tmp_path}: files that do not end in .wav are not read: .txt 1"]
+    assert told == [f"Note: {tmp_path}: files that do not end in .wav are not read: .txt 1"]
 
 
 def test_a_folder_without_a_pattern_is_refused(tmp_path):

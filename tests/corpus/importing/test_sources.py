@@ -114,7 +114,7 @@ def test_rows_of_the_same_speaker_are_merged(tmp_path):
     [
         ("ann,f\nann,m\nbob,m\n", "rows with the same speaker contradict each other\n  ann: sex f and m\nKeep one row"),
         ("ann,f\n,m\n", "1 of 2 rows have no speaker\n  sex m\nFill it in"),
-        ("ANN,f\n", "none of its 1 speakers, such as ANN, occurs in "),
+        ("zoe,f\n", "none of its 1 speakers, such as zoe, occurs in "),
     ],
 )
 def test_a_second_table_that_contradicts_itself_or_does_not_match_is_refused(tmp_path, lines, message):
