@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from soctk.errors import SoctkError
 from soctk.reporting import drawing
@@ -101,9 +102,7 @@ def _speaker_distribution(table: pd.DataFrame, overall: float) -> Figure:
     by_size.set_ylabel("WA of the speaker (%)", fontsize=11)
     by_size.set_ylim(-3, 103)
     if table["utterances"].max() > 10 * table["utterances"].min():
-        by_size.set_xscale("log")
-        by_size.xaxis.set_major_formatter(FuncFormatter(_plain))
-        by_size.xaxis.set_minor_formatter(NullFormatter())
+        _set_log_scale(by_size, table["utterances"])
     else:
         by_size.xaxis.set_major_locator(MaxNLocator(integer=True))
     by_size.grid(color="0.9")
@@ -157,9 +156,7 @@ def learning_curves(experiment: ExperimentScores) -> Figure | None:
         axes.set_ylabel(name, fontsize=11)
         axes.grid(color="0.9")
         if is_over_c:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            _set_log_scale(axes, logs[0].index)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(fontsize=10)
@@ -167,9 +164,13 @@ def learning_curves(experiment: ExperimentScores) -> Figure | None:
     return figure
 
 
-def _plain(value: float, position: int) -> str:
-    """Return the label of a tick on a logarithmic axis; matplotlib's own are mathematical notation."""
-    return f"{value:g}"
+def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers; matplotlib's own labels are mathematical notation."""
+    axes.set_xscale("log")
+    is_short = max(values) < 100 * min(values)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_short else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
@@ -21,7 +23,8 @@ FEWEST_DIFFERENT = 10
 _SMALLEST_POSTERIOR = 1e-6
 _PERPLEXITY = 30
 _NEIGHBOURS = 10
-_MOST_LISTED = 24
+# Of more than _MOST_LISTED speakers, the _COLOURED ones with the most utterances have a colour.
+_MOST_LISTED, _COLOURED = 24, 12
 
 
 @dataclass(frozen=True)
@@ -105,22 +108,29 @@ def draw(experiment: ExperimentScores, points: np.ndarray, utterances: pd.DataFr
     emotions = experiment.predictions.emotions
     drawn = [_scatter(by_emotion, points[utterances["ref"] == i], i) for i in range(len(emotions))]
     legend_below(by_emotion, drawn, [drawing.clipped(name) for name in emotions])
-    speakers = sorted(utterances["spk"].unique())
-    common = common_start(speakers).rstrip("0123456789")
-    drawn = [_scatter(by_speaker, points[utterances["spk"] == name], i) for i, name in enumerate(speakers)]
-    listed = len(speakers) <= _MOST_LISTED
-    if listed:
-        legend_below(by_speaker, drawn, [drawing.clipped(name.removeprefix(common)) for name in speakers])
-    count = f"{len(speakers)}: {common}…" if listed and common else f"{len(speakers)}"
-    for axes, name in ((by_emotion, "by emotion"), (by_speaker, f"by speaker ({count})")):
-        axes.set_title(name, fontsize=11)
+    by_emotion.set_title("by emotion", fontsize=11)
+    _draw_speakers(by_speaker, points, utterances["spk"])
+    for axes in (by_emotion, by_speaker):
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.suptitle(
-        f"{drawing.title(experiment)}\n{method} of the logits of {len(points)} test utterances", fontsize=12
-    )
+    what = f"{method} of the logits of {len(points)} test utterances"
+    figure.suptitle(f"{drawing.title(experiment)}\n{what}", fontsize=12)
     return figure
 
 
-def _scatter(axes, points: np.ndarray, index: int):
+def _draw_speakers(axes: Axes, points: np.ndarray, speakers: pd.Series) -> None:
+    """Draw each speaker in a colour of its own, or, of many, those with the most points, and the others in grey."""
+    sizes = speakers.value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
+    names = sorted(sizes.index if len(sizes) <= _MOST_LISTED else sizes.index[:_COLOURED])
+    axes.scatter(*points[~speakers.isin(names)].T, s=8, color="0.8", linewidths=0)
+    drawn = [_scatter(axes, points[speakers == name], i) for i, name in enumerate(names)]
+    common = common_start(names).rstrip("0123456789")
+    common = "" if common in names else common
+    legend_below(axes, drawn, [drawing.clipped(name.removeprefix(common)) for name in names])
+    count = f"{len(sizes)}" if len(names) == len(sizes) else f"{len(names)} of {len(sizes)}, others grey"
+    named = f"; {drawing.clipped(common, 16)}…" if common else ""
+    axes.set_title(f"by speaker ({count}{named})", fontsize=11)
+
+
+def _scatter(axes: Axes, points: np.ndarray, index: int) -> PathCollection:
     return axes.scatter(*points.T, s=18, alpha=0.8, linewidths=0, **series(index))

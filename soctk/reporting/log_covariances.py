@@ -99,8 +99,8 @@ def draw(experiment: ExperimentScores, comparison: Comparison) -> Figure:
 
 def describe(comparison: Comparison, emotions: tuple[str, ...]) -> str:
     """Return sentences about the figure: what is drawn, and its main numbers."""
-    diagonal = 100 * np.diag(comparison.by_emotion)
-    others = 100 * comparison.by_emotion[~np.eye(comparison.directions, dtype=bool)]
+    diagonal = 100 * np.diag(comparison.by_emotion).clip(0)
+    others = 100 * comparison.by_emotion[~np.eye(comparison.directions, dtype=bool)].clip(0)
     text = (
         f"Of the whole variance, {_percent(comparison.total_by_emotion)} lies between emotions and "
         f"{_percent(comparison.total_by_speaker)} between speakers (adjusted for the number of groups; 0% if they do "

@@ -100,12 +100,14 @@ def test_maps_are_coloured_by_emotion_and_by_speaker_with_legends_beside_the_poi
     utterances = experiment.predictions.utterances
     points = np.random.default_rng(0).normal(size=(len(utterances), 2))
     by_emotion, by_speaker = embedding.draw(experiment, points, utterances, "t-SNE").axes
+    others, *by_name = by_speaker.collections
+    assert len(others.get_offsets()) == 0
     for index, collection in enumerate(by_emotion.collections):
         np.testing.assert_array_equal(collection.get_offsets(), points[utterances["ref"] == index])
-    assert (by_emotion.get_title(), by_speaker.get_title()) == ("by emotion", "by speaker (6: s…)")
+    assert (by_emotion.get_title(), by_speaker.get_title()) == ("by emotion", "by speaker (6; s…)")
     assert [text.get_text() for text in by_emotion.get_legend().get_texts()] == ["a", "b", "c"]
     assert [text.get_text() for text in by_speaker.get_legend().get_texts()] == ["10", "11", "12", "20", "21", "22"]
-    assert len({colour_and_marker(collection) for collection in by_speaker.collections}) == 6
+    assert len({colour_and_marker(collection) for collection in by_name}) == 6
     assert not by_speaker.texts  # names on the map would cover each other
 
 
@@ -123,8 +125,20 @@ def test_labels_of_speakers_do_not_cover_each_other(experiment):
     assert not any(legend.overlaps(axes.get_window_extent()) for legend in legends for axes in figure.axes)
 
 
-def test_more_speakers_than_fit_have_no_legend(experiment):
-    utterances = pd.DataFrame({"spk": [f"s{i:03}" for i in range(100)], "ref": 0})
-    _, by_speaker = embedding.draw(experiment, np.zeros((100, 2)), utterances, "t-SNE").axes
-    assert by_speaker.get_legend() is None
-    assert by_speaker.get_title() == "by speaker (100)"
+def test_of_many_speakers_those_with_the_most_utterances_have_a_colour(experiment):
+    names = [f"s{i:03}" for i in range(100)] + [f"s{i:03}" for i in range(50, 62)]
+    utterances = pd.DataFrame({"spk": names, "ref": 0})
+    points = np.arange(224.0).reshape(112, 2)
+    _, axes = embedding.draw(experiment, points, utterances, "t-SNE").axes
+    assert axes.get_title() == "by speaker (12 of 100, others grey; s…)"
+    others, *drawn = axes.collections
+    assert len(others.get_offsets()) == 88
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"0{i}" for i in range(50, 62)]
+    for i, collection in enumerate(drawn):
+        np.testing.assert_array_equal(collection.get_offsets(), points[[50 + i, 100 + i]])
+
+
+def test_a_name_that_begins_all_others_is_not_left_out(experiment):
+    utterances = pd.DataFrame({"spk": ["ann", "anna", "annie"], "ref": 0})
+    _, axes = embedding.draw(experiment, np.zeros((3, 2)), utterances, "t-SNE").axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ann", "anna", "annie"]

@@ -89,6 +89,7 @@ def test_learning_curves_show_the_training_logs(experiments):
     write_log(experiments[1], [{"C": c, "valid_loss": 1 / c, "valid_WA": 0.5} for c in (0.1, 1.0)])
     losses, _ = charts.learning_curves(experiments[1]).axes
     assert losses.get_xscale() == "log"
+    assert {"0.1", "0.2", "0.5", "1"} <= set(tick_labels(losses.xaxis).values())  # no mathematical notation
 
 
 def test_a_damaged_log_is_an_error(experiments):
