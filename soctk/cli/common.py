@@ -2,8 +2,10 @@
 
 import functools
 import gc
+import io
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 import click
@@ -23,6 +25,13 @@ class Command(click.Command):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         click.version_option(soctk.__version__, message="soctk %(version)s")(self)
+
+    def main(self, *args, **options):
+        """Run the command; characters that the output cannot show, such as a path that is not UTF-8, are escaped."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context):
         """Run the command."""
