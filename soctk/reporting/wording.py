@@ -53,28 +53,29 @@ def label(experiment: ExperimentScores) -> str:
 
 def missing_classes(experiments: Sequence[ExperimentScores]) -> list[str]:
     """Return sentences about folds whose UA and macro-F1 are over fewer classes; experiments with equal folds share."""
-    names: dict[str, list[str]] = {}
+    sharing: dict[str, list[str]] = {}
     for experiment in experiments:
         for sentence in _describe_missing(experiment):
-            names.setdefault(sentence, []).append(label(experiment))
-    all_names = len(experiments)
+            sharing.setdefault(sentence, []).append(label(experiment))
     return [
-        sentence if len(having) == all_names else f"{', '.join(having)}: {sentence}"
-        for sentence, having in names.items()
+        sentence if len(names) == len(experiments) else f"{', '.join(names)}: {sentence}"
+        for sentence, names in sharing.items()
     ]
 
 
 def _describe_missing(experiment: ExperimentScores) -> Iterator[str]:
-    classes, folds_without = len(experiment.predictions.emotions), {}
-    missing = experiment.missing_classes()
-    for fold, names in missing.items():
-        folds_without.setdefault(tuple(names), []).append(str(fold))
-    for names, folds in folds_without.items():
-        which = (
-            "all folds" if len(folds) == len(experiment.folds) else f"fold{'s' * (len(folds) > 1)} {', '.join(folds)}"
-        )
+    emotions, missing = experiment.predictions.emotions, experiment.missing_classes()
+    everywhere = set.intersection(*(set(missing.get(fold, ())) for fold in experiment.predictions.folds))
+    folds: dict[tuple[str, ...], list[str]] = {}
+    if everywhere:
+        folds[tuple(name for name in emotions if name in everywhere)] = []
+    for fold, lacking in missing.items():
+        if set(lacking) != everywhere:
+            folds.setdefault(tuple(lacking), []).append(str(fold))
+    for names, numbers in folds.items():
+        which = f" of fold{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
         lack = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no test utterances"
-        yield f"UA and macro-F1 of {which} are over {classes - len(names)} of {classes} classes: {lack}."
+        yield f"UA and macro-F1{which} are over {len(emotions) - len(names)} of {len(emotions)} classes: {lack}."
 
 
 def common_start(names: list[str]) -> str:

@@ -46,7 +46,8 @@ class Ratios:
 
     def value(self) -> float:
         """Return the value of the statistic over all speakers."""
-        return float(divide(self.numerators.sum(0), self.denominators.sum(0)) @ self.weights)
+        value = divide(self.numerators.sum(0), self.denominators.sum(0)) @ self.weights
+        return min(float(value), self.largest)  # rounding can give 100.00000000000001%
 
     def standard_error(self) -> float:
         """Return the jackknife standard error over speakers (Quenouille 1956, Tukey 1958).
@@ -68,8 +69,8 @@ class Ratios:
         If all speakers have the same number of utterances, N is the number of speakers.
         """
         shares = divide(self.denominators, self.denominators.sum(0)) @ np.abs(self.weights)
-        effective = divide(shares.sum() ** 2, (shares**2).sum())
-        return float(student.ppf((1 + LEVEL) / 2, max(1.0, float(effective) - 1)))
+        effective = float(shares.sum() ** 2 / (shares**2).sum())
+        return float(student.ppf((1 + LEVEL) / 2, max(1.0, effective - 1)))
 
     def interval(self) -> Interval:
         """Return the value v of the statistic and its 95% interval over speakers.
@@ -114,7 +115,7 @@ class Ratios:
     def _wilson(self, value: float, error: float, quantile: float) -> Interval:
         """Return Wilson's interval: the shares whose distance from `value` is at most `quantile` standard errors."""
         share = value / self.largest
-        utterances = self.largest / self.steps.mean()
+        utterances = self.largest / float(self.steps.mean())
         variance = (error / self.largest) ** 2
         answers = min(utterances, share * (1 - share) / variance) if variance > 0 else utterances
         prior = quantile**2 / answers
@@ -126,5 +127,4 @@ class Ratios:
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Return numerator / denominator, and 0 where the denominator is 0 (up to rounding)."""
-    numerator, denominator = np.broadcast_arrays(numerator, denominator)
-    return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 1e-9)
+    return numerator / np.where(denominator > 1e-9, denominator, np.inf)

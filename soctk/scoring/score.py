@@ -1,7 +1,7 @@
 """The scores of experiments, computed from their predictions alone."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,11 @@ class ExperimentScores:
 
         UA and macro-F1 of such a fold are means over its other classes.
         """
-        emotions, tested = self.predictions.emotions, self.predictions.utterances
-        occurring = tested.groupby("fold")["ref"].unique()
-        missing = {fold: sorted(set(range(len(emotions))).difference(refs)) for fold, refs in occurring.items()}
-        return {fold: [emotions[i] for i in indices] for fold, indices in missing.items() if indices}
+        tested, missing = self.predictions.utterances, {}
+        for fold in self.predictions.folds:
+            occurring = set(tested["ref"][tested["fold"] == fold].unique())
+            missing[fold] = [name for i, name in enumerate(self.predictions.emotions) if i not in occurring]
+        return {fold: names for fold, names in missing.items() if names}
 
     def over_folds(self) -> dict[str, Spread]:
         """Return the spread of each metric over folds, after averaging over seeds."""
@@ -140,7 +141,7 @@ def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScor
         SoctkError: a directory contains no predictions, two experiments have the same name, or the predictions of an
             experiment are malformed, incomplete, inconsistent or leaking (soctk.scoring.predictions).
     """
-    experiments: dict[Path, tuple[str, Sequence[RunDirectory]]] = {}
+    experiments: dict[Path, tuple[str, list[RunDirectory]]] = {}
     for exp in exps:
         for path, runs in predictions.find(exp).items():
             experiments.setdefault(path, (_derive_name(path, exp), runs))

@@ -1,4 +1,4 @@
-"""Time of soctk-score, with the start of its process, on random predictions for a corpus of ESD's size."""
+"""Time and memory of soctk-score, with the start of its process, on random predictions."""
 
 import resource
 import statistics
@@ -16,13 +16,13 @@ from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
-SPEAKERS, FOLDS = 20, 5
+FOLDS = 5
 
 
-def write_corpus(root: Path, utterances: int) -> DataDir:
-    """Write a data directory of 20 speakers in 5 folds, with one empty file for all recordings."""
+def write_corpus(root: Path, utterances: int, speakers: int) -> DataDir:
+    """Write a data directory of some speakers in 5 folds, with one empty file for all recordings."""
     generator = np.random.default_rng(0)
-    speaker = {f"s{i % SPEAKERS:02}-{i:06}": f"s{i % SPEAKERS:02}" for i in range(utterances)}
+    speaker = {f"s{i % speakers:05}-{i:06}": f"s{i % speakers:05}" for i in range(utterances)}
     speaker = dict(sorted(speaker.items()))
     data = DataDir(
         wav=dict.fromkeys(speaker, root / "any.wav"),
@@ -32,7 +32,7 @@ def write_corpus(root: Path, utterances: int) -> DataDir:
         gender={name: "mf"[int(name[1:]) % 2] for name in speaker.values()},
         fold={name: int(name[1:]) % FOLDS + 1 for name in speaker.values()},
         emotions=EMOTIONS,
-        extra={"language": {utt: "en" if int(name[1:]) < SPEAKERS / 2 else "zh" for utt, name in speaker.items()}},
+        extra={"language": {utt: "en" if int(name[1:]) < speakers / 2 else "zh" for utt, name in speaker.items()}},
     )
     (root / "any.wav").touch()
     datadir.write(root / "data", data)
@@ -61,23 +61,28 @@ def write_experiment(path: Path, data: DataDir, seeds: int, generator: np.random
 
 @click.command(context_settings={"show_default": True})
 @click.option("--utterances", default=35_000)
+@click.option("--speakers", default=20)
 @click.option("--seeds", default=5)
 @click.option("--experiments", default=10)
 @click.option("--rounds", default=3)
-def main(utterances: int, seeds: int, experiments: int, rounds: int) -> None:
-    """Print how long soctk-score takes on synthetic predictions, with and without --compare."""
+def main(utterances: int, speakers: int, seeds: int, experiments: int, rounds: int) -> None:
+    """Print the time and the memory of soctk-score on synthetic predictions, with and without --compare."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        data = write_corpus(root, utterances)
+        data = write_corpus(root, utterances, speakers)
         for number in range(experiments):
             write_experiment(root / "exp" / f"m{number}", data, seeds, np.random.default_rng(number))
-        print(f"{utterances} utterances x {seeds} seeds x {experiments} experiments, {SPEAKERS} speakers\n")
-        print("| command | seconds, median | least to most | processor seconds, median |\n| --- | --- | --- | --- |")
+        print(f"{utterances} utterances x {seeds} seeds x {experiments} experiments, {speakers} speakers\n")
+        print("| command | seconds, median | lowest to highest | processor seconds, median | GB at its peak |")
+        print("| --- | --- | --- | --- | --- |")
         for options in ([], ["--compare"]):
             seconds, processor = zip(*(timed(root, options) for _ in range(rounds)), strict=True)
             name = " ".join(["soctk-score exp --data data", *options])
             spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
-            print(f"| `{name}` | {statistics.median(seconds):.1f} | {spread} | {statistics.median(processor):.1f} |")
+            # The largest of all commands so far; --compare comes last and needs the most.
+            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+            medians = (statistics.median(seconds), statistics.median(processor))
+            print(f"| `{name}` | {medians[0]:.1f} | {spread} | {medians[1]:.1f} | {peak:.2f} |")
 
 
 def timed(root: Path, options: list[str]) -> tuple[float, float]:

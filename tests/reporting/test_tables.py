@@ -197,11 +197,12 @@ def test_folds_that_lack_classes_are_named_below_the_scores(tmp_path):
 
 
 def test_experiments_that_lack_different_classes_are_named(tmp_path):
-    for name, second in (("a", "aa bb"), ("b", "aa bb"), ("c", "cc aa bb")):
+    for name, second in (("a", "aa bb"), ("b", "aa bb"), ("c", "cc aa bb"), ("d", "aa")):
         write_run(tmp_path / name / "fold1" / "seed1", "aa bb")
         write_run(tmp_path / name / "fold2" / "seed1", second)
     text = formats.as_markdown(make([tmp_path], "soctk-score exp"))
-    assert "\na, b: UA and macro-F1 of all folds are over 2 of 3 classes: c has no test utterances.\n" in text
+    assert "\na, b, d: UA and macro-F1 are over 2 of 3 classes: c has no test utterances.\n" in text
+    assert "\nd: UA and macro-F1 of fold 2 are over 1 of 3 classes: b, c have no test utterances.\n" in text
     assert "\nc: UA and macro-F1 of fold 1 are over 2 of 3 classes: c has no test utterances.\n" in text
 
 
