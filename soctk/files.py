@@ -105,6 +105,22 @@ def locked(path: Path) -> Iterator[None]:
             os.close(handle)
 
 
+def require_utf8(path: Path) -> None:
+    """Check that a path is valid UTF-8: safetensors, and libraries that use it, cannot open files at other paths.
+
+    Raises:
+        SoctkError: it is not.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SoctkError(
+            "the path is not UTF-8, and safetensors cannot open files there",
+            remedy="Rename the directory (convmv converts names), or change into it and give a relative path.",
+            where=path,
+        ) from error
+
+
 def remove_leftovers(directory: Path) -> None:
     """Remove the temporary files of `atomic` whose writers were killed; files of live writers are kept.
 

@@ -14,7 +14,7 @@ from soctk.errors import SoctkError, listing
 from soctk.features import index, shards
 from soctk.features.index import Entry
 from soctk.features.shards import EXTRACT_AGAIN
-from soctk.files import atomic, locked, remove_leftovers
+from soctk.files import atomic, locked, remove_leftovers, require_utf8
 from soctk.mappings import differences, read_json
 from soctk.progress import track
 
@@ -85,9 +85,10 @@ class FeatureStore:
             settings: the settings that determine the frames; `settings["versions"]` is recorded but not compared.
 
         Raises:
-            SoctkError: the store has other settings, or was written by an earlier version of soctk; store.json or a
-                shard is damaged; two shards have different recordings of an utterance.
+            SoctkError: the path is not UTF-8; the store has other settings, or was written by an earlier version of
+                soctk; store.json or a shard is damaged; two shards have different recordings of an utterance.
         """
+        require_utf8(path)
         settings = json.loads(json.dumps(settings))
         if not (path / SETTINGS).exists():
             with atomic(path / SETTINGS) as temporary:
@@ -108,9 +109,10 @@ class FeatureStore:
         """Open a finished store for reading.
 
         Raises:
-            SoctkError: the directory has no store, the extraction has not finished, or the store was written by an
-                earlier version of soctk; store.json or the index is damaged.
+            SoctkError: the path is not UTF-8; the directory has no store, the extraction has not finished, or the store
+                was written by an earlier version of soctk; store.json or the index is damaged.
         """
+        require_utf8(path)
         if not (path / SETTINGS).exists():
             raise SoctkError("no feature store in this directory", remedy=EXTRACT_AGAIN, where=path)
         settings = _read_settings(path)

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import tempfile
@@ -315,6 +316,17 @@ def test_an_unfinished_store_is_not_opened(tmp_path):
     FeatureStore.create(tmp_path, SETTINGS).write_shard(frames_of(3), RECORDINGS)
     with pytest.raises(SoctkError, match=r"the extraction has not finished\nRun stage 1"):
         FeatureStore.open(tmp_path)
+
+
+def test_a_path_that_is_not_utf_8_is_refused(stored, monkeypatch):
+    path, _ = stored
+    moved = path.with_name(os.fsdecode(b"caf\xe9"))
+    path.rename(moved)
+    for use in (FeatureStore.open, lambda path: FeatureStore.create(path, SETTINGS)):
+        with pytest.raises(SoctkError, match=r"the path is not UTF-8, and safetensors cannot open files there\nRename"):
+            use(moved)
+    monkeypatch.chdir(moved)
+    assert len(FeatureStore.open(Path()).load(["utt0"])) == 5  # the remedy
 
 
 def test_utterances_that_are_not_in_the_store_are_reported(stored):

@@ -20,6 +20,7 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 from soctk import onednn
 from soctk.errors import SoctkError
 from soctk.features.upstream import early_exit
+from soctk.files import require_utf8
 from soctk.mappings import read_json
 
 # Weights that many published checkpoints lack: they replace masked frames, which occur only in pre-training.
@@ -187,8 +188,9 @@ def _check_files(directory: Path) -> None:
     """Check the files of an encoder.
 
     Raises:
-        SoctkError: a JSON file is damaged, or the weights are only there as pickles.
+        SoctkError: the path is not UTF-8, a JSON file is damaged, or the weights are only there as pickles.
     """
+    require_utf8(directory)
     for name in ("config.json", "preprocessor_config.json"):
         if (directory / name).is_file():
             read_json(directory / name)

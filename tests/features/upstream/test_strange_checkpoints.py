@@ -165,6 +165,12 @@ def test_weights_that_are_nan_are_refused(checkpoint):
         upstream.load(str(checkpoint))
 
 
+def test_a_path_that_is_not_utf_8_is_refused(checkpoint):
+    moved = checkpoint.rename(checkpoint.with_name(os.fsdecode(b"caf\xe9")))
+    with pytest.raises(SoctkError, match="the path is not UTF-8, and safetensors cannot open files there"):
+        upstream.load(str(moved))
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_any_damage_of_a_checkpoint_gives_a_message_or_an_encoder(intact, data):
