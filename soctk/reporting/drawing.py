@@ -1,5 +1,6 @@
 """The look of all figures, and how they are written: every label is drawn as it is, whatever characters it has."""
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -70,15 +71,13 @@ def series(index: int) -> dict[str, Any]:
 
 def legend_below(axes: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Put a legend below half a figure, in as many columns as fit."""
-    fontsize, handle_width = 9, 22
-    columns = int(WIDTH / 2 * 72 / (handle_width + 0.65 * fontsize * max(map(len, labels))))
     axes.legend(
         handles,
         labels,  # labels that begin with _ are shown only if they are given here
         loc="upper center",
         bbox_to_anchor=(0.5, -0.02),
-        ncols=max(1, min(columns, len(labels))),
-        fontsize=fontsize,
+        ncols=_columns(labels),
+        fontsize=9,
         frameon=False,
         handletextpad=0.1,
         columnspacing=0.8,
@@ -86,13 +85,26 @@ def legend_below(axes: Axes, handles: Sequence[Any], labels: Sequence[str]) -> N
     )
 
 
+def legend_height(labels: Sequence[str]) -> float:
+    """Return the height of `legend_below`, in inches."""
+    return 0.2 * math.ceil(len(labels) / _columns(labels))
+
+
+def _columns(labels: Sequence[str]) -> int:
+    width_in_points = 22 + 6 * max(map(len, labels))
+    return max(1, min(int(WIDTH / 2 * 72 / width_in_points), len(labels)))
+
+
 def short(name: str, width: int = 34) -> str:
-    """Break a long name into two lines after the hyphen, plus sign or slash nearest to its middle."""
+    """Break a long name into two lines after the hyphen, plus sign or slash nearest to its middle.
+
+    The middle of a line that is still longer than `width` is replaced by an ellipsis.
+    """
     if len(name) <= width:
         return name
     breaks = [i for i, letter in enumerate(name) if letter in "-+/"] or [len(name) // 2]
     middle = min(breaks, key=lambda i: abs(i - len(name) // 2)) + 1
-    return f"{name[:middle]}\n{name[middle:]}"
+    return f"{clipped(name[:middle], width)}\n{clipped(name[middle:], width)}"
 
 
 def clipped(name: str, width: int = 28) -> str:

@@ -103,13 +103,21 @@ def draw(experiment: ExperimentScores, points: np.ndarray, utterances: pd.DataFr
         utterances: one row for each point: spk, and ref (the index of the emotion).
         method: the name of the method that computed the points, for the title.
     """
-    figure = Figure(figsize=(WIDTH, 5.3), layout="constrained")
+    emotions = [drawing.clipped(name) for name in experiment.predictions.emotions]
+    speakers = _named_speakers(utterances["spk"])
+    legends = (drawing.legend_height(emotions), drawing.legend_height(list(speakers.values())))
+    figure = Figure(figsize=(WIDTH, 4.6 + max(legends)), layout="constrained")
     by_emotion, by_speaker = figure.subplots(1, 2)
-    emotions = experiment.predictions.emotions
     drawn = [_scatter(by_emotion, points[utterances["ref"] == i], i) for i in range(len(emotions))]
-    legend_below(by_emotion, drawn, [drawing.clipped(name) for name in emotions])
+    legend_below(by_emotion, drawn, emotions)
     by_emotion.set_title("by emotion", fontsize=11)
-    _draw_speakers(by_speaker, points, utterances["spk"])
+    others = points[~utterances["spk"].isin(speakers.keys())]
+    by_speaker.scatter(*others.T, s=8, color="0.8", linewidths=0)
+    drawn = [_scatter(by_speaker, points[utterances["spk"] == name], i) for i, name in enumerate(speakers)]
+    legend_below(by_speaker, drawn, list(speakers.values()))
+    count = utterances["spk"].nunique()
+    named = f"{count}" if count == len(speakers) else f"{len(speakers)} of {count}, others grey"
+    by_speaker.set_title(f"by speaker ({named})", fontsize=11)
     for axes in (by_emotion, by_speaker):
         axes.set_xticks([])
         axes.set_yticks([])
@@ -118,18 +126,13 @@ def draw(experiment: ExperimentScores, points: np.ndarray, utterances: pd.DataFr
     return figure
 
 
-def _draw_speakers(axes: Axes, points: np.ndarray, speakers: pd.Series) -> None:
-    """Draw each speaker in a colour of its own, or, of many, those with the most points, and the others in grey."""
+def _named_speakers(speakers: pd.Series) -> dict[str, str]:
+    """Return name -> short name of all speakers, or, of many, of those with the most utterances."""
     sizes = speakers.value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
     names = sorted(sizes.index if len(sizes) <= _MOST_LISTED else sizes.index[:_COLOURED])
-    axes.scatter(*points[~speakers.isin(names)].T, s=8, color="0.8", linewidths=0)
-    drawn = [_scatter(axes, points[speakers == name], i) for i, name in enumerate(names)]
     common = common_start(names).rstrip("0123456789")
     common = "" if common in names else common
-    legend_below(axes, drawn, [drawing.clipped(name.removeprefix(common)) for name in names])
-    count = f"{len(sizes)}" if len(names) == len(sizes) else f"{len(names)} of {len(sizes)}, others grey"
-    named = f"; {drawing.clipped(common, 16)}…" if common else ""
-    axes.set_title(f"by speaker ({count}{named})", fontsize=11)
+    return {name: drawing.clipped(name.removeprefix(common)) for name in names}
 
 
 def _scatter(axes: Axes, points: np.ndarray, index: int) -> PathCollection:

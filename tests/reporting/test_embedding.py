@@ -1,11 +1,14 @@
 """Tests of the maps: what is drawn, from which model, and the shares of neighbours."""
 
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_run
+from matplotlib.text import Text
 
-from soctk.reporting import embedding
+from soctk.reporting import charts, drawing, embedding
 from soctk.scoring import score
 
 
@@ -104,7 +107,7 @@ def test_maps_are_coloured_by_emotion_and_by_speaker_with_legends_beside_the_poi
     assert len(others.get_offsets()) == 0
     for index, collection in enumerate(by_emotion.collections):
         np.testing.assert_array_equal(collection.get_offsets(), points[utterances["ref"] == index])
-    assert (by_emotion.get_title(), by_speaker.get_title()) == ("by emotion", "by speaker (6; s…)")
+    assert (by_emotion.get_title(), by_speaker.get_title()) == ("by emotion", "by speaker (6)")
     assert [text.get_text() for text in by_emotion.get_legend().get_texts()] == ["a", "b", "c"]
     assert [text.get_text() for text in by_speaker.get_legend().get_texts()] == ["10", "11", "12", "20", "21", "22"]
     assert len({colour_and_marker(collection) for collection in by_name}) == 6
@@ -130,7 +133,7 @@ def test_of_many_speakers_those_with_the_most_utterances_have_a_colour(experimen
     utterances = pd.DataFrame({"spk": names, "ref": 0})
     points = np.arange(224.0).reshape(112, 2)
     _, axes = embedding.draw(experiment, points, utterances, "t-SNE").axes
-    assert axes.get_title() == "by speaker (12 of 100, others grey; s…)"
+    assert axes.get_title() == "by speaker (12 of 100, others grey)"
     others, *drawn = axes.collections
     assert len(others.get_offsets()) == 88
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"0{i}" for i in range(50, 62)]
@@ -142,3 +145,28 @@ def test_a_name_that_begins_all_others_is_not_left_out(experiment):
     utterances = pd.DataFrame({"spk": ["ann", "anna", "annie"], "ref": 0})
     _, axes = embedding.draw(experiment, np.zeros((3, 2)), utterances, "t-SNE").axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ann", "anna", "annie"]
+
+
+def test_long_names_and_many_classes_leave_room_for_the_points(tmp_path, recwarn):
+    emotions = [f"an-emotion-with-a-long-name-{i:02}" for i in range(30)]
+    run = tmp_path / "exp" / ("x" * 180) / "fold1" / "seed1"
+    write_run(run, "aa", ["s-1"])
+    row = ["s-1", "s", emotions[0], emotions[0], "1", *["0"] * 29]
+    (run / "predictions.tsv").write_text(
+        "\t".join(["utt", "spk", "ref", "hyp", *emotions]) + "\n" + "\t".join(row) + "\n"
+    )
+    (experiment,) = score.score([tmp_path / "exp"])
+    utterances = pd.DataFrame({"spk": [f"speaker-{'y' * 60}-{i}-{'z' * 60}" for i in range(24)], "ref": range(24)})
+    for figure in (
+        embedding.draw(experiment, np.arange(48.0).reshape(24, 2), utterances, "t-SNE"),
+        charts.accuracies([experiment]),
+        charts.speakers(experiment),
+        charts.confusion(experiment),
+    ):
+        drawing.write(figure, BytesIO())
+        figure.draw_without_rendering()  # the positions of the text are now in the resolution of the figure
+        for axes in figure.axes[:2]:
+            assert axes.get_window_extent().width > 20
+        for text in figure.findobj(Text):
+            assert not text.get_text() or text.get_window_extent().x0 >= 0, text
+    assert list(recwarn) == []
