@@ -64,7 +64,12 @@ def check_splits(
         raise SoctkError(
             f"{len(lines)} recordings are in several of the training, validation and test utterances of a fold\n"
             f"{listing(lines.values())}",
-            remedy="Keep one utterance of each recording"
+            remedy=(
+                "Are these recordings silent? Then another channel may have the sound (soctk-check). If not, keep"
+                if max(map(len, lines)) > 2
+                else "Keep"
+            )
+            + " one utterance of each recording"
             + (", or put all its speakers into one fold (spk2fold)" if is_across_folds else "")
             + ". If a publication of the corpus lists them as duplicates, write their ids on one line of the file "
             "`duplicates` of the data directory; they are then allowed.",

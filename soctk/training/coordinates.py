@@ -200,7 +200,8 @@ class Basis:
     """An orthonormal basis of the space that N vectors span, by Gram-Schmidt with pivoting.
 
     The pivoted Cholesky decomposition K = L L' of the inner products gives this basis; it is five times as fast as an
-    eigendecomposition. It stops after R vectors, when the remaining squared norms are rounding errors of float32.
+    eigendecomposition. It stops after R vectors, when the remaining squared norms are rounding errors of float32. If
+    all vectors are 0, their one coordinate is 0.
 
     Args:
         products: K `(N, N)`, the inner products of the vectors.
@@ -208,6 +209,8 @@ class Basis:
 
     def __init__(self, products: np.ndarray):
         factor, order, rank, _ = dpstrf(products, lower=1, tol=1e-5 * products.diagonal().max())
+        if not products.diagonal().any():
+            factor, order, rank = np.ones((1, 1)), np.array([1]), 1
         self._factor, self._kept, self._count = factor[:rank, :rank], order[:rank] - 1, len(products)
 
     def coordinates(self, products: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from soctk.parallel import one_thread
 from soctk.schema import OF_ONE_RUN, Config, LinearConfig
 from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
+from soctk.training import trainable
+from soctk.training.claim import claim
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inner_fits import InnerFits
 from soctk.training.inputs import Features
@@ -60,37 +62,30 @@ class Experiment:
             nj: how many runs to do at a time, each in a process with one thread; it does not change the results.
 
         Raises:
-            SoctkError: `check` raises it, features are missing, NaN or infinite, or the loss becomes infinite or NaN.
+            SoctkError: `check` raises it, another process is training one of the runs, features are missing, NaN or
+                infinite, the training descriptors of a fold are equal, or the loss becomes infinite or NaN.
         """
-        allowed = self.check(folds, seeds)
+        notes = self.check(folds, seeds)
         runs = [RunDirectory(self.path, fold, seed) for fold in folds for seed in seeds]
         pending = [run for run in runs if not run.path.exists()]
         if not pending:
             return 0
-        if allowed:
-            progress.message(f"{self.path}: {duplicates.describe_allowed(allowed)}")
-        inputs = TrainingData.load(self.config, self.data, self.features, self._model().is_trained, nj)
-        inner = None
-        if isinstance(self.config.head, LinearConfig):
-            keys = [(run.fold, run.seed) for run in pending]
-            inner = InnerFits.compute(inputs, self.config.head, keys, nj, self.device)
-        made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        # Workers get `inputs`. This copy of the features has no cached descriptors, which keeps the pickled jobs small.
-        experiment = replace(self, features=replace(self.features))
-        jobs = [partial(experiment._run_one, run, inputs, inner, made_with) for run in pending]
-        for line in progress.track(parallel.run(jobs, nj, self.device), "train", "run", len(jobs)):
-            progress.message(line)
-        return len(pending)
+        for note in notes:
+            progress.message(f"{self.path}: {note}")
+        with claim(self.path, pending):
+            # Another process may have finished runs before their claim.
+            return self._train([run for run in pending if not run.path.exists()], nj)
 
-    def check(self, folds: Sequence[int], seeds: Sequence[int]) -> list[tuple[str, ...]]:
+    def check(self, folds: Sequence[int], seeds: Sequence[int]) -> list[str]:
         """Check the settings, the folds, shared recordings, and the settings of finished runs, without training.
 
         Returns:
-            The groups of utterances with the same recording that are allowed (soctk.corpus.duplicates.check_splits).
+            Notes on recordings that are shared but allowed, and on classes without training utterances.
 
         Raises:
-            SoctkError: a setting, a fold or an option of the pooling is wrong; training, validation and test
-                utterances share recordings; or finished runs have other settings.
+            SoctkError: a setting, a fold or an option of the pooling is wrong; a fold has training utterances of one
+                class only; training, validation and test utterances share recordings; or finished runs have other
+                settings.
         """
         if self._model().is_trained and self.config.recentre.by != "none":
             raise SoctkError(
@@ -100,13 +95,44 @@ class Experiment:
             )
         if self.tensorboard:
             require_tensorboard()
+        seeds = seeds[:1] if self.config.protocol == "soctk" else seeds  # the seed draws no utterances
+        notes = []
         for fold in folds:
-            splits.split(self.data, fold, self.config.protocol, seed=0)
-        shared = duplicates.check_splits(self.data, self.features.store.recordings, self.config.protocol, folds, seeds)
+            for seed in seeds:
+                split = splits.split(self.data, fold, self.config.protocol, seed)
+                notes.append(trainable.check_classes(self.data, fold, self._trained(split)))
+        recordings = self.features.store.recordings
+        allowed = duplicates.check_splits(self.data, recordings, self.config.protocol, folds, seeds)
+        if allowed:
+            notes.append(duplicates.describe_allowed(allowed))
         for run in RunDirectory.of_experiment(self.path):
             if run.config.exists():
                 self._check_settings(run)
-        return shared
+        return list(dict.fromkeys(filter(None, notes)))
+
+    def _train(self, runs: Sequence[RunDirectory], nj: int) -> int:
+        """Train and test runs; return their number."""
+        if not runs:
+            return 0
+        inputs = TrainingData.load(self.config, self.data, self.features, self._model().is_trained, nj)
+        for run in runs:
+            fitted = inputs.rows(self._trained(inputs.split(run.fold, run.seed)))
+            trainable.check_inputs(inputs, run.fold, run.seed, fitted)
+        inner = None
+        if isinstance(self.config.head, LinearConfig):
+            keys = [(run.fold, run.seed) for run in runs]
+            inner = InnerFits.compute(inputs, self.config.head, keys, nj, self.device)
+        made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
+        # Workers get `inputs`. This copy of the features has no cached descriptors, which keeps the pickled jobs small.
+        experiment = replace(self, features=replace(self.features))
+        jobs = [partial(experiment._run_one, run, inputs, inner, made_with) for run in runs]
+        for line in progress.track(parallel.run(jobs, nj, self.device), "train", "run", len(jobs)):
+            progress.message(line)
+        return len(runs)
+
+    def _trained(self, split: Split) -> list[str]:
+        """Return the utterances to which the head is fitted."""
+        return sorted(split.train + split.valid) if isinstance(self.config.head, LinearConfig) else split.train
 
     def _check_settings(self, run: RunDirectory) -> None:
         stored = {key: value for key, value in read_yaml(run.config).items() if key not in OF_ONE_RUN}

@@ -27,6 +27,8 @@ _ROWS = 1 << 10  # frames to layer-normalise at a time; this many fit into the C
 
 _ROWS_SUMMED = 1 << 12  # frames to check for NaN and infinity at a time
 
+_LARGEST = 1e12  # of a feature; the sums of squares of larger ones overflow float32
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -94,7 +96,7 @@ class StreamedFrames:
         """See Frames.batch.
 
         Raises:
-            SoctkError: frames are NaN or infinite.
+            SoctkError: frames are NaN, infinite or too large.
         """
         utterances = [self.utterances[i] for i in indices]
         frames = Frames.of(self.store, utterances, self.layers)
@@ -209,8 +211,8 @@ class Features:
         """Return the frames of all utterances, then of their copies at each speed, for some hidden states.
 
         Raises:
-            SoctkError: frames are missing from the store, or are NaN or infinite (StreamedFrames check each batch
-                when it is read).
+            SoctkError: frames are missing from the store, or are NaN, infinite or too large (StreamedFrames check each
+                batch when it is read).
         """
         utterances = with_copies(self.utterances, self.speeds(config))
         count = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
@@ -283,14 +285,19 @@ def _pool_one_layer(pool: Pooling, frames: torch.Tensor, lengths: torch.Tensor) 
 
 
 def _require_finite(frames: Frames, utterances: Sequence[str], where: str) -> None:
-    """Raise SoctkError if frames of the utterances, read from the store `where`, are NaN or infinite."""
+    """Raise SoctkError if frames of the utterances, read from the store `where`, are NaN, infinite or too large."""
     sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(_ROWS_SUMMED)])
     each = zip(utterances, sums.split(frames.lengths), frames.utterances, strict=True)
-    # A sum of finite numbers can overflow, so an utterance with an infinite sum is checked number by number.
-    wrong = [utt for utt, own, numbers in each if not own.isfinite().all() and not numbers.isfinite().all()]
+    # The sum of many numbers may be large too, so an utterance with a large sum is checked number by number.
+    wrong = [utt for utt, own, numbers in each if not _is_usual(own) and not _is_usual(numbers)]
     if wrong:
         raise SoctkError(
-            f"{len(wrong)} utterances have features that are NaN or infinite, such as {wrong[0]}",
-            remedy="Remove the store and extract again (stage 1).",
+            f"{len(wrong)} utterances have features that are NaN, infinite or larger than {_LARGEST:g}, "
+            f"such as {wrong[0]}",
+            remedy="Look at these recordings (soctk-check), and extract into a new store (stage 1).",
             where=where,
         )
+
+
+def _is_usual(numbers: torch.Tensor) -> bool:
+    return bool((numbers.float().abs() <= _LARGEST).all())  # False for NaN; float16 would round the limit to infinity

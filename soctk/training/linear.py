@@ -38,13 +38,15 @@ def posteriors(
         labels: the classes `(N,)`, from 0.
         fitted: the training utterances.
         config: the values of C, and the shrinkage of WithinClass.
-        num_classes: the number of classes; a class without a training utterance has the posterior 0.
+        num_classes: the number of classes; a class without a training utterance has the posterior 0. If all training
+            utterances have one class, its posterior is 1.
         recentring: the re-centring of the speakers; None if descriptors are used as they are.
-
-    Raises:
-        SoctkError: all training utterances have the same class.
     """
     result = np.zeros((len(config.C), len(labels), num_classes), dtype=np.float32)
+    classes = np.unique(labels[fitted])
+    if len(classes) == 1:
+        result[:, :, classes[0]] = 1
+        return result
     with threadpool_limits(1):
         values = make_coordinates(blocks, fitted, recentring).values
         within = WithinClass(values[fitted], labels[fitted], config.within_class_shrinkage)

@@ -51,16 +51,20 @@ def test_streamed_frames_equal_frames_in_memory(store, layer_norm):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf, 1e25])
 @pytest.mark.parametrize("max_bytes", [0, 1e9])
 def test_an_utterance_with_nan_or_infinite_features_is_named(tmp_path, conf, value, max_bytes):
     frames = random_frames(5, 2, 7)
+    dtype = "float32" if value == 1e25 else "float16"
+    frames = {utt: rows.to(getattr(torch, dtype)) for utt, rows in frames.items()}
     frames["utt1"][0, 1, 2] = value
-    store = FeatureStore.create(tmp_path / "store", SETTINGS)
+    store = FeatureStore.create(tmp_path / "store", {**SETTINGS, "dtype": dtype})
     store.write_shard(frames, dict.fromkeys(frames, "digest"))
     store.finish()
     features = Features(FeatureStore.open(tmp_path / "store"), list(frames), max_bytes=max_bytes)
-    with pytest.raises(SoctkError, match="1 utterances have features that are NaN or infinite, such as utt1"):
+    with pytest.raises(
+        SoctkError, match=r"1 utterances have features that are NaN, infinite or larger than 1e\+12, such as utt1"
+    ):
         features.frames(config.load(conf, "mean"), [3]).batch([0, 1, 2])
 
 
