@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import soundfile
 from click.testing import CliRunner
 from conftest import ROOT, run_python, write_corpus, write_run
 
+from soctk.corpus import datadir
 from soctk.pooling import POOLINGS
 
 COMMANDS = {entry.name: entry for entry in entry_points(group="console_scripts") if entry.name.startswith("soctk-")}
@@ -215,6 +217,39 @@ def test_recordings_are_imported_by_their_names_and_exported(tmp_path, corpus):
         result = invoke("soctk-export", tmp_path / "new", tmp_path / form / "theirs", "--format", form)
         assert result.exit_code == 0
         assert (tmp_path / form / "theirs" / file).is_file()
+
+
+def test_the_remedies_for_a_number_that_names_two_people_work(tmp_path):
+    for sex, number, emotion in itertools.product("FM", "123", ("sad", "glad")):
+        path = tmp_path / "recordings" / f"{emotion}_S{sex}{number}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, np.random.default_rng(len(list(path.parent.iterdir()))).uniform(-0.5, 0.5, 1600), 16000)
+    pattern = ["--pattern", "{emotion}_S{sex:1}{number}.wav"]
+    command = ["soctk-import", tmp_path / "recordings", tmp_path / "data", *pattern]
+    result = invoke(*command, "--column", "speaker=number")
+    assert result.exit_code == 1
+    assert "3 of 3 speakers have two sexes\n" in result.output
+    advice = "--column speaker=sex --column speaker=number"
+    assert advice in result.output
+    assert invoke(*command, *advice.split()).exit_code == 0
+    data = datadir.read(tmp_path / "data")
+    assert data.gender == {f"{sex}-{number}": sex.lower() for sex in "FM" for number in "123"}
+    command = ["soctk-import", tmp_path / "recordings", tmp_path / "other", *pattern]
+    assert invoke(*command, "--column", "speaker=number", "--column", "sex=").exit_code == 0
+    assert datadir.read(tmp_path / "other").gender == {}
+
+
+def test_times_in_a_longer_recording_can_be_ignored(tmp_path, corpus):
+    lines = [f"{path},{corpus.emotion[utt]},{corpus.speaker[utt]},61.5,0:01:02.5,x" for utt, path in corpus.wav.items()]
+    (tmp_path / "l.csv").write_text("\n".join(["path,emotion,speaker,Start_Time,EndTime,n", *lines]))
+    command = ["soctk-import", tmp_path / "l.csv", tmp_path / "new"]
+    result = invoke(*command)
+    assert result.exit_code == 1
+    options = ["--column", "start=", "--column", "end="]
+    assert f"ignore these columns: {' '.join(options)}." in result.output
+    result = invoke(*command, *options)
+    assert result.exit_code == 0
+    assert "Note: columns that are not used: Start_Time, EndTime, n" in result.output.splitlines()
 
 
 @pytest.mark.parametrize("column", ["emotion", "mood=x", "=x"])

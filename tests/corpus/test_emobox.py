@@ -129,3 +129,44 @@ def test_a_label_that_is_not_text_is_refused(tmp_path):
     write_emobox(tmp_path, [("a-1", 1, ["p", "c"])])
     with pytest.raises(SoctkError, match=r"the emotion \['p', 'c'\] is neither text nor a number"):
         importing.read([tmp_path], "{speaker}-{n}.wav")
+
+
+def test_label_dict_json_is_read_like_label_map_json(tmp_path):
+    write_emobox(tmp_path, [("a-1", 1, "p"), ("b-1", 2, "c")])
+    (tmp_path / "label_map.json").rename(tmp_path / "label_dict.json")
+    assert [row["emo"] for row in emobox.read(tmp_path)] == ["Fear", "Angry"]
+    (tmp_path / "label_map.json").write_text('{"p": "Sad"}')
+    with pytest.raises(SoctkError, match=r"label_map\.json and label_dict\.json differ\nRemove one of them"):
+        emobox.read(tmp_path)
+
+
+def test_labels_that_the_label_map_lacks_and_files_that_are_not_read_are_told(tmp_path):
+    write_emobox(tmp_path, [("a-1", 1, "p"), ("b-1", 2, "neutral"), ("c-1", 2, "Fear")])
+    (tmp_path / "fold_1" / "c_test_fold1.jsonl").touch()
+    told = []
+    assert [row["emo"] for row in emobox.read(tmp_path, told.append)] == ["Fear", "neutral", "Fear"]
+    assert told == [
+        f"Note: {tmp_path}: 1 files are not read, such as fold_1/c_test_fold1.jsonl: their names are not "
+        "fold_K/NAME_PART_fold_K.jsonl",
+        f"Note: {tmp_path}: its label map lacks these labels, which stay as they are: neutral (1)",
+    ]
+
+
+def test_the_only_fold_of_a_corpus_is_a_partition(tmp_path):
+    write_emobox(tmp_path / "data" / "c", [("a-1", 1, "p"), ("b-1", 0, "c")])
+    for file in (tmp_path / "data" / "c" / "fold_0").iterdir():
+        file.unlink()
+    assert [(row["key"], row["fold"]) for row in emobox.read(tmp_path / "data" / "c")] == [
+        ("a-1", "test"),
+        ("b-1", "train"),
+    ]
+
+
+def test_contradictions_between_the_files_are_refused(tmp_path):
+    write_emobox(tmp_path, [("a-1", 1, "p"), ("b-1", 2, "c")])
+    (tmp_path / "c.jsonl").write_text('{"key": "a-1", "wav": "downloads/c/a-1.wav", "emo": "c"}\n')
+    with pytest.raises(SoctkError, match=r"a-1: emo c and p in fold_1/c_test_fold_1\.jsonl"):
+        emobox.read(tmp_path)
+    (tmp_path / "c.jsonl").write_text(2 * '{"key": "z-1", "wav": "z", "emo": "c"}\n')
+    with pytest.raises(SoctkError, match=r"z-1: twice in c\.jsonl"):
+        emobox.read(tmp_path)

@@ -61,7 +61,7 @@ def build_corpus(
     _check_recordings_differ(rows, root)
     utterances = _assign_ids(rows, root)
     infos = audio.check({utt: _recording(row, root) for utt, row in utterances.items()}, channel)
-    copies = _find_copies(utterances, {utt: info.digest for utt, info in infos.items()})
+    copies = _find_copies(utterances, {utt: info.digest for utt, info in infos.items()}, account)
     if copies:
         account.left_out["copies (same file name, sound and labels as another row)"] += len(copies)
         info_of = {row["path"]: infos[utt] for utt, row in utterances.items()}
@@ -155,29 +155,27 @@ def _make_id(row: Row, name: str) -> str:
     return f"{speaker}-{name}"
 
 
-def _find_copies(utterances: Mapping[str, Row], digests: Mapping[str, str]) -> set[str]:
+def _find_copies(utterances: Mapping[str, Row], digests: Mapping[str, str], account: Account) -> set[str]:
     """Return the utterances whose recordings are copies of others, such as those of a folder inside itself.
 
-    Raises:
-        SoctkError: a copy has other labels than the first recording.
+    A copy has the file name, the sound and the labels of another row. Of those with other labels, there is a note.
     """
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
     for utt, row in utterances.items():
         same[Path(row["path"]).name, digests[utt]].append(utt)
     # The first is the one with the shortest path: that of the outer folder.
     groups = [sorted(group, key=lambda utt: (len(utterances[utt]["path"]), utt)) for group in same.values()]
-    copies, contradictions = set(), []
+    copies, different = set(), []
     for first, *others in groups:
         for utt in others:
             if _labels(utterances[utt]) == _labels(utterances[first]):
                 copies.add(utt)
             else:
-                contradictions.append(f"{utterances[first]['path']} and {utterances[utt]['path']}")
-    if contradictions:
-        raise SoctkError(
-            f"{len(contradictions)} recordings have the same file name and sound as another one, but other labels\n"
-            f"{listing(contradictions)}",
-            remedy="Keep one of them, with its correct labels.",
+                different.append(f"{utterances[first]['path']} and {utterances[utt]['path']}")
+    if different:
+        account.note(
+            f"Note: {len(different)} recordings have the same file name and sound as another one, but other labels, "
+            f"such as {different[0]}: keep one of them."
         )
     return copies
 

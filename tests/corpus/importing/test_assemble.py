@@ -5,8 +5,8 @@ import pytest
 import soundfile
 from small_corpus import SPEAKERS, assert_is_corpus, make_rows, write_recordings
 
-from soctk.corpus import folds
-from soctk.corpus.importing import build_corpus
+from soctk.corpus import datadir, folds
+from soctk.corpus.importing import Account, build_corpus, read
 from soctk.errors import SoctkError
 
 
@@ -155,3 +155,93 @@ def test_a_fault_in_the_rows_is_reported_and_no_folds_are_written(recordings, tm
 def test_a_segment_as_long_as_its_recording_is_accepted(recordings, tmp_path, end):
     rows = change_first_row(start="0 days", end=end)
     assert_is_corpus(build_corpus(rows, recordings, {}, tmp_path / "folds.yaml"), recordings)
+
+
+def test_copies_of_recordings_in_a_folder_inside_itself_are_left_out_and_counted(tmp_path):
+    write_recordings(tmp_path)
+    write_recordings(tmp_path / "corpus")
+    account = Account()
+    rows = read([tmp_path], "{speaker}_{emotion}_{n}.wav", account=account)
+    data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml", account=account)
+    assert_is_corpus(data, tmp_path)
+    assert account.summary(18)[0] == (
+        f"rows: 36 in {tmp_path} = 18 utterances + 18 copies (same file name, sound and labels as another row)"
+    )
+
+
+def test_a_copy_with_other_labels_is_kept_and_told(tmp_path):
+    write_recordings(tmp_path)
+    write_recordings(tmp_path / "corpus")
+    copy = {"path": "corpus/ann/ann_calm_1.wav", "emotion": "sad", "speaker": "ann", "sex": "f"}
+    account = Account()
+    account.read[tmp_path] = 19
+    data = build_corpus([*make_rows(), copy], tmp_path, {}, tmp_path / "folds.yaml", account=account)
+    assert len(data.wav) == 19
+    assert (
+        "Note: 1 recordings have the same file name and sound as another one, but other labels, such as "
+        "ann/ann_calm_1.wav and corpus/ann/ann_calm_1.wav: keep one of them."
+    ) in account.notes
+
+
+def test_fields_of_file_names_are_kept_as_properties_of_utterances(recordings, tmp_path):
+    account = Account()
+    rows = read([recordings], "{speaker}_{emotion}_{take}.wav", account=account)
+    data = build_corpus(rows, recordings, {}, tmp_path / "folds.yaml", account=account)
+    assert data.extra == {"take": {utt: utt[-1] for utt in data.utterances}}
+    assert "Note: fields of --pattern that are kept: take in utt2take" in account.notes
+    datadir.write(tmp_path / "data", data)
+    assert datadir.read(tmp_path / "data").extra == data.extra
+
+
+@pytest.mark.parametrize(("field", "note"), [("n", True), ("_take", False), ("duration", True), ("split", True)])
+def test_fields_of_file_names_that_are_not_kept_are_told(recordings, field, note):
+    account = Account()
+    rows = read([recordings], f"{{speaker}}_{{emotion}}_{{{field}}}.wav", account=account)
+    assert rows[0].keys() == {"path", "speaker", "emotion"}
+    told = [
+        line for line in account.notes if line.startswith(f"Note: fields of --pattern that are not kept: {field} (")
+    ]
+    assert bool(told) == note
+
+
+def test_the_sex_of_some_speakers_may_be_unknown(recordings, tmp_path):
+    rows = [{**row, "sex": "" if row["speaker"] == "bob" else row["sex"]} for row in make_rows()]
+    account = Account()
+    account.read[tmp_path] = 18
+    data = build_corpus(rows, recordings, {}, tmp_path / "folds.yaml", account=account)
+    assert data.gender == {"ann": "f", "cleo": "f"}
+    assert "Note: the sex of 1 of 3 speakers is unknown" in account.notes
+    datadir.write(tmp_path / "data", data)
+    assert datadir.read(tmp_path / "data").gender == data.gender
+
+
+@pytest.mark.parametrize(("column", "kind"), [("speaker", "speakers"), ("emotion", "emotions")])
+@pytest.mark.parametrize("change", [lambda name: f"{name}\u200b", lambda name: name.replace("a", "\u0430")])
+def test_names_that_look_alike_are_refused(recordings, tmp_path, column, kind, change):
+    rows = change_first_row(**{column: change(make_rows()[0][column])})
+    with pytest.raises(SoctkError, match=f"some {kind} look alike, but are spelled differently"):
+        build_corpus(rows, recordings, {}, tmp_path / "folds.yaml")
+
+
+def test_utterances_that_look_alike_are_refused(tmp_path):
+    for name in ("jos\xe9.wav", "jose\u0301.wav"):
+        soundfile.write(tmp_path / name, np.full(1600, 0.01 * len(name)), 16000)
+    rows = [{"path": path.name, "emotion": "sad", "speaker": "ann"} for path in tmp_path.iterdir()]
+    with pytest.raises(SoctkError, match=r"look alike|the same utterance id"):
+        build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
+
+
+def test_names_are_written_in_composed_unicode_without_invisible_characters(recordings, tmp_path):
+    rows = [{**row, "speaker": f"{row['speaker']}e\u0301", "emotion": f"{row['emotion']}\ufeff"} for row in make_rows()]
+    data = build_corpus(rows, recordings, {}, tmp_path / "folds.yaml")
+    assert set(data.speaker.values()) == {"ann\xe9", "bob\xe9", "cleo\xe9"}
+    assert set(data.emotions) == {"calm", "angry", "sad"}
+    assert build_corpus(rows, recordings, {}, tmp_path / "folds.yaml").fold == data.fold
+
+
+def test_a_map_that_drops_all_rows_is_named(tmp_path):
+    account = Account()
+    account.read[tmp_path] = 2
+    account.left_out["with the label 'x', dropped by l.yaml"] = 2
+    with pytest.raises(SoctkError, match=r"all rows are left out: 2 in .* = 0 utterances \+ 2 with the label 'x'"):
+        build_corpus([], tmp_path, {}, tmp_path / "folds.yaml", account=account)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.corpus.importing.filenames import list_recordings, parse_names
+from soctk.corpus.importing.filenames import compile_pattern, list_recordings, parse_names
 from soctk.errors import SoctkError
 
 FOLDER = Path("corpus")
@@ -81,3 +81,66 @@ def test_a_folder_without_files_of_the_extension_is_refused(tmp_path):
         match=r"no file name in this folder ends in '\.mp3'; the extensions are .wav 1\nCheck the path, and the ext",
     ):
         list_recordings(tmp_path, "{speaker}_{n}.mp3", print)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("{speaker}{text}{emotion}.wav", ("speaker", "text")),
+        ("{speaker}{emotion:1}{n}.wav", ("speaker", "n")),
+        ("{speaker}{n:*}.wav", ("speaker", "n")),
+        ("{a:*}_{b:*}.wav", ("a", "b")),
+        ("x/{a:*}_{n:2}-{b:*}.wav", ("a", "b")),
+        ("{speaker}_{a}{a}.wav", ("a", "a")),
+    ],
+)
+def test_a_pattern_that_can_be_divided_in_several_ways_is_refused(pattern, names):
+    with pytest.raises(SoctkError) as error:
+        parse_names(["ann_sad.wav"], pattern, FOLDER)
+    one, other = names
+    start = (
+        f"--pattern: {pattern} does not say where {{{one}}} ends and {{{other}}} begins\nGive the number of characters"
+    )
+    assert str(error.value).startswith(start)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{speaker}{n:2}_{e}.wav", "{a:1}{b:2}{c}.wav", "{a:*}/{b:*}.wav", "{a:*}_{b}_{c}.wav", "{a}_{b:*}.wav"]
+)
+def test_a_pattern_that_can_be_divided_in_one_way_is_accepted(pattern):
+    compile_pattern(pattern)
+
+
+def test_a_field_that_occurs_twice_is_joined():
+    pattern = "Ses{speaker:2}F_{_dialog:*}_{speaker:1}{n}.wav"
+    names = ["Ses01F_impro01_F000.wav", "Ses01F_script01_1_M012.wav"]
+    assert [row["speaker"] for row in parse_names(names, pattern, FOLDER)] == ["01-F", "01-M"]
+    assert [
+        row["speaker"] for row in parse_names(["1_1.wav", "1_2.wav", "2_1.wav"], "{speaker}_{speaker}.wav", FOLDER)
+    ] == [
+        "1-1",
+        "1-2",
+        "2-1",
+    ]
+
+
+def test_a_field_that_occurs_twice_with_the_same_texts_is_one_name():
+    pattern = "{speaker}/{emotion}/{speaker}_{n}.wav"
+    names = [f"{speaker}/sad/{speaker}_{n}.wav" for speaker in ("0011", "0012") for n in (1, 2)]
+    assert {row["speaker"] for row in parse_names(names, pattern, FOLDER)} == {"0011", "0012"}
+    with pytest.raises(SoctkError) as error:
+        parse_names([*names, "0011/sad/0012_9.wav"], pattern, FOLDER)
+    start = (
+        f"corpus: {{speaker}} occurs twice in {pattern}, and 1 of 5 file names have two different texts there\n  0011/"
+    )
+    assert str(error.value).startswith(start)
+
+
+def test_widths_count_composed_characters():
+    assert parse_names(["Jose\u0301_sad.wav"], "{speaker:4}_{emotion}.wav", FOLDER)[0]["speaker"] == "Jos\xe9"
+
+
+@pytest.mark.parametrize("pattern", ["{speaker}_{n}", "{speaker}.{n}", "{speaker}.wav{n}"])
+def test_a_pattern_without_an_extension_cannot_list_recordings(tmp_path, pattern):
+    with pytest.raises(SoctkError, match="does not end in the extension of the recordings\nWrite it like"):
+        list_recordings(tmp_path, pattern, print)

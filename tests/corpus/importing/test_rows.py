@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from small_corpus import make_rows
 
-from soctk.corpus.importing.rows import recognise_columns, relabel
+from soctk.corpus.importing.rows import check_choice, recognise_columns, relabel, require_column
 from soctk.errors import SoctkError
 
 SOURCE = Path("labels.csv")
@@ -63,3 +63,96 @@ def test_labels_that_are_not_in_the_map_are_listed():
 def test_rows_without_any_emotion_cannot_be_relabelled():
     with pytest.raises(SoctkError, match=r"no column gives the emotion; the columns are path\nName the column"):
         relabel([{"path": "x.wav"}], {"sad": "Sad"})
+
+
+MISSING = [
+    "",
+    " ",
+    "\u200b",
+    "\u00a0",
+    "nan",
+    "NaN",
+    "NAN",
+    "None",
+    "none",
+    "NA",
+    "n/a",
+    "#N/A",
+    "<NA>",
+    "NaT",
+    "null",
+    "NULL",
+]
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), *MISSING, "-", "--", "?", "-nan"])
+def test_a_missing_value_is_empty_in_any_spelling(value):
+    record = {"path": "x.wav", "emotion": value, "speaker": value, "sex": value, "fold": value, "end": value}
+    row = {"path": "x.wav", "emotion": "", "speaker": "", "sex": "", "fold": "", "end": ""}
+    assert recognise_columns(record, {}, SOURCE) == row
+
+
+@pytest.mark.parametrize("value", ["nano", "Nancy", "0", "neutral", "x", "n", "no", "."])
+def test_other_texts_are_values(value):
+    assert recognise_columns({"emotion": value}, {}, SOURCE) == {"emotion": value}
+
+
+def test_a_label_of_the_label_map_is_no_missing_value():
+    assert recognise_columns({"emotion": "none", "sex": "none"}, {}, SOURCE, {"none"}) == {"emotion": "none", "sex": ""}
+
+
+def test_a_label_map_that_drops_a_missing_value_drops_all():
+    rows = [{"emotion": ""}, {"emotion": "sad"}]
+    assert relabel(rows, {"NaN": None, "sad": "Sad"})[1] == Counter({"": 1})
+    with pytest.raises(SoctkError, match="not in the label map\n  '', 1 utt"):
+        relabel(rows, {"NA": "Neutral", "sad": "Sad"})
+
+
+def test_a_label_that_looks_like_one_of_the_map_is_named():
+    rows = [{"emotion": "1.0"}, {"emotion": "sad\u200b"}, {"emotion": "Sad"}]
+    with pytest.raises(SoctkError) as error:
+        relabel(rows, {"1": "Happy", "sad": "Sad"})
+    assert "  '1.0', 1 utterances; the map has '1'\n  'Sad', 1 utterances; the map has 'sad'\n" in str(error.value)
+    assert relabel(rows[1:2], {"sad": "Sad"})[0] == [{"emotion": "Sad"}]
+
+
+def test_whole_numbers_of_json_are_the_same_with_and_without_a_decimal():
+    assert recognise_columns({"speaker": 1.0, "fold": 1, "end": 1.5}, {}, SOURCE) == {
+        "speaker": "1",
+        "fold": "1",
+        "end": "1.5",
+    }
+
+
+def test_several_fields_are_joined_to_one_column():
+    record = {"session": "01", "turn": "F", "dir": "a", "file": "x.wav", "gender": "f"}
+    choice = {"speaker": ("session", "turn"), "path": ("dir", "file")}
+    row = {"path": "a/x.wav", "speaker": "01-F", "sex": "f"}
+    assert recognise_columns(record, choice, SOURCE) == row
+    assert recognise_columns({**record, "turn": None}, choice, SOURCE)["speaker"] == ""
+    assert recognise_columns(record, {"speaker": ("sex", "session")}, SOURCE)["speaker"] == "f-01"  # sex is the kind
+    assert "speaker" not in recognise_columns({"session": "1"}, choice, SOURCE)
+
+
+def test_a_chosen_field_must_exist():
+    check_choice({"speaker": ("sex", "who"), "end": ()}, ["Gender", "who"])
+    with pytest.raises(SoctkError, match="--column: unknown column 'sex'\nKnown: path, who"):
+        check_choice({"speaker": ("sex",)}, ["path", "who", ""])
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (["path", "emotion_level"], "emotion_level"),
+        (["emotoin"], "emotoin"),
+        (["my emotion"], "'my emotion'"),
+        (["x"], "NAME"),
+    ],
+)
+def test_a_missing_column_is_reported_with_the_columns_of_the_file_and_the_nearest(fields, name):
+    with pytest.raises(SoctkError) as error:
+        require_column("emotion", [{"path": "x"}], SOURCE, ["", *fields])
+    assert str(error.value).startswith(
+        f"labels.csv: no column gives the emotion; the columns are {', '.join(fields)}\n"
+        f"Name the column, --column emotion={name}, or read"
+    )

@@ -1,0 +1,54 @@
+import unicodedata
+
+import pytest
+
+from soctk.corpus.importing.locate import locate
+from soctk.errors import SoctkError
+
+NFC = "Jos\xe9"
+NFD = unicodedata.normalize("NFD", NFC)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in (f"{NFD}/a\xe9.wav", "clips/x.wav", "clips/a\u200bb.wav", "clips/both.wav", "clips/both\u200b.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (f"{NFC}/ae\u0301.wav", f"{NFD}/a\xe9.wav"),
+        ("clips/x.wav\u200b", "clips/x.wav"),
+        ("clips\\x.wav", "clips/x.wav"),
+        ("clips/ab.wav", "clips/a\u200bb.wav"),
+        ("clips/../clips/x.wav\u00a0", "clips/../clips/x.wav"),
+        ("clips/both.wav", "clips/both.wav"),
+        ("clips/gone.wav", "clips/gone.wav"),
+        ("gone/x.wav", "gone/x.wav"),
+        (300 * "x", 300 * "x"),
+    ],
+)
+def test_a_path_is_found_under_the_name_in_the_file_system(folder, path, found):
+    assert locate([{"path": path, "emotion": "sad"}], folder) == [{"path": found, "emotion": "sad"}]
+    if path[0] != "x":
+        (row,) = locate([{"path": f"{folder}/{path}"}], folder)
+        assert row["path"] == f"{folder}/{found}"
+
+
+@pytest.mark.parametrize("path", ["Clips/x.wav", "clips/X.WAV", "clips/\u0445.wav"])
+def test_a_path_that_only_looks_like_a_file_is_explained(folder, path):
+    with pytest.raises(SoctkError) as error:
+        locate([{"path": path}, {"path": "gone.wav"}], folder)
+    assert str(error.value) == (
+        f"{folder}: 1 recordings are missing, but there are files with similar names\n"
+        f"  {path!a}: the file system has 'clips/x.wav'\nSpell the paths like the files."
+    )
+
+
+@pytest.mark.parametrize("path", ["a\0.wav", "\ud800.wav"])
+def test_a_path_that_no_file_can_have_is_refused(folder, path):
+    with pytest.raises(SoctkError, match="1 paths cannot be file names"):
+        locate([{"path": path}], folder)
