@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from soctk.corpus import file_kinds, wav_header
+from soctk.corpus import file_kinds, mp3_header, wav_header
 from soctk.corpus.file_kinds import FileKind
 
 # 50 ms. A covariance needs two frames; the slowest upstreams (frame shift 20 ms, window 25 ms) give two for 50 ms.
@@ -115,7 +115,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
             samples, sample_rate = _read(os.fsencode(path))
             if len(samples):
                 _check_last_page(path)
-                return samples, sample_rate
+                return _read_rest_of_mp3(path, samples, sample_rate)
             reason = None
         except _UndecodableError as error:
             reason = str(error)
@@ -159,18 +159,19 @@ def _read(source: bytes | BinaryIO) -> tuple[np.ndarray, int]:
         _UndecodableError: libsndfile cannot decode it.
         UnusableRecording: the file is shorter than its header declares.
     """
-    blocks = []
+    blocks: list[np.ndarray] = []
     try:
         with soundfile.SoundFile(source) as file:
             file.seekable = lambda: False  # soundfile seeks after each read, which fails at the end of FLAC from a pipe
             sample_rate, channels = file.samplerate, file.channels
-            while len(block := file.read(max(1, _BLOCK // channels), dtype="float32", always_2d=True)):
-                blocks.append(block)
+            size = max(1, _BLOCK // channels)
+            while not blocks or len(blocks[-1]) == size:  # a shorter block is the last; MP3 cannot be read beyond it
+                blocks.append(file.read(size, dtype="float32", always_2d=True))
             declared, log, form = file.frames, file.extra_info, file.format
     except (soundfile.SoundFileError, TypeError, ValueError, MemoryError) as error:
         reason = "it has no header" if isinstance(error, TypeError) else getattr(error, "error_string", str(error))
         raise _UndecodableError(reason.rstrip(".")) from error
-    samples = np.concatenate(blocks) if len(blocks) > 1 else blocks[0] if blocks else np.empty((0, channels), "float32")
+    samples = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
     sizes = _CUT_SHORT.search(log)
     if sizes and int(sizes[2]) < int(sizes[1]) and not _is_unknown(int(sizes[1])):
         raise _cut_short(f"it has {sizes[2]} of the {sizes[1]} bytes of samples that its header declares")
@@ -185,6 +186,14 @@ def _is_unknown(length: int) -> bool:
 
 def _cut_short(details: str) -> UnusableRecording:
     return UnusableRecording(Fault.CUT_SHORT, f"cut short: {details}")
+
+
+def _read_rest_of_mp3(path: Path, samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, int]:
+    """Decode an MP3 file again if it has more frames than libsndfile expected; return other samples unchanged."""
+    with path.open("rb") as file:
+        is_mp3 = file.read(3).startswith((b"ID3", b"\xff"))
+    complete = mp3_header.add_length(path.read_bytes(), len(samples)) if is_mp3 else None
+    return _read(io.BytesIO(complete)) if complete else (samples, sample_rate)
 
 
 def _check_last_page(path: Path) -> None:

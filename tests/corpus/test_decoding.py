@@ -99,6 +99,50 @@ def test_a_flac_file_without_a_length_is_read_whole(tmp_path):
     assert find_fault(tmp_path / "piped.flac") == Fault.UNREADABLE
 
 
+@pytest.fixture(scope="module")
+def mp3() -> bytes:
+    """An MP3 file of 3 s with a variable bit rate: loud noise, then quiet noise. Its first frame is a header."""
+    samples = np.random.default_rng(0).normal(0, 1, 3 * RATE) * np.repeat([0.1, 0.001, 0.001], RATE)
+    stream = io.BytesIO()
+    soundfile.write(
+        stream, samples, RATE, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE", compression_level=0.5
+    )
+    return stream.getvalue()
+
+
+def drop_header(mp3: bytes) -> bytes:
+    """Return an MP3 file without its first frame, which contains its length."""
+    second = mp3.index(mp3[:2], 40)
+    assert b"Xing" in mp3[:second] or b"Info" in mp3[:second]
+    return mp3[second:]
+
+
+TAG = b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
+TAG_AT_END = b"TAG" + bytes(125)
+
+
+def test_an_mp3_file_without_its_length_is_read_whole(tmp_path, mp3):
+    (tmp_path / "whole.mp3").write_bytes(mp3)
+    whole = decode(tmp_path / "whole.mp3")[0][:, 0]
+    assert len(whole) == 3 * RATE
+    (tmp_path / "piped.mp3").write_bytes(TAG + drop_header(mp3) + TAG_AT_END)
+    assert len(soundfile.read(tmp_path / "piped.mp3")[0]) < 2.5 * RATE  # what libsndfile alone reads
+    samples, rate = decode(tmp_path / "piped.mp3")
+    assert rate == RATE
+    (shift,) = np.flatnonzero([np.allclose(samples[s : s + RATE, 0], whole[:RATE], atol=1e-4) for s in range(2500)])
+    rest = samples[shift:, 0][: len(whole)]
+    assert len(rest) > 3 * RATE - 600
+    np.testing.assert_allclose(rest, whole[: len(rest)], atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [lambda mp3: mp3, drop_header], ids=["with headers", "without headers"])
+def test_joined_mp3_files_are_read_whole(tmp_path, mp3, change):
+    part = TAG + change(mp3) + TAG_AT_END
+    (tmp_path / "joined.mp3").write_bytes(part + part)
+    samples, _ = decode(tmp_path / "joined.mp3")
+    assert 6 * RATE - 600 < len(samples) < 6.3 * RATE
+
+
 def find_fault(path) -> Fault:
     with pytest.raises(UnusableRecording) as error:
         decode(path)
