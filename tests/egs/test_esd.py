@@ -250,7 +250,7 @@ SMALL = ("--corpus", "ESD", "--partial", "true", "--pooling", "mean", "--head", 
 
 
 def scores(recipe: Path, experiment: str) -> dict:
-    return json.loads((recipe / "exp" / "scores.json").read_text())[experiment]
+    return json.loads((recipe / "exp" / "scores.json").read_text())["experiments"][experiment]
 
 
 @pytest.mark.slow
