@@ -301,7 +301,7 @@ def test_own_corpus_page_leads_from_each_source_to_scores(tmp_path, home):
     data = datadir.read(folder / "data" / "moods")
     assert data.fold == folds.read(folder / "conf" / "folds.yaml")
     assert data.gender["Ida_Lee"] == "f"
-    scores = json.loads((folder / "exp" / "scores.json").read_text())["fbank-mean-linear"]
+    scores = json.loads((folder / "exp" / "scores.json").read_text())["experiments"]["fbank-mean-linear"]
     assert len(scores["runs"]) == 5
     assert scores["over_folds"]["UA"]["mean"] > 90
 

@@ -42,7 +42,7 @@ def test_all_stages_run_and_give_plausible_scores(mini):
         "500 utterances, 0.21 h, 20 speakers, 5 folds; neutral 100, happy 100, sad 100, angry 100, surprise 100"
         in output
     )
-    scores = json.loads((recipe / "exp" / "scores.json").read_text())
+    scores = json.loads((recipe / "exp" / "scores.json").read_text())["experiments"]
     assert 30 < scores["fbank-mean+soc_full-linear"]["over_folds"]["WA"]["mean"] < 90
 
 
