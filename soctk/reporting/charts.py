@@ -1,6 +1,5 @@
 """Charts of scores: WA of all experiments, WA by speaker, confusion matrices and learning curves."""
 
-import json
 import math
 from collections.abc import Sequence
 
@@ -10,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from soctk.errors import SoctkError
 from soctk.reporting import drawing
 from soctk.reporting.drawing import COLOURS, WIDTH, series, short
 from soctk.reporting.wording import label
+from soctk.scoring.logs import read as read_log
 from soctk.scoring.recorded import used_layers
 from soctk.scoring.runs import RunDirectory
 from soctk.scoring.score import ExperimentScores
@@ -175,20 +174,14 @@ def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
 
 def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:
     """Return the losses and the validation WA of each run with a train.jsonl, indexed by epoch or C."""
-    logs = []
+    tables = []
     for fold, seed in zip(experiment.runs["fold"], experiment.runs["seed"], strict=True):
-        path = RunDirectory(experiment.predictions.path, fold, seed).log
-        if path.is_file():
-            try:
-                log = pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
-                axis = "epoch" if "epoch" in log else "C"
-                columns = ["valid_loss", "valid_WA", *log.columns.intersection(["train_loss"])]
-                logs.append(log.set_index(axis)[columns].astype(float))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise SoctkError(
-                    f"not a training log ({error})", remedy="Remove the run and train it again.", where=path
-                ) from error
-    return logs
+        run = RunDirectory(experiment.predictions.path, fold, seed)
+        if run.log.is_file():
+            log = pd.DataFrame(read_log(run))
+            columns = ["valid_loss", "valid_WA", *log.columns.intersection(["train_loss"])]
+            tables.append(log.set_index("epoch" if "epoch" in log else "C")[columns].astype(float))
+    return tables
 
 
 def _upstream(experiment: ExperimentScores) -> str:

@@ -1,11 +1,11 @@
 """The hyperparameter that a run chose by its validation loss: C of the head linear, or the epoch of the head mlp."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from soctk.errors import SoctkError
+from soctk.scoring import logs
 from soctk.scoring.runs import RunDirectory
 
 _ADVICE = {
@@ -65,12 +65,7 @@ def read(run: RunDirectory) -> Choice | None:
     Raises:
         SoctkError: the file is damaged.
     """
-    if not run.log.is_file():
-        return None
-    try:
-        return Choice.of([json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()])
-    except (ValueError, LookupError, TypeError) as error:
-        raise SoctkError("damaged", remedy="Remove the run's directory and train it again.", where=run.log) from error
+    return Choice.of(logs.read(run)) if run.log.is_file() else None
 
 
 def notes(runs: Sequence[RunDirectory]) -> list[str]:

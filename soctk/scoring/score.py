@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class ExperimentScores:
     confusion: pd.DataFrame
     subgroups: list[Subgroup]
 
-    @property
+    @cached_property
     def folds(self) -> pd.DataFrame:
         """A row for each fold, indexed by fold: utterances, and each metric averaged over seeds."""
         return self.runs.groupby("fold")[["utterances", *COLUMNS]].mean().astype({"utterances": int})

@@ -9,7 +9,7 @@ from soctk.scoring.runs import RunDirectory
 
 
 def records(name: str, *pairs: tuple[float, float]) -> list[dict]:
-    return [{name: value, "valid_loss": loss} for value, loss in pairs]
+    return [{name: value, "valid_loss": loss, "valid_WA": 0.5} for value, loss in pairs]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_notes_count_the_runs_at_each_edge(tmp_path):
     ]
     for damaged in ("", "{", "[]", '{"C": 1}', '"C"'):
         runs[3].log.write_text(damaged)
-        with pytest.raises(SoctkError, match=r"fold4/seed1/train\.jsonl: damaged\nRemove the run's directory"):
+        with pytest.raises(SoctkError, match=r"fold4/seed1/train\.jsonl: not a training log .*\nRemove the run's"):
             choice.read(runs[3])
         assert "fold4/seed1/train.jsonl is damaged" in choice.notes(runs)
 

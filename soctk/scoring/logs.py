@@ -1,0 +1,47 @@
+"""The training log of a run, train.jsonl: a record for each epoch (head mlp) or each value of C (head linear)."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from soctk.errors import SoctkError
+from soctk.mappings import parse_json
+from soctk.scoring.runs import RunDirectory
+
+
+class _Record(BaseModel, strict=True, allow_inf_nan=False):
+    """The values of a record that reports read; losses in nats, WA as a fraction."""
+
+    epoch: int | None = Field(None, ge=1, le=10**9)
+    C: float | None = Field(None, gt=1e-30, lt=1e30)
+    train_loss: float = Field(0.0, ge=0, lt=1e30)
+    valid_loss: float = Field(ge=0, lt=1e30)
+    valid_WA: float = Field(ge=0, le=1)
+
+
+def read(run: RunDirectory) -> list[dict[str, Any]]:
+    """Return the records of a run; all have `epoch`, or all have `C`, and its values differ.
+
+    Raises:
+        SoctkError: the file cannot be read, or is no such log.
+    """
+    try:
+        records = [parse_json(line) for line in run.log.read_text(encoding="utf-8").splitlines()]
+        values = [_Record.model_validate(record) for record in records]
+    except (OSError, ValidationError, ValueError) as error:
+        raise _damaged(run, _describe(error)) from error
+    epochs, cs = ({getattr(value, name) for value in values} - {None} for name in ("epoch", "C"))
+    if not values or max(len(epochs), len(cs)) < len(values) or (epochs and cs):
+        raise _damaged(run, "each record needs another value of epoch, or of C")
+    return records
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc'])) or 'a record'}: {problem['msg']}"
+    return str(error)
+
+
+def _damaged(run: RunDirectory, what: str) -> SoctkError:
+    return SoctkError(f"not a training log ({what})", "Remove the run's directory and train it again.", where=run.log)
