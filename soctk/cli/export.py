@@ -22,3 +22,8 @@ def main(data: Path, target: Path, form: str, name: str | None) -> None:
     else:
         datadir.write_kaldi(target, corpus)
     click.echo(f"{target}: {datadir.summary(corpus)}")
+    if corpus.channel != "1":
+        click.echo(
+            f"Note: soctk uses channel {corpus.channel} of these recordings, which this format cannot say: write that "
+            "channel to files of its own."
+        )

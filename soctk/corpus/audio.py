@@ -151,7 +151,9 @@ def _choose(channels: np.ndarray, channel: str) -> np.ndarray:
     if int(channel) > channels.shape[1]:
         count = channels.shape[1]
         raise UnusableRecording(
-            Fault.NO_CHANNEL, f"it has no channel {channel}, only {count} channel{'s' if count > 1 else ''}"
+            Fault.NO_CHANNEL,
+            f"it has no channel {channel}, only {count} channel{'s' if count > 1 else ''}",
+            "Choose another channel: soctk-import --channel 1|2|mix, or the file `channel` of the data directory.",
         )
     return np.ascontiguousarray(channels[:, int(channel) - 1])
 

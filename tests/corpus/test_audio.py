@@ -71,7 +71,7 @@ def test_another_channel_or_the_mean_of_all_can_be_chosen(tmp_path):
 
 def test_a_recording_without_the_chosen_channel_is_named(tmp_path):
     soundfile.write(tmp_path / "mono.wav", tone(440, RATE), RATE)
-    with pytest.raises(SoctkError, match=r"mono\.wav: it has no channel 2, only 1 channel\n"):
+    with pytest.raises(SoctkError, match=r"mono\.wav: it has no channel 2, only 1 channel\nChoose another channel: "):
         audio.check({"utt": tmp_path / "mono.wav"}, "2")
 
 

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from soctk.cli import validate
-from soctk.corpus import audio, splits
+from soctk.cli import export, import_, validate
+from soctk.corpus import audio, datadir, splits
 from soctk.corpus.quick_checks import notes
 
 
@@ -165,3 +165,40 @@ def test_soctk_validate_prints_the_notes_without_decoding(tmp_path, corpus):
     first, note = result.output.rstrip().split("\n")
     assert first.startswith(f"{tmp_path / 'data'}: 36 utterances")
     assert note.startswith("Note: all recordings have the longest duration, 2.000 s: 36, such as ")
+
+
+def run(command, *arguments) -> str:
+    result = CliRunner().invoke(command.main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_soctk_import_prints_notes_and_writes_the_channel_and_the_duplicates(tmp_path, corpus):
+    rewrite(corpus, lambda samples: np.stack([0 * samples, samples], axis=1))
+    corpus.wav["spk1-sad-0"].write_bytes(corpus.wav["spk0-sad-0"].read_bytes())
+    source = (tmp_path / "recordings of the corpus", "--pattern", "{speaker}-{emotion}-{n}.wav")
+    output = run(import_, *source[:1], tmp_path / "first", *source[1:])
+    assert "\nNote: silence in channel 1: 36, such as " in output
+    assert not (tmp_path / "first" / "channel").exists()
+    output = run(import_, *source[:1], tmp_path / "second", *source[1:], "--channel", "2")
+    assert "silence" not in output
+    assert (
+        "\nNote: the same recording in several folds (in training and test data): spk0-sad-0 (sad) = spk1-sad-0"
+        in output
+    )
+    assert datadir.read(tmp_path / "second").channel == "2"
+    (tmp_path / "known").write_text("spk1-sad-0 spk0-sad-0\n")
+    options = ("--channel", "2", "--duplicates", tmp_path / "known")
+    output = run(import_, *source[:1], tmp_path / "third", *source[1:], *options)
+    assert "\nNote: known duplicates, listed in the file `duplicates`: spk0-sad-0 (sad) = spk1-sad-0 (sad). " in output
+    assert datadir.read(tmp_path / "third").duplicates == {frozenset({"spk0-sad-0", "spk1-sad-0"})}
+    for form in ("emobox", "kaldi"):
+        assert "Note: soctk uses channel 2" in run(export, tmp_path / "third", tmp_path / form, "--format", form)
+
+
+@pytest.mark.parametrize("channel", ["0", "left", "1,2", "-1"])
+def test_soctk_import_refuses_an_unknown_channel(tmp_path, corpus, channel):
+    arguments = [str(tmp_path / "recordings of the corpus"), str(tmp_path / "new"), "--channel", channel]
+    result = CliRunner().invoke(import_.main, arguments)
+    assert result.exit_code == 2
+    assert f"'{channel}' is not 1, 2, ... or mix" in result.output
