@@ -29,7 +29,7 @@ def write(
     """
     text = as_markdown(corpora, matrix, config, seeds)
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return text
 
 

@@ -28,7 +28,7 @@ from soctk.scoring.statistics import STATISTICS
 def write(directory: Path, report: Report) -> None:
     """Write RESULTS.md and scores.json into a directory."""
     with atomic(directory / "RESULTS.md") as temporary:
-        temporary.write_text(as_markdown(report), encoding="utf-8")
+        temporary.write_text(as_markdown(report), encoding="utf-8", errors="backslashreplace")
     with atomic(directory / "scores.json") as temporary:
         temporary.write_text(as_json(report), encoding="utf-8")
 

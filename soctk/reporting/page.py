@@ -23,6 +23,7 @@ from soctk.scoring.score import ExperimentScores
 
 # The page shows at most this many errors of an experiment.
 MOST_ERRORS = 20
+_LONG_HEADER = re.compile("<th([^>]*>[^<]{20,}</th>)")
 _INTERVAL = re.compile(r"\[[−-]?[\d.]+, [−-]?[\d.]+\]|± [\d.]+")
 
 
@@ -69,7 +70,7 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
         experiments=[
             {
                 "label": wording.label(experiment),
-                "anchor": quote(experiment.name),
+                "anchor": quote(os.fsencode(experiment.name)),
                 "parts": _parts(tables.details(experiment, "html")),
                 "images": [image for image in images if image[0].experiment == experiment.name],
                 "errors": most_confident_errors(experiment, path.parent),
@@ -78,7 +79,7 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
         ],
     )
     with atomic(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 
 def most_confident_errors(experiment: ExperimentScores, directory: Path, most: int = MOST_ERRORS) -> list[Error]:
@@ -132,13 +133,14 @@ def _shorten_names(report: Report) -> tuple[str, Report]:
 def _parts(parts: Iterable[str]) -> list[str | Markup]:
     """Mark tables as HTML, because tabulate has escaped their cells; the template escapes the sentences.
 
-    Lines are broken before an interval or a standard deviation, but not within it.
+    Lines are broken before an interval or a standard deviation, but not within it, and within long headers.
     """
-    return [Markup(_INTERVAL.sub(_unbroken, part)) if part.startswith("<table>") else part for part in parts]
+    return [Markup(_with_line_breaks(part)) if part.startswith("<table>") else part for part in parts]
 
 
-def _unbroken(match: re.Match) -> str:
-    return f'<span class="unbroken">{match[0]}</span>'
+def _with_line_breaks(table: str) -> str:
+    table = _INTERVAL.sub(r'<span class="unbroken">\g<0></span>', table)
+    return _LONG_HEADER.sub(r'<th class="long"\1', table)
 
 
 def _as_url(picture: Picture) -> str:
