@@ -97,6 +97,8 @@ def test_intervals_and_standard_deviations_are_not_broken_over_lines(made, tmp_p
         '<table>1.00 <span class="unbroken">[−2.50, 3.00]</span></table>',
         "50 [1, 2]",
     ]
+    header = f'<th style="text-align: right;">as {"x" * 30}</th>'
+    assert page._parts([f"<table>{header}</table>"]) == ['<table><th class="long"' + header[3:] + "</table>"]
 
 
 def test_a_page_has_no_absolute_path(made, tmp_path, monkeypatch):
