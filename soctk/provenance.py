@@ -53,5 +53,5 @@ def displayed_path(path: Path) -> str:
 
 def _without_absolute_path(word: str) -> str:
     """Shorten the path in `PATH`, `--option=PATH` or `-oPATH`, if it is absolute."""
-    option, path = re.fullmatch("(--[^=/]+=|-[a-zA-Z])?(.*)", word, re.DOTALL).groups("")
-    return option + displayed_path(Path(path)) if path.startswith("/") else word
+    match = re.fullmatch("(--[^=/]+=|-[a-zA-Z])?(/.*)", word, re.DOTALL)
+    return (match[1] or "") + displayed_path(Path(match[2])) if match else word

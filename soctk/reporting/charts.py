@@ -77,7 +77,7 @@ def _speaker_rows(table: pd.DataFrame, overall: float) -> Figure:
     axes.hlines(rows, overall, table["WA"], color=COLOURS[4], linewidth=3)
     axes.plot(table["WA"], rows, "o", color=COLOURS[0], markersize=6)
     axes.axvline(overall, color="0.3", linewidth=1, linestyle="--")
-    names = [f"{drawing.clipped(name)} ({n})" for name, n in table["utterances"].items()]
+    names = [f"{drawing.clipped(str(name))} ({n})" for name, n in table["utterances"].items()]
     axes.set_yticks(rows, names, fontsize=9)
     axes.set_ylim(-0.8, len(table) - 0.2)
     axes.set_ylabel("speaker (number of utterances)", fontsize=11)
@@ -101,7 +101,7 @@ def _speaker_distribution(table: pd.DataFrame, overall: float) -> Figure:
     by_size.set_ylabel("WA of the speaker (%)", fontsize=11)
     by_size.set_ylim(-3, 103)
     if table["utterances"].max() > 10 * table["utterances"].min():
-        _set_log_scale(by_size, table["utterances"])
+        _set_log_scale(by_size, table["utterances"].tolist())
     else:
         by_size.xaxis.set_major_locator(MaxNLocator(integer=True))
     by_size.grid(color="0.9")
@@ -155,7 +155,7 @@ def learning_curves(experiment: ExperimentScores) -> Figure | None:
         axes.set_ylabel(name, fontsize=11)
         axes.grid(color="0.9")
         if is_over_c:
-            _set_log_scale(axes, logs[0].index)
+            _set_log_scale(axes, logs[0].index.tolist())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(fontsize=10)

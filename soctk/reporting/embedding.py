@@ -136,4 +136,4 @@ def _named_speakers(speakers: pd.Series) -> dict[str, str]:
 
 
 def _scatter(axes: Axes, points: np.ndarray, index: int) -> PathCollection:
-    return axes.scatter(*points.T, s=18, alpha=0.8, linewidths=0, **series(index))
+    return axes.scatter(points[:, 0], points[:, 1], s=18, alpha=0.8, linewidths=0, **series(index))

@@ -68,7 +68,7 @@ def draw(experiment: ExperimentScores, comparison: Comparison) -> Figure:
     """Draw the shares of variance by emotion and by speaker, and the distances between emotions."""
     emotions = [drawing.clipped(name, 16) for name in experiment.predictions.emotions]
     figure = Figure(figsize=(WIDTH, 5.4 + 0.36 * len(emotions)), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(4, 1.4 + 0.36 * len(emotions)))
+    upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(4, 1.4 + 0.36 * len(emotions))))
     panels = upper.subplots(1, 2)
     shares = (100 * comparison.by_emotion, 100 * comparison.by_speaker)
     totals = (comparison.total_by_emotion, comparison.total_by_speaker)
