@@ -5,23 +5,18 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from soctk.errors import SoctkError, listing
 from soctk.features import index, shards
+from soctk.features import settings as store_json
 from soctk.features.index import Entry
 from soctk.features.shards import EXTRACT_AGAIN
 from soctk.files import atomic, locked, remove_leftovers, require_utf8
-from soctk.mappings import differences, read_json
+from soctk.mappings import differences
 from soctk.progress import track
-
-SETTINGS = "store.json"
-
-# The format of store.json, the index and the shards. Format 1 had no checksums of frames.
-_FORMAT = 2
 
 
 class Store(Protocol):
@@ -90,11 +85,10 @@ class FeatureStore:
         """
         require_utf8(path)
         settings = json.loads(json.dumps(settings))
-        if not (path / SETTINGS).exists():
-            with atomic(path / SETTINGS) as temporary:
-                temporary.write_text(json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n", encoding="utf-8")
+        if not (path / store_json.NAME).exists():
+            store_json.write(path, settings)
         # Also after writing: another process may have created the store at the same time.
-        if lines := differences(_drop_versions(_read_settings(path)), _drop_versions(settings)):
+        if lines := differences(_drop_versions(store_json.read(path)), _drop_versions(settings)):
             raise SoctkError(
                 f"this store has other settings\n{listing(lines)}",
                 remedy="Use another directory for these settings, or remove this directory to extract again.",
@@ -113,9 +107,9 @@ class FeatureStore:
                 was written by an earlier version of soctk; store.json or the index is damaged.
         """
         require_utf8(path)
-        if not (path / SETTINGS).exists():
+        if not (path / store_json.NAME).exists():
             raise SoctkError("no feature store in this directory", remedy=EXTRACT_AGAIN, where=path)
-        settings = _read_settings(path)
+        settings = store_json.read(path)
         if not (path / index.NAME).exists():
             raise SoctkError("the extraction has not finished", remedy=EXTRACT_AGAIN, where=path)
         return cls(path, settings, index.read(path))
@@ -187,7 +181,7 @@ class FeatureStore:
         """Write a shard; return False, without the shard, if another process has stored one of its utterances."""
         with ExitStack() as lock, suppress(_StoredMeanwhile), atomic(self.path / name) as temporary:
             temporary.write_bytes(content)
-            lock.enter_context(locked(self.path / SETTINGS))  # until the shard has its final name
+            lock.enter_context(locked(self.path / store_json.NAME))  # until the shard has its final name
             self.update()
             if not self._entries.keys().isdisjoint(utterances):
                 raise _StoredMeanwhile
@@ -204,7 +198,7 @@ class FeatureStore:
             SoctkError: `update` raises it.
         """
         remove_leftovers(self.path)
-        with locked(self.path / SETTINGS):
+        with locked(self.path / store_json.NAME):
             indexed: set[Path] = set()
             with suppress(SoctkError, OSError):  # no index yet, or a damaged one
                 indexed = {entry.shard for entry in index.read(self.path).values()}
@@ -313,44 +307,12 @@ class _StoredMeanwhile(Exception):
     """Another process has stored an utterance of the shard that is being written."""
 
 
-class _Settings(BaseModel):
-    """The content of store.json that reading frames depends on; the other settings are only recorded and compared."""
-
-    model_config = ConfigDict(strict=True)
-
-    format: int = 1
-    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    hidden_size: Annotated[int, Field(ge=1)]
-    dtype: Literal["float16", "float32"]
-    speeds: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
-    upstream: str
-
-
 def _size(shard: Path) -> int:
     """Return the size of a shard in bytes."""
     try:
         return shard.stat().st_size
     except OSError as error:
         raise SoctkError(f"missing or damaged ({error.strerror})", remedy=EXTRACT_AGAIN, where=shard) from error
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in store.json.
-
-    Raises:
-        SoctkError: the file is damaged, or was written by an earlier version of soctk.
-    """
-    remedy = "Remove the directory and extract again (stage 1)."
-    try:
-        settings = read_json(path / SETTINGS)
-        known = _Settings.model_validate(settings)
-    except (SoctkError, ValidationError) as error:
-        reason = error.what if isinstance(error, SoctkError) else ".".join(map(str, error.errors()[0]["loc"]))
-        raise SoctkError(f"damaged ({reason})", remedy=remedy, where=path / SETTINGS) from error
-    if known.format != _FORMAT:
-        age = "an earlier" if known.format < _FORMAT else "a later"
-        raise SoctkError(f"the store was written by {age} version of soctk", remedy=remedy, where=path)
-    return {key: value for key, value in settings.items() if key != "format"}
 
 
 def _drop_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
