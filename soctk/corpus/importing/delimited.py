@@ -22,8 +22,8 @@ def read(path: Path) -> list[dict[str, Any]]:
     Column names are normalised (soctk.corpus.names). A row of blank fields may have any number of them.
 
     Raises:
-        SoctkError: the file is not UTF-8, a quoted field is not closed, two columns have the same name, or a row has
-            more or fewer fields than the header.
+        SoctkError: the file is not UTF-8 or has another separator, a quoted field is not closed, two columns have the
+            same name, or a row has more or fewer fields than the header.
     """
     with path.open(encoding="utf-8-sig", newline="") as lines:
         # strict: without it, a quoted field that is not closed silently swallows the rest of the file
@@ -43,6 +43,13 @@ def read(path: Path) -> list[dict[str, Any]]:
                 where=path,
             ) from error
     columns = [names.normalise(name) for name in rows[0][1]] if rows else []
+    other = next((mark for mark in (";", "\t", "|", ",") if len(columns) == 1 and mark in rows[0][1][0]), None)
+    if other:
+        raise SoctkError(
+            f"the columns are separated by {other!r}",
+            remedy="Separate them by commas (.csv) or tabs (.tsv).",
+            where=path,
+        )
     repeated = [name for name, count in Counter(columns).items() if name and count > 1]
     if repeated:
         raise SoctkError(

@@ -22,6 +22,7 @@ from soctk.corpus.importing.rows import (
 from soctk.corpus.importing.tables import Table, complete_from, join
 from soctk.corpus.labels import is_missing
 from soctk.errors import SoctkError
+from soctk.progress import track
 
 Record = Mapping[str, Any]  # a row of a source, field -> value, before its columns are recognised
 Tell = Callable[[str], object]  # is called with a line for the user
@@ -157,7 +158,7 @@ def _read_table(
         raise SoctkError("it has no rows", remedy="Check the path.", where=source)
     found: dict[tuple[str, ...], dict[str, list[str]]] = {}
     rows = []
-    for record in written:
+    for record in track(written, "read labels", "row"):
         fields = tuple(record)
         if fields not in found:
             found[fields] = find_fields(fields, choice, source)

@@ -19,6 +19,8 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
     [
         ("path,emotion\nx.wav,sad,more\n", "these rows have more or fewer fields than the header: 2\nCorrect them"),
         ("path,emotion\ny.wav,sad\nx.wav\n", "these rows have more or fewer fields than the header: 3\nCorrect them"),
+        ("path;emotion\na;b\n", "the columns are separated by ';'\nSeparate them by commas (.csv) or tabs (.tsv)."),
+        ("path\temotion\na\tb\n", "the columns are separated by '\\t'\nSeparate them"),
         ("path,emotion,emotion\na,b,c\n", "several columns have the same name: emotion\nRename"),
         (
             'path,emotion\na,"b\n' + 100 * "c,d\n",
@@ -34,3 +36,15 @@ def test_a_malformed_table_is_refused(tmp_path, content, message):
     with pytest.raises(SoctkError) as error:
         delimited.read(file)
     assert str(error.value).startswith(f"{file}: {message}")
+
+
+def test_rows_are_numbered_by_their_first_line(tmp_path):
+    (tmp_path / "labels.csv").write_text('path,text\na.wav,"two\nlines"\n\n,,,\nb.wav\n')
+    with pytest.raises(SoctkError, match="these rows have more or fewer fields than the header: 6\nCorrect"):
+        delimited.read(tmp_path / "labels.csv")
+
+
+def test_names_of_columns_are_normalised_and_blank_rows_may_have_any_number_of_fields(tmp_path):
+    (tmp_path / "labels.csv").write_text("\ufeff\u200bpath , emotion\nx.wav,sad\n\n,,,,\n \n", encoding="utf-8")
+    blank = {"path": "", "emotion": ""}
+    assert delimited.read(tmp_path / "labels.csv") == [{"path": "x.wav", "emotion": "sad"}, blank, blank, blank]

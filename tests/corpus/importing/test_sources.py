@@ -147,8 +147,8 @@ def test_an_unknown_kind_of_source_is_refused_with_the_known_kinds(tmp_path):
         ("labels.jsonl", "", "it has no rows\nCheck the path."),
         (
             "labels.csv",
-            "path;emotion\na;b\n",
-            "no column gives the path; the columns are path;emotion\nName the column",
+            "clip,emotion\na,b\n",
+            "no column gives the path; the columns are clip, emotion\nName the column",
         ),
         ("labels.csv", "path,emotion\n,sad\n", "1 of 1 rows have no path\n  emotion sad\n"),
         (
