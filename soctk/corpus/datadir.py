@@ -290,6 +290,8 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
     for name, texts in data.extra.items():
         if name in _RESERVED:
             yield f"utt2{name}: the {name} is in {_RESERVED[name]} already; rename this file"
+        if f"utt2{name}" in _TABLES:
+            yield f"utt2{name}: this file has another meaning, so a property cannot be called {name}; rename it"
         yield from _compare_keys("wav.scp", data.wav, f"utt2{name}", texts)
         yield from _find_undecoded(f"utt2{name}", texts.values())
         yield from find_unfit_values(f"utt2{name}", texts)

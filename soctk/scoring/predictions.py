@@ -13,7 +13,7 @@ import pandas as pd
 
 from soctk.corpus import recordings
 from soctk.corpus.datadir import PREDICTION_COLUMNS, DataDir
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, printable
 from soctk.scoring import recorded
 from soctk.scoring.runs import RunDirectory
 
@@ -211,7 +211,7 @@ def data_directory(predictions: Predictions, given: Path | None = None) -> Path 
 
 
 def _damaged(path: Path, what: str) -> SoctkError:
-    return SoctkError(what, remedy=_RETRAIN_RUN, where=path)
+    return SoctkError(printable(what), remedy=_RETRAIN_RUN, where=path)
 
 
 def _read_table(path: Path) -> tuple[tuple[str, ...], pd.DataFrame]:
