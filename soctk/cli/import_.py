@@ -93,8 +93,8 @@ def main(
     """Write the data directory DATA from SOURCES.
 
     A source is a table (.csv, .tsv, .jsonl) with the columns path, emotion, speaker and optionally sex and fold; or a
-    folder of EmoBox's metadata; or, with --pattern, a folder of recordings. Further sources add columns, by path or by
-    speaker: tables, or the db.yaml of an audformat database.
+    folder of EmoBox's metadata; or, with --pattern, a folder of recordings. Further tables with the same columns add
+    recordings. Other sources add columns, by path or by speaker: tables, or the db.yaml of an audformat database.
 
     If no source gives folds, the speakers are divided into folds, balanced by class and sex.
     """

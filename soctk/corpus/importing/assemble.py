@@ -112,9 +112,10 @@ def _recording(row: Row, root: Path) -> Path:
 
 def _check_recordings_differ(rows: Sequence[Row], root: Path) -> None:
     """Refuse two rows with one recording, even through links: with two speakers it would be in training and test."""
-    resolve = lru_cache(maxsize=None)(Path.resolve)  # of folders, of which there are few
+    # realpath accepts a link to itself, Path.resolve does not. The cache is for folders, of which there are few.
+    resolve = lru_cache(maxsize=None)(lambda path: Path(os.path.realpath(path)))
     paths = [root / row["path"] for row in rows]
-    recordings = [path.resolve() if path.is_symlink() else resolve(path.parent) / path.name for path in paths]
+    recordings = [resolve(path) if path.is_symlink() else resolve(path.parent) / path.name for path in paths]
     counts = Counter(recordings)
     repeated = [row["path"] for row, recording in zip(rows, recordings, strict=True) if counts[recording] > 1]
     if repeated:

@@ -71,6 +71,13 @@ def test_a_linked_folder_under_another_speaker_name_is_refused(tmp_path):
         build_corpus([*make_rows(), *linked], tmp_path, {}, tmp_path / "folds.yaml")
 
 
+def test_a_link_to_itself_is_no_recording(tmp_path):
+    (tmp_path / "x.wav").symlink_to("x.wav")
+    rows = [{"path": "x.wav", "emotion": "sad", "speaker": "ann"}]
+    with pytest.raises(SoctkError, match="1 of 1 recordings cannot be used"):
+        build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
+
+
 @pytest.mark.parametrize(("column", "kind", "name"), [("speaker", "speakers", "Ann"), ("emotion", "emotions", "Calm")])
 def test_names_that_differ_only_in_capital_letters_are_refused(recordings, tmp_path, column, kind, name):
     rows = change_first_row(**{column: name})
