@@ -74,6 +74,11 @@ def read(folder: Path, tell: Callable[[str], object] = lambda line: None) -> lis
             f"Note: {folder}: {len(others)} files are not read, such as {others[0].relative_to(folder)}: "
             "their names are not fold_K/NAME_PART_fold_K.jsonl"
         )
+    channels = Counter(str(row["channel"]) for row in rows.values() if row.get("channel") not in (None, 1, "1"))
+    for channel, count in sorted(channels.items()):
+        tell(
+            f"Note: {folder}: {count} utterances name channel {channel}; soctk uses the channel of the option --channel"
+        )
     classes = _read_classes(folder)
     labels = Counter(str(row.get("emo")) for row in rows.values()) if classes else Counter[str]()
     unmapped = {label: n for label, n in labels.items() if label not in classes and label not in classes.values()}
@@ -150,7 +155,7 @@ def _make_row(name: str, data: DataDir, utt: str, info: audio.AudioInfo) -> dict
         "task": "category",
         "length": info.seconds,
         "emo": data.emotion[utt],
-        "channel": 1,
+        "channel": int(data.channel) if data.channel.isdigit() else 1,
         "spk": speaker,
     }
     return row | ({"gender": data.gender[speaker]} if speaker in data.gender else {})

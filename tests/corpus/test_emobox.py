@@ -1,9 +1,12 @@
 import csv
+import dataclasses
 import gzip
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import write_corpus
 
 from soctk.corpus import datadir, emobox, importing
@@ -170,3 +173,16 @@ def test_contradictions_between_the_files_are_refused(tmp_path):
     (tmp_path / "c.jsonl").write_text(2 * '{"key": "z-1", "wav": "z", "emo": "c"}\n')
     with pytest.raises(SoctkError, match=r"z-1: twice in c\.jsonl"):
         emobox.read(tmp_path)
+
+
+def test_the_channel_is_exported_and_another_one_is_told(tmp_path):
+    data = dataclasses.replace(write_corpus(tmp_path), channel="2")
+    for utt, path in data.wav.items():
+        soundfile.write(path, np.random.default_rng(len(utt)).uniform(-0.1, 0.1, (1600, 2)), 16000)
+    emobox.write(tmp_path / "mine", "mine", data)
+    told = []
+    assert {row["channel"] for row in emobox.read(tmp_path / "mine", told.append)} == {2}
+    count = len(data.wav)
+    assert told == [
+        f"Note: {tmp_path / 'mine'}: {count} utterances name channel 2; soctk uses the channel of the option --channel"
+    ]
