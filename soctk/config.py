@@ -134,9 +134,14 @@ def _check_conf_dirs(conf_dirs: Iterable[Path]) -> None:
     for folder in conf_dirs:
         if not folder.is_dir():
             raise SoctkError("no such conf directory", remedy="Check the path given to --conf.", where=folder)
-        for file in folder.glob("*.yaml"):
+        for file in [*folder.glob("*.yaml"), *folder.glob("*.yml")]:
             if file.name not in _FILES:
                 raise unknown_name("settings file", file.name, _FILES, where=folder)
+        for kind in ("pooling", "head"):
+            known = [file.name for file in (BUILTIN_CONF / kind).glob("*.yaml")]
+            for file in [*(folder / kind).glob("*.yaml"), *(folder / kind).glob("*.yml")]:
+                if file.name not in known:
+                    raise unknown_name("settings file", file.name, known, where=folder / kind)
 
 
 def _validated_file(section: type[AnySection], conf_dirs: Sequence[Path], file: str) -> AnySection:
@@ -159,14 +164,16 @@ def _merge_files(conf_dirs: Iterable[Path], file: str) -> dict[str, Any]:
 def _check_name(kind: str, name: str, conf_dirs: Sequence[Path]) -> None:
     known = {file.stem for folder in conf_dirs for file in (folder / kind).glob("*.yaml")}
     if name not in known:
-        raise unknown_name(kind, name, known, where=f"--{kind}")
+        automatic = {"auto"} if kind == "head" else set()
+        raise unknown_name(kind, name, known | automatic, where=f"--{kind}")
 
 
 def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
     key, equals, value = override.partition("=")
     section, *path = key.split(".")
     if not (equals and path and all(path)):
-        raise SoctkError("not of the form SECTION.KEY=VALUE", remedy="Write e.g. --set train.lr=1e-3.", where=override)
+        remedy = f"Write e.g. --set frames.layers=[3, 4]. Sections: {', '.join(sorted(sections))}."
+        raise SoctkError("not of the form SECTION.KEY=VALUE", remedy=remedy, where=f"--set {override}")
     if section == "train" and section not in sections:
         raise SoctkError(
             "the head linear does not use the training loop, so this setting has no effect",
@@ -176,6 +183,8 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
     if section not in sections:
         raise unknown_name("section", section, sections, where=f"--set {override}")
     settings = sections[section]
+    if key == "head.name":
+        raise SoctkError("this is no setting", remedy="Choose the head with --head.", where=f"--set {override}")
     if section == "pooling":
         settings, path = _select_pooling(settings, path, where=f"--set {override}")
     try:
@@ -219,7 +228,7 @@ def _describe(problem: Mapping[str, Any], settings: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         section, name = location[0], location[-1]
-        known = _SECTIONS[settings["head"]["name"] if section == "head" else section].model_fields
+        known = _SECTIONS[settings["head"]["name"] if section == "head" else section].model_fields.keys() - {"name"}
         return str(unknown_name("key", f"{name}", known, where=section)).replace("\n", ". ")
     if problem["type"] == "missing":
         return f"{key}: missing"

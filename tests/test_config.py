@@ -5,6 +5,7 @@ import yaml
 
 from soctk import config, mappings
 from soctk.errors import SoctkError
+from soctk.training import settings
 
 
 @pytest.fixture
@@ -85,7 +86,12 @@ def test_all_invalid_settings_are_listed_in_one_error(conf, recipe):
         ("trian.lr=1", "Did you mean 'train'?"),
         ("train.lrr=1", "Did you mean 'lr'?"),
         ("head.hiden=1", "head: unknown key 'hiden'. Did you mean 'hidden'?"),
-        ("head.name=linear", "head: unknown key 'hidden'. Known: C, name, within_class_shrinkage."),
+        ("head.name=linear", "--set head.name=linear: this is no setting\nChoose the head with --head."),
+        ("head.x=1", "head: unknown key 'x'. Known: dropout, hidden."),
+        (
+            "x",
+            "--set x: not of the form SECTION.KEY=VALUE\nWrite e.g. --set frames.layers=[3, 4]. Sections: frames, ",
+        ),
         ("pooling.d=1", "the name of the pooling is missing\nWrite pooling.NAME.d, where NAME is one of mean, soc."),
         ("pooling.sok.d=1", "Did you mean 'soc'?"),
         ("frames.layers=[3, 4, 3]", "frames.layers: Value error, each layer may be listed only once"),
@@ -103,11 +109,33 @@ def test_an_unknown_settings_file_is_refused(conf, recipe):
         config.load([*conf, recipe], "soc")
 
 
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("train.yml", "unknown settings file 'train.yml'\nDid you mean 'train.yaml'? Known: folds.yaml, frames.yaml"),
+        ("pooling/socfull.yaml", "Did you mean 'soc_full.yaml'? Known: asp.yaml, mean.yaml, soc.yaml, soc_full.yaml, "),
+        ("head/mpl.yml", "unknown settings file 'mpl.yml'\nKnown: linear.yaml, mlp.yaml."),
+    ],
+)
+def test_a_settings_file_that_no_command_reads_is_refused(conf, tmp_path, file, message):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("lr: 1\n")
+    with pytest.raises(SoctkError) as error:
+        config.load([*conf, tmp_path], "soc")
+    assert message in str(error.value)
+
+
+def test_an_empty_name_is_no_default():
+    for option in ("pooling", "head"):
+        with pytest.raises(SoctkError, match=f"unknown {option} ''"):
+            settings.resolve(**{option: ""})
+
+
 def test_an_unknown_pooling_lists_the_known_ones(conf):
     with pytest.raises(SoctkError) as error:
         config.load(conf, "maen")
     assert "Did you mean 'mean'? Known: asp, mean, soc, soc_full, soc_nolem, stats" in str(error.value)
-    with pytest.raises(SoctkError, match="unknown head 'liner'\nDid you mean 'linear'"):
+    with pytest.raises(SoctkError, match=r"unknown head 'liner'\nDid you mean 'linear'\? Known: auto, linear, mlp\."):
         config.load(conf, "mean", "liner")
 
 

@@ -204,6 +204,13 @@ head_option = option(
     help="Classifier: linear (logistic regression), mlp, or auto (mlp for poolings with trained parameters).",
     show_default="from the preset",
 )
+layers_option = option(
+    "--layer",
+    "layers",
+    type=Layers("all"),
+    help='Hidden states in the feature store to train on: all, or numbers such as "3 4".',
+    show_default="all, from conf/frames.yaml",
+)
 combine_option = option(
     "--combine",
     type=click.Choice(["sum", "concat"]),
@@ -238,6 +245,16 @@ set_option = option(
     multiple=True,
     help="Change one setting, such as train.lr=1e-3. Can be repeated.",
 )
+
+
+def model_options(command):
+    """Add the options that choose the settings of a model: the parameters of soctk.training.settings.resolve."""
+    settings = (preset_option, pooling_option, head_option, conf_option, set_option)
+    frames = (layers_option, combine_option, recentre_option, enrol_option)
+    for add in reversed((*settings, *frames)):
+        command = add(command)
+    return command
+
 
 compare_option = option(
     "--compare", is_flag=True, help="Test whether the differences between experiments are significant, for all pairs."

@@ -1,6 +1,7 @@
 """soctk-cross: train on one corpus, test on another."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,15 +10,11 @@ from soctk.cli.common import (
     Command,
     Directory,
     File,
-    conf_option,
     device_option,
-    head_option,
+    model_options,
     nj_option,
     option,
-    pooling_option,
-    preset_option,
     seeds_option,
-    set_option,
 )
 
 
@@ -48,11 +45,7 @@ from soctk.cli.common import (
     help="Test on this corpus. Can be repeated.",
     show_default="each corpus",
 )
-@preset_option
-@pooling_option
-@head_option
-@conf_option
-@set_option
+@model_options
 @seeds_option
 @nj_option
 @device_option
@@ -61,14 +54,10 @@ def main(
     sources: tuple[tuple[Path, Path, Path], ...],
     trained: tuple[str, ...],
     tested: tuple[str, ...],
-    preset: str,
-    pooling: str | None,
-    head: str | None,
-    conf_dirs: tuple[Path, ...],
-    overrides: tuple[str, ...],
     seeds: list[int],
     nj: int,
     device: str,
+    **model: Any,
 ) -> None:
     """Train on each corpus, test on each, and write the matrix of UA to EXP/CROSS.md.
 
@@ -86,7 +75,7 @@ def main(
 
     if len(sources) < 2:
         raise click.UsageError("give --corpus twice or more")
-    config = settings.resolve(preset=preset, conf_dirs=conf_dirs, pooling=pooling, head=head, overrides=overrides)
+    config = settings.resolve(**model)
     corpora = [
         cross.Corpus(data.resolve().name, datadir.read(data, recordings=False), FeatureStore.open(store), {})
         for data, store, _ in sources

@@ -1,7 +1,7 @@
 """soctk-sweep: compare many settings on validation utterances."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -9,14 +9,12 @@ from soctk.cli.common import (
     CONTEXT,
     Command,
     Directory,
-    conf_option,
     device_option,
     folds_option,
+    model_options,
     nj_option,
     option,
-    preset_option,
     seeds_option,
-    set_option,
 )
 
 
@@ -54,9 +52,7 @@ class Axis(click.ParamType):
     help='An axis, such as "pooling=[mean, mean+soc_full]", "head=[mlp, linear]", or any setting, such as '
     '"frames.layers=[[3], [3, 4]]". Can be repeated.',
 )
-@preset_option
-@conf_option
-@set_option
+@model_options
 @folds_option
 @seeds_option
 @option(
@@ -72,14 +68,12 @@ def main(
     store: Path,
     sweep: Path,
     grid: tuple[tuple[str, list], ...],
-    preset: str,
-    conf_dirs: tuple[Path, ...],
-    overrides: tuple[str, ...],
     folds: list[int],
     seeds: list[int],
     protocol: Literal["soctk", "emobox"],
     nj: int,
     device: str,
+    **model: Any,
 ) -> None:
     """Train every combination of the --grid axes on the features in STORE, each in a directory of SWEEP.
 
@@ -92,13 +86,18 @@ def main(
     from soctk.device import resolve
     from soctk.features.store import FeatureStore
     from soctk.training.inputs import Features
+    from soctk.training.settings import SETTINGS
     from soctk.training.sweep import Sweep, edges
 
     if len(dict(grid)) < len(grid):
         raise click.UsageError("--grid gives an axis twice; write its values as one list")
+    given = {key for name, key in SETTINGS.items() if model[name] is not None}
+    given.update(override.partition("=")[0] for override in model["overrides"])
+    for axis in given.intersection(dict(grid)):
+        raise click.UsageError(f"{axis} is an axis of --grid, and another option sets it too; leave that option out")
     corpus = datadir.read(data, recordings=False)
     features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
-    points = Sweep(conf_dirs, dict(grid), protocol, overrides, preset)
+    points = Sweep(dict(grid), protocol, model)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
     shown = table.drop(columns="name").map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
     click.echo(

@@ -1,7 +1,7 @@
 """soctk-train: train and test all folds and seeds of one configuration."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -9,20 +9,12 @@ from soctk.cli.common import (
     CONTEXT,
     Command,
     Directory,
-    Layers,
-    combine_option,
-    conf_option,
     device_option,
-    enrol_option,
     folds_option,
-    head_option,
+    model_options,
     nj_option,
     option,
-    pooling_option,
-    preset_option,
-    recentre_option,
     seeds_option,
-    set_option,
 )
 
 
@@ -30,21 +22,7 @@ from soctk.cli.common import (
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
 @click.argument("experiment", type=Directory())
-@preset_option
-@pooling_option
-@head_option
-@conf_option
-@set_option
-@option(
-    "--layer",
-    "layers",
-    type=Layers("all"),
-    help='Hidden states in STORE to train on: all, or numbers such as "3 4".',
-    show_default="all, from conf/frames.yaml",
-)
-@combine_option
-@recentre_option
-@enrol_option
+@model_options
 @folds_option
 @seeds_option
 @option(
@@ -70,15 +48,6 @@ def main(
     data: Path,
     store: Path,
     experiment: Path,
-    preset: str,
-    pooling: str | None,
-    head: str | None,
-    conf_dirs: tuple[Path, ...],
-    overrides: tuple[str, ...],
-    layers: str | tuple[int, ...] | None,
-    combine: str | None,
-    recentre: str | None,
-    enrol: str | int | None,
     folds: list[int],
     seeds: list[int],
     protocol: Literal["soctk", "emobox", "cross-lingual"],
@@ -86,6 +55,7 @@ def main(
     max_memory: float | None,
     nj: int,
     device: str,
+    **model: Any,
 ) -> None:
     """Train and test on the data directory DATA with the features in STORE, and write EXPERIMENT/foldK/seedS.
 
@@ -98,18 +68,7 @@ def main(
     from soctk.training.experiment import Experiment
     from soctk.training.inputs import Features
 
-    config = settings.resolve(
-        preset=preset,
-        conf_dirs=conf_dirs,
-        pooling=pooling,
-        head=head,
-        layers=layers,
-        combine=combine,
-        recentre=recentre,
-        enrol=enrol,
-        protocol=protocol,
-        overrides=overrides,
-    )
+    config = settings.resolve(**model, protocol=protocol)
     corpus = datadir.read(data, recordings=False)
     folds = folds or corpus.folds
     device = resolve(device)

@@ -140,7 +140,7 @@ class Experiment:
         if lines:
             raise SoctkError(
                 f"this run was made with other settings\n{listing(lines)}",
-                remedy="Name the experiment with the new settings differently (--tag), or remove the old experiment.",
+                remedy="Give the new settings another EXPERIMENT (run.sh: --tag), or remove the old experiment.",
                 where=run.path,
             )
 

@@ -8,6 +8,16 @@ from soctk import config
 from soctk.pooling import registry
 from soctk.schema import Config, Protocol
 
+# The options that are settings: parameter of `resolve` -> key. An option that is None is not given.
+SETTINGS = {
+    "pooling": "pooling",
+    "head": "head",
+    "layers": "frames.layers",
+    "combine": "frames.combine",
+    "recentre": "recentre.by",
+    "enrol": "recentre.enrol",
+}
+
 
 def resolve(
     *,
@@ -42,8 +52,8 @@ def resolve(
     """
     directories = config.conf_directories(preset, conf_dirs)
     model = config.load_model(directories)
-    pooling = pooling or model.pooling
-    head = head or model.head
+    pooling = model.pooling if pooling is None else pooling
+    head = model.head if head is None else head
     if head == "auto":
         head = "mlp" if registry.is_trained(pooling) else "linear"
     options = {

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, unknown_name
 from soctk.files import atomic
 from soctk.schema import Config, Protocol
 from soctk.scoring.choice import read
@@ -29,18 +29,14 @@ class Sweep:
     """One experiment for each point of a grid of settings; experiments with equal descriptors share them.
 
     Attributes:
-        conf_dirs: the directories of `--conf`; settings in a later directory override those in an earlier one.
         grid: axis -> its values. An axis is `pooling`, `head`, or a setting as `--set` takes it, such as `train.lr`.
         protocol: the protocol of all points.
-        overrides: KEY=VALUE settings of all points.
-        preset: the preset whose settings all points start from.
+        model: what all points have in common: other arguments of soctk.training.settings.resolve.
     """
 
-    conf_dirs: Sequence[Path]
     grid: Mapping[str, Sequence[Any]]
     protocol: Protocol
-    overrides: Sequence[str]
-    preset: str = "default"
+    model: Mapping[str, Any]
 
     def run(
         self, data: DataDir, features: Features, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
@@ -87,14 +83,14 @@ class Sweep:
                     remedy="Give names, such as mean (pooling) or linear (head).",
                     where=f"--grid {key}",
                 )
-        values = [f"{key}={json.dumps(value, default=str)}" for key, value in point.items() if key not in _NAMED]
-        return settings.resolve(
-            preset=self.preset,
-            conf_dirs=self.conf_dirs,
-            **names,
-            protocol=self.protocol,
-            overrides=[*self.overrides, *values],
-        )
+        others = {key: value for key, value in point.items() if key not in _NAMED}
+        for key in others:
+            if "." not in key:
+                also = "Any setting SECTION.KEY is an axis too, such as train.lr."
+                raise unknown_name("axis", key, _NAMED, where="--grid", also=also)
+        values = [f"{key}={json.dumps(value, default=str)}" for key, value in others.items()]
+        overrides = [*self.model.get("overrides", ()), *values]
+        return settings.resolve(**{**self.model, **names, "protocol": self.protocol, "overrides": overrides})
 
 
 def edges(grid: Mapping[str, Sequence[Any]], best: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(t
     described = []
     blocks = features.blocks
     monkeypatch.setattr(features, "blocks", lambda config, nj: described.append(config) or blocks(config, nj))
-    sweep = Sweep(CONF, grid, "soctk", QUICK)
+    sweep = Sweep(grid, "soctk", {"conf_dirs": CONF, "overrides": QUICK})
     table = sweep.run(corpus, features, tmp_path / "sweep", [1, 2], [1], nj=1)
     assert list(table["valid_WA"]) == sorted(table["valid_WA"], reverse=True)
     assert {tuple(row) for row in table[["pooling", "train.lr"]].to_numpy()} == {
@@ -50,7 +50,7 @@ def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(t
 
 def test_directory_names_of_points_contain_no_special_characters(tmp_path, corpus, features):
     grid = {"head": ["linear"], "head.C": [[1.0, 10.0]], "pooling": ["mean"]}
-    table = Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
+    table = Sweep(grid, "soctk", {"conf_dirs": CONF}).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
     assert table["name"].tolist() == ["head=linear,head.C=1.0-10.0,pooling=mean"]
 
 
@@ -71,7 +71,7 @@ def test_directory_names_of_points_contain_no_special_characters(tmp_path, corpu
 )
 def test_a_wrong_setting_of_any_point_is_reported_before_training(grid, message, tmp_path, corpus, features):
     with pytest.raises(SoctkError, match=message):
-        Sweep(CONF, grid, "soctk", []).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
+        Sweep(grid, "soctk", {"conf_dirs": CONF}).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
     assert not (tmp_path / "sweep").exists()
 
 
