@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from soctk.corpus.kaldi_files import (
-    UNDECODED,
+    find_undecoded,
     find_unfit_values,
     find_unfit_words,
     read_lines,
@@ -131,7 +131,7 @@ def read(path: Path, recordings: bool = True) -> DataDir:
         for name, table in _TABLES.items()
     }
     emotions = tuple(word for line in read_lines(path / "emotions") for word in split_words(line))
-    extra_files = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES)
+    extra_files = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES and file.is_file())
     extra = {file.name.removeprefix("utt2"): _read_table(file, _EXTRA, problems) for file in extra_files}
     data = DataDir(
         **columns,
@@ -267,8 +267,13 @@ def _check_kept_files(path: Path, data: DataDir) -> None:
 
 
 def _raise_if_any(problems: Collection[str], path: Path) -> None:
+    """Raise an error that lists the problems of each file, but not more than 20."""
+    by_file: dict[str, list[str]] = {}
+    for problem in problems:
+        by_file.setdefault(re.split("[ :]", problem)[0], []).append(problem)
     if problems:
-        raise SoctkError(f"not a valid data directory\n{listing(problems)}", remedy=REMEDY, where=path)
+        lines = "\n".join(map(listing, by_file.values()))
+        raise SoctkError(f"not a valid data directory\n{lines}", remedy=REMEDY, where=path)
 
 
 def _write_optional(path: Path, lines: Collection[str]) -> None:
@@ -293,7 +298,7 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
         if f"utt2{name}" in _TABLES:
             yield f"utt2{name}: this file has another meaning, so a property cannot be called {name}; rename it"
         yield from _compare_keys("wav.scp", data.wav, f"utt2{name}", texts)
-        yield from _find_undecoded(f"utt2{name}", texts.values())
+        yield from find_undecoded(f"utt2{name}", texts.values())
         yield from find_unfit_values(f"utt2{name}", texts)
     yield from find_unfit_words("wav.scp", data.wav)
     yield from find_unfit_values("wav.scp", data.wav)
@@ -333,12 +338,6 @@ def _compare_keys(file: str, keys: Mapping, other_file: str, other_keys: Mapping
         lacking = [key for key in one_keys if key not in two_keys]
         if lacking:
             yield f"{two}: {len(lacking)} ids of {one} are missing, such as {lacking[0]}"
-
-
-def _find_undecoded(file: str, texts: Iterable[str]) -> Iterable[str]:
-    for text in dict.fromkeys(texts):
-        if UNDECODED.search(text):
-            yield f"{file}: {text!a} is not UTF-8"
 
 
 def _find_missing_recordings(data: DataDir) -> Iterable[str]:

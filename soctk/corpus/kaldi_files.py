@@ -13,7 +13,7 @@ from soctk.files import atomic
 _ENCODING = "utf-8"
 _ERRORS = "surrogateescape"
 # The characters that stand for such bytes. Only paths may contain them: reports and feature stores are UTF-8.
-UNDECODED = re.compile("[\ud800-\udfff]")
+_UNDECODED = re.compile("[\ud800-\udfff]")
 # Kaldi also separates by vertical tabs and form feeds, which soctk refuses, because they are never meant.
 _BLANKS = " \t\r"
 _SEPARATOR = re.compile(f"[{_BLANKS}]+")
@@ -78,6 +78,13 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         temporary.write_bytes("".join(f"{line}\n" for line in lines).encode(_ENCODING, _ERRORS))
 
 
+def find_undecoded(file: str, texts: Iterable[str]) -> Iterable[str]:
+    """Yield a line for each text that is not UTF-8."""
+    for text in dict.fromkeys(texts):
+        if _UNDECODED.search(text):
+            yield f"{file}: {text!a} is not UTF-8"
+
+
 def find_unfit_words(file: str, words: Iterable[str]) -> Iterable[str]:
     """Yield a line for each text that cannot be an id or a class."""
     for word in dict.fromkeys(words):
@@ -100,7 +107,7 @@ def check_words(words: Iterable[str], where: Path) -> None:
         SoctkError: an id or a class is empty, contains white space or control characters, or is not UTF-8.
     """
     words = sorted(set(words))
-    undecoded = [word for word in words if UNDECODED.search(word)]
+    undecoded = [word for word in words if _UNDECODED.search(word)]
     if undecoded:
         raise SoctkError(
             f"these ids and classes are not UTF-8\n{listing(map(ascii, undecoded))}",
@@ -122,7 +129,7 @@ def _find_fault(word: str) -> str:
         return ""
     if not word:
         return "is empty"
-    if UNDECODED.search(word):
+    if _UNDECODED.search(word):
         return "is not UTF-8"
     for char in word:
         if not char.isprintable() and char not in _JOINERS and unicodedata.category(char) not in _UNKNOWN_CATEGORIES:

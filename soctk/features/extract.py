@@ -171,7 +171,7 @@ def _check_utterances(utterances: Iterable[Utterance], store: FeatureStore, enco
     if too_long:
         raise SoctkError(
             f"{len(too_long)} utterances are longer than this encoder's limit of {encoder.max_seconds:g} s\n"
-            f"{listing(too_long, at_most=None)}",
+            f"{listing(too_long)}",
             remedy="Split these utterances, or use another upstream.",
             where=f"--upstream {encoder.name}",
         )

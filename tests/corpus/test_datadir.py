@@ -98,6 +98,10 @@ FAULTS = {
         edit("utt2emo", r"^(spk0-angry-0.*\n)", r"\1\1"),
         "utt2emo line 2: spk0-angry-0 is given twice",
     ),
+    "a line twice, with others between": (
+        edit("utt2emo", r"^(spk0-angry-0.*\n)(spk0-angry-1.*\n)", r"\1\2\1"),
+        "utt2emo line 3: spk0-angry-0 is given twice",
+    ),
     "a missing utterance": (
         edit("utt2emo", r"^spk0-angry-0.*\n", ""),
         "utt2emo: 1 ids of wav.scp are missing, such as spk0-angry-0",
@@ -172,6 +176,25 @@ def test_all_faults_are_listed_in_one_error(tmp_path, corpus):
         FAULTS[fault][0](tmp_path / "data")
     with pytest.raises(SoctkError, match=r"(?s)the emotion cross.*neither m nor f.*the folds are"):
         datadir.read(tmp_path / "data")
+
+
+def test_many_faults_of_one_file_do_not_hide_those_of_another(tmp_path, corpus):
+    for path in corpus.wav.values():
+        path.unlink()
+    FAULTS["an unknown sex"][0](tmp_path / "data")
+    edit("utt2emo", r"^(spk0-angry-0) .*", r"\1")(tmp_path / "data")
+    with pytest.raises(SoctkError) as error:
+        datadir.read(tmp_path / "data")
+    message = str(error.value)
+    assert message.count("the recording of") == 20
+    assert "  ... and 16 more\n" in message
+    assert "utt2emo line 1: 'spk0-angry-0' is not an id" in message
+    assert "spk2gender: spk0 is 'x', neither m nor f" in message
+
+
+def test_a_folder_named_like_an_extra_file_is_ignored(tmp_path, corpus):
+    (tmp_path / "data" / "utt2folder").mkdir()
+    assert datadir.read(tmp_path / "data") == corpus
 
 
 def test_a_corpus_is_validated_before_it_is_written(tmp_path, corpus):
