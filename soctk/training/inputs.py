@@ -11,7 +11,7 @@ import torch
 from joblib import Parallel, delayed
 from torch.nn.functional import layer_norm
 
-from soctk import pooling
+from soctk import pooling, progress
 from soctk.errors import SoctkError
 from soctk.features.speed import with_copies
 from soctk.features.store import Store
@@ -218,9 +218,10 @@ class Features:
         count = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
         if 4 * count > self.max_bytes:
             return StreamedFrames(self.store, utterances, layers, config.frames.layer_norm)
-        frames = Frames.of(self.store, utterances, layers)
-        _require_finite(frames, utterances, self.store.where)
-        return frames.layer_normalised() if config.frames.layer_norm else frames
+        with progress.step("read features"):
+            frames = Frames.of(self.store, utterances, layers)
+            _require_finite(frames, utterances, self.store.where)
+            return frames.layer_normalised() if config.frames.layer_norm else frames
 
     def blocks(self, config: Config, nj: int = 1) -> list[Block]:
         """Return the descriptors of all utterances, then of their copies at each speed.
@@ -245,7 +246,8 @@ class Features:
                 for name in missing:
                     pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
                     descriptors = describe(partial(_pool_one_layer, pool), frames, nj).numpy()
-                    self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
+                    with progress.step("inner products of descriptors"):
+                        self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
             blocks += [self._blocks[key] for key in keys.values()]
         return blocks
 
@@ -270,7 +272,8 @@ def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames
 
     with one_thread():
         run = Parallel(nj, backend="threading", return_as="generator_unordered")
-        results: Iterator[tuple[list[int], torch.Tensor]] = iter(run(map(delayed(describe_batch), batches)))
+        described = progress.track(run(map(delayed(describe_batch), batches)), "pool", "batch", len(batches))
+        results: Iterator[tuple[list[int], torch.Tensor]] = iter(described)
         indices, rows = next(results)
         descriptors = rows.new_empty(len(by_length), rows.shape[1])
         descriptors[indices] = rows

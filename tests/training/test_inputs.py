@@ -1,4 +1,5 @@
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk import config, pooling
+from soctk import config, pooling, progress
 from soctk.errors import SoctkError
 from soctk.features.store import FeatureStore
 from soctk.training import inputs
@@ -103,3 +104,24 @@ def test_descriptors_are_in_the_order_of_the_utterances(nj, monkeypatch):
     described = describe(lambda rows, lengths: mean.pool_concatenated(rows[:, 0], lengths), frames, nj)
     expected = torch.stack([rows[:, 0].float().mean(0) for rows in utterances])
     torch.testing.assert_close(described, expected)
+
+
+def test_reading_and_pooling_report_their_progress(store, conf, monkeypatch):
+    """The descriptions of steps, in order; a step or a bar inside another one would come between its begin and end."""
+    told = []
+
+    @contextmanager
+    def step(description):
+        told.append(description)
+        yield
+        told.append("end")
+
+    def track(items, description, unit, total):
+        told.append(f"{description} {total} {unit}")
+        return items
+
+    monkeypatch.setattr(progress, "step", step)
+    monkeypatch.setattr(progress, "track", track)
+    Features(store, ["utt0", "utt1", "utt2"]).blocks(config.load(conf, "mean+soc_full", "linear"))
+    one = ["pool 1 batch", "inner products of descriptors", "end"]
+    assert told == ["read features", "end", *one, *one]
