@@ -1,5 +1,7 @@
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_corpus import SPEAKERS, assert_is_corpus, make_rows, write_csv, write_recordings
@@ -163,3 +165,29 @@ def test_a_first_source_without_paths_is_refused(tmp_path, name, content, messag
     with pytest.raises(SoctkError) as error:
         importing.read([tmp_path / name])
     assert str(error.value).startswith(f"{tmp_path / name}: {message}")
+
+
+def test_each_long_step_reports_its_progress(recordings, tmp_path, monkeypatch):
+    steps = []
+
+    def report(items, description, unit, total=None):
+        steps.append((description, unit, total if total is not None else len(items)))
+        return items
+
+    monkeypatch.setattr("soctk.corpus.importing.sources.track", report)
+    monkeypatch.setattr("soctk.corpus.importing.locate.track", report)
+    monkeypatch.setattr("soctk.corpus.audio.track", report)
+    monkeypatch.setattr("soctk.corpus.folds.counter", lambda name, unit, total: counter(name, unit, total, steps))
+    rows = importing.read([write_csv(tmp_path / "labels.csv", make_rows())])
+    importing.build_corpus(rows, recordings, {}, tmp_path / "folds.yaml")
+    assert steps == [
+        ("read labels", "row", 18),
+        ("find recordings", "file", 18),
+        ("check audio", "file", 18),
+        ("make folds", "fold", 3),
+    ]
+
+
+def counter(description: str, unit: str, total: int, steps: list) -> nullcontext:
+    steps.append((description, unit, total))
+    return nullcontext(SimpleNamespace(update=lambda number: None))
