@@ -327,8 +327,8 @@ def test_the_modules_of_commands_do_not_import_the_heavy_packages():
 def test_cross_writes_a_matrix_of_training_and_test_corpora(tmp_path):
     (tmp_path / "labels.yaml").write_text("calm: Neutral\nangry: Angry\n")
     options = []
-    for name in ("one", "two"):
-        write_corpus(tmp_path / name)
+    for seed, name in enumerate(("one", "two")):
+        write_corpus(tmp_path / name, seed=seed)
         (tmp_path / name / "data").rename(tmp_path / name / name)
         data, store = tmp_path / name / name, tmp_path / name / "feats"
         assert invoke("soctk-extract", data, store, "--upstream", "mfcc").exit_code == 0
