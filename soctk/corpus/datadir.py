@@ -20,6 +20,7 @@ from soctk.corpus.kaldi_files import (
     write_table,
 )
 from soctk.errors import SoctkError, listing
+from soctk.progress import track
 
 # The columns of predictions.tsv before those of the emotions.
 PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
@@ -341,7 +342,7 @@ def _compare_keys(file: str, keys: Mapping, other_file: str, other_keys: Mapping
 
 
 def _find_missing_recordings(data: DataDir) -> Iterable[str]:
-    for utt, path in data.wav.items():
+    for utt, path in track(data.wav.items(), "check paths", "file"):
         if str(path).endswith("|"):
             yield f"wav.scp: {utt} is a command, and soctk runs no commands; write the recordings to files"
         elif not path.is_file():
