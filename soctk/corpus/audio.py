@@ -1,6 +1,7 @@
 """Recordings: channels, resampling and checks. All of soctk reads audio through this module."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ _FULL_SCALE = 32766 / 32768
 _CLIPPED_RUN = 3
 # A channel is silent if its samples span less than this: four steps of 16 bits, more than dither and less than speech.
 SILENT_RANGE = 4 / 32768
+_KINDS = 3  # kinds of files in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,16 @@ def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, Audio
 
 def _describe(unusable: Mapping[str, UnusableRecording], recordings: Mapping[str, Path]) -> SoctkError:
     """Return the error that lists unusable recordings by their fault."""
-    by_fault: dict[Fault, list[str]] = {fault: [] for fault in Fault}
+    by_fault: dict[Fault, dict[str, UnusableRecording]] = {fault: {} for fault in Fault}
     for utt, error in unusable.items():
-        by_fault[error.fault].append(f"{utt} {recordings[utt]}: {error}")
-    groups = [f"{fault} ({len(lines)}):\n{listing(lines)}" for fault, lines in by_fault.items() if lines]
+        by_fault[error.fault][utt] = error
+    groups = []
+    for fault, errors in by_fault.items():
+        kinds = Counter((str(error), error.remedy) for error in errors.values())
+        told = [f" {kind} ({count}). {remedy}" for (kind, remedy), count in kinds.most_common(_KINDS)]
+        cases = listing(f"{utt} {recordings[utt]}: {error}" for utt, error in errors.items())
+        is_by_kind = fault in (Fault.NOT_AUDIO, Fault.OTHER_FORMAT)
+        groups += [f"{fault} ({len(errors)}):{''.join(told) if is_by_kind else ''}\n{cases}"] if errors else []
     return SoctkError(
         "\n".join([f"{len(unusable)} of {len(recordings)} recordings cannot be used", *groups]),
         remedy="\n".join(dict.fromkeys(error.remedy for error in unusable.values())),

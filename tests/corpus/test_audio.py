@@ -143,7 +143,8 @@ def test_the_bad_files_are_grouped_by_fault_and_long_lists_are_cut(tmp_path):
         "1001 of 1001 recordings cannot be used",
         "missing (1):",
         f"  utt1000 {tmp_path / '1000.wav'}: no such file",
-        "not audio (1000):",
+        "not audio (1000): a git-lfs pointer, not the recording (1000). Fetch the recordings with `git lfs pull` in a "
+        "clone of their repository (a zip file from GitHub contains only the pointers).",
     ]
     assert lines[4:24] == [
         f"  utt{i:03} {tmp_path}/{i:03}.wav: a git-lfs pointer, not the recording" for i in range(20)
