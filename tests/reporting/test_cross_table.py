@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 
@@ -53,3 +54,15 @@ def test_recentred_scores_have_a_dagger_and_its_explanation(corpora):
     text = cross_table.as_markdown(corpora, {("one", "two"): 50.0}, recentred, [1])
     assert rows(text)[-1] == ["one", "50.00 †"]
     assert "- † Re-centred: the mean descriptor of each test speaker, estimated from unlabelled recordings" in text
+
+
+def test_names_of_corpora_and_classes_are_shown_as_they_are(corpora):
+    odd = [dataclasses.replace(corpus, name=name) for corpus, name in zip(corpora, ("a|b", "<i>*"), strict=True)]
+    data = dataclasses.replace(corpora[0].data, emotions=("sad|low", "_x_"), emotion={"u": "sad|low"})
+    odd[0] = dataclasses.replace(odd[0], data=data)
+    text = cross_table.as_markdown(odd, {("a|b", "<i>*"): 50.0}, settings(), [1])
+    assert "- Classes: sad\\|low, \\_x\\_.\n" in text
+    assert "- a\\|b: 1 utterances" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert r"| trained on | &lt;i&gt;\* |" in lines
+    assert r"| a\|b | 50.00 |" in lines
