@@ -1,8 +1,9 @@
 """Import of a corpus from its sources: tables of labels, EmoBox's or audformat's metadata, or file names.
 
 The three steps are `read` (sources -> rows; a row is a dict column -> text, `rows.Row`), `relabel` (labels -> classes)
-and `build_corpus` (rows -> `DataDir`).
+and `build_corpus` (rows -> `DataDir`). An `Account` counts the rows on this way, and collects notes for the user.
 
+`tables` joins and completes tables, `locate` finds recordings, `speakers` reads sexes and folds, `times` start and end.
 To add a source, write a module with a function that reads it, and add an entry to `sources.SOURCES`.
 """
 
