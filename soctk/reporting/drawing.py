@@ -58,7 +58,7 @@ def write(figure: Figure, target: Path | IO[bytes], style: str = "png") -> None:
     for text in texts:
         text.set_parse_math(False)
         text.set_fontfamily(fonts)
-    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False}):
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(target, format=style, dpi=DPI)
 

@@ -1,5 +1,6 @@
 """Tests of the contents of the charts, the positions of their labels, and of the list of all pictures."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import write_run
 
+from soctk import progress
 from soctk.errors import SoctkError
 from soctk.reporting import charts, figures
 from soctk.scoring import score
@@ -171,3 +173,22 @@ def test_every_picture_is_8_inches_wide_and_written_under_its_name(experiments, 
     written = [path.name for path in figures.save(iter(pictures), tmp_path / "figures", "svg")]
     assert sorted(written) == sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert written[0] == "WA.svg"
+
+
+def test_drawing_and_scoring_report_their_progress(experiments, monkeypatch, capsys):
+    reported = []
+
+    def track(items, description, unit, total=None):
+        reported.append((description, len(list(items)), unit))
+        return items
+
+    @contextlib.contextmanager
+    def step(description):
+        reported.append(description)
+        yield
+
+    monkeypatch.setattr(progress, "track", track)
+    monkeypatch.setattr(progress, "step", step)
+    again = score.score([experiments[0].predictions.path.parent])
+    list(figures.pictures(again, None, has_descriptors=True))
+    assert reported == ["score experiment 1 of 2", "score experiment 2 of 2", ("draw", 2, "experiment")]
