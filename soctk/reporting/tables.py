@@ -37,9 +37,7 @@ def summary(report: Report, style: str) -> list[str]:
             parts.append(table(rows, (TITLES[metric], "and", *COMPARISON_HEADERS[2:]), style))
     published = published_rows(report)
     if published:
-        parts.append(
-            table(published, ("published", "source", *METRIC_TITLES, "differences"), style)
-        )
+        parts.append(table(published, ("published", "source", *METRIC_TITLES, "differences"), style))
     return parts
 
 
@@ -141,7 +139,7 @@ def _mean_rows(report: Report) -> list[tuple[object, ...]]:
 
 def _pooled_rows(report: Report) -> list[tuple[str, ...]]:
     return [
-        (label(e), *(f"{e.pooled[m].value:.{_digits(m)}f} {bounds(e.pooled[m])}".rstrip() for m in TITLES))
+        (label(e), *(f"{e.pooled[m].value:.{_digits(m)}f} {bounds(e.pooled[m], _digits(m))}".rstrip() for m in TITLES))
         for e in report.experiments
     ]
 
