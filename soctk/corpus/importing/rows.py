@@ -179,7 +179,8 @@ def require_column(
         name = shlex.quote(near[0]) if near else "NAME"
         raise SoctkError(
             f"no column gives the {column}; the columns are {', '.join(fields) or 'none'}",
-            remedy=f"Name the column, --column {column}={name}, or read the {column} from the file names, --pattern.",
+            remedy=f"Name the column, --column {column}={name}"
+            + ("." if column == "path" else f", or read the {column} from the file names, --pattern."),
             where=source,
         )
 

@@ -36,7 +36,8 @@ def check_no_segments(utterances: Mapping[str, Row], seconds: Mapping[str, float
         raise SoctkError(
             f"in {len(outside)} of {len(utterances)} rows, start and end are not times within the recording"
             f"\n{listing(outside)}",
-            remedy=f"If they are times in a longer recording, from which the files are cut already, {ignore}",
+            remedy="Times are in seconds. If they are times in a longer recording, from which the files are cut "
+            f"already, {ignore}",
         )
     if parts:
         raise SoctkError(

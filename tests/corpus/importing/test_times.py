@@ -30,6 +30,6 @@ def test_times_beyond_the_recording_are_not_called_parts_of_it(start, end):
         check_no_segments({"u": {"path": "u.wav", "start": start, "end": end}}, {"u": 1.0})
     assert str(error.value).startswith("in 1 of 1 rows, start and end are not times within the recording\n  u.wav: ")
     assert str(error.value).endswith(
-        "If they are times in a longer recording, from which the files are cut already, ignore these columns: "
-        "--column start= --column end=."
+        "Times are in seconds. If they are times in a longer recording, from which the files are cut already, ignore "
+        "these columns: --column start= --column end=."
     )
