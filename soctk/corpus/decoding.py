@@ -205,18 +205,21 @@ def _check_last_page(path: Path) -> None:
         end = file.read()
     flags = end.rfind(b"OggS") + 5
     if flags >= len(end) or not end[flags] & _END_OF_STREAM:
-        raise _cut_short("its last page is missing")
+        remedy = f"{_REPLACE} {_IF_PLAYED}"  # some programs that record streams never write a last page
+        raise UnusableRecording(Fault.CUT_SHORT, "cut short: its last page is missing", remedy)
 
 
 def _decode_with_ffmpeg(path: Path, kind: FileKind) -> tuple[np.ndarray, int]:
     """Decode the first audio stream of a file: samples `(T, C)` and sample rate in Hz.
 
     Raises:
-        UnusableRecording: ffmpeg is not installed, or it cannot decode the file.
+        UnusableRecording: ffmpeg is not installed, or it cannot decode the file, or an Ogg file is cut short.
+        OSError: the file cannot be read.
     """
     program = shutil.which("ffmpeg")
     if program is None:
         raise UnusableRecording(Fault.OTHER_FORMAT, f"{kind.name}, which libsndfile cannot read", _INSTALL)
+    _check_last_page(path)
     # "file:" and an absolute path: nothing in the name is an option or another protocol.
     source = b"file:" + os.fsencode(path.absolute())
     options = ["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-protocol_whitelist", "file"]

@@ -83,6 +83,7 @@ _PATTERNS = {
     rb"\x0b\x77": FileKind("an AC-3 file"),
     rb"ADIF|\xff[\xf0\xf1\xf8\xf9]": FileKind("an AAC file"),
     rb"(?s)OggS.{24}Speex": FileKind("an Ogg file with the codec Speex"),
+    rb"(?s)OggS.{24}\x7fFLAC": FileKind("an Ogg file with the codec FLAC"),
     rb"(?s)caff.{24}(?!lpcm|alac|ulaw|alaw)": FileKind("a Core Audio file (caf) with a compressed codec"),
 }
 _KINDS = [(re.compile(pattern), kind) for pattern, kind in _PATTERNS.items()]

@@ -212,6 +212,14 @@ def test_other_formats_are_decoded_by_ffmpeg(tmp_path, ffmpeg, monkeypatch, name
     assert not (tmp_path / "x").exists()
 
 
+def test_a_cut_ogg_file_for_ffmpeg_is_found(tmp_path, ffmpeg):
+    page = b"OggS\0" + bytes([2]) + bytes(22) + b"Speex   1.2" + bytes(100)
+    (tmp_path / "a.ogg").write_bytes(page)
+    assert find_fault(tmp_path / "a.ogg") == Fault.CUT_SHORT
+    (tmp_path / "a.ogg").write_bytes(page + b"OggS\0" + bytes([4]) + bytes(30))
+    np.testing.assert_array_equal(decode(tmp_path / "a.ogg")[0][:, 0], FLOAT)
+
+
 def test_the_message_of_ffmpeg_is_shown(tmp_path, ffmpeg):
     ffmpeg.write_text("#!/bin/sh\necho '[mov @ 0x5] moov atom not found' >&2; exit 1\n")
     (tmp_path / "a.m4a").write_bytes(M4A)

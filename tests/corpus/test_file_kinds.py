@@ -61,6 +61,7 @@ SOUND = {
     b"wvpk\0\0": "WavPack",
     b"OggS\0\2" + bytes(22) + b"Speex   1.2": "Speex",
     b"caff\0\1\0\0desc" + bytes(16) + b"aac \0\0": "Core Audio",
+    b"OggS\0\2" + bytes(22) + b"\x7fFLAC\1": "codec FLAC",
 }
 
 
