@@ -1,7 +1,11 @@
 import dataclasses
+import html
 import html.parser
+import json
 import os
 import re
+import shutil
+import subprocess
 import urllib.parse
 from pathlib import Path
 
@@ -193,3 +197,49 @@ def test_anchors_have_no_dagger_and_headings_have_it(tmp_path):
     assert '<h2 id="a%20b/with">a b/with †</h2>' in text
     assert '<h2 id="a%20b/plain">a b/plain</h2>' in text
     assert "<p>† Re-centred: the mean descriptor of each test speaker" in text
+
+
+MEASURE = """<body style="margin:0"><iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>
+<pre></pre><script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {{
+  const page = frame.contentDocument, width = page.documentElement.clientWidth;
+  const rows = page.querySelector("table").rows;
+  document.querySelector("pre").textContent = JSON.stringify({{
+    width: width,
+    outside: [...page.querySelectorAll("body *")]
+      .filter(e => e.getBoundingClientRect().right > width + 1 && !e.closest(".scroll")).length,
+    cut: [...page.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth).length,
+    right: [...rows[1].cells].map(e => e.getBoundingClientRect().right)
+  }});
+}};
+</script>"""
+
+
+def measured(page_path: Path, width: int) -> dict:
+    """Return positions in a page that Chromium shows at a width in pixels."""
+    frame = page_path.with_name("frame.html")
+    frame.write_text(MEASURE.format(width=width))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--allow-file-access-from-files"]
+    options += [f"--user-data-dir={page_path.parent / 'profile'}", "--virtual-time-budget=10000", "--dump-dom"]
+    shown = subprocess.run([CHROMIUM, *options, frame.as_uri()], capture_output=True, text=True, timeout=120).stdout
+    return json.loads(html.unescape(re.search("<pre>(.*?)</pre>", shown)[1]))
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_narrow_screens_show_the_scores_and_wide_ones_everything(tmp_path):
+    for name in ("mean", "mean+soc_full"):
+        for fold in (1, 2, 3):
+            run = tmp_path / "exp" / f"whisper-base-encoder-layer2-3-4-5-{name}-linear" / f"fold{fold}" / "seed1"
+            write_run(run, "aa bb cc aa bb ca aa bb cc aa bb ca", [f"s{fold}{i % 4}-{i}" for i in range(12)])
+    experiments = score.score([tmp_path / "exp"])
+    made = Report("exp", experiments, compare(experiments), None, "soctk-report exp --compare")
+    page.write(tmp_path / "report.html", made, figures.pictures(experiments, None, has_descriptors=False))
+    narrow, wide = measured(tmp_path / "report.html", 400), measured(tmp_path / "report.html", 1280)
+    name, wa, ua, f1 = narrow["right"][:4]
+    assert name < wa < ua < f1 <= narrow["width"]
+    assert (narrow["outside"], wide["outside"], wide["cut"]) == (0, 0, 0)
