@@ -1,6 +1,6 @@
 """CROSS.md: the matrix of UA over pairs of corpora."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from soctk import provenance
 from soctk.corpus.splits import DESCRIPTIONS
 from soctk.files import atomic
 from soctk.reporting.text import markdown, table
-from soctk.reporting.wording import RECENTRED, RECENTRING
+from soctk.reporting.wording import RECENTRED, RECENTRING, describe_missing
 from soctk.schema import Config
 from soctk.training.cross import Corpus
 
@@ -51,6 +51,7 @@ def as_markdown(
         *(f"- {markdown(f'{corpus.name}: {corpus.summary}.')}" for corpus in corpora),
         f"- Different corpora: protocol cross-corpus: {DESCRIPTIONS['cross-corpus']}. UA is the mean over seeds.",
         f"- The same corpus: protocol soctk: {DESCRIPTIONS['soctk']}. UA is the mean over folds and seeds.",
+        *(f"- {markdown(f'{corpus.name}: {sentence}')}" for corpus in corpora for sentence in _missing_classes(corpus)),
         *([f"- {RECENTRING}"] if is_recentred else []),
         f"- Pooling {'+'.join(config.pooling)}, head {config.head.name}, seeds {', '.join(map(str, seeds))}.",
         f"- Features: {corpora[0].store.settings['upstream']}. Trained with {made_with}.",
@@ -64,6 +65,16 @@ def as_markdown(
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _missing_classes(corpus: Corpus) -> Iterator[str]:
+    """Yield sentences about the folds of a corpus that lack classes."""
+    data, missing = corpus.data, {}
+    for fold in data.folds:
+        tested = {data.emotion[utt] for utt in data.utterances_of([fold])}
+        missing[fold] = [emotion for emotion in data.emotions if emotion not in tested]
+    lacking = {fold: emotions for fold, emotions in missing.items() if emotions}
+    yield from describe_missing(data.emotions, data.folds, lacking)
 
 
 def _table(matrix: Mapping[tuple[str, str], float], mark: str) -> str:

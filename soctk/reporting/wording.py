@@ -1,6 +1,6 @@
 """The sentences and names that all reports share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
 from soctk.scoring.score import ExperimentScores
@@ -55,7 +55,8 @@ def missing_classes(experiments: Sequence[ExperimentScores]) -> list[str]:
     """Return sentences about folds whose UA and macro-F1 are over fewer classes; experiments with equal folds share."""
     sharing: dict[str, list[str]] = {}
     for experiment in experiments:
-        for sentence in _describe_missing(experiment):
+        predictions = experiment.predictions
+        for sentence in describe_missing(predictions.emotions, predictions.folds, experiment.missing_classes()):
             sharing.setdefault(sentence, []).append(label(experiment))
     return [
         sentence if len(names) == len(experiments) else f"{', '.join(names)}: {sentence}"
@@ -63,19 +64,27 @@ def missing_classes(experiments: Sequence[ExperimentScores]) -> list[str]:
     ]
 
 
-def _describe_missing(experiment: ExperimentScores) -> Iterator[str]:
-    emotions, missing = experiment.predictions.emotions, experiment.missing_classes()
-    everywhere = set.intersection(*(set(missing.get(fold, ())) for fold in experiment.predictions.folds))
-    folds: dict[tuple[str, ...], list[str]] = {}
+def describe_missing(
+    emotions: Sequence[str], folds: Iterable[int], missing: Mapping[int, Sequence[str]]
+) -> Iterator[str]:
+    """Yield a sentence for the classes that all folds lack, and for each set of classes that some folds lack.
+
+    Args:
+        emotions: all classes.
+        folds: all folds.
+        missing: fold -> the classes without test utterances, for the folds that lack classes.
+    """
+    everywhere = set.intersection(*(set(missing.get(fold, ())) for fold in folds))
+    lacking: dict[tuple[str, ...], list[str]] = {}
     if everywhere:
-        folds[tuple(name for name in emotions if name in everywhere)] = []
-    for fold, lacking in missing.items():
-        if set(lacking) != everywhere:
-            folds.setdefault(tuple(lacking), []).append(str(fold))
-    for names, numbers in folds.items():
+        lacking[tuple(name for name in emotions if name in everywhere)] = []
+    for fold, names in missing.items():
+        if set(names) != everywhere:
+            lacking.setdefault(tuple(names), []).append(str(fold))
+    for classes, numbers in lacking.items():
         which = f" of fold{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
-        lack = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no test utterances"
-        yield f"UA and macro-F1{which} are over {len(emotions) - len(names)} of {len(emotions)} classes: {lack}."
+        lack = f"{', '.join(classes)} {'have' if len(classes) > 1 else 'has'} no test utterances"
+        yield f"UA and macro-F1{which} are over {len(emotions) - len(classes)} of {len(emotions)} classes: {lack}."
 
 
 def common_start(names: list[str]) -> str:

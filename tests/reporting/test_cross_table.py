@@ -66,3 +66,19 @@ def test_names_of_corpora_and_classes_are_shown_as_they_are(corpora):
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert r"| trained on | &lt;i&gt;\* |" in lines
     assert r"| a\|b | 50.00 |" in lines
+
+
+def test_folds_that_lack_classes_are_named(corpora):
+    data = DataDir(
+        wav={"s1-1": Path("u.wav"), "s2-1": Path("u.wav"), "s2-2": Path("u.wav")},
+        speaker={"s1-1": "s1", "s2-1": "s2", "s2-2": "s2"},
+        emotion={"s1-1": "Sad", "s2-1": "Sad", "s2-2": "Angry"},
+        seconds={},
+        gender={},
+        fold={"s1": 1, "s2": 2},
+        emotions=("Sad", "Angry"),
+    )
+    lacking = [dataclasses.replace(corpora[0], data=data), corpora[1]]
+    text = cross_table.as_markdown(lacking, {("one", "two"): 50.0}, settings(), [1])
+    assert "- one: UA and macro-F1 of fold 1 are over 1 of 2 classes: Angry has no test utterances.\n" in text
+    assert "- two: UA and macro-F1 are over 1 of 2 classes: Angry has no test utterances.\n" in text
