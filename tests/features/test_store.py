@@ -1,3 +1,4 @@
+import fcntl
 import json
 import multiprocessing
 import os
@@ -169,6 +170,21 @@ def test_an_utterance_that_another_process_has_stored_is_not_stored_again(stored
     assert store.write_shard(new, digests) > 0
     assert stored_utterances(path) == ["utt0", "utt1", "utt2", "utt3", "utt4"]
     assert not list(path.glob(".*"))
+
+
+def test_a_shard_gets_its_name_while_other_writers_wait(stored, monkeypatch):
+    path, frames = stored
+    replace, locked_at = Path.replace, []
+
+    def replace_while_locked(file, target):
+        with (path / "store.json").open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked_at.append(target.name[:6])
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", replace_while_locked)
+    FeatureStore.create(path, SETTINGS).write_shard({"utt3": frames["utt0"]}, {"utt3": "d3"})
+    assert locked_at == ["shard-"]
 
 
 def stored_utterances(path: Path) -> list[str]:
