@@ -271,7 +271,7 @@ def write_experiments(tmp_path) -> None:
         ("text", "experiment      runs"),
         ("md", "# Results\n\nWritten by `"),
         ("tsv", "experiment\tprotocol\thead\tis_recentred\tfolds"),
-        ("json", '{\n  "a": {\n    "protocol": "unknown"'),
+        ("json", '{\n  "experiments": {\n    "a": {\n      "protocol": "unknown"'),
         ("latex", "\\begin{tabular}{lrrrrr}\n\\toprule"),
     ],
 )
