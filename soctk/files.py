@@ -38,7 +38,11 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers_once(path.parent)
-    temporary, handle = _create_temporary(path.parent)
+    try:
+        temporary, handle = _create_temporary(path.parent)
+    except OSError as error:
+        error.filename = str(path)  # not the random name, of which no user has heard
+        raise
     try:
         yield temporary
         temporary.replace(path)

@@ -103,6 +103,16 @@ def test_without_locks_a_temporary_file_is_removed_after_a_day(tmp_path, monkeyp
         pass
 
 
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    with pytest.raises(PermissionError) as error, atomic(tmp_path / "file.txt"):
+        pass
+    assert error.value.filename == str(tmp_path / "file.txt")
+
+
 def test_a_file_that_is_removed_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
     flock, removed = files.fcntl.flock, []
 
