@@ -104,5 +104,5 @@ def main(
         tabulate(shown.to_dict("list"), headers="keys", tablefmt="simple", showindex=False, disable_numparse=True)
     )
     click.echo(f"\nBest on validation: {sweep / table['name'][0]}")
-    for line in edges(dict(grid), table.iloc[0]):
+    for line in edges(dict(grid), {str(axis): value for axis, value in table.iloc[0].items()}):
         click.echo(line)

@@ -46,7 +46,9 @@ def check_splits(
         SoctkError: other recordings are in several parts; the message lists them.
     """
     groups = find({utt: digests[utt] for utt in data.utterances if utt in digests})
-    allowed, lines, is_across_folds = [], {}, False
+    allowed: list[tuple[str, ...]] = []
+    lines: dict[tuple[str, ...], str] = {}
+    is_across_folds = False
     for fold in folds if groups else ():
         for seed in seeds:
             parts = _parts(data, splits.split(data, fold, protocol, seed), protocol)

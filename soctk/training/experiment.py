@@ -178,7 +178,14 @@ class Experiment:
             trainer = self._trainer(model, inputs, split, run.seed, inner)
             records = writer.write_log(trainer.train())
             writer.write_model(model)
-            writer.write_predictions(self.data, split.test, trainer.predict_test())
+            log_posteriors = trainer.predict_test()
+            if log_posteriors.isnan().any():
+                raise SoctkError(
+                    f"the posteriors of fold {run.fold} are NaN",
+                    remedy="Check the store for extreme features, or use --set frames.layer_norm=true.",
+                    where=self.features.store.where,
+                )
+            writer.write_predictions(self.data, split.test, log_posteriors)
         choice = Choice.of(records)
         scores = f"WA {100 * choice.record['valid_WA']:.1f}, UA {100 * choice.record['valid_UA']:.1f}"
         return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {scores}"

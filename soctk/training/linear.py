@@ -1,11 +1,13 @@
 """The linear head: logistic regression on descriptors; inner cross-validation chooses its regularisation."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
@@ -159,7 +161,9 @@ def _fit(model: LogisticRegression, inputs: np.ndarray, labels: np.ndarray) -> N
             remedy="Give the folds more speakers or emotions, or choose the head mlp.",
             where="--head linear",
         )
-    model.fit(inputs, labels)
+    # With a large C, the line search ends at rounding errors of float32: scikit-learn warns, but no lower loss exists.
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        model.fit(inputs, labels)
 
 
 def _set_weights(head: nn.Linear, classes: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> None:

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -245,3 +247,14 @@ def test_values_beyond_the_edge_with_the_lowest_loss(values, best, expected):
 def test_a_single_given_C_is_kept():
     config = LinearConfig(name="linear", C=[0.1], within_class_shrinkage=0.5)
     assert linear.beyond([{"C": 0.1, "valid_loss": 1.0}], config) == []
+
+
+def test_fits_with_a_large_C_give_no_warnings_and_lower_the_loss_on_the_fitted_utterances():
+    """float32 descriptors that separate the classes; scikit-learn warns that the line search found no lower loss."""
+    descriptors, labels = corpus(300)
+    config = LinearConfig(name="linear", C=[1.0, 1e2, 1e4, 1e6], within_class_shrinkage=0.5)
+    with warnings.catch_warnings(action="error"):
+        fitted = linear.posteriors([Block(descriptors, gram(descriptors))], labels, TRAIN, config, 3)
+    own = fitted[:, TRAIN, labels[TRAIN]]
+    losses = -np.log(own).mean(1)
+    assert (np.diff(losses) <= 1e-6).all()
