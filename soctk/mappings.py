@@ -135,7 +135,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, stream: str):
         super().__init__(stream)
-        self._sizes: dict[yaml.Node | None, int] = {}  # the number of values in each complete node, with expanded aliases
+        self._sizes: dict[yaml.Node | None, int] = {}  # values in each complete node, aliases expanded
         self._count = self._repeated = self._depth = 0
 
     def compose_node(self, parent, index):
