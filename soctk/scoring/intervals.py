@@ -11,7 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
+from soctk.scoring.metrics import SMALLEST_POSTERIOR
+
 LEVEL = 0.95
+_LARGEST_LOSS = -math.log(SMALLEST_POSTERIOR)
 # With fewer speakers their variation is hardly known, so the bounds of an interval are NaN.
 FEWEST_SPEAKERS = 5
 
@@ -84,6 +87,7 @@ class Ratios:
           has a positive width if all answers are equal (Bonett & Price 2012, for independent utterances);
         - for the log-loss, whose distribution is skewed: from v / f to v f with f = exp(q e / v), that is, v ± q e on a
           logarithmic scale. If v is less than u (1 nat in one utterance), it is the interval of a difference, from 0.
+          No bound exceeds the largest log-loss, -ln of the smallest posterior.
 
         tests/bench/coverage.py simulates how often these intervals contain the true value.
         """
@@ -97,9 +101,10 @@ class Ratios:
         if self.largest < math.inf:
             return self._wilson(value, error, quantile)
         if value < self.steps.max():
-            return Interval(value, 0.0, value + margin)
-        factor = math.exp(quantile * error / value)
-        return Interval(value, value / factor, value * factor)
+            return Interval(value, 0.0, min(value + margin, _LARGEST_LOSS))
+        distance = quantile * error / value  # on the logarithmic scale; too large for exp if it exceeds 709
+        largest = max(value, _LARGEST_LOSS)
+        return Interval(value, value * math.exp(-distance), value * math.exp(min(distance, math.log(largest / value))))
 
     def minus(self, other: "Ratios") -> "Ratios":
         """Return this statistic minus another one of the same speakers, in the same order."""

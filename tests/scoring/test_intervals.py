@@ -171,6 +171,16 @@ def test_the_interval_of_the_log_loss_equals_a_hand_worked_one():
     assert interval == pytest.approx((0, 0, student.ppf(0.975, 5) * math.sqrt(2) / 12))
 
 
+def test_no_bound_of_the_log_loss_exceeds_that_of_the_smallest_posterior():
+    # One speaker has nearly all utterances, and the others' losses are 10,000 times as large: exp(q e / v) overflows.
+    references = np.array([[20_000.0], [1], [1], [1], [1]])
+    losses = np.array([20.0, 13, 14, 13, 14])
+    interval = STATISTICS["log_loss"](Counts(references, references[None], references[None], losses)).interval()
+    assert interval == pytest.approx((74 / 20_004, 0, -math.log(5e-7)))
+    small = Counts(np.ones((5, 1)), np.ones((1, 5, 1)), np.ones((1, 5, 1)), np.array([0.4, 0, 0, 0, 0]))
+    assert STATISTICS["log_loss"](small).interval().high <= -math.log(5e-7)
+
+
 def test_too_few_speakers_give_no_interval():
     interval = STATISTICS["WA"](draw(np.random.default_rng(0), 4)).interval()
     assert np.isnan([interval.low, interval.high]).all()
