@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     "check",
     "inspect",
     "load",
+    "remedies",
 ]
 
 # Runs of _CLIPPED_RUN or more samples at full scale count as clipping. Full scale: one below the largest 16-bit value.
@@ -110,14 +111,21 @@ def _describe(unusable: Mapping[str, UnusableRecording], recordings: Mapping[str
         by_fault[error.fault][utt] = error
     groups = []
     for fault, errors in by_fault.items():
-        kinds = Counter((str(error), error.remedy) for error in errors.values())
-        told = [f" {kind} ({count}). {remedy}" for (kind, remedy), count in kinds.most_common(_KINDS)]
         cases = listing(f"{utt} {recordings[utt]}: {error}" for utt, error in errors.items())
-        is_by_kind = fault in (Fault.NOT_AUDIO, Fault.OTHER_FORMAT)
-        groups += [f"{fault} ({len(errors)}):{''.join(told) if is_by_kind else ''}\n{cases}"] if errors else []
+        groups += [f"{fault} ({len(errors)}): {remedies(errors.values())}\n{cases}"] if errors else []
     return SoctkError(
         "\n".join([f"{len(unusable)} of {len(recordings)} recordings cannot be used", *groups]),
-        remedy="\n".join(dict.fromkeys(error.remedy for error in unusable.values())),
+        remedy="What to do stands before each list. Recordings that you cannot mend must leave the corpus.",
+    )
+
+
+def remedies(errors: Collection[UnusableRecording]) -> str:
+    """Return what to do about recordings with the same fault; files of different kinds have remedies of their own."""
+    kinds = Counter(
+        (str(error) if error.fault in (Fault.NOT_AUDIO, Fault.OTHER_FORMAT) else "", error.remedy) for error in errors
+    )
+    return " ".join(
+        f"{kind} ({count}). {remedy}" if kind else remedy for (kind, remedy), count in kinds.most_common(_KINDS)
     )
 
 

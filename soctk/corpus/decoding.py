@@ -41,6 +41,10 @@ _MAX_CHANNELS = 64
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _END_OF_STREAM = 4  # the flag of the last page of an Ogg file
 _REPLACE = "Replace these files, or remove them from the corpus."
+_FIND = (
+    "Correct the paths, or put the recordings there. In soctk-import, relative paths start from the folder of the "
+    "table, or from --audio."
+)
 _CONVERT = "ffmpeg -i X -ac 1 -ar 16000 X.wav"
 _INSTALL = f"Install ffmpeg, through which soctk decodes these files, or convert them: {_CONVERT}"
 _IF_PLAYED = f"If another program plays them, convert them: {_CONVERT}"
@@ -140,7 +144,7 @@ def _recognise(path: Path) -> FileKind | None:
         OSError: it cannot be read.
     """
     if not path.is_file():
-        raise UnusableRecording(Fault.MISSING, "not a file" if path.exists() else "no such file")
+        raise UnusableRecording(Fault.MISSING, "not a file" if path.exists() else "no such file", _FIND)
     with path.open("rb") as file:
         kind = file_kinds.recognise(file.read(file_kinds.HEAD_SIZE))
     if kind and not kind.has_sound:

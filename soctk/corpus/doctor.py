@@ -49,10 +49,15 @@ def _find_recordings(path: Path) -> dict[str, Path]:
 
 
 def _list_unusable(unusable: Mapping[str, UnusableRecording]) -> list[Finding]:
-    cases: dict[Fault, list[str]] = {fault: [] for fault in Fault}
+    by_fault: dict[Fault, dict[str, UnusableRecording]] = {fault: {} for fault in Fault}
     for utt, error in unusable.items():
-        cases[error.fault].append(f"{utt}: {error}")
-    return [Finding(fault.value, lines, True) for fault, lines in cases.items()]
+        by_fault[error.fault][utt] = error
+    return [
+        Finding(
+            fault.value, [f"{utt}: {error}" for utt, error in errors.items()], True, audio.remedies(errors.values())
+        )
+        for fault, errors in by_fault.items()
+    ]
 
 
 def _list_oddities(usable: Mapping[str, AudioInfo]) -> list[Finding]:

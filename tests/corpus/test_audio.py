@@ -71,7 +71,9 @@ def test_another_channel_or_the_mean_of_all_can_be_chosen(tmp_path):
 
 def test_a_recording_without_the_chosen_channel_is_named(tmp_path):
     soundfile.write(tmp_path / "mono.wav", tone(440, RATE), RATE)
-    with pytest.raises(SoctkError, match=r"mono\.wav: it has no channel 2, only 1 channel\nChoose another channel: "):
+    with pytest.raises(
+        SoctkError, match=r"\(1\): Choose another .*\n.*mono\.wav: it has no channel 2, only 1 channel\n"
+    ):
         audio.check({"utt": tmp_path / "mono.wav"}, "2")
 
 
@@ -141,7 +143,8 @@ def test_the_bad_files_are_grouped_by_fault_and_long_lists_are_cut(tmp_path):
     lines = str(error.value).split("\n")
     assert lines[:4] == [
         "1001 of 1001 recordings cannot be used",
-        "missing (1):",
+        "missing (1): Correct the paths, or put the recordings there. In soctk-import, relative paths start from the "
+        "folder of the table, or from --audio.",
         f"  utt1000 {tmp_path / '1000.wav'}: no such file",
         "not audio (1000): a git-lfs pointer, not the recording (1000). Fetch the recordings with `git lfs pull` in a "
         "clone of their repository (a zip file from GitHub contains only the pointers).",
@@ -150,7 +153,26 @@ def test_the_bad_files_are_grouped_by_fault_and_long_lists_are_cut(tmp_path):
         f"  utt{i:03} {tmp_path}/{i:03}.wav: a git-lfs pointer, not the recording" for i in range(20)
     ]
     assert lines[24] == "  ... and 980 more"
-    assert "git lfs pull" in error.value.remedy
+    assert error.value.remedy == (
+        "What to do stands before each list. Recordings that you cannot mend must leave the corpus."
+    )
+
+
+def test_each_list_of_bad_files_begins_with_what_to_do_about_them(tmp_path):
+    (tmp_path / "page.wav").write_text("<!doctype html>")
+    (tmp_path / "archive.wav").write_bytes(b"PK\3\4")
+    soundfile.write(tmp_path / "mono.wav", np.sin(np.arange(RATE)), RATE)
+    recordings = {name: tmp_path / name for name in ("page.wav", "archive.wav", "mono.wav", "gone.wav")}
+    with pytest.raises(SoctkError) as error:
+        audio.check(recordings, channel="2")
+    assert [line for line in str(error.value).split("\n")[1:-1] if line[0] != " "] == [
+        "missing (1): Correct the paths, or put the recordings there. In soctk-import, relative paths start from the "
+        "folder of the table, or from --audio.",
+        "not audio (2): an HTML page (1). Download these recordings again: the server sent something else in their "
+        "place. a zip archive (1). Unpack these archives, and give the folder of the recordings.",
+        "without the chosen channel (1): Choose another channel: soctk-import --channel 1|2|mix, or the file `channel` "
+        "of the data directory.",
+    ]
 
 
 def test_loading_a_bad_file_gives_the_same_message(tmp_path, bad_files):

@@ -49,6 +49,15 @@ def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
     }
 
 
+def test_the_check_says_what_to_do_about_unusable_recordings(tmp_path, corpus):
+    corpus.wav["spk0-angry-0"].write_text("version https://git-lfs.github.com/spec/v1\n")
+    (finding,) = [finding for finding in check(tmp_path / "data")[1] if finding.cases]
+    assert finding.what == "not audio"
+    assert finding.remedy.startswith(
+        "a git-lfs pointer, not the recording (1). Fetch the recordings with `git lfs pull`"
+    )
+
+
 def test_a_recording_counts_as_clipped_if_a_thousandth_of_its_samples_are_clipped(tmp_path):
     for name, length in (("more.wav", 2900), ("less.wav", 3100)):
         samples = 0.5 * np.ones(length)

@@ -121,7 +121,7 @@ def test_folds_in_the_labels_are_used_and_written(recordings, tmp_path):
             change_first_row(path="ann/ann_calm_2.wav"),
             "2 rows share their recording with another row\n  ann/ann_calm_2",
         ),
-        (change_first_row(path="ann/gone.wav"), "1 of 18 recordings cannot be used\nmissing (1):\n  ann-gone "),
+        (change_first_row(path="ann/gone.wav"), "1 of 18 recordings cannot be used\nmissing (1): Correct the paths"),
         (
             change_first_row(sex="m"),
             "1 of 3 speakers have two sexes\n  ann: f and m\nProbably one number names two people, a woman and a man. "
