@@ -1,13 +1,28 @@
 """Search for the recordings of rows, also where the file system spells a path in other Unicode characters."""
 
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from soctk.corpus import names
+from soctk.corpus import audio, names
 from soctk.corpus.importing.rows import Row
 from soctk.errors import SoctkError, listing
 from soctk.progress import track
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The names in a folder.
+
+    Attributes:
+        by_form: normalised form, and skeleton -> the names with this form.
+        by_stem: normalised form without the extension -> the names of audio files.
+    """
+
+    by_form: Mapping[str, Sequence[str]]
+    by_stem: Mapping[str, Sequence[str]]
 
 
 def locate(rows: Sequence[Row], root: Path) -> list[Row]:
@@ -22,9 +37,9 @@ def locate(rows: Sequence[Row], root: Path) -> list[Row]:
 
     Raises:
         SoctkError: a path contains characters that no file name can contain, or differs from the name of a file only in
-            capital letters or in characters of the same shape.
+            capital letters, in characters of the same shape, or in its extension.
     """
-    folders: dict[Path, dict[str, list[str]]] = {}
+    folders: dict[Path, _Folder] = {}
     located, alike, impossible = [], [], []
     for row in track(rows, "find recordings", "file"):
         path = row["path"]
@@ -58,8 +73,11 @@ def locate(rows: Sequence[Row], root: Path) -> list[Row]:
     return located
 
 
-def _search(root: Path, path: str, folders: dict[Path, dict[str, list[str]]]) -> tuple[str | None, str | None]:
-    """Return the existing path that equals `path` after normalisation, and one that only looks like it."""
+def _search(root: Path, path: str, folders: dict[Path, _Folder]) -> tuple[str | None, str | None]:
+    """Return the existing path that equals `path` after normalisation, and one that only looks like it.
+
+    A file with another extension looks like it if no other audio file has its name.
+    """
     folder, is_alike = Path(root), False
     found = Path()
     for part in Path(path).parts:
@@ -69,8 +87,10 @@ def _search(root: Path, path: str, folders: dict[Path, dict[str, list[str]]]) ->
         if folder not in folders:
             folders[folder] = _list_names(folder)
         entries = folders[folder]
-        same = entries.get(names.normalise(part), [])
-        alike = [name for name in entries.get(names.skeleton(part, numbers=False), []) if name not in same]
+        same = entries.by_form.get(names.normalise(part), [])
+        alike = [name for name in entries.by_form.get(names.skeleton(part, numbers=False), []) if name not in same]
+        others = entries.by_stem.get(_stem(part), [])
+        alike += others if len(others) == 1 and not alike else []
         match = part if part in same else same[0] if len(same) == 1 else alike[0] if alike and not same else None
         if match is None:
             return None, None
@@ -79,14 +99,24 @@ def _search(root: Path, path: str, folders: dict[Path, dict[str, list[str]]]) ->
     return (None, str(found)) if is_alike else (str(found), None)
 
 
-def _list_names(folder: Path) -> dict[str, list[str]]:
-    """Return the names in a folder by their normalised forms and their skeletons."""
-    listed: dict[str, list[str]] = {}
+def _list_names(folder: Path) -> _Folder:
+    by_form: dict[str, list[str]] = defaultdict(list)
+    by_stem: dict[str, list[str]] = defaultdict(list)
     try:
         entries = sorted(entry.name for entry in folder.iterdir())
     except OSError:
         entries = []
     for name in entries:
         for form in {names.normalise(name), names.skeleton(name, numbers=False)}:
-            listed.setdefault(form, []).append(name)
-    return listed
+            by_form[form].append(name)
+        if _has_extension(name):
+            by_stem[_stem(name)].append(name)
+    return _Folder(by_form, by_stem)
+
+
+def _stem(name: str) -> str:
+    return names.normalise(Path(name).stem if _has_extension(name) else name)
+
+
+def _has_extension(name: str) -> bool:
+    return Path(name).suffix.lower() in audio.SUFFIXES

@@ -48,6 +48,24 @@ def test_a_path_that_only_looks_like_a_file_is_explained(folder, path):
     )
 
 
+@pytest.mark.parametrize("path", ["clips/x", "clips/x.mp4", "clips/x.MP3"])
+def test_a_path_with_another_extension_is_explained_if_one_file_has_its_name(folder, path):
+    with pytest.raises(SoctkError, match=f"  '{path}': the file system has 'clips/x.wav'\nSpell the paths like"):
+        locate([{"path": path}], folder)
+    (folder / "clips/x.txt").touch()
+    with pytest.raises(SoctkError, match=f"  '{path}': the file system has 'clips/x.wav'\n"):
+        locate([{"path": path}], folder)
+    (folder / "clips/x.flac").touch()
+    assert locate([{"path": path}], folder) == [{"path": path}]
+
+
+def test_the_part_of_a_name_after_a_dot_is_no_extension_of_audio(folder):
+    (folder / "clips/s01.happy.wav").touch()
+    with pytest.raises(SoctkError, match=r"the file system has 'clips/s01\.happy\.wav'"):
+        locate([{"path": "clips/s01.happy"}], folder)
+    assert locate([{"path": "clips/x.happy"}], folder) == [{"path": "clips/x.happy"}]
+
+
 @pytest.mark.parametrize("path", ["a\0.wav", "\ud800.wav"])
 def test_a_path_that_no_file_can_have_is_refused(folder, path):
     with pytest.raises(SoctkError, match="1 paths cannot be file names"):
