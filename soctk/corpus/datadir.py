@@ -11,6 +11,7 @@ from typing import Any
 
 from soctk.corpus.kaldi_files import (
     find_undecoded,
+    find_unfit_names,
     find_unfit_values,
     find_unfit_words,
     read_lines,
@@ -118,8 +119,8 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 
     Raises:
         SoctkError: the directory has faults; one message lists all. Faults are files that are missing, malformed or
-            unsorted or have other utterances, ids and classes that are not one word in UTF-8, unknown emotions,
-            speakers without fold, and missing recordings. A directory with Kaldi's `segments` is refused.
+            unsorted or have other utterances, ids and classes that are not one word in UTF-8, names that look alike,
+            unknown emotions, speakers without fold, and missing recordings. Kaldi's `segments` are refused.
     """
     _refuse_segments(path)
     required = [*(name for name, table in _TABLES.items() if not table.is_optional), "emotions"]
@@ -303,8 +304,8 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
         yield from find_unfit_values(f"utt2{name}", texts)
     yield from find_unfit_words("wav.scp", data.wav)
     yield from find_unfit_values("wav.scp", data.wav)
-    yield from find_unfit_words("utt2spk", data.speaker.values())
-    yield from find_unfit_words("emotions", data.emotions)
+    yield from find_unfit_names("utt2spk", data.speaker.values())
+    yield from find_unfit_names("emotions", data.emotions)
     speakers = dict.fromkeys(data.speaker.values())
     yield from _compare_keys("utt2spk", speakers, "spk2fold", data.fold)
     strangers = [name for name in data.gender if name not in speakers]

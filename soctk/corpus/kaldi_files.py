@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from soctk.corpus import names
 from soctk.errors import SoctkError, listing
 from soctk.files import atomic
 
@@ -91,6 +92,14 @@ def find_unfit_words(file: str, words: Iterable[str]) -> Iterable[str]:
         fault = _find_fault(word)
         if fault:
             yield f"{file}: {word!a} {fault}"
+
+
+def find_unfit_names(file: str, words: Iterable[str]) -> Iterable[str]:
+    """Yield a line for each text that cannot be a speaker or a class, and for names that look alike."""
+    words = list(words)
+    yield from find_unfit_words(file, words)
+    for group in names.find_alike(words):
+        yield f"{file}: {group} look alike; spell each name in one way"
 
 
 def find_unfit_values(file: str, values: Mapping[str, Any]) -> Iterable[str]:

@@ -49,6 +49,14 @@ def skeleton(text: str, numbers: bool = True) -> str:
     return text
 
 
+def find_alike(names: Iterable[str], numbers: bool = True) -> list[str]:
+    """Return a line such as "'S1' and 's1'" for each group of different names that look alike (`skeleton`)."""
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        spellings.setdefault(skeleton(name, numbers), []).append(name)
+    return [" and ".join(map(ascii, sorted(group))) for group in spellings.values() if len(group) > 1]
+
+
 def check_spelling(kind: str, names: Iterable[str], numbers: bool = True) -> None:
     """Check that no two different names look alike: a speaker with two spellings would be in training and test.
 
@@ -60,10 +68,7 @@ def check_spelling(kind: str, names: Iterable[str], numbers: bool = True) -> Non
     Raises:
         SoctkError: two names look alike (`skeleton`).
     """
-    spellings: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        spellings.setdefault(skeleton(name, numbers), []).append(name)
-    variants = [" and ".join(map(ascii, sorted(names))) for names in spellings.values() if len(names) > 1]
+    variants = find_alike(names, numbers)
     if variants:
         raise SoctkError(
             f"some {kind} look alike, but are spelled differently\n{listing(variants)}",

@@ -58,6 +58,34 @@ def test_a_path_that_is_not_utf8_is_kept(tmp_path, corpus):
     assert datadir.read(tmp_path / "again").wav[first] == odd
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("Jos\xe9", "Jose\u0301"), ("S1", "s1"), ("1", "01"), ("2", "2.0"), ("anna", "\u0430nna")]
+)
+def test_speakers_that_look_alike_are_refused(tmp_path, corpus, one, other):
+    path = tmp_path / "data"
+    for file in ("wav.scp", "utt2spk", "utt2emo", "utt2dur", "spk2fold", "spk2gender"):
+        text = re.sub(
+            r"(^|(?<= ))spk1\b",
+            other,
+            re.sub(r"(^|(?<= ))spk0\b", one, (path / file).read_text(), flags=re.M),
+            flags=re.M,
+        )
+        (path / file).write_text("".join(sorted(text.splitlines(keepends=True))))
+    for recordings in (True, False):
+        with pytest.raises(SoctkError) as error:
+            datadir.read(path, recordings)
+        names = " and ".join(map(ascii, sorted((one, other))))
+        assert str(error.value) == (
+            f"{path}: not a valid data directory\n  utt2spk: {names} look alike; spell each name in one way\n"
+            f"{datadir.REMEDY}"
+        )
+
+
+def test_emotions_that_look_alike_are_refused(tmp_path, corpus):
+    with pytest.raises(SoctkError, match="  emotions: 'Sad' and 'sad' look alike; spell each name in one way\n"):
+        datadir.write(tmp_path / "again", dataclasses.replace(corpus, emotions=(*corpus.emotions, "Sad")))
+
+
 def edit(file, pattern, replacement):
     """Return a function that edits a file of a data directory."""
 
