@@ -171,8 +171,8 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
     """Compare the predictions with the data directory of their corpus.
 
     Raises:
-        SoctkError: labels, speakers or folds differ from those in training; a fold lacks utterances of its speakers; or
-            a tested speaker was in the training data.
+        SoctkError: labels, speakers or folds differ from those in training; a fold lacks utterances of its speakers; a
+            tested speaker was in the training data; or an utterance has another label than in the data directory.
     """
     if "data" in predictions.settings and predictions.settings["data"] != data.checksum():
         raise SoctkError(
@@ -202,6 +202,19 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
                 remedy="Scores of different utterances are not comparable: remove the experiment and train it again.",
                 where=predictions.path,
             )
+    labels = pd.Index(predictions.emotions)[tested["ref"]]
+    relabelled = [
+        f"{utt}: {label}, but {data.emotion[utt]} in {data.path}"
+        for utt, label in zip(tested["utt"], labels, strict=True)
+        if label != data.emotion[utt]
+    ]
+    if relabelled:
+        raise SoctkError(
+            f"{len(relabelled)} utterances have other labels than in the data directory\n"
+            f"{listing(relabelled, at_most=5)}",
+            remedy="Give the data directory of training (--data), or remove the experiment and train it again.",
+            where=predictions.path,
+        )
 
 
 def data_directory(predictions: Predictions, given: Path | None = None) -> Path | None:

@@ -51,7 +51,8 @@ class Sweep:
             chose; the number of runs; and the name of the point's directory.
 
         Raises:
-            SoctkError: soctk.training.settings.resolve or Experiment.run raises it. All points are checked first.
+            SoctkError: soctk.training.settings.resolve or Experiment.run raises it (all points are checked first); or
+                the training log of a finished run is missing or damaged.
         """
         points = [
             (point, Experiment(self._config(point), data, features, path / _name(point), features.device))
@@ -117,8 +118,17 @@ def _name(point: Mapping[str, Any]) -> str:
 
 
 def _validation(runs: Iterable[RunDirectory]) -> dict[str, float]:
-    """Return the validation scores at each run's lowest validation loss, averaged over runs."""
-    best = [choice.record for choice in map(read, runs) if choice]
+    """Return the validation scores at each run's lowest validation loss, averaged over runs.
+
+    Raises:
+        SoctkError: a training log is missing or damaged.
+    """
+    best = []
+    for run in runs:
+        choice = read(run)
+        if choice is None:
+            raise SoctkError("missing", remedy="Remove the run's directory and train it again.", where=run.log)
+        best.append(choice.record)
     return {
         "valid_WA": 100 * sum(record["valid_WA"] for record in best) / len(best),
         "valid_UA": 100 * sum(record["valid_UA"] for record in best) / len(best),

@@ -232,3 +232,17 @@ def test_a_data_directory_with_other_folds_is_refused(tested):
     other = dataclasses.replace(corpus, fold={**corpus.fold, "spk0": 2})
     with pytest.raises(SoctkError, match="has other labels, speakers or folds than the data directory of training"):
         predictions.check_against(predicted, other)
+
+
+def test_labels_that_differ_from_those_of_the_corpus_are_refused(tested):
+    predicted, corpus = tested
+    utt, label = predicted.table["utt"][0], corpus.emotion[predicted.table["utt"][0]]
+    other = next(k for k, emotion in enumerate(predicted.emotions) if emotion != label)
+    table = predicted.table.assign(ref=predicted.table["ref"].where(predicted.table.index > 0, other))
+    with pytest.raises(SoctkError) as error:
+        predictions.check_against(dataclasses.replace(predicted, table=table), corpus)
+    assert (
+        "1 utterances have other labels than in the data directory\n"
+        f"  {utt}: {predicted.emotions[other]}, but {label} in {corpus.path}\nGive the data directory"
+        in str(error.value)
+    )

@@ -48,6 +48,16 @@ def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(t
     assert (tmp_path / "sweep" / "sweep.tsv").read_text() == text
 
 
+def test_a_finished_run_without_its_training_log_is_refused(tmp_path, corpus, features):
+    sweep = Sweep({"pooling": ["mean"], "head.C": [[0.1]]}, "soctk", {"conf_dirs": CONF, "head": "linear"})
+    name = sweep.run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)["name"][0]
+    log = tmp_path / "sweep" / name / "fold1" / "seed1" / "train.jsonl"
+    log.unlink()
+    with pytest.raises(SoctkError) as error:
+        sweep.run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
+    assert str(error.value) == f"{log}: missing\nRemove the run's directory and train it again."
+
+
 def test_directory_names_of_points_contain_no_special_characters(tmp_path, corpus, features):
     grid = {"head": ["linear"], "head.C": [[1.0, 10.0]], "pooling": ["mean"]}
     table = Sweep(grid, "soctk", {"conf_dirs": CONF}).run(corpus, features, tmp_path / "sweep", [1], [1], nj=1)
