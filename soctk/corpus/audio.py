@@ -22,8 +22,10 @@ __all__ = [
     "Fault",
     "UnusableRecording",
     "check",
+    "choose_channel",
     "inspect",
     "load",
+    "load_native",
     "remedies",
 ]
 
@@ -72,15 +74,28 @@ def load(path: Path, sample_rate: int, speed: float = 1, channel: str = "1") -> 
         float32 waveform `(samples,)`; full scale is 1.0.
 
     Raises:
+        SoctkError: `load_native` raises it.
+    """
+    samples, native_rate = load_native(path, channel)
+    return soxr.resample(samples, native_rate * speed, sample_rate)
+
+
+def load_native(path: Path, channel: str = "1") -> tuple[np.ndarray, int]:
+    """Read one channel of a recording; return its float32 waveform `(samples,)` and its own sample rate in Hz.
+
+    Args:
+        path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
+        channel: 1, 2, ..., or mix for the mean of all channels.
+
+    Raises:
         SoctkError: the file cannot be decoded, is cut short or shorter than MIN_SECONDS, lacks the channel, or holds
             NaN or infinite samples.
     """
     try:
         samples, native_rate = decode(path)
-        samples = _choose(samples, channel)
+        return choose_channel(samples, channel), native_rate
     except UnusableRecording as error:
         raise SoctkError(str(error), remedy=error.remedy, where=path) from error
-    return soxr.resample(samples, native_rate * speed, sample_rate)
 
 
 def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, AudioInfo]:
@@ -140,7 +155,7 @@ def inspect(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, Aud
 def _inspect(path: Path, channel: str) -> AudioInfo | UnusableRecording:
     try:
         channels, sample_rate = decode(path)
-        samples = _choose(channels, channel)
+        samples = choose_channel(channels, channel)
     except UnusableRecording as error:
         return error
     digest = hashlib.sha256(f"{sample_rate} Hz\n".encode())
@@ -156,7 +171,7 @@ def _inspect(path: Path, channel: str) -> AudioInfo | UnusableRecording:
     )
 
 
-def _choose(channels: np.ndarray, channel: str) -> np.ndarray:
+def choose_channel(channels: np.ndarray, channel: str) -> np.ndarray:
     """Return one channel, or the mean of all, of `channels (T, C)` as a contiguous array `(T,)`.
 
     Raises:

@@ -45,12 +45,17 @@ class EmotionClassifier(nn.Module):
                 "and --combine concat for several layers.",
                 where="--head",
             )
-        self.head = _head(sum(layer.output_size for layer in self._layers()), num_classes, config.head)
+        self.head = _head(self.descriptor_size, num_classes, config.head)
 
     @property
     def is_trained(self) -> bool:
         """Whether there are trained parameters before the head."""
         return self.layer_weights is not None or any(layer.is_trained for layer in self._layers())
+
+    @property
+    def descriptor_size(self) -> int:
+        """P, the number of values of a descriptor."""
+        return sum(layer.output_size for layer in self._layers())
 
     def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return descriptors `(B, P)`.

@@ -87,7 +87,7 @@ class Experiment:
                 class only; training, validation and test utterances share recordings; or finished runs have other
                 settings.
         """
-        if self._model().is_trained and self.config.recentre.by != "none":
+        if self.new_model().is_trained and self.config.recentre.by != "none":
             raise SoctkError(
                 "only descriptors without trained parameters can be re-centred",
                 remedy="Choose poolings without trained parameters; for several layers, --combine concat.",
@@ -100,7 +100,7 @@ class Experiment:
         for fold in folds:
             for seed in seeds:
                 split = splits.split(self.data, fold, self.config.protocol, seed)
-                notes.append(trainable.check_classes(self.data, fold, self._trained(split)))
+                notes.append(trainable.check_classes(self.data, fold, self.trained(split)))
         recordings = self.features.store.recordings
         allowed = duplicates.check_splits(self.data, recordings, self.config.protocol, folds, seeds)
         if allowed:
@@ -114,14 +114,14 @@ class Experiment:
         """Train and test runs; return their number."""
         if not runs:
             return 0
-        inputs = TrainingData.load(self.config, self.data, self.features, self._model().is_trained, nj)
+        inputs = TrainingData.load(self.config, self.data, self.features, self.new_model().is_trained, nj)
         for run in runs:
-            fitted = inputs.rows(self._trained(inputs.split(run.fold, run.seed)))
+            fitted = inputs.rows(self.trained(inputs.split(run.fold, run.seed)))
             trainable.check_inputs(inputs, run.fold, run.seed, fitted)
         inner = None
         if isinstance(self.config.head, LinearConfig):
-            keys = [(run.fold, run.seed) for run in runs]
-            inner = InnerFits.compute(inputs, self.config.head, keys, nj, self.device)
+            pairs = [(inputs.split(run.fold, run.seed), run.seed) for run in runs]
+            inner = InnerFits.compute(inputs, self.config.head, pairs, nj, self.device)
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
         # Workers get `inputs`. This copy of the features has no cached descriptors, which keeps the pickled jobs small.
         experiment = replace(self, features=replace(self.features))
@@ -130,7 +130,7 @@ class Experiment:
             progress.message(line)
         return len(runs)
 
-    def _trained(self, split: Split) -> list[str]:
+    def trained(self, split: Split) -> list[str]:
         """Return the utterances to which the head is fitted."""
         return sorted(split.train + split.valid) if isinstance(self.config.head, LinearConfig) else split.train
 
@@ -159,7 +159,8 @@ class Experiment:
         sources = {"data": self.data.path, "features": self.features.store.path}
         return {name: os.path.relpath(path.resolve(), run.path.resolve()) for name, path in sources.items() if path}
 
-    def _model(self) -> EmotionClassifier:
+    def new_model(self) -> EmotionClassifier:
+        """Return a classifier with initial weights, which torch's random state determines."""
         hidden_size, layers = self.features.store.settings["hidden_size"], self.features.layers(self.config)
         return EmotionClassifier(hidden_size, len(layers), len(self.data.emotions), self.config)
 
@@ -168,7 +169,7 @@ class Experiment:
     ) -> str:
         """Train and test one run; return a line about its validation scores."""
         torch.manual_seed(run.seed)
-        model = self._model().to(self.device)
+        model = self.new_model().to(self.device)
         split = inputs.split(run.fold, run.seed)
         settings = {"fold": run.fold, "seed": run.seed, **self._settings()}
         settings |= {"made_with": made_with, "made_from": self._sources(run)}

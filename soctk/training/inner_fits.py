@@ -1,7 +1,7 @@
 """The fits of the inner cross-validation that chooses C for the linear head; runs share equal fits."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ class InnerFits:
 
     @classmethod
     def compute(
-        cls, inputs: TrainingData, config: LinearConfig, runs: Iterable[tuple[int, int]], nj: int, device: str
+        cls, inputs: TrainingData, config: LinearConfig, runs: Sequence[tuple[Split, int]], nj: int, device: str
     ) -> "InnerFits":
         """Do each distinct inner fit of the runs once, for each C that its runs need.
 
@@ -57,15 +57,14 @@ class InnerFits:
         Args:
             inputs: the corpus.
             config: the settings of the head.
-            runs: the (fold, seed) of each run.
+            runs: the split and the seed of each run.
             nj: how many fits are done at a time.
             device: `cpu` or `cuda`; it determines how workers are started.
         """
-        splits = [(inputs.split(fold, seed), seed) for fold, seed in runs]
         fits = cls(inputs, config, defaultdict(dict))
         while True:
             # Values that are fitted together are those of one run: each fit starts from the weights of the previous C.
-            missing = dict.fromkeys(pair for split, seed in splits for pair in fits._evaluate(split, seed)[1])
+            missing = dict.fromkeys(pair for split, seed in runs for pair in fits._evaluate(split, seed)[1])
             if not missing:
                 return fits
             jobs = [partial(_fit, inputs, config, fit, values) for fit, values in missing]

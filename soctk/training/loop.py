@@ -51,13 +51,57 @@ def train(
     Raises:
         SoctkError: the loss becomes infinite or NaN.
     """
+    best_loss, best_epoch, best_state = math.inf, 0, model.state_dict()
+    started = time.perf_counter()
+    for epoch, train_loss, lr in _epochs(model, inputs, labels, train_indices, config, seed):
+        record: dict[str, Any] = {"epoch": epoch, "train_loss": train_loss}
+        record |= _evaluate(model, inputs, labels, valid_indices, copies)
+        record |= {"lr": lr, "seconds": round(time.perf_counter() - started, 3)}
+        _require_finite(record["train_loss"] + record["valid_loss"], epoch)
+        if record["valid_loss"] < best_loss:
+            best_loss, best_epoch, best_state = record["valid_loss"], epoch, deepcopy(model.state_dict())
+        yield record
+        if epoch - best_epoch >= config.patience:
+            break
+        started = time.perf_counter()
+    model.load_state_dict(best_state)
+
+
+def train_for(
+    model: nn.Module,
+    inputs: Inputs,
+    labels: torch.Tensor,
+    train_indices: Sequence[int],
+    config: TrainConfig,
+    seed: int,
+    epochs: int,
+) -> None:
+    """Train `model` in place for a number of epochs, without validation; the other arguments are those of `train`.
+
+    Raises:
+        SoctkError: the loss becomes infinite or NaN.
+    """
+    for epoch, train_loss, _ in _epochs(model, inputs, labels, train_indices, config, seed):
+        _require_finite(train_loss, epoch)
+        if epoch == epochs:
+            break
+    model.eval()
+
+
+def _epochs(
+    model: nn.Module,
+    inputs: Inputs,
+    labels: torch.Tensor,
+    train_indices: Sequence[int],
+    config: TrainConfig,
+    seed: int,
+) -> Iterator[tuple[int, float, float]]:
+    """Train `model` in place; after each epoch, yield its number, the mean training loss, and the learning rate."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     steps_per_epoch = math.ceil(len(train_indices) / config.batch_size)
     scheduler = _warmup_then_decay(optimizer, steps_per_epoch * config.epochs, config.warmup)
     shuffle = torch.Generator().manual_seed(seed)
-    best_loss, best_epoch, best_state = math.inf, 0, model.state_dict()
     for epoch in range(1, config.epochs + 1):
-        started = time.perf_counter()
         model.train()
         losses = []
         for batch in _batches(train_indices, config.batch_size, shuffle):
@@ -68,20 +112,15 @@ def train(
             optimizer.step()
             scheduler.step()
             losses.append(loss.item())
-        record: dict[str, Any] = {"epoch": epoch, "train_loss": sum(losses) / len(losses)}
-        record |= _evaluate(model, inputs, labels, valid_indices, copies)
-        record |= {"lr": scheduler.get_last_lr()[0], "seconds": round(time.perf_counter() - started, 3)}
-        if not math.isfinite(record["train_loss"] + record["valid_loss"]):
-            raise SoctkError(
-                f"the loss is infinite or NaN in epoch {epoch}",
-                remedy="Lower the learning rate (--set train.lr=1e-4), or check the store for extreme features.",
-            )
-        if record["valid_loss"] < best_loss:
-            best_loss, best_epoch, best_state = record["valid_loss"], epoch, deepcopy(model.state_dict())
-        yield record
-        if epoch - best_epoch >= config.patience:
-            break
-    model.load_state_dict(best_state)
+        yield epoch, sum(losses) / len(losses), float(scheduler.get_last_lr()[0])
+
+
+def _require_finite(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise SoctkError(
+            f"the loss is infinite or NaN in epoch {epoch}",
+            remedy="Lower the learning rate (--set train.lr=1e-4), or check the store for extreme features.",
+        )
 
 
 @torch.inference_mode()

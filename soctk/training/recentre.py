@@ -70,6 +70,11 @@ class Recentring:
         """Return the means `(speakers, P)` of values `(N, P)`, in the dtype of the values."""
         return self._averages(fitted).astype(values.dtype) @ values
 
+    def prior(self, values: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
+        """Return mu `(P,)` of values `(N, P)`: the mean of the means of the training speakers."""
+        is_training = np.isin(np.arange(self.speakers.max() + 1), self.speakers[list(fitted)])
+        return self.means(values, fitted)[is_training].mean(0)
+
     def transposed(self, weights: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
         """Return V `(K, N)` such that V @ values = W @ without_means(values), for weights W `(K, N)`."""
         per_speaker = np.zeros((len(weights), self.speakers.max() + 1))

@@ -1,0 +1,179 @@
+"""A packed model: a folder with all that is needed to classify recordings, except the encoder (unless it is included).
+
+- `config.yaml`: the format, the classes, the encoder and the settings of the experiment (`ModelSettings`).
+- `model.safetensors`: the weights of the classifier, and `recentre.prior` for a model with re-centring.
+- `recordings.txt`: the digests of the training recordings, so that a test on one of them is noticed.
+- `encoder/`: the encoder, if it is included.
+- `README.md`: the model card.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import yaml
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from soctk.errors import SoctkError
+from soctk.mappings import read_yaml
+from soctk.schema import Config, Section
+from soctk.training.classifier import EmotionClassifier
+
+# The format of the folder. A change that makes folders unreadable for older versions of soctk increases it.
+FORMAT = 1
+SETTINGS, WEIGHTS, RECORDINGS, ENCODER, CARD = (
+    "config.yaml",
+    "model.safetensors",
+    "recordings.txt",
+    "encoder",
+    "README.md",
+)
+PRIOR = "recentre.prior"
+
+
+class EncoderSettings(Section):
+    """The encoder of a packed model, and how its frames are stored in a feature store.
+
+    Attributes:
+        name: its name in feature stores.
+        hub: its id on the Hugging Face hub; empty for a folder and for s3prl.
+        source: the release, revision or checksum that identifies its weights.
+        layers: the hidden states that the model uses.
+        hidden_size: D, the width of a frame.
+        sample_rate: of its input, in Hz.
+        frame_shift_ms: the time between two frames, in ms.
+        precision: the data type of autocast.
+        dtype: the data type to which frames are rounded, as in the feature store that trained the model.
+    """
+
+    name: str
+    hub: str = ""
+    source: str
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    hidden_size: int = Field(gt=0)
+    sample_rate: int = Field(gt=0)
+    frame_shift_ms: float = Field(gt=0)
+    precision: Literal["float32", "bfloat16", "float16"]
+    dtype: Literal["float16", "float32"]
+
+
+class ModelSettings(Section):
+    """The content of config.yaml.
+
+    Attributes:
+        format: the format of the folder.
+        emotions: the classes, in the order of the logits.
+        channel: the channel of the recordings: 1, 2, ..., or mix for the mean of all channels.
+        speeds: the speeds of the copies whose posteriors are averaged (soctk.features.speed), without 1.
+        encoder: the encoder.
+        experiment: the settings of the experiment.
+        training: what was trained: corpus, speakers, utterances, and the chosen C or number of epochs; for readers.
+        made_with: the versions of the packages that made the model; for readers.
+    """
+
+    format: int
+    emotions: Annotated[list[str], Field(min_length=2)]
+    channel: str
+    speeds: list[Annotated[float, Field(gt=0)]]
+    encoder: EncoderSettings
+    experiment: Config
+    training: dict[str, Any]
+    made_with: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The content of a packed model, without the encoder.
+
+    Attributes:
+        settings: the content of config.yaml.
+        classifier: pooling layers and head, in evaluation mode.
+        prior: the mean `(P,)` of the mean descriptors of the training speakers, with which re-centring starts
+            (soctk.training.recentre); None without re-centring.
+        recordings: the digests of the training recordings, sorted.
+        path: the folder; None for a model that is not written yet.
+    """
+
+    settings: ModelSettings
+    classifier: EmotionClassifier
+    prior: torch.Tensor | None
+    recordings: Sequence[str]
+    path: Path | None = None
+
+
+def write(folder: Path, bundle: Bundle) -> None:
+    """Write all files of a packed model except the encoder and the model card into an existing folder."""
+    settings = yaml.safe_dump(bundle.settings.model_dump(), sort_keys=False, allow_unicode=True)
+    (folder / SETTINGS).write_text(settings, encoding="utf-8")
+    prior = {} if bundle.prior is None else {PRIOR: bundle.prior}
+    (folder / WEIGHTS).write_bytes(save({**bundle.classifier.state_dict(), **prior}))
+    (folder / RECORDINGS).write_text("".join(f"{digest}\n" for digest in bundle.recordings), encoding="ascii")
+
+
+def read(folder: Path) -> Bundle:
+    """Read a packed model.
+
+    Raises:
+        SoctkError: the folder is no packed model, has another format, or is damaged.
+    """
+    if not (folder / SETTINGS).is_file():
+        raise SoctkError(
+            f"no packed model: it has no {SETTINGS}",
+            remedy="Give the folder that soctk-pack wrote.",
+            where=folder,
+        )
+    settings = _read_settings(folder / SETTINGS)
+    weights = _read_weights(folder / WEIGHTS)
+    prior = weights.pop(PRIOR, None)
+    classifier = EmotionClassifier(
+        settings.encoder.hidden_size, len(settings.encoder.layers), len(settings.emotions), settings.experiment
+    )
+    _load_weights(classifier, weights, folder / WEIGHTS)
+    is_recentred = settings.experiment.recentre.by != "none"
+    if (prior is not None) != is_recentred or (prior is not None and prior.shape != (classifier.descriptor_size,)):
+        raise _damaged(folder / WEIGHTS, f"{PRIOR} does not fit {SETTINGS}")
+    try:
+        recordings = (folder / RECORDINGS).read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(folder / RECORDINGS, str(error)) from error
+    return Bundle(settings, classifier.eval(), prior, recordings, folder)
+
+
+def _read_settings(path: Path) -> ModelSettings:
+    content = read_yaml(path)
+    version = content.get("format")
+    if isinstance(version, int) and version != FORMAT:
+        raise SoctkError(
+            f"the model has the format {version}, and this version of soctk reads format {FORMAT}",
+            remedy="Install a newer soctk." if version > FORMAT else "Pack the experiment again (soctk-pack).",
+            where=path,
+        )
+    try:
+        return ModelSettings.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise _damaged(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _load_weights(classifier: EmotionClassifier, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    try:
+        classifier.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _damaged(path, "its weights are not those of the model in config.yaml") from error
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise _damaged(path, "NaN or infinite weights")
+
+
+def _damaged(path: Path, what: str) -> SoctkError:
+    return SoctkError(f"damaged ({what})", remedy="Copy the folder again, or pack the experiment again.", where=path)

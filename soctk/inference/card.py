@@ -1,0 +1,104 @@
+"""The model card of a packed model: README.md, with the front matter of the Hugging Face hub."""
+
+import yaml
+
+from soctk.corpus import splits
+from soctk.corpus.datadir import DataDir
+from soctk.inference.bundle import Bundle
+from soctk.scoring.score import ExperimentScores
+
+_LICENCES = (
+    "The licence of this model is not set. It depends on the licences of the corpus and of the encoder: look at both, "
+    "and write the licence into the field `license` above before you share the model."
+)
+_LIMITS = (
+    "The model knows the emotions above only, as the speakers of the training corpus expressed them and its annotators "
+    "labelled them. Expect lower scores for other languages, microphones, ages or spontaneous speech: test the model "
+    "on recordings of your own before you rely on it. Do not use it to judge a person.",
+    "A posterior is not the probability that a person feels an emotion. It says how much a recording sounds like the "
+    "training recordings with this label.",
+)
+
+
+def write(bundle: Bundle, data: DataDir, scores: ExperimentScores) -> str:
+    """Return the text of the model card.
+
+    Args:
+        bundle: the packed model.
+        data: the corpus of the experiment.
+        scores: the scores of the experiment.
+    """
+    settings = bundle.settings
+    front = {
+        "library_name": "soctk",
+        "pipeline_tag": "audio-classification",
+        "tags": ["speech-emotion-recognition", "emotion", "second-order-pooling"],
+        "license": "other",
+        **({"base_model": settings.encoder.hub} if settings.encoder.hub else {}),
+    }
+    corpus = data.path.resolve().name if data.path else "the corpus"
+    training, experiment = settings.training, settings.experiment
+    who = "all speakers" if training["folds"] == "all" else f"the folds {training['folds']}"
+    lines = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False).rstrip()}\n---\n",
+        f"# {training['experiment']}\n",
+        f"Recognises {', '.join(settings.emotions)} in speech. Made with soctk.\n",
+        "## Use\n",
+        "```sh\nsoctk-predict . RECORDING.wav\n```\n",
+        "```python\nimport soctk\n\nmodel = soctk.load('.')\nresult = model('RECORDING.wav')\n"
+        "print(result.emotion, result.posteriors)\n```\n",
+        *_use(bundle),
+        "## Model\n",
+        f"- Encoder: {settings.encoder.name}, hidden states {', '.join(map(str, settings.encoder.layers))}; frozen "
+        f"({settings.encoder.source}).",
+        f"- Pooling: {'+'.join(experiment.pooling)}. Head: {experiment.head.name}.",
+        f"- Trained on {who} of {corpus}: {training['utterances']} utterances of {training['speakers']} speakers.\n",
+        "## Scores\n",
+        f"These are scores of the experiment, in which each fold has a model of its own, tested on "
+        f"{len(scores.predictions.speakers[1])} speakers of {corpus} that did not train it. "
+        f"Protocol {experiment.protocol}: {splits.DESCRIPTIONS[experiment.protocol]}. "
+        "[] is the 95% interval over speakers.\n",
+        "| metric | all utterances |\n| --- | --- |",
+        *(f"| {title} | {_interval(scores, metric)} |" for metric, title in _TITLES.items()),
+        "",
+        "| emotion | utterances | recall (%) | precision (%) |\n| --- | --- | --- | --- |",
+        *(
+            f"| {_escape(str(name))} | {row['utterances']:.0f} | {row['recall']:.1f} | {row['precision']:.1f} |"
+            for name, row in scores.per_class.iterrows()
+        ),
+        "\n## Limits\n",
+        "\n\n".join(_LIMITS),
+        "\n## Licences\n",
+        _LICENCES,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_TITLES = {"WA": "WA (%)", "UA": "UA (%)", "F1": "macro-F1 (%)", "log_loss": "log-loss (nats)"}
+
+
+def _use(bundle: Bundle) -> list[str]:
+    """Return what a user of this model must know."""
+    encoder, notes = bundle.settings.encoder, []
+    if bundle.prior is not None:
+        notes.append(
+            "The model subtracts the mean descriptor of the speaker. It therefore needs recordings of the speaker, "
+            "without labels: `soctk-predict . RECORDING.wav --enrol FOLDER`.\n"
+        )
+    if encoder.source.startswith("sha256:"):
+        notes.append(
+            f"The encoder is in the folder `encoder`, or give its folder: `--encoder DIR` ({encoder.name}, checksum "
+            f"{encoder.source}).\n"
+        )
+    return notes
+
+
+def _interval(scores: ExperimentScores, metric: str) -> str:
+    value, low, high = scores.pooled[metric]
+    digits = 3 if metric == "log_loss" else 1
+    bounds = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
+    return f"{value:.{digits}f}{bounds}"
+
+
+def _escape(name: str) -> str:
+    return name.replace("|", "\\|")

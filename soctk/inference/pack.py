@@ -1,0 +1,172 @@
+"""Packing: an experiment becomes a folder with one model that classifies recordings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from soctk import provenance
+from soctk.corpus import datadir
+from soctk.errors import SoctkError
+from soctk.features import upstream
+from soctk.features.store import FeatureStore
+from soctk.files import atomic_directory
+from soctk.inference import bundle as bundles
+from soctk.inference import card, encoders
+from soctk.inference.bundle import Bundle, EncoderSettings, ModelSettings
+from soctk.schema import Config
+from soctk.scoring import recorded, score
+from soctk.scoring.runs import RunDirectory
+from soctk.training import final
+from soctk.training.experiment import Experiment
+from soctk.training.final import FinalModel
+from soctk.training.inputs import Features
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What to pack.
+
+    Attributes:
+        experiment: the directory of the experiment.
+        fold: the fold whose model is packed; None to train a model on all speakers.
+        seed: the seed; by default the smallest one of the experiment.
+        data: the data directory; by default the one that the runs recorded.
+        store: the feature store; by default the one that the runs recorded.
+        encoder: the folder of the encoder to include in the model.
+        nj: how many fits are done at a time.
+        device: `cpu` or `cuda`.
+    """
+
+    experiment: Path
+    fold: int | None = None
+    seed: int | None = None
+    data: Path | None = None
+    store: Path | None = None
+    encoder: Path | None = None
+    nj: int = 1
+    device: str = "cpu"
+
+
+def pack(packing: Packing, folder: Path) -> Bundle:
+    """Write a packed model into a new folder; return the model.
+
+    Raises:
+        SoctkError: the folder exists; the experiment has no finished runs, or not this fold or seed; its data directory
+            or store is missing or has changed; training fails (soctk.training.final); or the encoder to include is not
+            that of the store.
+    """
+    if folder.exists():
+        raise SoctkError("it exists already", remedy="Remove it, or choose another name.", where=folder)
+    runs = _runs(packing)
+    experiment, scores = _open(packing, runs), score.score([packing.experiment], packing.data)
+    if packing.fold is None:
+        trained = final.on_all_speakers(experiment, runs, runs[0].seed, packing.nj)
+    else:
+        trained = final.of_fold(experiment, runs[0], packing.nj)
+    bundle = _bundle(packing, experiment, runs[0], trained)
+    with atomic_directory(folder) as unfinished:
+        if packing.encoder is not None:
+            bundle = _include_encoder(bundle, packing.encoder, unfinished)
+        bundles.write(unfinished, bundle)
+        (unfinished / bundles.CARD).write_text(card.write(bundle, experiment.data, scores[0]), encoding="utf-8")
+    return replace(bundle, path=folder)
+
+
+def _runs(packing: Packing) -> list[RunDirectory]:
+    """Return the finished runs to pack: those of one seed, and of one fold if it is given."""
+    runs = RunDirectory.of_experiment(packing.experiment)
+    if not runs:
+        raise SoctkError(
+            "no finished runs", remedy="Give the folder of an experiment, such as exp/NAME.", where=packing.experiment
+        )
+    seed = runs[0].seed if packing.seed is None else packing.seed
+    chosen = [run for run in runs if run.seed == seed and packing.fold in (None, run.fold)]
+    if not chosen:
+        raise SoctkError(
+            f"no finished run {RunDirectory(packing.experiment, packing.fold or 1, seed)}",
+            remedy=f"Finished runs: {', '.join(map(str, runs))}.",
+            where=packing.experiment,
+        )
+    return chosen
+
+
+def _open(packing: Packing, runs: Sequence[RunDirectory]) -> Experiment:
+    """Return the experiment, after checking that data and features are those of its runs."""
+    shared = recorded.read(runs)
+    data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))
+    store_path = _find(packing, "feats", packing.store or shared.made_from.get("features"))
+    config = Config.model_validate({name: shared.settings[name] for name in Config.model_fields})
+    data = datadir.read(data_path, recordings=False)
+    features = Features(FeatureStore.open(store_path), data.utterances, packing.device)
+    experiment = Experiment(config, data, features, packing.experiment, packing.device)
+    experiment.check([run.fold for run in runs], [runs[0].seed])
+    return experiment
+
+
+def _find(packing: Packing, option: str, path: Path | None) -> Path:
+    """Return the directory that a run recorded or a user gave, if it exists."""
+    if path is None or not path.is_dir():
+        raise SoctkError(
+            f"the experiment's directory for --{option} is not where it was: {path or 'it was not recorded'}",
+            remedy=f"Give it: --{option} DIR.",
+            where=packing.experiment,
+        )
+    return path
+
+
+def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained: FinalModel) -> Bundle:
+    config, data, store = experiment.config, experiment.data, experiment.features.store
+    stored = store.settings
+    encoder = EncoderSettings(
+        name=stored["upstream"],
+        hub=stored.get("hub", ""),
+        source=stored["source"],
+        layers=experiment.features.layers(config),
+        hidden_size=stored["hidden_size"],
+        sample_rate=stored["sample_rate"],
+        frame_shift_ms=stored["frame_shift_ms"],
+        precision=stored["precision"],
+        dtype=stored["dtype"],
+    )
+    training = {
+        "corpus": data.path.name if data.path else "",
+        "experiment": packing.experiment.resolve().name,
+        "folds": "all" if packing.fold is None else f"all but {packing.fold}",
+        "seed": run.seed,
+        "utterances": len(trained.utterances),
+        "speakers": len({data.speaker[utt] for utt in trained.utterances}),
+        **trained.chosen,
+    }
+    settings = ModelSettings(
+        format=bundles.FORMAT,
+        emotions=list(data.emotions),
+        channel=data.channel,
+        speeds=experiment.features.speeds(config),
+        encoder=encoder,
+        experiment=config,
+        training=training,
+        made_with={**provenance.versions("soctk", "torch", "transformers"), "commit": provenance.commit()},
+    )
+    digests = store.recordings
+    recordings = sorted({digests[utt] for utt in trained.utterances})
+    return Bundle(settings, trained.classifier, trained.prior, recordings)
+
+
+def _include_encoder(bundle: Bundle, source: Path, model: Path) -> Bundle:
+    """Copy the encoder into the folder of the model; return the bundle with the checksum of the copy.
+
+    Raises:
+        SoctkError: it is not the encoder of the feature store.
+    """
+    settings = bundle.settings
+    found = upstream.load(str(source.absolute()), precision=settings.encoder.precision)
+    if settings.encoder.source.startswith("sha256:") and found.source != settings.encoder.source:
+        raise SoctkError(
+            f"this encoder is not the one of the feature store: it has {found.source}, and the features are from "
+            f"{settings.encoder.source}",
+            remedy=f"Give the folder of {settings.encoder.name}.",
+            where=source,
+        )
+    encoders.include(source, model)
+    encoder = settings.encoder.model_copy(update={"source": found.source})
+    return replace(bundle, settings=settings.model_copy(update={"encoder": encoder}))

@@ -1,0 +1,163 @@
+"""The final model of an experiment, for use on other recordings: trained on all speakers, or the model of one fold."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from soctk import progress
+from soctk.corpus import splits
+from soctk.corpus.splits import Split
+from soctk.errors import SoctkError
+from soctk.parallel import one_thread
+from soctk.schema import LinearConfig, TrainConfig
+from soctk.scoring import choice
+from soctk.scoring.runs import RunDirectory
+from soctk.training import linear, loop
+from soctk.training.classifier import EmotionClassifier
+from soctk.training.experiment import Experiment
+from soctk.training.inner_fits import InnerFits
+from soctk.training.training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """A trained classifier, and what it was trained on.
+
+    Attributes:
+        classifier: the classifier, in evaluation mode, on the CPU.
+        prior: the mean `(P,)` of the means of the training speakers (soctk.training.recentre); None without
+            re-centring.
+        utterances: the training utterances.
+        chosen: the hyperparameter: `C` (head linear) or `epochs` (head mlp).
+    """
+
+    classifier: EmotionClassifier
+    prior: torch.Tensor | None
+    utterances: Sequence[str]
+    chosen: dict[str, Any]
+
+
+def of_fold(experiment: Experiment, run: RunDirectory, nj: int = 1) -> FinalModel:
+    """Return the model of a finished run.
+
+    Raises:
+        SoctkError: the weights of the run are missing or damaged; or features are missing, for re-centring.
+    """
+    classifier = experiment.new_model()
+    try:
+        classifier.load_state_dict(load(run.weights.read_bytes()))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise SoctkError(
+            f"missing or damaged ({error})", remedy="Remove the run's directory and train it again.", where=run.weights
+        ) from error
+    chosen = choice.read(run)
+    utterances = experiment.trained(splits.split(experiment.data, run.fold, experiment.config.protocol, run.seed))
+    is_recentred = experiment.config.recentre.by != "none"
+    prior = _prior(_read_inputs(experiment, nj), utterances, run.seed) if is_recentred else None
+    name = "C" if isinstance(experiment.config.head, LinearConfig) else "epochs"
+    return FinalModel(classifier.eval(), prior, utterances, {name: chosen.record[chosen.name]} if chosen else {})
+
+
+def on_all_speakers(experiment: Experiment, runs: Sequence[RunDirectory], seed: int, nj: int = 1) -> FinalModel:
+    """Train the settings of an experiment once more, on all its speakers.
+
+    The head linear chooses C by cross-validation over all folds. The head mlp is trained for the median of the best
+    epochs of the runs; no speakers are held back for validation.
+
+    Args:
+        experiment: the experiment.
+        runs: its finished runs.
+        seed: determines the initial weights and the order of the utterances.
+        nj: how many fits are done at a time.
+
+    Raises:
+        SoctkError: features are missing or damaged, all training utterances have one class, the training log of a run
+            is missing, or the loss becomes infinite or NaN.
+    """
+    torch.manual_seed(seed)
+    classifier = experiment.new_model().to(experiment.device)
+    inputs = _read_inputs(experiment, nj)
+    utterances = experiment.data.utterances
+    fitted = inputs.rows(utterances)
+    with one_thread():
+        if isinstance(experiment.config.head, LinearConfig):
+            chosen: dict[str, Any] = {"C": _fit_linear(experiment, classifier, inputs, fitted, seed, nj)}
+        else:
+            chosen = {"epochs": _median_epoch(runs)}
+            with progress.step("train on all speakers"):
+                _train_mlp(experiment, classifier, inputs, fitted, seed, chosen["epochs"])
+    prior = _prior(inputs, utterances, seed) if experiment.config.recentre.by != "none" else None
+    return FinalModel(classifier.cpu().eval(), prior, utterances, chosen)
+
+
+def _read_inputs(experiment: Experiment, nj: int) -> TrainingData:
+    is_trained = experiment.new_model().is_trained
+    return TrainingData.load(experiment.config, experiment.data, experiment.features, is_trained, nj)
+
+
+def _fit_linear(
+    experiment: Experiment,
+    classifier: EmotionClassifier,
+    inputs: TrainingData,
+    fitted: Sequence[int],
+    seed: int,
+    nj: int,
+) -> float:
+    """Fit the head; return the chosen C."""
+    config = experiment.config.head
+    assert isinstance(config, LinearConfig) and isinstance(classifier.head, torch.nn.Linear)
+    over_folds = replace(inputs, config=inputs.config.model_copy(update={"protocol": "soctk"}))
+    everyone = Split(inputs.data.utterances, [], [])
+    inner = InnerFits.compute(over_folds, config, [(everyone, seed)], nj, experiment.device)
+    records = inner.records(everyone, seed)
+    C = min(records, key=lambda record: record["valid_loss"])["C"]
+    head = classifier.head.cpu()
+    linear.fit(head, inputs.blocks, inputs.labels, fitted, C, config, inputs.recentring(seed))
+    return C
+
+
+def _median_epoch(runs: Sequence[RunDirectory]) -> int:
+    """Return the median of the best epochs of the runs."""
+    best = []
+    for run in runs:
+        chosen = choice.read(run)
+        if chosen is None:
+            raise SoctkError(
+                "no such file, so the best number of epochs is not known",
+                remedy="Train the run again.",
+                where=run.log,
+            )
+        best.append(chosen.record["epoch"])
+    return round(statistics.median(best))
+
+
+def _train_mlp(
+    experiment: Experiment,
+    classifier: EmotionClassifier,
+    inputs: TrainingData,
+    fitted: Sequence[int],
+    seed: int,
+    epochs: int,
+) -> None:
+    config = experiment.config.train
+    assert isinstance(config, TrainConfig)  # soctk.config.load gives every head but linear a section `train`
+    features: loop.Inputs
+    if inputs.frames is None:
+        learner, features = classifier.head, inputs.descriptors(fitted, seed).to(experiment.device)
+    else:
+        learner, features = classifier, inputs.frames.to(experiment.device)
+    labels = torch.tensor(inputs.labels).to(experiment.device)
+    loop.train_for(learner, features, labels, fitted, config, seed, epochs)
+
+
+def _prior(inputs: TrainingData, utterances: Sequence[str], seed: int) -> torch.Tensor:
+    """Return the mean of the means of the training speakers, for the blocks side by side."""
+    recentring, fitted = inputs.recentring(seed), inputs.rows(utterances)
+    assert recentring is not None
+    return torch.from_numpy(np.concatenate([recentring.prior(block.descriptors, fitted) for block in inputs.blocks]))
