@@ -11,8 +11,13 @@ from soctk.mappings import read_yaml
 # EmoBox's names of the classes (arXiv 2406.07162), in soctk's order. The label maps of all recipes use these names.
 CLASSES = ("Neutral", "Happy", "Sad", "Angry", "Fear", "Disgust", "Surprise", "Calm")
 
-# The texts that stand for a missing value, in lower case: those that pandas, R, JSON, YAML, SQL and Excel write.
-_MISSING = frozenset(["", "nan", "-nan", "<na>", "na", "n/a", "#n/a", "#na", "nat", "none", "null", "-", "--", "?"])
+# The texts that stand for a missing value, in lower case: those that pandas, R, JSON, YAML, SQL and JavaScript write,
+# Excel's errors, and those that people write.
+_MISSING = {
+    *("", "nan", "-nan", "<na>", "na", "n/a", "n.a.", "#n/a", "#na", "#n/a n/a", "nat", "none", "null", "(null)"),
+    *("\\n", "nil", "undefined", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-", "--", "\u2013", "\u2014", "?"),
+    *("#div/0!", "#name?", "#null!", "#num!", "#ref!", "#value!"),
+}
 
 
 def read(path: Path) -> dict[str, str | None]:

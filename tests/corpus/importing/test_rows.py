@@ -83,9 +83,11 @@ MISSING = [
     "null",
     "NULL",
 ]
+# MySQL, JavaScript, Excel's errors, and people
+WRITTEN = ["\\N", "(null)", "undefined", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "N.A.", "nil"]
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), *MISSING, "-", "--", "?", "-nan"])
+@pytest.mark.parametrize("value", [None, float("nan"), *MISSING, "-", "--", "\u2014", "?", "-nan", *WRITTEN])
 def test_a_missing_value_is_empty_in_any_spelling(value):
     record = {"path": "x.wav", "emotion": value, "speaker": value, "sex": value, "fold": value, "end": value}
     row = {"path": "x.wav", "emotion": "", "speaker": "", "sex": "", "fold": "", "end": ""}
