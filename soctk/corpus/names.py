@@ -12,7 +12,7 @@ _FILLERS = "\u034f\u115f\u1160\u2800\u3164\uffa0"
 _INVISIBLE = frozenset([*_FILLERS, *map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0))])
 
 # Letters of Cyrillic and Greek, dashes and apostrophes that look like ASCII.
-_ASCII = str.maketrans("авсекмнорстхуіјѕԁһԛԝαικνορτυχ‐‑‒–—−‘’ʼ`", "abcekmhopctxyijsdhqwaikvoptux------''''")
+_ASCII = str.maketrans("авсекмнорстхуіјѕԁһԛԝαικνορτυχı‐‑‒–—−‘’ʼ`", "abcekmhopctxyijsdhqwaikvoptuxi------''''")
 
 
 def normalise(text: str) -> str:
@@ -42,7 +42,7 @@ def skeleton(text: str, numbers: bool = True) -> str:
     text = to_word(text)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    text = text.casefold().translate(_ASCII)
+    text = text.casefold().translate(_ASCII).replace("i\u0307", "i")  # U+0307: the dot of the Turkish capital i
     if numbers:
         text = re.sub(r"(?<![\d.])0+(?=\d)", "", text)
         text = re.sub(r"(\d+)[.,]0+", r"\1", text) if re.fullmatch(r"\d+[.,]0+", text) else text

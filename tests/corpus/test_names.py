@@ -44,6 +44,8 @@ ALIKE = [
     ("anna", "\u0430nn\u0430"),
     ("Richard's date", "Richard\u2019s Date"),
     ("a-b", "a\u2013b"),
+    ("KIZGIN", "k\u0131zg\u0131n"),
+    ("\u0130zmir", "izmir"),
 ]
 
 
