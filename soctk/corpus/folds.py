@@ -23,9 +23,11 @@ def read(path: Path) -> dict[str, int]:
     Speakers are texts as they are written: `0011` is not a number. They are normalised (soctk.corpus.names).
 
     Raises:
-        SoctkError: the file is missing or malformed, or has a speaker in two folds.
+        SoctkError: the file is missing or malformed, has a speaker in two folds, or some folds without speakers, or
+            the folds are not 1, 2, ...
     """
     folds: dict[str, int] = {}
+    numbers: list[int] = []
     for number, speakers in read_yaml(path, as_text=True).items():
         is_list = isinstance(speakers, list) and all(isinstance(name, str) and name.strip() for name in speakers)
         if not re.fullmatch("[0-9]{1,9}", number) or not is_list:
@@ -43,6 +45,14 @@ def read(path: Path) -> dict[str, int]:
                     where=path,
                 )
             folds[speaker] = fold
+        numbers.append(fold)
+    empty = [f"fold {number} has no speakers" for number in numbers if number not in folds.values()]
+    if folds and (empty or sorted(numbers) != list(range(1, len(numbers) + 1))):
+        raise SoctkError(
+            ", ".join(empty) or f"the folds are {', '.join(map(str, sorted(numbers)))}, not 1, 2, ...",
+            remedy="Number the folds from 1 without a gap, and give each of them speakers.",
+            where=path,
+        )
     return folds
 
 

@@ -78,6 +78,7 @@ def test_a_table_with_another_number_of_folds_is_refused(tmp_path):
 @given(st.dictionaries(st.text("abc019", min_size=1), st.integers(1, 6), min_size=1))
 def test_a_fold_table_is_read_as_speaker_to_fold(tmp_path_factory, fold):
     path = tmp_path_factory.mktemp("folds") / "folds.yaml"
+    fold = {speaker: sorted(set(fold.values())).index(number) + 1 for speaker, number in fold.items()}  # no gaps
     numbers = sorted(set(fold.values()))
     rows = {k: [f"'{speaker}'" for speaker, its_fold in fold.items() if its_fold == k] for k in numbers}
     path.write_text("".join(f"{k}: [{', '.join(speakers)}]\n" for k, speakers in rows.items()))
@@ -97,6 +98,9 @@ def test_a_fold_table_is_read_as_speaker_to_fold(tmp_path_factory, fold):
             b"1: [jose\\u0301]\n2: [jos\\u00e9\\u200b]\n".decode("unicode-escape"),
             "speaker josé is in folds 1 and 2",
         ),
+        ("0: [a]\n1: [b]\n", "the folds are 0, 1, not 1, 2, ...\nNumber the folds from 1 without a gap"),
+        ("1: [a]\n3: [b]\n", "the folds are 1, 3, not 1, 2, ..."),
+        ("1: [a, b]\n2: []\n3: []\n", "fold 2 has no speakers, fold 3 has no speakers\nNumber"),
         ("1: [a]\n2: [b]\n1: [c]\n", "'1' is given twice\n  in \"<unicode string>\", line 3, column 1"),
     ],
 )
