@@ -61,7 +61,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         raise SoctkError(
             f"these rows have more or fewer fields than the header: {', '.join(uneven[:10])}"
             + (f" and {len(uneven) - 10} more" if len(uneven) > 10 else ""),
-            remedy="Correct them; put a field that contains the separator in quotes.",
+            remedy="Correct them; put a field that contains the separator in quotes. The header must be line 1, "
+            f"which is: {', '.join(columns) or 'blank'}",
             where=path,
         )
     return [

@@ -180,7 +180,11 @@ def require_column(
         raise SoctkError(
             f"no column gives the {column}; the columns are {', '.join(fields) or 'none'}",
             remedy=f"Name the column, --column {column}={name}"
-            + ("." if column == "path" else f", or read the {column} from the file names, --pattern."),
+            + (
+                ", or add one with the paths of the recordings."
+                if column == "path"
+                else f", or read the {column} from the file names, --pattern."
+            ),
             where=source,
         )
 

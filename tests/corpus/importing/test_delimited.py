@@ -19,6 +19,16 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
     [
         ("path,emotion\nx.wav,sad,more\n", "these rows have more or fewer fields than the header: 2\nCorrect them"),
         ("path,emotion\ny.wav,sad\nx.wav\n", "these rows have more or fewer fields than the header: 3\nCorrect them"),
+        (
+            "sep=,\npath,emotion,speaker\n",
+            "these rows have more or fewer fields than the header: 2\nCorrect them; put a field "
+            "that contains the separator in quotes. The header must be line 1, which is: sep=, ",
+        ),
+        (
+            "\npath\n",
+            "these rows have more or fewer fields than the header: 2\nCorrect them; put a field that contains "
+            "the separator in quotes. The header must be line 1, which is: blank",
+        ),
         ("path;emotion\na;b\n", "the columns are separated by ';'\nSeparate them by commas (.csv) or tabs (.tsv)."),
         ("path\temotion\na\tb\n", "the columns are separated by '\\t'\nSeparate them"),
         ("path,emotion,emotion\na,b,c\n", "several columns have the same name: emotion\nRename"),
