@@ -163,7 +163,9 @@ def _read_table(
         if fields not in found:
             found[fields] = find_fields(fields, choice, source)
         rows.append(recognise_columns(record, choice, source, labels, found[fields]))
-    used = {column: its_fields for columns in found.values() for column, its_fields in columns.items()}
+    used: dict[str, list[str]] = {}  # JSON objects may name the same column in different ways
+    for column, its_fields in [item for columns in found.values() for item in columns.items()]:
+        used[column] = list(dict.fromkeys([*used.get(column, []), *its_fields]))
     fields = tuple(dict.fromkeys(field for its_fields in found for field in its_fields))
     for column, its_fields in used.items():
         account.fields.setdefault(column, its_fields)

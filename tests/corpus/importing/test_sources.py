@@ -191,3 +191,14 @@ def test_each_long_step_reports_its_progress(recordings, tmp_path, monkeypatch):
 def counter(description: str, unit: str, total: int, steps: list) -> nullcontext:
     steps.append((description, unit, total))
     return nullcontext(SimpleNamespace(update=lambda number: None))
+
+
+def test_fields_that_some_json_objects_use_are_not_called_unused(tmp_path):
+    (tmp_path / "labels.jsonl").write_text(
+        '{"path": "a.wav", "emotion": "sad", "speaker": "ann", "text": "x"}\n'
+        '{"path": "b.wav", "label": "calm", "spk": "bob"}\n'
+    )
+    account = importing.Account()
+    rows = importing.read([tmp_path / "labels.jsonl"], account=account)
+    assert [(row["emotion"], row["speaker"]) for row in rows] == [("sad", "ann"), ("calm", "bob")]
+    assert account.notes == ["Note: columns that are not used: text"]
