@@ -7,6 +7,7 @@ lists them with all cases (soctk.corpus.doctor).
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from soctk.corpus import duplicates
 from soctk.corpus.audio import AudioInfo
@@ -19,6 +20,7 @@ FEWEST_FOLDS = 3  # to train, validate and test on different speakers
 _EQUAL_SECONDS = 1e-3
 _SHARE_AT_LONGEST = 0.1
 _AT_LONGEST = 8
+_MANY = 5  # utterances of a speaker
 _CASES = 3  # in a note
 _KEEP_ONE = "Keep one of them"
 
@@ -175,6 +177,7 @@ def check_labels(data: DataDir) -> list[Finding]:
     untested = {fold: [name for name, folds in used.items() if fold not in folds] for fold in data.folds}
     untrained = {fold: [name for name, folds in used.items() if folds <= _held_out(fold, count)] for fold in data.folds}
     utterances = Counter(data.speaker.values())
+    usual = median(utterances.values()) if utterances else 0
     return [
         _few_folds(data),
         Finding(
@@ -182,6 +185,12 @@ def check_labels(data: DataDir) -> list[Finding]:
             [emotion for emotion, folds in folds_with.items() if not folds],
             True,
             "Remove it from the file `emotions`.",
+        ),
+        Finding(
+            "only one emotion",
+            list(used) if len(used) == 1 else [],
+            True,
+            "A classifier needs two or more: check the column of the emotion, and the label map.",
         ),
         Finding(
             "folds that do not train all emotions",
@@ -203,6 +212,12 @@ def check_labels(data: DataDir) -> list[Finding]:
             False,
             "Check that these are the speakers and not the names of files: one person with two names would be in "
             "training and test data.",
+        ),
+        Finding(
+            "speakers with one utterance, where most have many",
+            [name for name, count in utterances.items() if count == 1 and usual >= _MANY],
+            False,
+            "Check their spelling: one person with two names would be in training and test data.",
         ),
     ]
 

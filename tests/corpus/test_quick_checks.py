@@ -156,6 +156,23 @@ def test_speakers_of_one_utterance_are_told(corpus):
     assert note.startswith("Note: every speaker has one utterance: 36, such as ")
 
 
+def test_a_speaker_of_one_utterance_among_others_of_many_is_told(corpus):
+    first, *_ = corpus.wav
+    renamed = dataclasses.replace(corpus, speaker={**corpus.speaker, first: "spk"}, fold={**corpus.fold, "spk": 1})
+    assert notes(renamed) == [
+        "Note: speakers with one utterance, where most have many: spk. Check their spelling: one person with two names "
+        "would be in training and test data."
+    ]
+
+
+def test_a_corpus_of_one_emotion_is_told(corpus):
+    one = dataclasses.replace(corpus, emotion=dict.fromkeys(corpus.wav, "sad"), emotions=("sad",))
+    assert notes(one) == [
+        "Note: only one emotion: sad. A classifier needs two or more: check the column of the emotion, and the label "
+        "map."
+    ]
+
+
 def test_soctk_validate_prints_the_notes_without_decoding(tmp_path, corpus):
     for path in corpus.wav.values():
         path.write_bytes(b"")
