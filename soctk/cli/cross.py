@@ -87,9 +87,11 @@ def main(
             raise unknown_name("corpus", name, named, where="--train, --test")
     for corpus in corpora:
         click.echo(f"{corpus.name}: {corpus.summary}")
+    pairs = [(train, test) for train in trained or named for test in tested or named]
+    for train, test in pairs:
+        cross.check(named[train], named[test], config, exp, seeds)
     matrix = {}
-    for train in trained or named:
-        for test in tested or named:
-            matrix[train, test] = cross.run(named[train], named[test], config, exp, seeds, nj, resolve(device))
-            click.echo(f"trained on {train}, tested on {test}: UA {matrix[train, test]:.2f}")
+    for train, test in pairs:
+        matrix[train, test] = cross.run(named[train], named[test], config, exp, seeds, nj, resolve(device))
+        click.echo(f"trained on {train}, tested on {test}: UA {matrix[train, test]:.2f}")
     click.echo(cross_table.write(exp / "CROSS.md", corpora, matrix, config, seeds))

@@ -32,7 +32,7 @@ def claim(experiment: Path, runs: Sequence[RunDirectory]) -> Iterator[None]:
             others = f" and {len(taken) - 1} more runs" if len(taken) > 1 else ""
             raise SoctkError(
                 f"another process is training {taken[0]}{others} of this experiment",
-                remedy="Wait until it has finished, or give other --folds or --seeds.",
+                remedy="Wait until it has finished, or train other folds or seeds in the meantime.",
                 where=experiment,
             )
         yield

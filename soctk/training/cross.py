@@ -93,6 +93,23 @@ def pair(train: Corpus, test: Corpus) -> tuple[DataDir, JoinedStore]:
     return data, JoinedStore({corpus.name: corpus.store for corpus in (train, test)})
 
 
+def check(train: Corpus, test: Corpus, config: Config, exp: Path, seeds: Sequence[int]) -> None:
+    """Check what `run` needs, without training.
+
+    Raises:
+        SoctkError: Experiment.check raises it; the message names the two corpora.
+    """
+    experiment, folds = _experiment(train, test, config, exp)
+    try:
+        experiment.check(folds, seeds)
+    except SoctkError as error:
+        raise SoctkError(
+            f"trained on {train.name}, tested on {test.name}: {error.what}",
+            remedy=f"{error.remedy} To train and test other pairs only, use --train and --test.",
+            where=error.where,
+        ) from error
+
+
 def run(
     train: Corpus, test: Corpus, config: Config, exp: Path, seeds: Sequence[int], nj: int = 1, device: str = "cpu"
 ) -> float:
@@ -107,6 +124,15 @@ def run(
         SoctkError: Experiment.run raises it; or the predictions are incomplete or inconsistent; or a training speaker
             is tested.
     """
+    experiment, folds = _experiment(train, test, config, exp, device)
+    experiment.run(folds, seeds, nj)
+    return _mean_ua([RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds], experiment.data)
+
+
+def _experiment(
+    train: Corpus, test: Corpus, config: Config, exp: Path, device: str = "cpu"
+) -> tuple[Experiment, list[int]]:
+    """Return the experiment of a pair, and its folds."""
     data: DataDir
     store: Store
     if train.name == test.name:
@@ -117,8 +143,7 @@ def run(
         path, folds = exp / f"{train.name}-to-{test.name}", [1]
         data, store = pair(train, test)
         config = config.model_copy(update={"protocol": "cross-corpus"})
-    Experiment(config, data, Features(store, data.utterances, device), path, device).run(folds, seeds, nj)
-    return _mean_ua([RunDirectory(path, fold, seed) for fold in folds for seed in seeds], data)
+    return Experiment(config, data, Features(store, data.utterances, device), path, device), folds
 
 
 def _mean_ua(runs: Sequence[RunDirectory], data: DataDir) -> float:

@@ -31,7 +31,7 @@ def check_classes(data: DataDir, fold: int, trained: Sequence[str]) -> str:
         raise SoctkError(
             f"the training utterances of fold {fold} have only one class, {', '.join(classes) or 'none'}",
             remedy="Divide the speakers into folds such that other folds have two classes or more (spk2fold), or leave "
-            "this fold out (--folds).",
+            "this fold out (soctk-train --folds).",
             where=data.path,
         )
     absent = [emotion for emotion in data.emotions if emotion not in classes]

@@ -134,12 +134,12 @@ def test_check_exits_with_1_only_if_a_result_would_change(tmp_path, corpus):
     soundfile.write(corpus.wav["spk0-sad-0"], np.stack([samples, samples], 1), rate)
     result = invoke("soctk-check", tmp_path / "data")
     assert result.exit_code == 0
-    assert "several channels (the first is used)                                       1  no" in result.output
-    assert "\n  spk0-sad-0: 2\n" in result.output
+    assert re.search(r"several channels \(channel 1 is used\) +1  no\n", result.output)
+    assert "\nseveral channels (channel 1 is used):\n  spk0-sad-0 (2)\n" in result.output
     corpus.wav["spk0-sad-0"].write_text("no sound")
     result = invoke("soctk-check", tmp_path / "data")
     assert result.exit_code == 1
-    assert "unreadable:\n  spk0-sad-0: cannot be decoded" in result.output
+    assert "not audio:\n  spk0-sad-0: " in result.output
 
 
 def test_an_error_of_the_operating_system_gives_one_message(tmp_path, corpus):
@@ -186,11 +186,11 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     assert "no data directory" not in result.output
     assert "| sex " in (exp / "RESULTS.md").read_text()
     result = invoke("soctk-plot", exp)
-    names = ["WA", *(f"mfcc-mean-{kind}" for kind in ("confusion", "curves", "t-sne"))]
+    names = ["WA", *(f"mfcc-mean-{kind}" for kind in ("confusion", "speakers", "curves", "t-sne"))]
     assert result.output.splitlines() == [str(exp / "figures" / f"{name}.png") for name in names]
     result = invoke("soctk-report", exp, "-o", tmp_path / "report.html", "--no-descriptors")
     assert result.output == f"Written to {tmp_path / 'report.html'}\n"
-    assert (tmp_path / "report.html").read_text().count("<img") == 3
+    assert (tmp_path / "report.html").read_text().count("<img") == 4
 
 
 def test_a_closed_output_pipe_is_no_error(tmp_path, corpus):
@@ -346,3 +346,9 @@ def test_cross_writes_a_matrix_of_training_and_test_corpora(tmp_path):
     result = invoke(*command, "--train", "onne")
     assert result.output.startswith("Error: --train, --test: unknown corpus 'onne'\nDid you mean 'one'?")
     assert invoke(*command[:6], *command[-4:]).exit_code == 2
+    folds = tmp_path / "two" / "two" / "spk2fold"
+    folds.write_text(folds.read_text().replace(" 3\n", " 2\n"))
+    command[1] = tmp_path / "other"
+    result = invoke(*command)  # two-to-two is the last pair, but it is checked before the first one is trained
+    assert "trained on two, tested on two: 2 folds are too few" in result.output
+    assert not (tmp_path / "other").exists()

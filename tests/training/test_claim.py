@@ -39,7 +39,7 @@ def test_a_second_training_of_the_same_runs_stops_while_the_first_one_loads(tmp_
             experiment.run([1, 2, 3], [1])
         assert str(error.value) == (
             f"{tmp_path / 'exp'}: another process is training fold1/seed1 and 1 more runs of this experiment\n"
-            "Wait until it has finished, or give other --folds or --seeds."
+            "Wait until it has finished, or train other folds or seeds in the meantime."
         )
         assert experiment.run([3], [1]) == 1  # other folds and seeds can be trained in the meantime
         assert experiment.run([2], [5]) == 1

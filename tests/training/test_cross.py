@@ -189,3 +189,18 @@ def test_a_pair_keeps_the_known_duplicates_of_both_corpora(corpora):
     data, store = cross.pair(*cross.with_common_classes([marked, two], LABELS))
     assert frozenset({"one:spk0-calm-0", "one:spk3-calm-1"}) in data.duplicates
     assert store.recordings.keys() == {f"{name}:{utt}" for name in ("one", "two") for utt in one.data.wav}
+
+
+def test_a_pair_that_cannot_be_trained_is_named_before_training(corpora, tmp_path):
+    one, two = cross.with_common_classes(corpora, LABELS)
+    halves = {speaker: 1 + (fold > 1) for speaker, fold in one.data.fold.items()}
+    one = dataclasses.replace(one, data=dataclasses.replace(one.data, fold=halves))
+    cross.check(one, two, settings(), tmp_path, seeds=[1])
+    with pytest.raises(SoctkError) as error:
+        cross.check(one, one, settings(), tmp_path, seeds=[1])
+    assert str(error.value) == (
+        "spk2fold: trained on one, tested on one: 2 folds are too few to train, validate and test on different "
+        "speakers\nDivide the speakers into at least 3 folds. To train and test other pairs only, use --train and "
+        "--test."
+    )
+    assert not list(tmp_path.iterdir())
