@@ -1,5 +1,6 @@
 """The recogniser: recordings or waveforms -> frames -> descriptors -> posteriors, by a packed model."""
 
+import copy
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,12 @@ class Recogniser:
         bundle = bundles.read(folder)
         return cls(bundle, encoders.load(bundle, encoder, device), device)
 
+    def with_channel(self, channel: str) -> "Recogniser":
+        """Return this recogniser for files whose speech is in another channel: 1, 2, ..., or mix for their mean."""
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update={"channel": channel})
+        return other
+
     @property
     def emotions(self) -> list[str]:
         """The classes, in the order of the logits."""
@@ -103,7 +110,7 @@ class Recogniser:
             ValueError: the waveform cannot be used (soctk.inference.waveforms.read), or the model needs a speaker.
         """
         samples, rate = waveforms.read(recording, sample_rate, self.settings.channel)
-        return self._result(self.log_posteriors(samples, rate, speaker))
+        return self.result(self.log_posteriors(samples, rate, speaker))
 
     def predict(self, recordings: Sequence[Any], speaker: Speaker | None = None) -> list[Result]:
         """Classify several files; see `__call__`."""
@@ -183,6 +190,7 @@ class Recogniser:
     def _speeds(self) -> list[float]:
         return [1, *self.settings.speeds]
 
-    def _result(self, log_posteriors: torch.Tensor) -> Result:
+    def result(self, log_posteriors: torch.Tensor) -> Result:
+        """Return log-posteriors `(K,)` by the names of the classes."""
         posteriors = dict(zip(self.emotions, log_posteriors.exp().tolist(), strict=True))
         return Result(max(posteriors, key=posteriors.__getitem__), posteriors)
