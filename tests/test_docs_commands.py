@@ -48,7 +48,7 @@ sys.path.insert(0, {tests!r})
 import conftest
 conftest.EMOTIONS = {emotions!r}
 work = Path(sys.argv[2]).resolve().with_name("made")
-conftest.write_corpus(work)
+conftest.write_corpus(work, seed={seed})
 shutil.copytree(work / "data", sys.argv[2], dirs_exist_ok=True)
 """
 
@@ -213,8 +213,9 @@ def make_checkout(path: Path) -> None:
     for name in ("mini", "ravdess", "TEMPLATE"):
         with (path / "egs" / name / "conf" / "recipe.yaml").open("a") as settings:
             settings.write("defaults: {nj: 1}\n")
-    for name, emotions in (("mini", ("neutral", "happy", "sad")), ("ravdess", ("Neutral", "Happy", "Sad"))):
-        script = PREPARE.format(tests=str(ROOT / "tests"), emotions=emotions)
+    emotions_of = {"mini": ("neutral", "happy", "sad"), "ravdess": ("Neutral", "Happy", "Sad")}
+    for seed, (name, emotions) in enumerate(emotions_of.items()):
+        script = PREPARE.format(tests=str(ROOT / "tests"), emotions=emotions, seed=seed)
         (path / "egs" / name / "local" / "prepare.py").write_text(script)
     (path / "egs" / "ravdess" / "local" / "download.py").write_text("")
 
