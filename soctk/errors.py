@@ -53,6 +53,11 @@ def listing(problems: Iterable[str], at_most: int | None = 20) -> str:
     return "\n".join(lines)
 
 
+def plural(count: int, noun: str) -> str:
+    """Return "1 row" or "2 rows", for a noun with the plural -s."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Return text in one line, with escapes such as \\n for line breaks, control codes and bytes that are not UTF-8."""
     return "".join(

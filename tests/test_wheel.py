@@ -74,7 +74,7 @@ def test_training_outside_a_checkout_uses_the_settings_in_the_wheel(installed, t
     extract(write_corpus(tmp_path), tmp_path / "feats", Extraction("mfcc"))
     code = "from soctk.cli.train import main; main()"
     output = run(installed, code, tmp_path, "data", "feats", "exp/default")
-    assert output.endswith("exp/default: 3 folds x 1 seeds, 3 of 3 trained now\n")
+    assert output.endswith("exp/default: 3 folds x 1 seed, 3 of 3 trained now\n")
     settings = yaml.safe_load((tmp_path / "exp" / "default" / "fold1" / "seed1" / "config.yaml").read_text())
     assert (list(settings["pooling"]), settings["head"]["name"]) == (["mean", "soc_full"], "linear")
     assert settings["made_with"]["commit"] == "unknown"

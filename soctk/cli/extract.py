@@ -85,6 +85,7 @@ def main(
     from soctk import config
     from soctk.corpus import datadir
     from soctk.device import resolve
+    from soctk.errors import plural
     from soctk.features.extract import Extraction, extract, format_size
 
     if job and job > nj:
@@ -98,7 +99,7 @@ def main(
     started = time.perf_counter()
     summary = extract(corpus, store, extraction, nj, job)
     copies = f", each at {1 + len(speeds)} speeds" if speeds else ""
-    click.echo(f"{store}: {len(corpus.wav)} utterances{copies}, {summary.utterances} of them extracted now")
+    click.echo(f"{store}: {plural(len(corpus.wav), 'utterance')}{copies}, {summary.utterances} of them extracted now")
     if summary.utterances:
         seconds = time.perf_counter() - started
         click.echo(
@@ -106,6 +107,6 @@ def main(
             f"{seconds / summary.seconds:.4f}, {format_size(summary.bytes)} written"
         )
     if summary.others:
-        click.echo(f"{store}: {summary.others} utterances were extracted by another process at the same time")
+        click.echo(f"{store}: {plural(summary.others, 'utterance')} extracted by another process at the same time")
     if summary.left:
-        click.echo(f"{store}: {summary.left} utterances belong to other parts; all parts must be done")
+        click.echo(f"{store}: {plural(summary.left, 'utterance')} left to other parts; all parts must be done")

@@ -63,6 +63,7 @@ def main(
     """
     from soctk.corpus import datadir
     from soctk.device import resolve
+    from soctk.errors import plural
     from soctk.features.store import FeatureStore
     from soctk.training import settings
     from soctk.training.experiment import Experiment
@@ -77,5 +78,6 @@ def main(
         features.max_bytes = 1e9 * max_memory
     done = Experiment(config, corpus, features, experiment, device, tensorboard).run(folds, seeds, nj)
     click.echo(
-        f"{experiment}: {len(folds)} folds x {len(seeds)} seeds, {done} of {len(folds) * len(seeds)} trained now"
+        f"{experiment}: {plural(len(folds), 'fold')} x {plural(len(seeds), 'seed')}, "
+        f"{done} of {len(folds) * len(seeds)} trained now"
     )

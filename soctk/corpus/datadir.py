@@ -20,7 +20,7 @@ from soctk.corpus.kaldi_files import (
     write_lines,
     write_table,
 )
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.progress import track
 
 # The columns of predictions.tsv before those of the emotions.
@@ -204,8 +204,8 @@ def summary(data: DataDir) -> str:
     counts = Counter(data.emotion.values())
     classes = ", ".join(f"{emotion} {counts[emotion]}" for emotion in data.emotions)
     return (
-        f"{len(data.wav)} utterances, {sum(data.seconds.values()) / 3600:.2f} h, {len(data.fold)} speakers, "
-        f"{len(data.folds)} folds; {classes}"
+        f"{plural(len(data.wav), 'utterance')}, {sum(data.seconds.values()) / 3600:.2f} h, "
+        f"{plural(len(data.fold), 'speaker')}, {plural(len(data.folds), 'fold')}; {classes}"
     )
 
 
@@ -310,7 +310,7 @@ def _find_inconsistencies(data: DataDir) -> Iterable[str]:
     yield from _compare_keys("utt2spk", speakers, "spk2fold", data.fold)
     strangers = [name for name in data.gender if name not in speakers]
     if strangers:
-        yield f"utt2spk: {len(strangers)} ids of spk2gender are missing, such as {strangers[0]}"
+        yield f"utt2spk: {plural(len(strangers), 'id')} of spk2gender missing, such as {strangers[0]}"
     for utt, speaker in data.speaker.items():
         if not utt.startswith(speaker):
             yield f"utt2spk: {utt} does not begin with its speaker {speaker}"
@@ -339,7 +339,7 @@ def _compare_keys(file: str, keys: Mapping, other_file: str, other_keys: Mapping
     for one, one_keys, two, two_keys in ((file, keys, other_file, other_keys), (other_file, other_keys, file, keys)):
         lacking = [key for key in one_keys if key not in two_keys]
         if lacking:
-            yield f"{two}: {len(lacking)} ids of {one} are missing, such as {lacking[0]}"
+            yield f"{two}: {plural(len(lacking), 'id')} of {one} missing, such as {lacking[0]}"
 
 
 def _find_missing_recordings(data: DataDir) -> Iterable[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from soctk.corpus import audio, datadir, quick_checks, recordings
 from soctk.corpus.audio import AudioInfo, Fault, UnusableRecording
 from soctk.corpus.quick_checks import Finding
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, plural
 
 UPSTREAM_RATE = 16000  # Hz, the input of the upstreams; recordings with a lower rate lack the upper frequencies
 CLIPPED_SHARE = 1e-3  # a recording counts as clipped if at least this share of its samples is clipped
@@ -35,7 +35,7 @@ def check(path: Path) -> tuple[str, list[Finding]]:
     seconds = {utt: info.seconds for utt, info in usable.items()}
     findings += quick_checks.check_channels(usable) + quick_checks.check_durations(seconds)
     repeated = [" = ".join(group) for group in quick_checks.find_copies(usable)]
-    summary = f"{len(results)} recordings, {sum(seconds.values()) / 3600:.2f} h"
+    summary = f"{plural(len(results), 'recording')}, {sum(seconds.values()) / 3600:.2f} h"
     return summary, [*findings, Finding("the same recording more than once", repeated, True)]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.schema import Protocol
 
 
@@ -64,7 +64,7 @@ def check_splits(
                 is_across_folds |= len({data.fold[data.speaker[utt]] for utt in group}) > 1
     if lines:
         raise SoctkError(
-            f"{len(lines)} recordings are in several of the training, validation and test utterances of a fold\n"
+            f"{plural(len(lines), 'recording')} in several of the training, validation and test utterances of a fold\n"
             f"{listing(lines.values())}",
             remedy=(
                 "Are these recordings silent? Then another channel may have the sound (soctk-check). If not, keep"

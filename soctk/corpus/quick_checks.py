@@ -12,6 +12,7 @@ from statistics import median
 from soctk.corpus import duplicates
 from soctk.corpus.audio import AudioInfo
 from soctk.corpus.datadir import DataDir
+from soctk.errors import plural
 
 WHISPER_SECONDS = 30  # Whisper encodes at most this much audio; other encoders need memory with its square
 FEWEST_FOLDS = 3  # to train, validate and test on different speakers
@@ -236,7 +237,11 @@ def _few_folds(data: DataDir) -> Finding:
             f"Make {FEWEST_FOLDS} or more (soctk-import --num-folds) to train, validate and test on different "
             "speakers. Two are enough for --protocol cross-lingual and cross-corpus alone."
         )
-    few = [f"{len(data.folds)} folds of {speakers} speakers"] if len(data.folds) < FEWEST_FOLDS else []
+    few = (
+        [f"{plural(len(data.folds), 'fold')} of {plural(speakers, 'speaker')}"]
+        if len(data.folds) < FEWEST_FOLDS
+        else []
+    )
     return Finding(f"fewer than {FEWEST_FOLDS} folds", few, True, remedy)
 
 

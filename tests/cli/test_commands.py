@@ -114,7 +114,7 @@ def test_a_store_is_filled_in_parts_and_verification_names_a_damaged_shard(tmp_p
     parts = [invoke("soctk-extract", data, store, "--upstream", "fbank", "--nj", 2, "--job", job) for job in (1, 2)]
     assert parts[0].exit_code == 0, parts[0].output
     assert f"{store}: 0.00 h of audio, frames of 240 values in float16, layers 0: " in parts[0].output
-    assert "utterances belong to other parts; all parts must be done" in parts[0].output
+    assert "utterances left to other parts; all parts must be done" in parts[0].output
     assert "other parts" not in parts[1].output
     assert "real-time factor" in parts[1].output
     assert invoke("soctk-verify", store).output == f"{store}: intact, 36 utterances\n"

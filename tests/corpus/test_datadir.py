@@ -21,7 +21,7 @@ def test_extra_properties_of_utterances_are_kept(tmp_path, corpus):
     assert datadir.read(tmp_path / "again").extra == extra
     assert datadir.read(tmp_path / "again").checksum() == corpus.checksum()
     edit("utt2take", r"^spk0-angry-0.*\n", "")(tmp_path / "again")
-    with pytest.raises(SoctkError, match=r"utt2take: 1 ids of wav.scp are missing, such as spk0-angry-0"):
+    with pytest.raises(SoctkError, match=r"utt2take: 1 id of wav.scp missing, such as spk0-angry-0"):
         datadir.read(tmp_path / "again")
 
 
@@ -132,11 +132,11 @@ FAULTS = {
     ),
     "a missing utterance": (
         edit("utt2emo", r"^spk0-angry-0.*\n", ""),
-        "utt2emo: 1 ids of wav.scp are missing, such as spk0-angry-0",
+        "utt2emo: 1 id of wav.scp missing, such as spk0-angry-0",
     ),
     "a surplus utterance": (
         edit("utt2dur", r"^spk0-calm-0.*", r"\g<0>\nspk0-calm-00 1.0"),
-        "wav.scp: 1 ids of utt2dur are missing, such as spk0-calm-00",
+        "wav.scp: 1 id of utt2dur missing, such as spk0-calm-00",
     ),
     "an unknown emotion": (
         edit("utt2emo", "angry$", "cross"),
@@ -144,7 +144,7 @@ FAULTS = {
     ),
     "a speaker without a fold": (
         edit("spk2fold", r"^spk5 .*\n", ""),
-        "spk2fold: 1 ids of utt2spk are missing, such as spk5",
+        "spk2fold: 1 id of utt2spk missing, such as spk5",
     ),
     "a fold that is not a number": (
         edit("spk2fold", r"^spk5 .*", "spk5 three"),
@@ -226,7 +226,7 @@ def test_a_folder_named_like_an_extra_file_is_ignored(tmp_path, corpus):
 
 
 def test_a_corpus_is_validated_before_it_is_written(tmp_path, corpus):
-    with pytest.raises(SoctkError, match="utt2spk: 1 ids of spk2gender are missing, such as nobody"):
+    with pytest.raises(SoctkError, match="utt2spk: 1 id of spk2gender missing, such as nobody"):
         datadir.write(tmp_path / "bad", dataclasses.replace(corpus, gender={"nobody": "m"}))
 
 

@@ -54,7 +54,7 @@ def test_a_recording_in_two_parts_of_a_fold_is_an_error_that_names_utterances_sp
     silent = "Are these recordings silent? Then another channel may have the sound (soctk-check). If not, keep"
     advice = silent if len(same.split()) > 2 else "Keep"
     assert str(error.value) == (
-        "data: 1 recordings are in several of the training, validation and test utterances of a fold\n"
+        "data: 1 recording in several of the training, validation and test utterances of a fold\n"
         f"  fold 1: {places}\n"
         f"{advice} one utterance of each recording, or put all its speakers into one fold (spk2fold). If a publication "
         "of the corpus lists them as duplicates, write their ids on one line of the file `duplicates` of the data "
@@ -64,7 +64,7 @@ def test_a_recording_in_two_parts_of_a_fold_is_an_error_that_names_utterances_sp
 
 def test_each_shared_recording_is_listed_once_for_all_folds_and_seeds():
     data = made_of(FOUR)
-    with pytest.raises(SoctkError, match="2 recordings are in several") as error:
+    with pytest.raises(SoctkError, match="2 recordings in several") as error:
         duplicates.check_splits(data, digests(data, "p-1 q-1", "r-1 s-2"), "soctk", [1, 2, 3, 4], [1, 2, 3])
     assert [line.partition(" = ")[0] for line in error.value.what.splitlines()[1:]] == [
         "  fold 1: p-1 (speaker p, test)",

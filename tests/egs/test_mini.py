@@ -66,4 +66,4 @@ def test_run_again_it_repeats_nothing(mini):
     recipe, _ = mini
     output = run(recipe, "--stage", "1")
     assert "feats/fbank: 500 utterances, 0 of them extracted now" in output
-    assert "exp/fbank-mean+soc_full-linear: 5 folds x 1 seeds, 0 of 5 trained now" in output
+    assert "exp/fbank-mean+soc_full-linear: 5 folds x 1 seed, 0 of 5 trained now" in output

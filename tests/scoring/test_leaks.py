@@ -31,7 +31,7 @@ def trained(tmp_path, corpus, monkeypatch):
 
 
 def test_shared_recordings_are_refused_before_training(tmp_path, corpus, trained):
-    with pytest.raises(SoctkError, match=r"1 recordings are in several .*\n  fold 1: spk0-sad-0 .* = spk1-sad-1 "):
+    with pytest.raises(SoctkError, match=r"1 recording in several .*\n  fold 1: spk0-sad-0 .* = spk1-sad-1 "):
         trained(corpus)
     assert not (tmp_path / "exp").exists()
 
@@ -53,7 +53,7 @@ def test_scores_of_predictions_with_shared_recordings_are_refused_if_the_store_i
     with monkeypatch.context() as patch:  # an experiment of a version that did not compare recordings
         patch.setattr(duplicates, "check_splits", lambda *_: [])
         trained(corpus)
-    with pytest.raises(SoctkError, match=r"exp: 1 recordings are in several .*\n  fold 1: spk0-sad-0 ") as error:
+    with pytest.raises(SoctkError, match=r"exp: 1 recording in several .*\n  fold 1: spk0-sad-0 ") as error:
         report.make([tmp_path / "exp"], "")
     assert error.value.remedy.endswith("Then train again.")
     (tmp_path / "feats").rename(tmp_path / "elsewhere")

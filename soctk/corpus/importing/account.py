@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, plural
 
 
 class Account:
@@ -12,7 +12,7 @@ class Account:
 
     Attributes:
         read: source -> the number of rows read from it, for the sources whose rows are utterances.
-        left_out: rule, such as "blank rows" -> the number of these rows that are no utterances because of it.
+        left_out: rule, such as "blank" -> the number of these rows that are no utterances because of it.
         completing: the account of each source whose rows complete those of others.
         notes: a line for each other fact that the user should know.
         fields: column -> the fields of the sources that gave it.
@@ -54,7 +54,7 @@ class Account:
     def equation(self, utterances: int) -> str:
         """Return "ROWS in SOURCE + ... = N utterances + N left out by a rule + ..."."""
         sources = " + ".join(f"{count} in {source}" for source, count in self.read.items())
-        return f"{sources} = {utterances} utterances{_terms(self.left_out)}"
+        return f"{sources} = {plural(utterances, 'utterance')}{_terms(self.left_out)}"
 
 
 def _check_sum(what: str | Path, rows: int, used: int, left_out: Mapping[str, int]) -> None:

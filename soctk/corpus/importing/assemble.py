@@ -15,7 +15,7 @@ from soctk.corpus.importing.speakers import collect_folds, collect_sexes, use_gi
 from soctk.corpus.importing.times import check_no_segments
 from soctk.corpus.kaldi_files import check_words
 from soctk.corpus.labels import in_order
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 
 
 def build_corpus(
@@ -63,7 +63,7 @@ def build_corpus(
     infos = audio.check({utt: _recording(row, root) for utt, row in utterances.items()}, channel)
     copies = _find_copies(utterances, {utt: info.digest for utt, info in infos.items()}, account)
     if copies:
-        account.left_out["copies (same file name, sound and labels as another row)"] += len(copies)
+        account.left_out["copied from another row (same file name, sound and labels)"] += len(copies)
         info_of = {row["path"]: infos[utt] for utt, row in utterances.items()}
         utterances = _assign_ids([row for utt, row in utterances.items() if utt not in copies], root)
         infos = {utt: info_of[row["path"]] for utt, row in utterances.items()}
@@ -175,8 +175,8 @@ def _find_copies(utterances: Mapping[str, Row], digests: Mapping[str, str], acco
                 different.append(f"{utterances[first]['path']} and {utterances[utt]['path']}")
     if different:
         account.note(
-            f"Note: {len(different)} recordings have the same file name and sound as another one, but other labels, "
-            f"such as {different[0]}: keep one of them."
+            f"Note: {plural(len(different), 'recording')} with the file name and sound of another one, but other "
+            f"labels, such as {different[0]}: keep one of them."
         )
     return copies
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from soctk.corpus import audio, names
 from soctk.corpus.importing.rows import Row
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.progress import track
 
 
@@ -62,11 +62,12 @@ def locate(rows: Sequence[Row], root: Path) -> list[Row]:
         located.append({**row, "path": path})
     if impossible:
         raise SoctkError(
-            f"{len(impossible)} paths cannot be file names\n{listing(impossible)}", remedy="Correct these paths."
+            f"{plural(len(impossible), 'path')} that cannot be file names\n{listing(impossible)}",
+            remedy="Correct these paths.",
         )
     if alike:
         raise SoctkError(
-            f"{len(alike)} recordings are missing, but there are files with similar names\n{listing(alike)}",
+            f"{plural(len(alike), 'recording')} missing, but there are files with similar names\n{listing(alike)}",
             remedy="Spell the paths like the files.",
             where=root,
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from soctk.corpus import names
 from soctk.corpus.labels import is_missing
-from soctk.errors import SoctkError, listing, unknown_name
+from soctk.errors import SoctkError, listing, plural, unknown_name
 
 Row = dict[str, str]
 # Column -> the fields that give it, joined in this order; no field ignores the column.
@@ -202,7 +202,9 @@ def require_values(column: str, rows: Sequence[Row], source: Path | None = None)
             remedy += " A label map (--labels) with the line \"'': null\" leaves them out."
         remedy += " Blanks, nan, None, NA, N/A, null, - and ? are missing values."
         raise SoctkError(
-            f"{len(without)} of {len(rows)} rows have no {column}\n{listing(without)}", remedy=remedy, where=source
+            f"no {column} in {len(without)} of {plural(len(rows), 'row')}\n{listing(without)}",
+            remedy=remedy,
+            where=source,
         )
 
 
@@ -225,7 +227,7 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
     if unknown:
         alike = {names.skeleton(label): label for label in labels}
         lines = [
-            f"{label!r}, {counts[label]} utterances"
+            f"{label!r}, {plural(counts[label], 'utterance')}"
             + (f"; the map has {alike[form]!a}" if (form := names.skeleton(label)) in alike else "")
             + ("; the empty label stands for missing values, such as nan" if not label else "")
             for label in unknown

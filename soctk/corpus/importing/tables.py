@@ -9,7 +9,7 @@ from pathlib import Path
 from soctk.corpus import names
 from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.rows import Row, complete, drop_empty, merge_by, require_column, require_values
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def join(tables: Sequence[Table], account: Account) -> list[Row]:
     for table in tables:
         require_values("path", table.rows, table.source)
         account.read[table.source] = account.read.get(table.source, 0) + len(table.rows) + table.blank
-        account.left_out["blank rows"] += table.blank
+        account.left_out["blank"] += table.blank
         for row in table.rows:
             path = _rebase(row["path"], table.root, tables[0].root)
             other = table_of.setdefault(names.normalise(os.path.normpath(path)), table)
@@ -59,7 +59,7 @@ def join(tables: Sequence[Table], account: Account) -> list[Row]:
             rows.append({**row, "path": path})
     if repeated:
         raise SoctkError(
-            f"{len(repeated)} paths are in two tables\n{listing(repeated)}",
+            f"{plural(len(repeated), 'path')} in two tables\n{listing(repeated)}",
             remedy="If these are different recordings in different folders, write the folder into the path, such as "
             "train/x.wav, or move each table into the folder of its recordings. Otherwise remove the repeated rows.",
         )
@@ -98,7 +98,7 @@ def complete_from(
     if unknown:
         _check_unknown(unknown, key, keys, table, joined, len(merged))
     used = sum(row[key] in known for row in others)
-    left_out = {"blank rows": table.blank, "for speakers without an utterance": len(others) - used}
+    left_out = {"blank": table.blank, "for speakers without an utterance": len(others) - used}
     account.add_completing(table.source, len(table.rows) + table.blank, used, left_out)
     differing = sum(
         text != row[column]
@@ -107,7 +107,9 @@ def complete_from(
         if row.get(column)
     )
     if differing:
-        account.note(f"Note: {table.source}: {differing} values differ from those of {first.source}, which are used")
+        account.note(
+            f"Note: {table.source}: {plural(differing, 'value')} different from those of {first.source}, which are used"
+        )
     return complete(rows, keys, merged)
 
 

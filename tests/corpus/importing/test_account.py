@@ -10,12 +10,12 @@ from soctk.errors import SoctkError
 def test_the_summary_is_an_equation():
     account = Account()
     account.read = {Path("a.csv"): 20, Path("b.csv"): 5}
-    account.left_out.update({"blank rows": 3, "copies": 0, "without an emotion": 2})
+    account.left_out.update({"blank": 3, "copies": 0, "without an emotion": 2})
     account.add_completing(Path("s.csv"), 7, 4, {"for other speakers": 3})
     account.note("Note: x")
     account.settle(20)
     assert account.summary(20) == [
-        "rows: 20 in a.csv + 5 in b.csv = 20 utterances + 3 blank rows + 2 without an emotion",
+        "rows: 20 in a.csv + 5 in b.csv = 20 utterances + 3 blank + 2 without an emotion",
         "rows: 7 in s.csv = 4 that complete utterances + 3 for other speakers",
         "Note: x",
     ]
@@ -24,8 +24,8 @@ def test_the_summary_is_an_equation():
 def test_numbers_that_do_not_add_up_are_an_error():
     account = Account()
     account.read = {Path("a.csv"): 20}
-    account.left_out["blank rows"] = 3
-    with pytest.raises(SoctkError, match=r"the import does not add up: 20 rows are not 16 used rows \+ 3 blank rows\n"):
+    account.left_out["blank"] = 3
+    with pytest.raises(SoctkError, match=r"the import does not add up: 20 rows are not 16 used rows \+ 3 blank\n"):
         account.settle(16)
     with pytest.raises(SoctkError, match=r"s\.csv does not add up: 7 rows are not 4 used rows\nThis is an error in"):
         account.add_completing(Path("s.csv"), 7, 4, {"for other speakers": 0})

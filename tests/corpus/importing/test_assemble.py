@@ -112,10 +112,10 @@ def test_folds_in_the_labels_are_used_and_written(recordings, tmp_path):
         ([], "no recordings were found\nCheck the sources, and the label map."),
         (
             change_first_row(emotion=""),
-            "1 of 18 rows have no emotion\n  ann/ann_calm_1.wav\nFill it in, or remove these rows. "
+            "no emotion in 1 of 18 rows\n  ann/ann_calm_1.wav\nFill it in, or remove these rows. "
             "A label map (--labels) with the line \"'': null\" leaves them out.",
         ),
-        (change_first_row(speaker=""), "1 of 18 rows have no speaker\n  ann/ann_calm_1.wav\nFill it in"),
+        (change_first_row(speaker=""), "no speaker in 1 of 18 rows\n  ann/ann_calm_1.wav\nFill it in"),
         ([{"path": "x.wav", "emotion": "sad"}], "no column gives the speaker; the columns are path, emotion\nName"),
         (
             change_first_row(path="ann/ann_calm_2.wav"),
@@ -172,7 +172,7 @@ def test_copies_of_recordings_in_a_folder_inside_itself_are_left_out_and_counted
     data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml", account=account)
     assert_is_corpus(data, tmp_path)
     assert account.summary(18)[0] == (
-        f"rows: 36 in {tmp_path} = 18 utterances + 18 copies (same file name, sound and labels as another row)"
+        f"rows: 36 in {tmp_path} = 18 utterances + 18 copied from another row (same file name, sound and labels)"
     )
 
 
@@ -185,7 +185,7 @@ def test_a_copy_with_other_labels_is_kept_and_told(tmp_path):
     data = build_corpus([*make_rows(), copy], tmp_path, {}, tmp_path / "folds.yaml", account=account)
     assert len(data.wav) == 19
     assert (
-        "Note: 1 recordings have the same file name and sound as another one, but other labels, such as "
+        "Note: 1 recording with the file name and sound of another one, but other labels, such as "
         "ann/ann_calm_1.wav and corpus/ann/ann_calm_1.wav: keep one of them."
     ) in account.notes
 

@@ -27,9 +27,9 @@ def test_a_path_in_two_tables_with_the_same_columns_is_refused(tmp_path, is_the_
     one, other = write_tables(tmp_path, rows[:5], [*rows[5:], repeated])
     with pytest.raises(SoctkError) as error:
         importing.read([one, other])
-    start = f"1 paths are in two tables\n  {repeated['path']}: {one} and {other}\nIf these are different recordings in"
+    start = f"1 path in two tables\n  {repeated['path']}: {one} and {other}\nIf these are different recordings in"
     assert str(error.value).startswith(start)
-    with pytest.raises(SoctkError, match="5 paths are in two tables"):
+    with pytest.raises(SoctkError, match="5 paths in two tables"):
         importing.read([one, one])
 
 
@@ -50,7 +50,7 @@ def test_tables_in_different_folders_have_recordings_with_the_same_names(tmp_pat
     assert [row["speaker"] for row in rows if row.get("end")] == ["anny"]  # the table in test/ completes test/
     one_folder = importing.read(sources[:1], audio=tmp_path)
     assert one_folder[0]["path"] == "ann/ann_calm_1.wav"
-    with pytest.raises(SoctkError, match="18 paths are in two tables"):
+    with pytest.raises(SoctkError, match="18 paths in two tables"):
         importing.read(sources, audio=tmp_path)
 
 
@@ -75,8 +75,7 @@ def test_further_speakers_of_a_table_are_counted(tmp_path):
     rows = importing.read([write_csv(tmp_path / "l.csv", labels), tmp_path / "s.csv"], account=account)
     assert {row["speaker"]: row.get("sex") for row in rows} == {"ann": "f", "bob": "m", "cleo": None}
     assert account.summary(18)[1] == (
-        f"rows: 5 in {tmp_path / 's.csv'} = 2 that complete utterances + 1 blank rows "
-        "+ 2 for speakers without an utterance"
+        f"rows: 5 in {tmp_path / 's.csv'} = 2 that complete utterances + 1 blank + 2 for speakers without an utterance"
     )
 
 
@@ -107,4 +106,4 @@ def test_values_that_differ_from_those_of_the_first_table_are_counted(tmp_path):
     account = importing.Account()
     first, second = write_tables(tmp_path, rows, other)
     assert [row["emotion"] for row in importing.read([first, second], account=account)] == [r["emotion"] for r in rows]
-    assert f"Note: {second}: 12 values differ from those of {first}, which are used" in account.notes
+    assert f"Note: {second}: 12 values different from those of {first}, which are used" in account.notes

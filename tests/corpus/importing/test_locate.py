@@ -43,7 +43,7 @@ def test_a_path_that_only_looks_like_a_file_is_explained(folder, path):
     with pytest.raises(SoctkError) as error:
         locate([{"path": path}, {"path": "gone.wav"}], folder)
     assert str(error.value) == (
-        f"{folder}: 1 recordings are missing, but there are files with similar names\n"
+        f"{folder}: 1 recording missing, but there are files with similar names\n"
         f"  {path!a}: the file system has 'clips/x.wav'\nSpell the paths like the files."
     )
 
@@ -68,5 +68,5 @@ def test_the_part_of_a_name_after_a_dot_is_no_extension_of_audio(folder):
 
 @pytest.mark.parametrize("path", ["a\0.wav", "\ud800.wav"])
 def test_a_path_that_no_file_can_have_is_refused(folder, path):
-    with pytest.raises(SoctkError, match="1 paths cannot be file names"):
+    with pytest.raises(SoctkError, match="1 path that cannot be file names"):
         locate([{"path": path}], folder)

@@ -48,7 +48,7 @@ def test_a_row_without_a_label_has_the_empty_label():
     assert relabel(rows, {"": None, "sad": "Sad"}) == ([{"path": "y.wav", "emotion": "Sad"}], Counter({"": 1}))
     with pytest.raises(
         SoctkError,
-        match="not in the label map\n  '', 1 utterances; the empty label stands for missing values, such as nan\n",
+        match="not in the label map\n  '', 1 utterance; the empty label stands for missing values, such as nan\n",
     ):
         relabel(rows, {"sad": "Sad"})
 
@@ -114,7 +114,7 @@ def test_a_label_that_looks_like_one_of_the_map_is_named():
     rows = [{"emotion": "1.0"}, {"emotion": "sad\u200b"}, {"emotion": "Sad"}]
     with pytest.raises(SoctkError) as error:
         relabel(rows, {"1": "Happy", "sad": "Sad"})
-    assert "  '1.0', 1 utterances; the map has '1'\n  'Sad', 1 utterances; the map has 'sad'\n" in str(error.value)
+    assert "  '1.0', 1 utterance; the map has '1'\n  'Sad', 1 utterance; the map has 'sad'\n" in str(error.value)
     assert relabel(rows[1:2], {"sad": "Sad"})[0] == [{"emotion": "Sad"}]
 
 

@@ -115,7 +115,7 @@ def test_rows_of_the_same_speaker_are_merged(tmp_path):
     ("lines", "message"),
     [
         ("ann,f\nann,m\nbob,m\n", "rows with the same speaker contradict each other\n  ann: sex f and m\nKeep one row"),
-        ("ann,f\n,m\n", "1 of 2 rows have no speaker\n  sex m\nFill it in"),
+        ("ann,f\n,m\n", "no speaker in 1 of 2 rows\n  sex m\nFill it in"),
         ("zoe,f\n", "none of its 1 speakers, such as zoe, occurs in "),
     ],
 )
@@ -152,11 +152,11 @@ def test_an_unknown_kind_of_source_is_refused_with_the_known_kinds(tmp_path):
             "clip,emotion\na,b\n",
             "no column gives the path; the columns are clip, emotion\nName the column",
         ),
-        ("labels.csv", "path,emotion\n,sad\n", "1 of 1 rows have no path\n  emotion sad\n"),
+        ("labels.csv", "path,emotion\n,sad\n", "no path in 1 of 1 row\n  emotion sad\n"),
         (
             "labels.jsonl",
             '{"path": "x"}\n{"emotion": "sad"}\n{"n": 1}\n',
-            "2 of 3 rows have no path\n  emotion sad\n  a row without any known column\n",
+            "no path in 2 of 3 rows\n  emotion sad\n  a row without any known column\n",
         ),
     ],
 )
