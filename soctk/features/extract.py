@@ -94,6 +94,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
 
     All recordings are checked before the first one is encoded. If the extraction is killed, it loses at most one shard
     per process, and the next call extracts only what is missing. The store can be opened once it is complete.
+    Recordings that have changed since are extracted again, together with the other utterances of their shards.
 
     Args:
         data: the corpus.
@@ -106,14 +107,16 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
 
     Raises:
         SoctkError: unusable recordings, or recordings longer than the upstream's limit; an unknown upstream or hidden
-            state; a store with other settings or recordings; too little disk space; features that overflow float16.
+            state; a store with other settings, or in which no recording is as it was; too little disk space; features
+            that overflow float16.
     """
     with progress.step(f"load the encoder {extraction.upstream}"):
         encoder = _load_upstream(extraction)
     settings = _collect_settings(extraction, encoder, data.channel)
     store = FeatureStore.create(path, settings)
     utterances = _list_utterances(data, extraction.speeds)
-    _check_utterances(utterances, store, encoder)
+    _check_utterances(utterances, encoder)
+    _remove_outdated(utterances, store)
     done = store.recordings
     shards = _divide_into_shards(utterances, nj)
     own_shards = shards if job is None else shards[job - 1 :: nj]
@@ -166,7 +169,7 @@ def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
     return utterances
 
 
-def _check_utterances(utterances: Iterable[Utterance], store: FeatureStore, encoder: Upstream) -> None:
+def _check_utterances(utterances: Iterable[Utterance], encoder: Upstream) -> None:
     too_long = [utterance.id for utterance in utterances if utterance.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(
@@ -182,14 +185,30 @@ def _check_utterances(utterances: Iterable[Utterance], store: FeatureStore, enco
             remedy="Remove these utterances from the corpus, or choose lower speeds.",
             where="--speed-perturb",
         )
+
+
+def _remove_outdated(utterances: Sequence[Utterance], store: FeatureStore) -> None:
+    """Remove what the store has of recordings that have changed since, so that they are extracted again.
+
+    Raises:
+        SoctkError: all recordings in the store have changed: the store may belong to another version of the corpus.
+    """
     done = store.recordings
-    changed = [utterance.id for utterance in utterances if done.get(utterance.id, utterance.digest) != utterance.digest]
-    if changed:
+    stored = [utterance for utterance in utterances if utterance.id in done]
+    changed = [utterance.id for utterance in stored if utterance.digest != done[utterance.id]]
+    if not changed:
+        return
+    if len(changed) == len(stored):
         raise SoctkError(
-            f"these recordings have changed since their features were extracted\n{listing(changed)}",
+            f"all recordings have changed since their features were extracted\n{listing(changed)}",
             remedy="Remove the store to extract again, or use another directory for this version of the corpus.",
             where=store.path,
         )
+    progress.message(
+        f"{store.path}: {len(changed)} recordings have changed since their features were extracted\n{listing(changed)}"
+        "\nThey are extracted again, and so are the other utterances in the same shards."
+    )
+    store.remove_outdated({utterance.id: utterance.digest for utterance in utterances})
 
 
 def _divide_into_shards(utterances: Sequence[Utterance], at_least: int) -> list[list[Utterance]]:

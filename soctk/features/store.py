@@ -188,6 +188,26 @@ class FeatureStore:
             return True
         return False
 
+    def remove_outdated(self, recordings: Mapping[str, str]) -> None:
+        """Remove the index, and the shards that have another recording of an utterance than `recordings`.
+
+        The next extraction adds the missing utterances: those of the removed shards.
+
+        Args:
+            recordings: utterance -> digest of its recording.
+
+        Raises:
+            SoctkError: a shard is damaged, or has other settings.
+        """
+        with locked(self.path / store_json.NAME):
+            (self.path / index.NAME).unlink(missing_ok=True)
+            for shard in self.path.glob(shards.PATTERN):
+                entries = self._read_header(shard).items()
+                if any(recordings.get(utt, entry.recording) != entry.recording for utt, entry in entries):
+                    shard.unlink()
+            self._entries = {}
+            self.update()
+
     def finish(self) -> None:
         """Write the index, so that the store can be opened.
 

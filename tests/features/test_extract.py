@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -72,13 +73,40 @@ def test_the_chosen_channel_is_encoded_and_recorded(tmp_path, corpus):
         extract.extract(corpus, tmp_path / "feats", FBANK)
 
 
-def test_a_recording_with_a_corrected_sample_rate_counts_as_changed(tmp_path, corpus):
+def test_a_recording_with_a_corrected_sample_rate_is_extracted_again(tmp_path, corpus, small_shards, capsys):
     extract.extract(corpus, tmp_path / "feats", FBANK)
+    shards = set((tmp_path / "feats").glob("shard-*"))
     path = corpus.wav["spk0-sad-0"]
     samples, rate = soundfile.read(path, dtype="int16")
-    soundfile.write(path, samples, 2 * rate)
-    with pytest.raises(SoctkError, match=r"these recordings have changed .*\n  spk0-sad-0\nRemove the store"):
+    soundfile.write(path, samples, rate // 2)
+    summary = extract.extract(corpus, tmp_path / "feats", FBANK)
+    told = "1 recordings have changed since their features were extracted\n  spk0-sad-0\nThey are extracted again"
+    assert told in capsys.readouterr().out
+    assert 1 <= summary.utterances < 36
+    assert len(shards & set((tmp_path / "feats").glob("shard-*"))) == len(shards) - 1
+    extract.extract(corpus, tmp_path / "new", FBANK)
+    renewed, expected = FeatureStore.open(tmp_path / "feats"), FeatureStore.open(tmp_path / "new")
+    assert renewed.recordings == expected.recordings
+    assert torch.equal(renewed.load(corpus.utterances), expected.load(corpus.utterances))
+    assert renewed.verify() == []
+
+
+def test_an_extraction_that_is_killed_after_it_removed_outdated_features_can_be_continued(
+    tmp_path, corpus, small_shards, monkeypatch
+):
+    extract.extract(corpus, tmp_path / "feats", FBANK)
+    samples, rate = soundfile.read(corpus.wav["spk2-calm-0"])
+    soundfile.write(corpus.wav["spk2-calm-0"], samples[::-1], rate)
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(extract, "_run_jobs", Mock(side_effect=KeyboardInterrupt))
         extract.extract(corpus, tmp_path / "feats", FBANK)
+    with pytest.raises(SoctkError, match="the extraction has not finished"):
+        FeatureStore.open(tmp_path / "feats")
+    extract.extract(corpus, tmp_path / "feats", FBANK)
+    extract.extract(corpus, tmp_path / "new", FBANK)
+    renewed, expected = FeatureStore.open(tmp_path / "feats"), FeatureStore.open(tmp_path / "new")
+    assert renewed.recordings == expected.recordings
+    assert torch.equal(renewed.load(corpus.utterances), expected.load(corpus.utterances))
 
 
 def test_notes_on_the_recordings_are_printed(tmp_path, corpus, capsys):
@@ -273,12 +301,20 @@ def test_an_unknown_layer_is_refused_before_extraction(tmp_path, corpus):
     assert not (tmp_path / "feats").exists()
 
 
-def test_changed_recordings_are_refused(tmp_path, corpus):
+def test_a_store_in_which_no_recording_is_as_it_was_is_refused(tmp_path, corpus):
     extract.extract(corpus, tmp_path / "feats", FBANK)
-    samples, rate = soundfile.read(corpus.wav["spk2-calm-0"])
-    soundfile.write(corpus.wav["spk2-calm-0"], samples[::-1], rate)
-    with pytest.raises(SoctkError, match=r"have changed since their features were extracted\n  spk2-calm-0\nRemove"):
+    for path in corpus.wav.values():
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples[::-1], rate)
+    with pytest.raises(SoctkError) as error:
         extract.extract(corpus, tmp_path / "feats", FBANK)
+    assert "feats: all recordings have changed since their features were extracted\n  spk0-angry-0\n" in str(
+        error.value
+    )
+    assert str(error.value).endswith(
+        "  ... and 16 more\nRemove the store to extract again, or use another directory for this version of the corpus."
+    )
+    assert len(FeatureStore.open(tmp_path / "feats").recordings) == 36
 
 
 def test_too_long_utterances_are_listed_before_extraction(tmp_path, corpus, monkeypatch):
