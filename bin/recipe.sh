@@ -1,5 +1,6 @@
-# Sourced by a recipe's run.sh, which defines prepare_data. Reads the options of run.sh and runs stages 0 to 3:
-# data, features, training, scores. `soctk-plan` checks all options before any work, and sets the variables of the stages.
+# Sourced by a recipe's run.sh, which defines prepare_data. Reads the options of run.sh and runs its stages: 0 data,
+# 1 features, 2 training, 3 scores, and 4, a model for use, only where the options choose it. `soctk-plan` checks all
+# options before any work, and sets the variables of the stages.
 # shellcheck shell=bash disable=SC2154
 
 # due STAGE DESCRIPTION LOG: succeeds if the options select this stage, and then prints its description.
@@ -48,4 +49,8 @@ fi
 
 if due 3 "score: $expdir -> $expdir/RESULTS.md" "$score_log"; then
     logged soctk-score "$expdir"
+fi
+
+if due 4 "pack: $experiment -> $model" "$pack_log"; then
+    logged "${train_cmd[@]}" soctk-pack "$experiment" "$model" "${pack_options[@]}"
 fi

@@ -108,9 +108,17 @@ def recipe_command(recipe: "Recipe") -> Command:
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @option(
-    "--stage", type=click.IntRange(0, 3), default=0, help="First stage to run: 0 data, 1 features, 2 train, 3 score."
+    "--stage",
+    type=click.IntRange(0, 4),
+    default=0,
+    help="First stage to run: 0 data, 1 features, 2 train, 3 score, 4 pack (a model for soctk-predict).",
 )
-@option("--stop-stage", type=click.IntRange(0, 3), default=3, help="Last stage to run.")
+@option(
+    "--stop-stage",
+    type=click.IntRange(0, 4),
+    help="Last stage to run. Stage 4 runs only with --stage 4 or --stop-stage 4.",
+    show_default="3, or 4 with --stage 4",
+)
 @option("--corpus", metavar="DIR")
 @option(
     "--upstream",

@@ -13,6 +13,8 @@ from soctk.training import settings
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.recipe import Name, Recipe
 
+_LAST_STAGE = 3  # unless the options choose stage 4
+
 
 @dataclass(frozen=True)
 class Options:
@@ -20,7 +22,7 @@ class Options:
 
     Attributes:
         stage: the first stage to run.
-        stop_stage: the last stage to run.
+        stop_stage: the last stage to run; None for 3, or for 4 if `stage` is 4.
         corpus: the folder of the recordings.
         upstream: a name, a folder, or a hub id.
         layers: the hidden states to extract: `last`, `all`, or numbers.
@@ -47,7 +49,7 @@ class Options:
     """
 
     stage: int
-    stop_stage: int
+    stop_stage: int | None
     corpus: str | None
     upstream: str
     layers: str | tuple[int, ...]
@@ -81,17 +83,20 @@ class Plan:
         variables: the shell variables of bin/recipe.sh, in order: `stage`, `data`, `feats`, ...
         extract_options: the options of soctk-extract, after its arguments.
         train_options: the options of soctk-train, after its arguments.
+        pack_options: the options of soctk-pack, after its arguments.
     """
 
     variables: dict[str, str]
     extract_options: list[str]
     train_options: list[str]
+    pack_options: list[str]
 
     def shell(self) -> str:
         """Return assignments for bash to evaluate; every value is quoted."""
         lines = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
         lines.append(f"extract_options=({shlex.join(self.extract_options)})")
         lines.append(f"train_options=({shlex.join(self.train_options)})")
+        lines.append(f"pack_options=({shlex.join(self.pack_options)})")
         return "\n".join(lines)
 
     def describe(self) -> str:
@@ -104,6 +109,8 @@ class Plan:
             ("train", v["feats"], v["experiment"], v["train_log"],
              ["soctk-train", v["data"], v["feats"], v["experiment"], *self.train_options]),
             ("score", v["expdir"], f"{v['expdir']}/RESULTS.md", v["score_log"], ["soctk-score", v["expdir"]]),
+            ("pack", v["experiment"], v["model"], v["pack_log"],
+             ["soctk-pack", v["experiment"], v["model"], *self.pack_options]),
         ]  # fmt: skip
         lines = []
         for number, (what, source, target, log, command) in enumerate(stages):
@@ -122,7 +129,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
     Raises:
         SoctkError: a name is unknown, a value is wrong, two options are incompatible, or --corpus is missing.
     """
-    _check_stages(options)
+    stop_stage = _last_stage(options)
     _check_own_protocol(recipe, options)
     own_conf = [Path("conf")] if (recipe.path / "conf").is_dir() else []
     conf_dirs = [recipe.path / folder for folder in [*own_conf, *options.conf_dirs]]
@@ -145,19 +152,21 @@ def make(recipe: Recipe, options: Options) -> Plan:
     corpus = _corpus(recipe, options, data)
     variables = {
         "stage": str(options.stage),
-        "stop_stage": str(options.stop_stage),
+        "stop_stage": str(stop_stage),
         "corpus": corpus,
         "source": corpus or recipe.corpus.download or "",
         "data": data,
         "feats": features,
         "expdir": expdir,
         "experiment": f"{expdir}/{experiment}",
+        "model": f"{expdir}/{experiment}/model",
         "protocol": options.protocol,
         **{name.replace("-", "_"): value for name, value in options.own.items()},
         "data_log": f"{data}/log/prepare.log",
         "extract_log": f"{features}/log/extract.log",
         "train_log": f"{expdir}/{experiment}/log/train.log",
         "score_log": f"{expdir}/log/score.log",
+        "pack_log": f"{expdir}/{experiment}/log/pack.log",
     }
     conf = ["--conf", "conf"] if own_conf else []
     work = ["--nj", str(options.nj), "--device", options.device]
@@ -168,7 +177,10 @@ def make(recipe: Recipe, options: Options) -> Plan:
     if options.folds:
         train_options += ["--folds", _spaced(options.folds)]
     return Plan(
-        variables, [*extract_options, *work, *options.extract_args], [*train_options, *work, *options.train_args]
+        variables,
+        extract_options=[*extract_options, *work, *options.extract_args],
+        train_options=[*train_options, *work, *options.train_args],
+        pack_options=[*(["--with-encoder", upstream] if Path(upstream).is_absolute() else []), *work],
     )
 
 
@@ -180,13 +192,17 @@ def _model(options: Options, resolved: Config) -> Iterator[str]:
     yield from ("--protocol", options.protocol)
 
 
-def _check_stages(options: Options) -> None:
+def _last_stage(options: Options) -> int:
+    """Return the last stage to run."""
+    if options.stop_stage is None:
+        return max(_LAST_STAGE, options.stage)
     if options.stage > options.stop_stage:
         raise SoctkError(
             f"the first stage, {options.stage}, comes after the last, {options.stop_stage}",
             remedy="Give a --stage that is not greater than --stop-stage.",
             where="--stage",
         )
+    return options.stop_stage
 
 
 def _check_own_protocol(recipe: Recipe, options: Options) -> None:

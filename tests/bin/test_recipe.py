@@ -37,7 +37,7 @@ def folder(tmp_path) -> Path:
     write(folder / "local" / "prepare", "#!/bin/sh\n")
     (folder / "conf").mkdir()
     (folder / "conf" / "recipe.yaml").write_text("corpus: {download: the net}\ndefaults: {pooling: mean}\n")
-    for name in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score"):
+    for name in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score", "soctk-pack"):
         write(folder / "commands" / name, COMMAND)
     return folder
 
@@ -81,11 +81,21 @@ def test_each_stage_prints_its_input_output_and_log_and_runs_its_command(run, fo
     ]
 
 
+def test_stage_4_packs_the_experiment(run):
+    result = run("--stage", "4", "--device", "cpu")
+    assert (result.returncode, result.stderr) == (0, "")
+    experiment = "exp/fbank-mean-linear"
+    first, second = result.stdout.splitlines()
+    assert first.endswith(f" Stage 4: pack: {experiment} -> {experiment}/model (log: {experiment}/log/pack.log)")
+    assert second == f"<soctk-pack><{experiment}><{experiment}/model><--nj><2><--device><cpu><here>"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--stage", "1", "--stop-stage", "2"], [1, 2]),
         (["--stop_stage=0"], [0]),
+        (["--stage", "3", "--stop-stage", "4"], [3, 4]),
     ],
 )
 def test_only_the_selected_stages_run(run, arguments, expected):

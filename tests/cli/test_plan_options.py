@@ -68,7 +68,7 @@ WHOLE = "not a list of different whole numbers such as"
         (["--train-args", "--pooling soc"], "--train-args has --pooling, which is an option of the recipe itself"),
         (["--extract-args", "--upstream mfcc"], "--extract-args has --upstream, which is an option of the recipe"),
         (["--extract-args", "--layer 3"], "--extract-args has --layer, which is an option of the recipe itself"),
-        (["--stage", "4"], "4 is not in the range 0<=x<=3"),
+        (["--stage", "5"], "5 is not in the range 0<=x<=4"),
         (["--stage", "one"], "'one' is not a valid integer range"),
     ],
 )
@@ -143,7 +143,10 @@ def test_help_shows_the_options_and_defaults_of_the_recipe(plan, tmp_path):
     assert result.exit_code == 0
     text = " ".join(result.output.split())
     assert text.startswith("Usage: soctk-plan here [OPTIONS] Run the recipe here.")
-    assert "--stop-stage INTEGER RANGE Last stage to run. [default: 3; 0<=x<=3]" in text
+    assert (
+        "--stop-stage INTEGER RANGE Last stage to run. Stage 4 runs only with --stage 4 or --stop-stage 4. "
+        "[default: 3, or 4 with --stage 4; 0<=x<=4]"
+    ) in text
     assert "--corpus DIR Folder of the corpus. [default: the net]" in text
     assert "or several of them joined by +. [default: mean]" in text
     assert "--accent [all|north] Whose recordings. [default: all]" in text

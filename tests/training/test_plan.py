@@ -9,7 +9,7 @@ from soctk.training.plan import Options
 
 DEFAULTS = {
     "stage": 0,
-    "stop_stage": 3,
+    "stop_stage": None,
     "corpus": None,
     "upstream": "fbank",
     "layers": "last",
@@ -211,6 +211,21 @@ def test_the_model_is_spelled_out_for_soctk_train(make):
     )
 
 
+@pytest.mark.parametrize(
+    ("stages", "last"),
+    [({}, "3"), ({"stage": 3}, "3"), ({"stage": 4}, "4"), ({"stop_stage": 4}, "4"), ({"stop_stage": 1}, "1")],
+)
+def test_stage_4_runs_only_if_it_is_chosen(make, stages, last):
+    assert make(**stages).variables["stop_stage"] == last
+
+
+def test_a_packed_model_includes_an_encoder_from_a_folder(make, tmp_path):
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").write_text("{}")
+    made = make(upstream="encoder", stage=4)
+    assert made.pack_options == ["--with-encoder", str(tmp_path / "encoder"), "--nj", "2", "--device", "auto"]
+
+
 def test_the_recipes_settings_count(make, tmp_path):
     (tmp_path / "here" / "conf" / "model.yaml").write_text("pooling: stats\n")
     assert make(pooling=None).variables["experiment"] == "exp/fbank-stats-linear"
@@ -234,6 +249,11 @@ def test_the_description_has_the_stages_that_are_due_their_commands_and_logs(mak
         "--device auto",
         "Stage 3: score: exp -> exp/RESULTS.md (log: exp/log/score.log)",
         "    soctk-score exp",
+    ]
+    assert make(stage=4, tag="a b").describe().splitlines() == [
+        "Stage 4: pack: exp/fbank-mean-linear-a b -> exp/fbank-mean-linear-a b/model "
+        "(log: exp/fbank-mean-linear-a b/log/pack.log)",
+        "    soctk-pack 'exp/fbank-mean-linear-a b' 'exp/fbank-mean-linear-a b/model' --nj 2 --device auto",
     ]
     first, *_ = make(stop_stage=1).describe().splitlines()
     assert first == "Stage 0: data: the net -> data/here (log: data/here/log/prepare.log)"

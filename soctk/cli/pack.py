@@ -1,0 +1,77 @@
+"""soctk-pack: make a model for use on other recordings from an experiment."""
+
+from pathlib import Path
+
+import click
+
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    data_option,
+    device_option,
+    feats_option,
+    nj_option,
+    option,
+)
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("experiment", type=Directory())
+@click.argument("model", type=Directory())
+@option(
+    "--fold",
+    type=click.IntRange(min=1),
+    help="Pack the model of this fold, which its test speakers did not train.",
+    show_default="train a model on all speakers",
+)
+@option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Seed of the runs to pack, and of the training.",
+    show_default="the smallest one of the experiment",
+)
+@option(
+    "--with-encoder",
+    "encoder",
+    metavar="DIR",
+    type=Directory(),
+    help="Copy the encoder in this folder into the model, so that the model needs nothing else.",
+    show_default="none",
+)
+@data_option
+@feats_option
+@nj_option
+@device_option
+def main(
+    experiment: Path,
+    model: Path,
+    fold: int | None,
+    seed: int | None,
+    encoder: Path | None,
+    data: Path | None,
+    feats: Path | None,
+    nj: int,
+    device: str,
+) -> None:
+    """Train the settings of the experiment once more, on all its speakers, and write the model to the new folder MODEL.
+
+    EXPERIMENT is a folder that soctk-train wrote, such as exp/NAME. soctk-predict uses the model on other recordings.
+    The head linear chooses C by cross-validation over all folds. The head mlp is trained for the median of the best
+    epochs of the folds. MODEL/README.md is a model card with the scores of the experiment.
+    """
+    from soctk.device import resolve
+    from soctk.inference.pack import Packing, pack
+
+    packing = Packing(experiment, fold, seed, data, feats, encoder, nj, resolve(device))
+    settings = pack(packing, model).settings
+    training = settings.training
+    chosen = next(f"{name} {training[name]:g}" for name in ("C", "epochs", "seed") if name in training)
+    click.echo(
+        f"{model}: recognises {', '.join(settings.emotions)}; trained on {training['utterances']} utterances of "
+        f"{training['speakers']} speakers, folds {training['folds']}, {chosen}"
+    )
+    if encoder is None and settings.encoder.source.startswith("sha256:"):
+        click.echo(
+            f"The model needs the encoder {settings.encoder.name}: soctk-predict --encoder DIR, or pack it again."
+        )
