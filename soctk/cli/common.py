@@ -1,5 +1,6 @@
 """Options that several commands share, and the base command: it reports errors, the version, and Ctrl-C."""
 
+import errno
 import functools
 import gc
 import io
@@ -48,6 +49,8 @@ class Command(click.Command):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             remedy = "Check the path, its permissions, and the space left on the disk."
+            if error.errno == errno.ELOOP:
+                remedy = "It is a symbolic link, and soctk follows no links where it writes: remove the link."
             raise click.ClickException(f"{place}{error.strerror or error}\n{remedy}") from error
 
 

@@ -142,6 +142,20 @@ def test_check_exits_with_1_only_if_a_result_would_change(tmp_path, corpus):
     assert "not audio:\n  spk0-sad-0: " in result.output
 
 
+def test_a_link_in_the_place_of_a_lock_is_not_followed_and_the_message_says_so(tmp_path, corpus):
+    data, store, exp = tmp_path / "data", tmp_path / "feats", tmp_path / "exp"
+    assert invoke("soctk-extract", data, store, "--upstream", "mfcc").exit_code == 0
+    exp.mkdir()
+    (exp / ".lock").symlink_to(tmp_path / "victim")
+    result = invoke("soctk-train", data, store, exp, "--pooling", "mean")
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: {exp / '.lock'}: Too many levels of symbolic links\n"
+        "It is a symbolic link, and soctk follows no links where it writes: remove the link.\n"
+    )
+    assert not (tmp_path / "victim").exists()
+
+
 def test_an_error_of_the_operating_system_gives_one_message(tmp_path, corpus):
     (tmp_path / "feats").write_text("a file where a directory should be")
     result = invoke("soctk-extract", tmp_path / "data", tmp_path / "feats" / "below", "--upstream", "fbank")
