@@ -184,7 +184,8 @@ def choose_channel(channels: np.ndarray, channel: str) -> np.ndarray:
         raise UnusableRecording(
             Fault.NO_CHANNEL,
             f"it has no channel {channel}, only {count} channel{'s' if count > 1 else ''}",
-            "Choose another channel: soctk-import --channel 1|2|mix, or the file `channel` of the data directory.",
+            "Choose another channel: 1 or mix, the mean of all, which every recording has (soctk-import --channel, or "
+            "the file `channel` of the data directory).",
         )
     return np.ascontiguousarray(channels[:, int(channel) - 1])
 

@@ -80,7 +80,12 @@ def check_channels(infos: Mapping[str, AudioInfo], channel: str = "1") -> list[F
     everywhere = "All recordings are silent, so no model can learn from them. " if len(silent) == len(infos) else ""
     if sounding:
         (number, count), *_ = sounding.most_common()
-        remedy = f"{everywhere}Channel {number} has sound in {count} of them: {_choose(str(number))}."
+        lacking = sum(info.channels < number for info in infos.values())
+        remedy = f"{everywhere}Channel {number} has sound in {count} of them" + (
+            f"; {plural(lacking, 'recording')} without this channel need the mean of all channels: {_choose('mix')}."
+            if lacking
+            else f": {_choose(str(number))}."
+        )
     else:
         remedy = f"{everywhere}Replace them, or remove them from the corpus."
     name = "the mean of all channels" if channel == "mix" else f"channel {channel}"

@@ -170,8 +170,8 @@ def test_each_list_of_bad_files_begins_with_what_to_do_about_them(tmp_path):
         "folder of the table, or from --audio.",
         "not audio (2): an HTML page (1). Download these recordings again: the server sent something else in their "
         "place. a zip archive (1). Unpack these archives, and give the folder of the recordings.",
-        "without the chosen channel (1): Choose another channel: soctk-import --channel 1|2|mix, or the file `channel` "
-        "of the data directory.",
+        "without the chosen channel (1): Choose another channel: 1 or mix, the mean of all, which every recording has "
+        "(soctk-import --channel, or the file `channel` of the data directory).",
     ]
 
 

@@ -41,6 +41,20 @@ def test_a_silent_first_channel_of_all_recordings_is_told_with_the_channel_to_ta
     assert of_mean.startswith("Note: several channels (the mean of all channels is used): 36")
 
 
+def test_the_mean_of_all_channels_is_advised_if_recordings_lack_the_channel_that_has_sound(corpus):
+    path = corpus.wav["spk0-sad-0"]
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, np.stack([0 * samples, samples], axis=1), rate)
+    silence, _ = find_notes(corpus)
+    assert silence == (
+        "Note: silence in channel 1: spk0-sad-0. Channel 2 has sound in 1 of them; 35 recordings without this channel "
+        "need the mean of all channels: soctk-import --channel mix, or write mix to the file `channel` of the data "
+        "directory."
+    )
+    (several,) = find_notes(dataclasses.replace(corpus, channel="mix"))
+    assert several.startswith("Note: several channels")
+
+
 def test_silence_without_a_channel_that_has_sound(corpus):
     path = corpus.wav["spk0-sad-0"]
     soundfile.write(path, np.zeros(8000), 16000)
