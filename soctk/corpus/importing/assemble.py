@@ -136,7 +136,10 @@ def _assign_ids(rows: Sequence[Row], root: Path) -> dict[str, Row]:
             _make_id(row, "-".join(part for part in its_parts if part != "..").strip("/-"))
             for row, its_parts in zip(rows, parts, strict=True)
         ]
-    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    paths: dict[str, list[str]] = defaultdict(list)
+    for utt, row in zip(ids, rows, strict=True):
+        paths[utt].append(row["path"])
+    repeated = [f"{utt}: {' and '.join(its_paths)}" for utt, its_paths in paths.items() if len(its_paths) > 1]
     if repeated:
         raise SoctkError(
             f"several recordings would have the same utterance id\n{listing(repeated)}", remedy="Rename the files."

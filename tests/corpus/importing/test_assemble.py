@@ -238,6 +238,17 @@ def test_utterances_that_look_alike_are_refused(tmp_path):
         build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
 
 
+def test_paths_with_the_same_utterance_id_are_listed_together(tmp_path):
+    for name in ("x.wav", "x.flac", "y.wav"):
+        soundfile.write(tmp_path / name, np.full(1600, 0.01 * len(name)), 16000)
+    rows = [{"path": name, "emotion": "sad", "speaker": "ann"} for name in ("x.wav", "x.flac", "y.wav")]
+    with pytest.raises(SoctkError) as error:
+        build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
+    assert str(error.value) == (
+        "several recordings would have the same utterance id\n  ann-x: x.wav and x.flac\nRename the files."
+    )
+
+
 def test_names_are_written_in_composed_unicode_without_invisible_characters(recordings, tmp_path):
     rows = [{**row, "speaker": f"{row['speaker']}e\u0301", "emotion": f"{row['emotion']}\ufeff"} for row in make_rows()]
     data = build_corpus(rows, recordings, {}, tmp_path / "folds.yaml")
