@@ -88,8 +88,8 @@ def read_or_assign(
             with fewer speakers).
 
     Raises:
-        SoctkError: the table is malformed, does not have `count` folds, or lacks speakers; or folds cannot be made
-            (`assign`).
+        SoctkError: the table is malformed, does not have `count` folds, lacks speakers, or has folds of other speakers
+            only; or folds cannot be made (`assign`).
     """
     speakers = sorted(set(speaker.values()))
     folds = read(path) if path.exists() else {}
@@ -110,6 +110,14 @@ def read_or_assign(
         raise SoctkError(
             f"{len(missing)} of {len(speakers)} speakers have no fold\n{listing(lines)}",
             remedy="Add them, or remove this file to have new folds made.",
+            where=path,
+        )
+    used = {folds[name] for name in speakers}
+    unused = sorted(set(folds.values()) - used)
+    if unused:
+        raise SoctkError(
+            f"no speaker of the corpus is in {', '.join(f'fold {fold}' for fold in unused)}",
+            remedy="Divide the speakers of the corpus, or remove this file to have new folds made.",
             where=path,
         )
     return {name: folds[name] for name in speakers}

@@ -124,6 +124,16 @@ def test_speakers_without_a_fold_are_listed_with_those_that_look_like_them(tmp_p
         folds.read_or_assign(tmp_path / "folds.yaml", speaker, emotion, gender)
 
 
+def test_a_fold_whose_speakers_are_all_missing_from_the_corpus_is_named_with_the_table(tmp_path):
+    (tmp_path / "folds.yaml").write_text("1: [ann]\n2: [zoe]\n3: [bob, yan]\n")
+    with pytest.raises(SoctkError) as error:
+        folds.read_or_assign(tmp_path / "folds.yaml", {"u1": "ann", "u2": "bob"}, {"u1": "sad", "u2": "sad"}, {})
+    assert str(error.value) == (
+        f"{tmp_path / 'folds.yaml'}: no speaker of the corpus is in fold 2\n"
+        "Divide the speakers of the corpus, or remove this file to have new folds made."
+    )
+
+
 def test_folds_are_made_if_class_and_sex_together_have_too_few_utterances():
     speaker = {f"s{i}-1": f"s{i}" for i in range(4)}
     gender = {name: "mf"[int(name[1]) % 2] for name in speaker.values()}
