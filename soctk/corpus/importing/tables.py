@@ -136,6 +136,9 @@ def _check_unknown(
                 " To add its rows as further utterances, give it the same columns "
                 f"({', '.join(sorted(joined[0].columns))}; it has {', '.join(sorted(table.columns))})."
             )
+            optional = sorted((joined[0].columns ^ table.columns) - {"path", "emotion", "speaker"})
+            if optional:
+                hint += f" To ignore columns: {' '.join(f'--column {column}=' for column in optional)}."
         raise SoctkError(
             f"none of its {count} {key}s, such as {unknown[0]}, occurs in {first}",
             remedy=f"Spell each {key} as in that source.{hint}",

@@ -54,6 +54,17 @@ def test_tables_in_different_folders_have_recordings_with_the_same_names(tmp_pat
         importing.read(sources, audio=tmp_path)
 
 
+def test_tables_of_which_one_lacks_a_column_are_joined_without_it(tmp_path):
+    rows = make_rows()
+    without = [{name: row[name] for name in ("path", "emotion", "speaker")} for row in rows[12:]]
+    first, more = write_tables(tmp_path, rows[:12], without)
+    with pytest.raises(SoctkError) as error:
+        importing.read([first, more])
+    advice = " To ignore columns: --column sex=."
+    assert str(error.value).endswith(advice)
+    assert len(importing.read([first, more], choice={"sex": ()})) == 18
+
+
 def test_a_table_with_other_columns_must_not_have_further_paths(tmp_path):
     rows = make_rows()
     labels = [{name: row[name] for name in ("path", "emotion", "speaker")} for row in rows]
