@@ -14,7 +14,7 @@ from typing import Any
 
 from soctk.corpus import audio, jsonl
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.files import atomic
 from soctk.mappings import read_json
 
@@ -77,7 +77,8 @@ def read(folder: Path, tell: Callable[[str], object] = lambda line: None) -> lis
     channels = Counter(str(row["channel"]) for row in rows.values() if row.get("channel") not in (None, 1, "1"))
     for channel, count in sorted(channels.items()):
         tell(
-            f"Note: {folder}: {count} utterances name channel {channel}; soctk uses the channel of the option --channel"
+            f"Note: {folder}: {plural(count, 'utterance')} with channel {channel}; soctk uses the channel of the "
+            "option --channel"
         )
     classes = _read_classes(folder)
     labels = Counter(str(row.get("emo")) for row in rows.values()) if classes else Counter[str]()

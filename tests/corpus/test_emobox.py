@@ -184,5 +184,5 @@ def test_the_channel_is_exported_and_another_one_is_told(tmp_path):
     assert {row["channel"] for row in emobox.read(tmp_path / "mine", told.append)} == {2}
     count = len(data.wav)
     assert told == [
-        f"Note: {tmp_path / 'mine'}: {count} utterances name channel 2; soctk uses the channel of the option --channel"
+        f"Note: {tmp_path / 'mine'}: {count} utterances with channel 2; soctk uses the channel of the option --channel"
     ]
