@@ -136,6 +136,7 @@ def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -
     return {
         "upstream": encoder.name,
         "source": encoder.source,
+        **({"hub": encoder.hub} if encoder.hub else {}),
         "layers": list(layers),
         "num_layers": len(encoder.hidden_sizes),
         "hidden_size": encoder.hidden_sizes[layers[0]],

@@ -13,6 +13,9 @@ from soctk.mappings import read_json
 
 NAME = "store.json"
 
+# Settings that are recorded, but do not determine the frames: the release or checksum of the encoder (`source`) does.
+_ONLY_RECORDED = ("hub", "versions")
+
 # The format of store.json, the index and the shards. Format 1 had no checksums of frames.
 _FORMAT = 2
 
@@ -34,6 +37,11 @@ def write(store: Path, settings: Mapping[str, Any]) -> None:
     """Write store.json into the directory `store`."""
     with atomic(store / NAME) as temporary:
         temporary.write_text(json.dumps({"format": _FORMAT, **settings}, indent=2) + "\n", encoding="utf-8")
+
+
+def compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that determine the frames."""
+    return {key: value for key, value in settings.items() if key not in _ONLY_RECORDED}
 
 
 def read(store: Path) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class FeatureStore:
 
         Args:
             path: the store's directory.
-            settings: the settings that determine the frames; `settings["versions"]` is recorded but not compared.
+            settings: the settings that determine the frames, and those that are only recorded (settings.compared).
 
         Raises:
             SoctkError: the path is not UTF-8; the store has other settings, or was written by an earlier version of
@@ -88,7 +88,7 @@ class FeatureStore:
         if not (path / store_json.NAME).exists():
             store_json.write(path, settings)
         # Also after writing: another process may have created the store at the same time.
-        if lines := differences(_drop_versions(store_json.read(path)), _drop_versions(settings)):
+        if lines := differences(store_json.compared(store_json.read(path)), store_json.compared(settings)):
             raise SoctkError(
                 f"this store has other settings\n{listing(lines)}",
                 remedy="Use another directory for these settings, or remove this directory to extract again.",
@@ -173,7 +173,7 @@ class FeatureStore:
             new = {utt: each for utt, each in frames.items() if utt not in self._entries}
             if not new:
                 return 0
-            name, content = shards.encode(new, recordings, _drop_versions(self.settings))
+            name, content = shards.encode(new, recordings, store_json.compared(self.settings))
             if self._write_unless_stored(name, content, new.keys()):
                 return len(content)
 
@@ -232,7 +232,7 @@ class FeatureStore:
 
     def _read_header(self, path: Path) -> dict[str, Entry]:
         """Return utterance -> entry of the index, from the header of a shard."""
-        with shards.opened(path, _drop_versions(self.settings)) as shard:
+        with shards.opened(path, store_json.compared(self.settings)) as shard:
             return {utt: Entry(path, shard.frames(utt), digest) for utt, digest in shard.recordings.items()}
 
     def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
@@ -254,7 +254,7 @@ class FeatureStore:
         for utt, rows in zip(utterances, block.split(lengths), strict=True):
             by_shard.setdefault(self._entries[utt].shard, []).append((utt, rows))
         for path, destinations in by_shard.items():
-            with shards.opened(path, _drop_versions(self.settings)) as shard:
+            with shards.opened(path, store_json.compared(self.settings)) as shard:
                 for utt, rows in destinations:
                     self._check_entry(shard, utt)
                     for i, position in enumerate(positions):
@@ -333,7 +333,3 @@ def _size(shard: Path) -> int:
         return shard.stat().st_size
     except OSError as error:
         raise SoctkError(f"missing or damaged ({error.strerror})", remedy=EXTRACT_AGAIN, where=shard) from error
-
-
-def _drop_versions(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "versions"}

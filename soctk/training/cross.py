@@ -10,6 +10,7 @@ from typing import TypeVar
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.labels import in_order
 from soctk.errors import SoctkError, listing
+from soctk.features import settings as store_json
 from soctk.features.joined import JoinedStore
 from soctk.features.store import FeatureStore, Store
 from soctk.mappings import differences
@@ -166,10 +167,7 @@ def _check_names(corpora: Sequence[Corpus]) -> None:
 def _check_features(corpora: Sequence[Corpus]) -> None:
     first, *others = corpora
     for other in others:
-        one, two = (
-            {key: value for key, value in corpus.store.settings.items() if key != "versions"}
-            for corpus in (first, other)
-        )
+        one, two = (store_json.compared(corpus.store.settings) for corpus in (first, other))
         lines = differences(one, two, names=(f"in {first.name}", f"in {other.name}"))
         if lines:
             raise SoctkError(

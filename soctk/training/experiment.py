@@ -14,6 +14,7 @@ from soctk.corpus import duplicates, splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError, listing
+from soctk.features import settings as store_json
 from soctk.mappings import differences, read_yaml
 from soctk.parallel import one_thread
 from soctk.schema import OF_ONE_RUN, Config, LinearConfig
@@ -147,10 +148,9 @@ class Experiment:
     def _settings(self) -> dict[str, Any]:
         """Return the settings for config.yaml: all that determine the results, except fold and seed."""
         store = self.features.store
-        features = {key: value for key, value in store.settings.items() if key != "versions"}
         return {
             "data": self.data.checksum(),
-            "features": {**features, "recordings": store.checksum()},
+            "features": {**store_json.compared(store.settings), "recordings": store.checksum()},
             **self.config.model_dump(),
         }
 

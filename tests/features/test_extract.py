@@ -341,6 +341,7 @@ class Overflowing:
     """An upstream whose features exceed the range of float16."""
 
     name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "large", "", [4], 16000, 20.0, 9.0
+    hub = ""
     batches = False
 
     def hidden_states(self, waveforms, layers):
@@ -361,6 +362,7 @@ class Recorder:
     """An upstream with two hidden states that records the lengths of the utterances in each batch."""
 
     name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "recorder", "", [1, 1], 16000, 20.0, 9.0
+    hub = ""
 
     def __init__(self, batches: bool):
         self.batches, self.seen = batches, []
@@ -386,6 +388,17 @@ def test_batches_have_similar_lengths_and_limited_duration(tmp_path, corpus, mon
     loaded = Frames.of(FeatureStore.open(tmp_path / "feats"), corpus.utterances)
     expected = [round(16000 * seconds) for seconds in corpus.seconds.values()]
     assert loaded.block[::2].tolist() == [[[samples], [samples]] for samples in expected]
+
+
+def test_the_hub_id_of_the_encoder_is_recorded_but_not_compared(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(upstream, "load", lambda *_: encoder)
+    encoder = Recorder(batches=False)
+    encoder.hub = "some/recorder"
+    extract.extract(corpus, tmp_path / "feats", Extraction("some/recorder"), nj=2, job=1)
+    assert json.loads((tmp_path / "feats" / "store.json").read_text())["hub"] == "some/recorder"
+    encoder.hub = ""
+    assert extract.extract(corpus, tmp_path / "feats", Extraction("./recorder"), nj=2).left == 0
+    assert FeatureStore.open(tmp_path / "feats").settings["hub"] == "some/recorder"
 
 
 def test_a_shard_holds_at_most_10_minutes_of_audio(tmp_path, corpus, monkeypatch):

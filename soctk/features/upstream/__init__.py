@@ -27,6 +27,7 @@ class Upstream(Protocol):
     Attributes:
         name: the name in feature stores and experiments.
         source: the release, revision or checksum that identifies the weights.
+        hub: the id OWNER/NAME on the Hugging Face hub, for an encoder that was loaded by this id; else empty.
         sample_rate: the sample rate of the input, in Hz.
         frame_shift: the time between two frames, in ms.
         hidden_sizes: the frame width D of each hidden state; state 0 is the input to the first layer.
@@ -37,6 +38,7 @@ class Upstream(Protocol):
 
     name: str
     source: str
+    hub: str
     sample_rate: int
     frame_shift: float
     hidden_sizes: list[int]

@@ -60,6 +60,7 @@ class HuggingFaceUpstream:
         self._encoder: Any = self._model if self._is_whisper else getattr(self._model, "encoder", None)
         self.batches = model.config.model_type in _MASKED_EXACTLY
         self.source = _identify_source(name_or_path)
+        self.hub = "" if directory.is_dir() else name_or_path
         self.sample_rate = self._extractor.sampling_rate
         self.frame_shift, self.hidden_sizes = self._probe()
         self.max_seconds = math.inf

@@ -29,6 +29,7 @@ class S3prlUpstream:
     s3prl divides rounding errors by their standard deviation, which gives noise; this class returns zeros.
     """
 
+    hub = ""
     sample_rate = SAMPLE_RATE
     max_seconds = math.inf
     # Some encoders normalise over the padded batch, and s3prl does not say which.

@@ -244,7 +244,8 @@ def test_a_model_of_the_hub_that_is_on_this_machine_needs_no_network(checkpoints
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
     encoder = upstream.load("some/hubert")
-    assert (encoder.name, encoder.source) == ("hubert", f"revision:{revision}")
+    assert (encoder.name, encoder.source, encoder.hub) == ("hubert", f"revision:{revision}", "some/hubert")
+    assert upstream.load(str(model / "snapshots" / revision)).hub == ""
     # Older models on the hub have only pickles, which torch reads as tensors alone.
     weights = model / "snapshots" / revision / "model.safetensors"
     torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
