@@ -48,11 +48,12 @@ def _describe(experiments: Sequence[ExperimentScores]) -> Corpus:
     by_fold = table.groupby("fold")
     sizes = f"{_range(by_fold.size())} utterances and {_range(by_fold['spk'].nunique())} speakers each"
     counts = table["emotion"].value_counts().reindex(emotions, fill_value=0)
+    largest = f"{100 * counts.max() / len(table):.1f} if the largest class is always chosen"
     rows = [
         ("Utterances", f"{len(table):,}, {_range(table.groupby('spk').size())} per speaker"),
         ("Speakers", _speakers(experiment, table)),
         ("Classes", f"{len(counts)}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}"),
-        ("Chance", f"UA {100 / len(counts):.1f}; WA {100 * counts.max() / len(table):.1f} by always the largest class"),
+        ("Chance", f"UA {100 / (counts > 0).sum():.1f}; WA {largest}"),
         ("Folds", f"{by_fold.ngroups}, {sizes}"),
     ]
     missing = [

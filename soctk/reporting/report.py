@@ -68,25 +68,15 @@ class Report:
         return published.matching(self.published_scores, corpus, experiment.predictions.settings)
 
     def notes(self) -> list[str]:
-        """Return warnings about the scores, one sentence each."""
-        lines = []
+        """Return warnings about the scores, one sentence each; experiments with the same warning share it."""
+        sharing: dict[str, list[str]] = {}
         for e in self.experiments:
-            name, folds = label(e), e.predictions.folds
-            if e.predictions.left_out:
-                lines.append(f"{name}: seeds left out because folds are missing: {listed(e.predictions.left_out)}.")
-            if e.data is None:
-                lines.append(
-                    f"{name}: no data directory was found (--data). The predictions are not checked against it, and "
-                    "the only subgroups are folds and speakers."
-                )
-            elif folds != e.data.folds:
-                lines.append(f"{name}: only folds {listed(folds)} of {listed(e.data.folds)} were tested.")
-            runs = [RunDirectory(e.predictions.path, fold, seed) for fold in folds for seed in e.seeds]
-            lines += [f"{name}: {note}." for note in choice.notes(runs)]
-            if e.shared_recordings:
-                lines.append(f"{name}: {e.shared_recordings}")
-            if len(e.predictions.speakers[1]) < FEWEST_SPEAKERS:
-                lines.append(f"{name}: fewer than {FEWEST_SPEAKERS} speakers, so intervals are not computed.")
+            for note in _notes_on(e):
+                sharing.setdefault(note, []).append(label(e))
+        lines = []
+        for note, names in sharing.items():
+            is_shared_by_all = len(names) == len(self.experiments) > 1
+            lines.append(f"{'All experiments' if is_shared_by_all else ', '.join(names)}: {note}")
         for e in self.experiments:
             for row in self.published_for(e).to_dict("records"):
                 if row["differs"]:
@@ -145,6 +135,28 @@ def make(
         published_scores=published.read(published_scores) if published_scores else None,
         command=command,
     )
+
+
+def _notes_on(experiment: ExperimentScores) -> list[str]:
+    """Return warnings about the scores of one experiment."""
+    predictions, data = experiment.predictions, experiment.data
+    lines = []
+    if predictions.left_out:
+        lines.append(f"seeds left out because folds are missing: {listed(predictions.left_out)}.")
+    if data is None:
+        lines.append(
+            "no data directory was found (--data). The predictions are not checked against it, and the only subgroups "
+            "are folds and speakers."
+        )
+    elif predictions.folds != data.folds:
+        lines.append(f"only folds {listed(predictions.folds)} of {listed(data.folds)} were tested.")
+    runs = [RunDirectory(predictions.path, fold, seed) for fold in predictions.folds for seed in predictions.seeds]
+    lines += [f"{note}." for note in choice.notes(runs)]
+    if experiment.shared_recordings:
+        lines.append(experiment.shared_recordings)
+    if len(predictions.speakers[1]) < FEWEST_SPEAKERS:
+        lines.append(f"fewer than {FEWEST_SPEAKERS} speakers, so intervals are not computed.")
+    return lines
 
 
 def not_comparable(differences: str) -> str:

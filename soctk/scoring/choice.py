@@ -76,7 +76,7 @@ def notes(runs: Sequence[RunDirectory]) -> list[str]:
         try:
             choice = read(run)
         except SoctkError:  # scores need predictions only
-            lines.append(f"{run}/{run.log.name} is damaged")
+            lines.append(f"{run}/{run.log.name} is damaged; to renew it, remove the run's directory and train again")
             continue
         if choice and choice.edge:
             edges.setdefault((choice.name, choice.edge), []).append(choice.record[choice.name])

@@ -40,7 +40,7 @@ def test_a_data_directory_gives_utterances_hours_speakers_classes_and_folds(tmp_
         ),
         ("Speakers", "6 (3 male, 3 female)"),
         ("Classes", "3: calm 12, angry 12, sad 12"),
-        ("Chance", "UA 33.3; WA 33.3 by always the largest class"),
+        ("Chance", "UA 33.3; WA 33.3 if the largest class is always chosen"),
         ("Folds", "3, 12 utterances and 2 speakers each"),
     ]
 
@@ -62,7 +62,7 @@ def test_without_a_data_directory_the_predictions_are_counted(tmp_path):
         ("Utterances", "11, 1 to 7 (median 3) per speaker"),
         ("Speakers", "3"),
         ("Classes", "3: a 7, b 3, c 1"),
-        ("Chance", "UA 33.3; WA 63.6 by always the largest class"),
+        ("Chance", "UA 33.3; WA 63.6 if the largest class is always chosen"),
         ("Folds", "2, 4 to 7 (median 5.5) utterances and 1 to 2 (median 1.5) speakers each"),
         ("Classes without test utterances", "fold 1: c"),
     ]
@@ -74,3 +74,12 @@ def test_experiments_on_the_same_corpus_share_a_summary(tmp_path):
     write_run(tmp_path / "exp" / "other" / "fold1" / "seed1", "aa bb cc")
     found = corpora.summarise(score.score([tmp_path / "exp"]))
     assert [corpus.experiments for corpus in found] == [["one", "two"], ["other"]]
+
+
+def test_the_chance_level_of_ua_is_that_of_the_classes_with_utterances(tmp_path):
+    for fold in (1, 2):
+        write_run(tmp_path / "exp" / "m" / f"fold{fold}" / "seed1", "aa bb", emotions="abc")
+    (corpus,) = corpora.summarise(score.score([tmp_path / "exp"]))
+    rows = dict(corpus.rows)
+    assert rows["Classes"] == "3: a 2, b 2, c 0"
+    assert rows["Chance"] == "UA 50.0; WA 50.0 if the largest class is always chosen"

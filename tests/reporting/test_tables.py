@@ -65,8 +65,11 @@ def test_results_md_has_the_scores_and_how_they_were_made(tmp_path):
     assert "| fbank-mean   |       2 |       1 | 100.00 ± 0.00 | 100.00 ± 0.00 | 100.00 ± 0.00 |" in text
     assert "| fbank-soc    |       2 |       2 | 62.50 ± 17.68 | 62.50 ± 17.68 | 50.00 ± 23.57 |" in text
     assert f"## fbank-soc\n\nProtocol unknown, head unknown, seeds 1, 2.\n\n{FOLDS_TABLE}" in text
-    assert "- fbank-soc: no data directory was found (--data). The predictions are not checked against it, and" in text
-    assert "- fbank-soc: fewer than 5 speakers, so intervals are not computed." in text
+    assert (
+        "- All experiments: no data directory was found (--data). The predictions are not checked against it, and"
+        in text
+    )
+    assert "- All experiments: fewer than 5 speakers, so intervals are not computed." in text
 
 
 def test_the_heading_names_experiments_without_within_class_normalisation(tmp_path):
@@ -100,6 +103,21 @@ def test_seeds_without_all_folds_are_named_as_left_out(tmp_path):
     assert "m: seeds left out because folds are missing: 2." in formats.as_text(report)
     expected = "Protocol unknown, head unknown, seeds 1. Seeds left out because folds are missing: 2."
     assert expected in formats.as_markdown(report)
+
+
+def test_experiments_share_equal_notes(tmp_path):
+    for name in ("one", "two", "three"):
+        for fold in (1, 2):
+            write_run(tmp_path / name / f"fold{fold}" / "seed1", "aa bb")
+    write_run(tmp_path / "three" / "fold2" / "seed2", "aa bb")
+    missing, few = "no data directory was found (--data).", "fewer than 5 speakers, so intervals are not computed."
+    notes = make([tmp_path], "").notes()
+    assert [note.partition(" The predictions")[0] for note in notes] == [
+        f"All experiments: {missing}",
+        f"All experiments: {few}",
+        "three: seeds left out because folds are missing: 2.",
+    ]
+    assert make([tmp_path / "one"], "").notes()[1] == f"one: {few}"
 
 
 def test_the_terminal_shows_the_same_scores_in_80_columns(tmp_path):
@@ -311,7 +329,7 @@ def test_recentred_experiments_have_a_dagger_in_tables_but_not_in_tsv_and_json(t
     assert "## with †" in lines and "## plain" in lines
     assert any(line.startswith("| with † | 1 | 1 | 66.67") for line in lines)
     assert any(line.startswith("| plain | with † | +0.00 |") for line in lines)
-    assert "- with †: fewer than 5 speakers, so intervals are not computed." in lines
+    assert "- All experiments: fewer than 5 speakers, so intervals are not computed." in lines
     text = formats.as_text(report)
     assert "with †" in text
     assert "† Re-centred: the mean descriptor" in text

@@ -49,7 +49,8 @@ def test_notes_count_the_runs_at_each_edge(tmp_path):
         runs[3].log.write_text(damaged)
         with pytest.raises(SoctkError, match=r"fold4/seed1/train\.jsonl: not a training log .*\nRemove the run's"):
             choice.read(runs[3])
-        assert "fold4/seed1/train.jsonl is damaged" in choice.notes(runs)
+        told = "fold4/seed1/train.jsonl is damaged; to renew it, remove the run's directory and train again"
+        assert told in choice.notes(runs)
 
 
 def test_notes_on_epochs(tmp_path):

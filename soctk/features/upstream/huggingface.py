@@ -30,6 +30,7 @@ _ONLY_FOR_TRAINING = {"masked_spec_embed"}
 # would see the padding.
 _MASKED_EXACTLY = {"wav2vec2", "hubert", "wavlm", "wav2vec2-bert", "whisper"}
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _HUB_TIMEOUT = 10  # s
 
 
@@ -189,9 +190,13 @@ def _check_files(directory: Path) -> None:
     """Check the files of an encoder.
 
     Raises:
-        SoctkError: the path is not UTF-8, a JSON file is damaged, or the weights are only there as pickles.
+        SoctkError: the path is not UTF-8, a JSON file is damaged, or the weights are pointers of git-lfs or pickles.
     """
     require_utf8(directory)
+    for file in sorted(directory.glob("*.safetensors")):
+        with file.open("rb") as content:
+            if content.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise SoctkError("a git-lfs pointer, not the weights", remedy="Run `git lfs pull` there.", where=file)
     for name in ("config.json", "preprocessor_config.json"):
         if (directory / name).is_file():
             read_json(directory / name)

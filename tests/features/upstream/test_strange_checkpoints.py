@@ -114,6 +114,14 @@ def test_code_of_a_known_architecture_is_not_run(checkpoint, tmp_path):
     assert not (tmp_path / "attacked").exists()
 
 
+def test_a_pointer_of_git_lfs_in_the_place_of_the_weights_is_named(checkpoint):
+    weights = checkpoint / "model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(SoctkError) as error:
+        upstream.load(str(checkpoint))
+    assert str(error.value) == f"{weights}: a git-lfs pointer, not the weights\nRun `git lfs pull` there."
+
+
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
 @pytest.mark.parametrize(
     ("content", "message"),
