@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from joblib import Parallel, delayed
 
-from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode
+from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode, decode_blocks
 from soctk.errors import SoctkError, listing
 from soctk.progress import track
 
@@ -25,6 +25,7 @@ __all__ = [
     "choose_channel",
     "inspect",
     "load",
+    "load_blocks",
     "load_native",
     "remedies",
 ]
@@ -96,6 +97,31 @@ def load_native(path: Path, channel: str = "1") -> tuple[np.ndarray, int]:
         return choose_channel(samples, channel), native_rate
     except UnusableRecording as error:
         raise SoctkError(str(error), remedy=error.remedy, where=path) from error
+
+
+def load_blocks(path: Path, channel: str = "1") -> tuple[Iterator[np.ndarray], int]:
+    """Read one channel of a long recording block by block; see `load_native`.
+
+    Returns:
+        An iterator over blocks `(samples,)`, and the sample rate in Hz. Formats without an exact header are decoded
+        whole (soctk.corpus.decoding.decode_blocks).
+
+    Raises:
+        SoctkError: `load_native` raises it; the iterator does so for faults after the beginning of the file.
+    """
+
+    def chosen(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        try:
+            for block in blocks:
+                yield choose_channel(block, channel)
+        except UnusableRecording as error:
+            raise SoctkError(str(error), remedy=error.remedy, where=path) from error
+
+    try:
+        blocks, native_rate = decode_blocks(path)
+    except UnusableRecording as error:
+        raise SoctkError(str(error), remedy=error.remedy, where=path) from error
+    return chosen(blocks), native_rate
 
 
 def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, AudioInfo]:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -34,10 +35,12 @@ _CUT_SHORT = re.compile(r"^\s*(?:data|Data Size|SSND|Riff size|riff)\s*: (\d+) \
 _UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 0x100010000), range(1 << 62, 1 << 65))
 # Format -> the number of samples that a whole file may lack: an MP3 decoder drops up to two frames at the ends.
 _TOLERANCES = {"FLAC": 0, "MP3": 2 * 1152}
+# The formats whose header has the exact number of samples.
+_PLAIN = {"WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"}
 _BLOCK = 1 << 20  # samples per read; the number of samples in a header may be unknown (FLAC from a pipe) or damaged
 # Rates and channels outside these limits come from damaged headers.
-_RATES = range(1000, 1_000_001)  # Hz
-_MAX_CHANNELS = 64
+RATES = range(1000, 1_000_001)  # Hz
+MAX_CHANNELS = 64
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _END_OF_STREAM = 4  # the flag of the last page of an Ogg file
 _REPLACE = "Replace these files, or remove them from the corpus."
@@ -94,7 +97,7 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
         UnusableRecording: for each of the reasons in Fault, except NO_CHANNEL.
     """
     samples, sample_rate = _decode(path)
-    if sample_rate not in _RATES or samples.shape[1] > _MAX_CHANNELS:
+    if sample_rate not in RATES or samples.shape[1] > MAX_CHANNELS:
         raise UnusableRecording(
             Fault.UNREADABLE,
             f"its header is damaged: it declares {sample_rate:,} Hz and {samples.shape[1]} channels",
@@ -106,9 +109,70 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
         raise UnusableRecording(
             Fault.TOO_SHORT, f"too short: {milliseconds:.1f} ms; at least {1000 * MIN_SECONDS:.0f} ms are needed"
         )
+    _require_finite(samples)
+    return samples, sample_rate
+
+
+def decode_blocks(path: Path) -> tuple[Iterator[np.ndarray], int]:
+    """Decode a long recording block by block, so that it need not fit into memory.
+
+    WAV, FLAC, AIFF, AU, CAF, W64 and RF64 files with a complete header are read block by block. All others (MP3, Ogg,
+    formats that ffmpeg decodes, headers of unknown length) are decoded whole.
+
+    Returns:
+        An iterator over float32 blocks `(T, C)`, full scale 1.0, and the sample rate in Hz. The samples are those of
+        `decode`.
+
+    Raises:
+        UnusableRecording: `decode` raises it. The iterator raises it too: for NaN or infinite samples, and for a file
+            that ends early or is damaged after its beginning.
+    """
+    if sample_rate := _find_plain_rate(path):
+        return _decode_plain(path), sample_rate
+    samples, sample_rate = decode(path)
+    return iter([samples]), sample_rate
+
+
+def _find_plain_rate(path: Path) -> int | None:
+    """Return the sample rate in Hz of a file that can be read block by block; None for other files."""
+    try:
+        if _recognise(path):
+            return None
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            is_plain = (
+                file.format in _PLAIN
+                and file.samplerate in RATES
+                and file.channels <= MAX_CHANNELS
+                and file.frames >= MIN_SECONDS * file.samplerate
+                and not _is_unknown(file.frames)
+                and not _CUT_SHORT.search(file.extra_info)
+            )
+            return file.samplerate if is_plain else None
+    except (UnusableRecording, soundfile.SoundFileError, OSError, TypeError, ValueError):
+        return None  # `decode` finds out what to do, or what to say
+
+
+def _decode_plain(path: Path) -> Iterator[np.ndarray]:
+    count = 0
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            for block in _blocks(file):
+                _require_finite(block)
+                count += len(block)
+                yield block
+            declared = file.frames
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise UnusableRecording(
+            Fault.UNREADABLE, f"cannot be decoded ({reason})", f"{_REPLACE} {_IF_PLAYED}"
+        ) from error
+    if count < declared:
+        raise _cut_short(f"it has {count} of the {declared} samples that its header declares")
+
+
+def _require_finite(samples: np.ndarray) -> None:
     if not np.isfinite(samples).all():
         raise UnusableRecording(Fault.NOT_FINITE, "NaN or infinite samples")
-    return samples, sample_rate
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int]:
@@ -163,14 +227,9 @@ def _read(source: bytes | BinaryIO) -> tuple[np.ndarray, int]:
         _UndecodableError: libsndfile cannot decode it.
         UnusableRecording: the file is shorter than its header declares.
     """
-    blocks: list[np.ndarray] = []
     try:
         with soundfile.SoundFile(source) as file:
-            file.seekable = lambda: False  # soundfile seeks after each read, which fails at the end of FLAC from a pipe
-            sample_rate, channels = file.samplerate, file.channels
-            size = max(1, _BLOCK // channels)
-            while not blocks or len(blocks[-1]) == size:  # a shorter block is the last; MP3 cannot be read beyond it
-                blocks.append(file.read(size, dtype="float32", always_2d=True))
+            sample_rate, blocks = file.samplerate, list(_blocks(file))
             declared, log, form = file.frames, file.extra_info, file.format
     except (soundfile.SoundFileError, TypeError, ValueError, MemoryError) as error:
         reason = "it has no header" if isinstance(error, TypeError) else getattr(error, "error_string", str(error))
@@ -182,6 +241,17 @@ def _read(source: bytes | BinaryIO) -> tuple[np.ndarray, int]:
     if form in _TOLERANCES and len(samples) < declared - _TOLERANCES[form] and not _is_unknown(declared):
         raise _cut_short(f"it has {len(samples)} of the {declared} samples that its header declares")
     return samples, sample_rate
+
+
+def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Read the samples `(T, C)` of an open file."""
+    file.seekable = lambda: False  # soundfile seeks after each read, which fails at the end of FLAC from a pipe
+    size = max(1, _BLOCK // file.channels)
+    while True:
+        block = file.read(size, dtype="float32", always_2d=True)
+        yield block
+        if len(block) < size:  # the last block; MP3 cannot be read beyond it
+            return
 
 
 def _is_unknown(length: int) -> bool:

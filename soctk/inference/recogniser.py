@@ -2,8 +2,9 @@
 
 import copy
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,14 @@ import numpy as np
 import torch
 from torch.nn.functional import layer_norm
 
+from soctk.corpus import audio
 from soctk.errors import SoctkError
 from soctk.features.upstream import Upstream
 from soctk.inference import bundle as bundles
-from soctk.inference import encoders, waveforms
+from soctk.inference import encoders, waveforms, windows
 from soctk.inference.bundle import Bundle
-
-
-@dataclass(frozen=True)
-class Result:
-    """The answer for one recording.
-
-    Attributes:
-        emotion: the class with the highest posterior.
-        posteriors: class -> posterior; they sum to 1.
-    """
-
-    emotion: str
-    posteriors: dict[str, float]
-
-    @property
-    def confidence(self) -> float:
-        """The posterior of the emotion."""
-        return self.posteriors[self.emotion]
+from soctk.inference.result import Result, Segment
+from soctk.inference.streaming import Stream
 
 
 @dataclass(frozen=True)
@@ -96,6 +82,19 @@ class Recogniser:
         """Whether the model needs recordings of the speaker without labels (`enrol`)."""
         return self._prior is not None
 
+    @property
+    def min_seconds(self) -> float:
+        """The duration of the shortest recording that the model takes, in s: 50 ms, at the highest speed too."""
+        return audio.MIN_SECONDS * max(self._speeds)
+
+    @property
+    def max_seconds(self) -> float:
+        """The duration of the longest recording that the model takes at a time, in s, at the lowest speed too.
+
+        It is infinite for most encoders.
+        """
+        return self.encoder.max_seconds * min(self._speeds)
+
     def __call__(self, recording: Any, sample_rate: int | None = None, speaker: Speaker | None = None) -> Result:
         """Classify one recording.
 
@@ -106,15 +105,63 @@ class Recogniser:
             speaker: the speaker, for a model with re-centring (`enrol`).
 
         Raises:
-            SoctkError: the file cannot be used, the recording is longer than the encoder takes, or frames overflow.
-            ValueError: the waveform cannot be used (soctk.inference.waveforms.read), or the model needs a speaker.
+            SoctkError: the file cannot be used, the recording is longer or shorter than the model takes, or frames
+                overflow.
+            ValueError: the waveform cannot be used (soctk.inference.waveforms.read), or the speaker is missing, or not
+                of this model.
         """
         samples, rate = waveforms.read(recording, sample_rate, self.settings.channel)
-        return self.result(self.log_posteriors(samples, rate, speaker))
+        return self._result(self.log_posteriors(samples, rate, speaker))
 
-    def predict(self, recordings: Sequence[Any], speaker: Speaker | None = None) -> list[Result]:
-        """Classify several files; see `__call__`."""
-        return [self(recording, speaker=speaker) for recording in recordings]
+    def predict(
+        self, recordings: Sequence[Any], sample_rate: int | None = None, speaker: Speaker | None = None
+    ) -> list[Result]:
+        """Classify several recordings; see `__call__`."""
+        _require_several(recordings)
+        return [self(recording, sample_rate, speaker) for recording in recordings]
+
+    def windows(
+        self,
+        recording: Any,
+        sample_rate: int | None = None,
+        window: float = 3.0,
+        hop: float = 1.0,
+        speaker: Speaker | None = None,
+    ) -> Iterator[Segment]:
+        """Classify a recording in windows, one after the other.
+
+        The last window ends with the recording, so it may be shorter. Memory does not grow with the length of a WAV,
+        FLAC, AIFF, AU, CAF, W64 or RF64 file; other files are decoded whole.
+
+        Args:
+            recording: see `__call__`.
+            sample_rate: of a waveform, in Hz.
+            window: the length of a window, in s.
+            hop: the time from the start of a window to the start of the next, in s; at most `window`.
+            speaker: the speaker, for a model with re-centring (`enrol`).
+
+        Raises:
+            SoctkError: the file cannot be used; for faults after its beginning, the iterator raises it.
+            ValueError: `__call__` raises it; or the window is longer than the model takes, or hop or window are wrong.
+        """
+        self._check_windows(window, hop, speaker)
+        pieces, rate = windows.blocks(recording, sample_rate, self.settings.channel)
+        parts = windows.cut(pieces, windows.Cutter(rate, window, hop, self.min_seconds))
+        return (self._segment(start, samples, rate, speaker) for start, samples in parts)
+
+    def stream(self, sample_rate: int, window: float = 3.0, hop: float = 1.0, speaker: Speaker | None = None) -> Stream:
+        """Return a stream, which classifies sound in windows while it arrives; the arguments are those of `windows`.
+
+        Raises:
+            ValueError: the sample rate, the window, the hop or the speaker cannot be used.
+        """
+        self._check_windows(window, hop, speaker)
+        rate = waveforms.check_rate(sample_rate)
+        return Stream(
+            lambda start, samples: self._segment(start, samples, rate, speaker),
+            windows.Cutter(rate, window, hop, self.min_seconds),
+            self.settings.channel,
+        )
 
     @torch.inference_mode()
     def log_posteriors(self, samples: np.ndarray, rate: int, speaker: Speaker | None = None) -> torch.Tensor:
@@ -123,13 +170,10 @@ class Recogniser:
         With copies at other speeds in training, the posteriors are the mean over the waveform and its copies.
 
         Raises:
-            ValueError: the model has re-centring, and there is no speaker.
+            SoctkError: `frames` raises it.
+            ValueError: the speaker is missing, or not of this model.
         """
-        if self.is_recentred and speaker is None:
-            raise ValueError(
-                "this model subtracts the mean descriptor of the speaker, so it needs recordings of the speaker "
-                "(without labels): model(recording, speaker=model.enrol(recordings))"
-            )
+        self._check_speaker(speaker)
         by_speed = []
         for speed in self._speeds:
             descriptor = self.describe(samples, rate, speed)
@@ -140,7 +184,11 @@ class Recogniser:
 
     @torch.inference_mode()
     def describe(self, samples: np.ndarray, rate: int, speed: float = 1) -> torch.Tensor:
-        """Return the descriptor `(P,)` of a waveform `(samples,)` with a rate in Hz, played at a speed."""
+        """Return the descriptor `(P,)` of a waveform `(samples,)` with a rate in Hz, played at a speed.
+
+        Raises:
+            SoctkError: `frames` raises it.
+        """
         frames = self.frames(samples, rate, speed)
         return self._classifier.describe(frames, torch.tensor([len(frames)], device=frames.device))[0]
 
@@ -149,16 +197,11 @@ class Recogniser:
         """Return the frames `(T, L, D)` of the L hidden states of the model, as training read them from the store.
 
         Raises:
-            SoctkError: the waveform is longer than the encoder takes, or frames overflow.
+            SoctkError: the waveform is longer than the encoder takes or shorter than 50 ms, or frames overflow.
         """
         settings = self.settings.encoder
         waveform = waveforms.resample(samples, rate, settings.sample_rate, speed)
-        if len(waveform) > self.encoder.max_seconds * settings.sample_rate:
-            raise SoctkError(
-                f"{len(waveform) / settings.sample_rate:.1f} s are longer than this encoder takes "
-                f"({self.encoder.max_seconds:g} s)",
-                remedy="Classify it in windows (soctk-predict --window 3, model.windows).",
-            )
+        self._check_duration(len(waveform) / settings.sample_rate, speed)
         with self._encoding:
             (states,) = self.encoder.hidden_states([waveform], settings.layers)
         rounded = states.to(getattr(torch, settings.dtype))  # as in the store
@@ -167,30 +210,71 @@ class Recogniser:
         frames = rounded.to(self._device).float().transpose(0, 1)
         return layer_norm(frames, frames.shape[-1:]) if self.settings.experiment.frames.layer_norm else frames
 
-    @torch.inference_mode()
     def enrol(self, recordings: Sequence[Any], sample_rate: int | None = None) -> Speaker:
         """Return a speaker, from recordings of the speaker without labels; see `__call__` for their forms.
 
         Raises:
-            ValueError: there are no recordings, or the model has no re-centring.
+            SoctkError: `__call__` raises it.
+            ValueError: there are no recordings, the model has no re-centring, or `__call__` raises it.
         """
         if self._prior is None:
             raise ValueError("this model has no re-centring, so it needs no recordings of the speaker")
-        if not recordings:
+        _require_several(recordings)
+        count, relevance = len(recordings), self.settings.experiment.recentre.relevance
+        if not count:
             raise ValueError("at least one recording of the speaker is needed")
-        inputs = [waveforms.read(recording, sample_rate, self.settings.channel) for recording in recordings]
-        count, relevance = len(inputs), self.settings.experiment.recentre.relevance
-        offsets = {}
-        for speed in self._speeds:
-            mean = torch.stack([self.describe(samples, rate, speed) for samples, rate in inputs]).mean(0)
-            offsets[speed] = (count * mean + relevance * self._prior) / (count + relevance)
-        return Speaker(offsets)
+        sums = dict.fromkeys(self._speeds, relevance * self._prior)
+        for recording in recordings:
+            samples, rate = waveforms.read(recording, sample_rate, self.settings.channel)
+            for speed in self._speeds:
+                sums[speed] = sums[speed] + self.describe(samples, rate, speed)
+        return Speaker({speed: total / (count + relevance) for speed, total in sums.items()})
 
     @property
     def _speeds(self) -> list[float]:
         return [1, *self.settings.speeds]
 
-    def result(self, log_posteriors: torch.Tensor) -> Result:
-        """Return log-posteriors `(K,)` by the names of the classes."""
+    def _check_speaker(self, speaker: Speaker | None) -> None:
+        if self._prior is None:
+            if speaker is not None:
+                raise ValueError("this model has no re-centring, so it takes no speaker")
+            return
+        if speaker is None:
+            raise ValueError(
+                "this model subtracts the mean descriptor of the speaker, so it needs recordings of the speaker "
+                "(without labels): model(recording, speaker=model.enrol(recordings))"
+            )
+        shapes = {speed: offset.shape for speed, offset in speaker.offsets.items()}
+        if shapes != dict.fromkeys(self._speeds, self._prior.shape):
+            raise ValueError("this speaker is from another model; enrol the speaker with this one")
+
+    def _check_windows(self, window: float, hop: float, speaker: Speaker | None) -> None:
+        self._check_speaker(speaker)
+        windows.check(window, hop, self.min_seconds, self.max_seconds)
+
+    def _check_duration(self, seconds: float, speed: float) -> None:
+        at_speed = "" if speed == 1 else f" at the speed {speed:g}, which the model uses too"
+        if seconds > self.encoder.max_seconds:
+            raise SoctkError(
+                f"the recording has {seconds:.1f} s{at_speed}, and the encoder takes {self.encoder.max_seconds:g} s",
+                remedy="Classify it in windows (soctk-predict --window 3, model.windows).",
+            )
+        if seconds < audio.MIN_SECONDS:
+            raise SoctkError(
+                f"the recording has {1000 * seconds:.1f} ms{at_speed}; at least {1000 * audio.MIN_SECONDS:.0f} ms are "
+                "needed",
+                remedy="Use a longer recording.",
+            )
+
+    def _segment(self, start: float, samples: np.ndarray, rate: int, speaker: Speaker | None) -> Segment:
+        """Classify a window `(samples,)` that starts at a time in s."""
+        return Segment(start, start + len(samples) / rate, self._result(self.log_posteriors(samples, rate, speaker)))
+
+    def _result(self, log_posteriors: torch.Tensor) -> Result:
         posteriors = dict(zip(self.emotions, log_posteriors.exp().tolist(), strict=True))
         return Result(max(posteriors, key=posteriors.__getitem__), posteriors)
+
+
+def _require_several(recordings: Any) -> None:
+    if isinstance(recordings, str | PathLike):
+        raise ValueError(f"give a list of recordings: [{str(recordings)!r}]")

@@ -9,6 +9,7 @@ import soxr
 import torch
 
 from soctk.corpus import audio
+from soctk.corpus.decoding import MAX_CHANNELS, RATES
 
 # A larger sample is no sound with full scale 1, but integers that were converted to floats.
 _LARGEST = 100.0
@@ -27,34 +28,65 @@ def read(recording: Any, sample_rate: int | None, channel: str) -> tuple[np.ndar
         SoctkError: the file cannot be used (soctk.corpus.audio.load).
         ValueError: the waveform has another shape, another type, no rate, NaN or infinite samples, or is too short.
     """
-    if isinstance(recording, str | PathLike):
-        if sample_rate is not None:
-            raise ValueError("sample_rate is for waveforms only; the rate of a file is in the file")
+    if is_file(recording, sample_rate):
         return audio.load_native(Path(recording), channel)
+    rate = check_rate(sample_rate)
+    samples = check(recording, channel)
+    require_length(len(samples), rate)
+    return samples, rate
+
+
+def is_file(recording: Any, sample_rate: int | None) -> bool:
+    """Return whether a recording is given as the path of a file.
+
+    Raises:
+        ValueError: there is a path and a sample rate.
+    """
+    if not isinstance(recording, str | PathLike):
+        return False
+    if sample_rate is not None:
+        raise ValueError("sample_rate is for waveforms only; the rate of a file is in the file")
+    return True
+
+
+def check_rate(sample_rate: int | None) -> int:
+    """Return the sample rate of a waveform, in Hz.
+
+    Raises:
+        ValueError: it is missing, or no sample rate of sound.
+    """
     if sample_rate is None:
         raise ValueError("a waveform needs its rate: model(waveform, sample_rate)")
-    if sample_rate <= 0:
+    if not RATES.start <= sample_rate < RATES.stop:
         raise ValueError(f"sample_rate is {sample_rate}; give Hz, such as 16000")
-    samples = _as_float(recording)
+    return sample_rate
+
+
+def check(waveform: Any, channel: str) -> np.ndarray:
+    """Return one channel `(samples,)` of a waveform of any length; see `read`."""
+    samples = _as_float(waveform)
     if samples.ndim == 1:
         samples = samples[None]
     if samples.ndim != 2:
         raise ValueError(f"a waveform has the shape (samples,) or (channels, samples), not {samples.shape}")
-    if samples.shape[0] > samples.shape[1] > 0:
+    if samples.shape[0] > MAX_CHANNELS:
         raise ValueError(
             f"the shape {samples.shape} looks like (samples, channels); give (channels, samples): waveform.T"
         )
     chosen = audio.choose_channel(samples.T, channel)
-    if len(chosen) < audio.MIN_SECONDS * sample_rate:
-        milliseconds = 1000 * len(chosen) / sample_rate
-        raise ValueError(
-            f"the waveform has {milliseconds:.1f} ms; at least {1000 * audio.MIN_SECONDS:.0f} ms are needed"
-        )
     if not np.isfinite(chosen).all():
         raise ValueError("the waveform has NaN or infinite samples")
-    if np.abs(chosen).max() > _LARGEST:
+    if np.abs(chosen).max(initial=0) > _LARGEST:
         raise ValueError("the waveform has samples above 100; divide integers by their full scale, such as 32768")
-    return chosen, sample_rate
+    return chosen
+
+
+def require_length(samples: int, rate: int) -> None:
+    """Raise ValueError if a waveform with this number of samples is too short."""
+    if samples < audio.MIN_SECONDS * rate:
+        raise ValueError(
+            f"the waveform has {1000 * samples / rate:.1f} ms; at least {1000 * audio.MIN_SECONDS:.0f} ms are needed"
+        )
 
 
 def resample(samples: np.ndarray, rate: float, to: int, speed: float = 1) -> np.ndarray:
@@ -64,7 +96,7 @@ def resample(samples: np.ndarray, rate: float, to: int, speed: float = 1) -> np.
 
 def _as_float(waveform: Any) -> np.ndarray:
     if isinstance(waveform, torch.Tensor):
-        waveform = waveform.detach().cpu().numpy()
+        waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
     samples = np.asarray(waveform)
     if samples.dtype.kind == "i" and samples.dtype.itemsize > 1:
         return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)

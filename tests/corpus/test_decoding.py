@@ -9,7 +9,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.corpus.decoding import Fault, UnusableRecording, decode
+from soctk.corpus import decoding
+from soctk.corpus.decoding import Fault, UnusableRecording, decode, decode_blocks
 
 RATE = 16000
 SAMPLES = (12000 * np.sin(0.1 * np.arange(RATE // 2))).astype("<i2")
@@ -297,10 +298,25 @@ def test_a_damaged_file_gives_samples_or_a_message(tmp_path_factory, file):
     except UnusableRecording as error:
         assert str(error)
         assert error.remedy
+        with pytest.raises(UnusableRecording):
+            list(decode_blocks(path)[0])
     else:
         assert samples.dtype == np.float32
         assert np.isfinite(samples).all()
         assert 1000 <= rate <= 1_000_000
+        blocks, same_rate = decode_blocks(path)
+        np.testing.assert_array_equal(np.concatenate(list(blocks)), samples)
+        assert same_rate == rate
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"])
+def test_plain_files_are_read_in_blocks(tmp_path, monkeypatch, format):
+    monkeypatch.setattr(decoding, "_BLOCK", 1000)
+    path = tmp_path / "sound"
+    path.write_bytes(SOURCES[format.lower()])
+    blocks = list(decode_blocks(path)[0])
+    assert [len(block) for block in blocks] == [1000] * 8 + [0]
+    np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], FLOAT)
 
 
 def test_a_damaged_number_of_samples_reserves_no_memory(tmp_path):

@@ -1,0 +1,114 @@
+"""Windows of a long recording, which is read piece by piece, so that memory does not grow with its length."""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soctk.corpus import audio
+from soctk.inference import waveforms
+from soctk.inference.result import Segment
+
+__all__ = ["Cutter", "Segment", "blocks", "check", "cut"]
+
+_BLOCK = 1 << 20  # samples of a waveform that are cut into windows at a time
+
+
+class Cutter:
+    """Cuts sound that arrives in pieces into windows. Window k starts at k times the hop.
+
+    The last window ends with the sound, so it may be shorter than the others. If it would be shorter than the model
+    takes, the window before it ends with the sound instead. Sound that is shorter than a window is one window.
+
+    Args:
+        rate: the sample rate, in Hz.
+        window: the length of a window, in s.
+        hop: the time from the start of a window to the start of the next, in s; at most `window`.
+        shortest: the duration of the shortest window, in s.
+    """
+
+    def __init__(self, rate: int, window: float, hop: float, shortest: float = audio.MIN_SECONDS):
+        self._rate, self._hop = rate, hop
+        self._window, self._shortest = round(window * rate), math.ceil(shortest * rate)
+        self._number = 0  # of the next window
+        self._samples = np.zeros(0, dtype=np.float32)  # from the start of the next window
+        self._overlap = 0  # the number of samples that the window before has too
+
+    def push(self, samples: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+        """Add samples `(samples,)`; yield the start (in s) and the samples of each window that is complete."""
+        self._samples = np.concatenate([self._samples, samples])
+        while len(self._samples) >= max(self._window, self._step + self._shortest):
+            window = self._start / self._rate, self._samples[: self._window]
+            self._overlap = self._window - self._step
+            self._samples = self._samples[self._step :]
+            self._number += 1
+            yield window
+
+    def finish(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield the last window, if sound is left that no window has.
+
+        Raises:
+            ValueError: the sound is shorter than 50 ms.
+        """
+        if self._number == 0:
+            waveforms.require_length(len(self._samples), self._rate)
+        if len(self._samples) > self._overlap:
+            self._overlap = len(self._samples)
+            yield self._start / self._rate, self._samples
+
+    @property
+    def _start(self) -> int:
+        """The start of the next window, in samples."""
+        return round(self._number * self._hop * self._rate)
+
+    @property
+    def _step(self) -> int:
+        """The number of samples from the start of the next window to the start of the window after it."""
+        return round((self._number + 1) * self._hop * self._rate) - self._start
+
+
+def blocks(recording: Any, sample_rate: int | None, channel: str) -> tuple[Iterator[np.ndarray], int]:
+    """Return a recording as blocks `(samples,)`, and its sample rate in Hz; see soctk.inference.waveforms.read.
+
+    Files are read block by block, except for formats without an exact header, such as MP3 and Ogg, which are decoded
+    whole (soctk.corpus.audio.load_blocks).
+
+    Raises:
+        SoctkError: the file cannot be used; the iterator raises it for faults after the beginning of the file.
+        ValueError: the waveform cannot be used.
+    """
+    if waveforms.is_file(recording, sample_rate):
+        return audio.load_blocks(Path(recording), channel)
+    samples, rate = waveforms.read(recording, sample_rate, channel)
+    return (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK)), rate
+
+
+def cut(pieces: Iterable[np.ndarray], cutter: Cutter) -> Iterator[tuple[float, np.ndarray]]:
+    """Cut a recording that is read piece by piece; yield the start (in s) and the samples of each window."""
+    for piece in pieces:
+        yield from cutter.push(piece)
+    yield from cutter.finish()
+
+
+def check(window: float, hop: float, shortest: float, longest: float) -> None:
+    """Check the lengths of windows.
+
+    Args:
+        window: the length of a window, in s.
+        hop: the time from the start of a window to the start of the next, in s.
+        shortest: the duration of the shortest recording that the model takes, in s.
+        longest: the duration of the longest one, in s.
+
+    Raises:
+        ValueError: the model does not take such windows, or the hop is not positive or longer than the window.
+    """
+    if not window >= shortest:
+        raise ValueError(f"window is {window:g} s; choose at least {shortest:g} s")
+    if not 0 < hop <= window:
+        raise ValueError(f"hop is {hop:g} s; choose more than 0 s and at most the window ({window:g} s)")
+    if window > longest:
+        raise ValueError(f"window is {window:g} s; choose at most {longest:g} s, which is what the encoder takes")
+    if hop + shortest > longest:  # the last window may take a rest that is too short for a window of its own
+        raise ValueError(f"hop is {hop:g} s; choose at most {longest - shortest:g} s with this encoder")

@@ -1,0 +1,58 @@
+"""Models with random weights on the encoder fbank, and noise, for tests that need no training."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import ROOT
+
+from soctk import config
+from soctk.features import upstream
+from soctk.inference.bundle import FORMAT, Bundle, EncoderSettings, ModelSettings
+from soctk.inference.recogniser import Recogniser
+from soctk.training.classifier import EmotionClassifier
+
+RATE = 8000
+
+
+def noise(seconds: float, channels: int = 1, seed: int = 0) -> np.ndarray:
+    """Return noise `(channels, samples)`, the loudness of which changes."""
+    samples = np.random.default_rng(seed).uniform(-0.5, 0.5, (channels, round(RATE * seconds)))
+    return (samples * np.sin(np.arange(samples.shape[1]) / RATE)).astype(np.float32)
+
+
+def random_bundle(
+    pooling: str = "mean", head: str = "linear", *overrides: str, channel: str = "1", speeds: tuple[float, ...] = ()
+) -> Bundle:
+    """Return a model of three emotions on fbank."""
+    encoder = upstream.load("fbank")
+    experiment = config.load([ROOT / "conf"], pooling, head, overrides=overrides)
+    settings = ModelSettings(
+        format=FORMAT,
+        emotions=["calm", "angry", "sad"],
+        channel=channel,
+        speeds=list(speeds),
+        encoder=EncoderSettings(
+            name="fbank",
+            source=encoder.source,
+            layers=[0],
+            hidden_size=encoder.hidden_sizes[0],
+            sample_rate=encoder.sample_rate,
+            frame_shift_ms=encoder.frame_shift,
+            precision="float32",
+            dtype="float16",
+        ),
+        experiment=experiment,
+        training={"experiment": "random", "folds": "all"},
+        made_with={"soctk": "0.1.0"},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = EmotionClassifier(encoder.hidden_sizes[0], 1, 3, experiment).eval()
+        prior = torch.randn(classifier.descriptor_size) if experiment.recentre.by == "speaker" else None
+    return Bundle(settings, classifier, prior, ["0" * 64], Path("model"))
+
+
+def random_model(*args, **options) -> Recogniser:
+    """Return a recogniser; the arguments are those of `random_bundle`."""
+    return Recogniser(random_bundle(*args, **options), upstream.load("fbank"))

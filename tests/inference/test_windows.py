@@ -1,0 +1,180 @@
+"""Windows cover a recording, and each has the answer of its samples alone."""
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from random_models import RATE, noise, random_model
+
+from soctk.corpus import audio, decoding
+from soctk.errors import SoctkError
+from soctk.inference.windows import Cutter, cut
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model("mean+soc_full")
+
+
+def expected_bounds(total: int, rate: int, window: float, hop: float, shortest: float) -> list[tuple[int, int]]:
+    """Return the first and the last sample plus one of each window, from a list of all starts."""
+    starts = [round(k * hop * rate) for k in range(math.ceil(total / (hop * rate)) + 1)]
+    starts = [start for start in starts if start == 0 or start + math.ceil(shortest * rate) <= total]
+    length = round(window * rate)
+    whole = [start for start in starts if start + length < total]
+    starts = starts[: len(whole) + 1]
+    return [*((start, start + length) for start in starts[:-1]), (starts[-1], total)]
+
+
+@given(
+    rate=st.sampled_from([1000, 8000, 11025]),
+    seconds=st.floats(0.06, 3),
+    window=st.floats(0.06, 2),
+    share=st.floats(0.05, 1),
+    shortest=st.sampled_from([0.05, 0.055]),
+    piece=st.integers(1, 20000),
+)
+def test_windows_have_the_right_bounds_whatever_the_pieces(rate, seconds, window, share, shortest, piece):
+    sound = np.arange(1, round(seconds * rate) + 1, dtype=np.float32)
+    pieces = [sound[start : start + piece] for start in range(0, len(sound), max(piece, rate // 50))]
+    sound = np.concatenate(pieces)
+    if len(sound) < shortest * rate:
+        return
+    cutter = Cutter(rate, window, share * window, shortest)
+    parts = [(round(start * rate), samples) for start, samples in cut(pieces, cutter)]
+    assert [(start, start + len(samples)) for start, samples in parts] == expected_bounds(
+        len(sound), rate, window, share * window, shortest
+    )
+    for start, samples in parts:
+        np.testing.assert_array_equal(samples, sound[start : start + len(samples)])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window", "hop", "bounds"),
+    [
+        (3.0, 3.0, 1.0, [(0, 3)]),
+        (2.0, 3.0, 1.0, [(0, 2)]),
+        (3.5, 3.0, 1.0, [(0, 3), (1, 3.5)]),
+        (5.0, 3.0, 1.0, [(0, 3), (1, 4), (2, 5)]),
+        (2.0, 1.0, 1.0, [(0, 1), (1, 2)]),
+        (2.04, 1.0, 1.0, [(0, 1), (1, 2.04)]),  # 40 ms are no window
+        (2.06, 1.0, 1.0, [(0, 1), (1, 2), (2, 2.06)]),
+    ],
+)
+def test_a_window_has_the_answer_of_its_samples(model, seconds, window, hop, bounds):
+    (samples,) = noise(seconds)
+    segments = list(model.windows(samples, RATE, window, hop))
+    assert [(segment.start, segment.end) for segment in segments] == bounds
+    for segment in segments:
+        own = samples[round(segment.start * RATE) : round(segment.end * RATE)]
+        assert segment.result == model(own, RATE)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.aiff", "a.mp3"])
+def test_the_windows_of_a_file_are_those_of_its_samples(model, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(decoding, "_BLOCK", 1000)
+    soundfile.write(tmp_path / name, noise(2.5, channels=2).T, RATE)
+    expected = list(model.windows(audio.load_native(tmp_path / name)[0], RATE, 1.0, 0.7))
+    assert list(model.windows(tmp_path / name, window=1.0, hop=0.7)) == expected
+    assert next(model.windows(str(tmp_path / name), window=1.0, hop=0.7)) == expected[0]
+
+
+def test_the_channel_of_the_model_is_used(tmp_path):
+    sound = noise(2.0, channels=2)
+    soundfile.write(tmp_path / "a.wav", sound.T, RATE, subtype="FLOAT")
+    for channel, own in (("1", sound[0]), ("2", sound[1]), ("mix", sound.mean(0))):
+        model = random_model(channel=channel)
+        segments = list(model.windows(tmp_path / "a.wav", window=1.0))
+        assert segments == list(model.windows(sound, RATE, window=1.0))
+        assert segments == list(random_model().windows(own, RATE, window=1.0))
+
+
+def test_a_long_file_is_not_read_whole(tmp_path):
+    path, count = tmp_path / "long.flac", 20 * 60 * RATE
+    soundfile.write(path, np.zeros(count, dtype=np.float32), RATE)
+    tracemalloc.start()
+    try:
+        blocks, _ = audio.load_blocks(path)
+        parts = [len(samples) for _, samples in cut(blocks, Cutter(RATE, 3.0, 1.0))]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(parts) == 20 * 60 - 2
+    assert peak < 4 * count / 2  # all samples need 4 bytes each
+
+
+def test_a_fault_after_the_beginning_is_reported_after_the_answers_before_it(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_BLOCK", RATE)
+    (samples,) = noise(4.0)
+    samples[3 * RATE + 5] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
+    segments = model.windows(tmp_path / "nan.wav", window=1.0, hop=1.0)
+    assert next(segments).result == model(samples[:RATE], RATE)
+    with pytest.raises(SoctkError, match=r"nan\.wav: NaN or infinite samples"):
+        list(segments)
+
+
+def test_a_damaged_file_gives_one_message(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_BLOCK", RATE)
+    soundfile.write(tmp_path / "a.flac", noise(8.0)[0], RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[len(content) // 2 :] = b"\0" * (len(content) - len(content) // 2)
+    (tmp_path / "a.flac").write_bytes(content)
+    with pytest.raises(SoctkError, match=r"a\.flac: (cannot be decoded|cut short)"):
+        list(model.windows(tmp_path / "a.flac", window=1.0, hop=1.0))
+    soundfile.write(tmp_path / "a.wav", noise(8.0)[0], RATE)
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:50000])
+    with pytest.raises(SoctkError, match=r"a\.wav: cut short"):
+        model.windows(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"window": 0.01}, "window is 0.01 s; choose at least 0.05 s"),
+        ({"window": math.nan}, "window is nan s"),
+        ({"hop": 0}, "hop is 0 s; choose more than 0 s and at most the window"),
+        ({"hop": 4.0}, r"hop is 4 s; choose more than 0 s and at most the window \(3 s\)"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused_at_once(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.windows(noise(5.0), RATE, **arguments)
+    with pytest.raises(ValueError, match=message):
+        model.stream(RATE, **arguments)
+
+
+def test_windows_respect_the_limit_of_the_encoder(monkeypatch):
+    model = random_model(speeds=(0.8, 1.25))
+    monkeypatch.setattr(type(model.encoder), "max_seconds", 2.0)
+    assert model.max_seconds == pytest.approx(1.6)
+    with pytest.raises(ValueError, match=r"window is 1\.7 s; choose at most 1\.6 s, which is what the encoder takes"):
+        model.windows(noise(5.0), RATE, window=1.7)
+    with pytest.raises(ValueError, match=r"hop is 1\.6 s; choose at most 1\.5375 s with this encoder"):
+        model.windows(noise(5.0), RATE, window=1.6, hop=1.6)
+    with pytest.raises(SoctkError, match=r"has 2\.1 s at the speed 0\.8, .* takes 2 s\nClassify it in windows"):
+        model(noise(1.7), RATE)
+    with pytest.raises(SoctkError, match=r"has 48\.0 ms at the speed 1\.25, .* at least 50 ms"):
+        model(noise(0.06), RATE)
+    # A rest of 60 ms lasts 48 ms at the speed 1.25, so it joins the window before.
+    segments = list(model.windows(noise(3.06), RATE, window=1.5, hop=1.5))
+    assert [(segment.start, segment.end) for segment in segments] == [(0, 1.5), (1.5, 3.06)]
+    assert next(model.windows(noise(1.6), RATE, window=1.6)).result == model(noise(1.6), RATE)
+
+
+def test_a_model_with_recentring_needs_the_speaker(model):
+    recentred = random_model("mean", "linear", "recentre.by=speaker")
+    speaker = recentred.enrol([noise(1.0), noise(2.0, seed=1)], RATE)
+    for method in (lambda **options: recentred.windows(noise(2.0), RATE, **options), recentred.stream):
+        with pytest.raises(ValueError, match="needs recordings of the speaker"):
+            method(**({"sample_rate": RATE} if method == recentred.stream else {}))
+    (segment,) = recentred.windows(noise(2.0), RATE, speaker=speaker)
+    assert segment.result == recentred(noise(2.0), RATE, speaker)
+    with pytest.raises(ValueError, match="this speaker is from another model"):
+        random_model("stats", "linear", "recentre.by=speaker")(noise(1.0), RATE, speaker)
+    with pytest.raises(ValueError, match="no re-centring, so it takes no speaker"):
+        model(noise(1.0), RATE, speaker)
