@@ -22,7 +22,10 @@ MOST_ROWS = 40
 
 
 def accuracies(experiments: Sequence[ExperimentScores]) -> Figure:
-    """Draw WA with its interval, one row per experiment, grouped by upstream and coloured by pooling."""
+    """Draw WA with its interval, one row per experiment, grouped by upstream and coloured by pooling.
+
+    If all experiments have the same number of classes, a line shows chance: the WA of a class that is drawn at random.
+    """
     rows = sorted(experiments, key=lambda e: (_upstream(e), e.pooled["WA"].value))
     poolings = {name: i for i, name in enumerate(dict.fromkeys(_pooling(e) for e in experiments))}
     figure = Figure(figsize=(WIDTH, 1.6 + 0.42 * len(rows)), layout="constrained")
@@ -34,8 +37,9 @@ def accuracies(experiments: Sequence[ExperimentScores]) -> Figure:
             axes.plot([low, high], [y, y], color=style["color"], linewidth=2, solid_capstyle="butt")
         axes.plot(value, y, markersize=9, linestyle="", **style)
         axes.annotate(f"{value:.1f}", (value, y), (0, 7), textcoords="offset points", ha="center", fontsize=10)
-    chance = 100 / len(rows[0].predictions.emotions)
-    if axes.get_xlim()[0] < 2 * chance:
+    classes = {len(experiment.predictions.emotions) for experiment in rows}
+    chance = 100 / max(classes)
+    if len(classes) == 1 and axes.get_xlim()[0] < 2 * chance:
         axes.axvline(chance, color="0.4", linestyle=":", linewidth=1.5)
         axes.annotate("chance", (chance, len(rows) - 0.6), (4, 0), textcoords="offset points", color="0.3", fontsize=10)
     axes.set_yticks(range(len(rows)), [short(label(e)) for e in rows], fontsize=10)

@@ -36,6 +36,16 @@ def tick_labels(axis) -> dict[float, str]:
     return dict(zip(axis.get_ticklocs(), [label.get_text() for label in axis.get_ticklabels()], strict=True))
 
 
+def test_a_line_shows_chance_only_if_all_experiments_have_the_same_number_of_classes(tmp_path):
+    for name, pairs, emotions in (("two", "ab ba aa", "ab"), ("four", "ab ba ca aa", "abcd")):
+        write_run(tmp_path / name / "fold1" / "seed1", pairs, emotions=emotions)
+    two, four = sorted(score.score([tmp_path]), key=lambda experiment: len(experiment.predictions.emotions))
+    for experiments, chance in (([two, two], [50]), ([four], [25]), ([two, four], [])):
+        (axes,) = charts.accuracies(experiments).axes
+        lines = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+        assert lines == chance
+
+
 def test_accuracies_are_drawn_with_their_intervals_beside_their_names(experiments):
     figure = charts.accuracies(experiments)
     (axes,) = figure.axes
