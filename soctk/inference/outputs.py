@@ -1,0 +1,144 @@
+"""The output formats of soctk-predict: each is a function from predictions to pieces of text."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+
+from soctk.inference.recogniser import Result
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for a recording, or for a window of it.
+
+    Attributes:
+        file: the name of the recording.
+        start: the start of the classified part, in s.
+        end: its end, in s.
+        result: the answer.
+        is_window: whether it is a window, and not the whole recording.
+    """
+
+    file: str
+    start: float
+    end: float
+    result: Result
+    is_window: bool = False
+
+
+Format = Callable[[Iterable[Prediction], Sequence[str]], Iterator[str]]
+
+
+def tsv(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+    """Yield a header and a line for each prediction, with tabs; a name with a tab, quote or line break is quoted."""
+    return _table(predictions, emotions, "\t", _seconds)
+
+
+def comma_separated(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+    """Yield a header and a line for each prediction, with commas (RFC 4180, with line feeds)."""
+    return _table(predictions, emotions, ",", _seconds)
+
+
+def audformat(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+    """Yield a table of audformat with a segmented index: file, start, end, with times such as 0 days 00:00:01."""
+    return _table(predictions, emotions, ",", _days)
+
+
+def jsonl(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+    """Yield a JSON object for each prediction, one on a line; `posteriors` is an object, emotion -> posterior."""
+    for prediction in predictions:
+        result = prediction.result
+        content = {
+            "file": prediction.file,
+            "start": round(prediction.start, 3),
+            "end": round(prediction.end, 3),
+            "emotion": result.emotion,
+            "confidence": round(result.confidence, 6),
+            "posteriors": {emotion: round(result.posteriors[emotion], 6) for emotion in emotions},
+        }
+        yield json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def audacity(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+    """Yield a label track of Audacity: start, end and emotion of each window; without windows, of the recording."""
+    has_windows = False
+    for prediction in predictions:
+        if prediction.is_window or not has_windows:
+            yield f"{prediction.start:.6f}\t{prediction.end:.6f}\t{prediction.result.emotion}\n"
+        has_windows |= prediction.is_window
+
+
+def textgrid(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+    """Yield a TextGrid of Praat for one recording, with a tier for windows, if there are any, and one for the whole.
+
+    Intervals of a tier cannot overlap. Where windows do, the boundary is the middle of what they share.
+    """
+    every = list(predictions)
+    if not every:
+        return
+    end = max(prediction.end for prediction in every)
+    windows = [prediction for prediction in every if prediction.is_window]
+    tiers = {"windows": windows, "recording": [prediction for prediction in every if not prediction.is_window]}
+    tiers = {name: tier for name, tier in tiers.items() if tier}
+    yield 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
+    yield f"xmin = 0\nxmax = {end:.6f}\ntiers? <exists>\nsize = {len(tiers)}\nitem []:\n"
+    for number, (name, tier) in enumerate(tiers.items(), start=1):
+        yield f'    item [{number}]:\n        class = "IntervalTier"\n        name = "{name}"\n'
+        yield f"        xmin = 0\n        xmax = {end:.6f}\n        intervals: size = {len(tier)}\n"
+        bounds = [0.0, *(_boundary(one, two) for one, two in pairwise(tier)), end]
+        for index, (prediction, (low, high)) in enumerate(zip(tier, pairwise(bounds), strict=True), start=1):
+            text = prediction.result.emotion.replace('"', '""')
+            yield f"        intervals [{index}]:\n            xmin = {low:.6f}\n            xmax = {high:.6f}\n"
+            yield f'            text = "{text}"\n'
+
+
+FORMATS: dict[str, Format] = {
+    "tsv": tsv,
+    "csv": comma_separated,
+    "jsonl": jsonl,
+    "textgrid": textgrid,
+    "audacity": audacity,
+    "audformat": audformat,
+}
+# These do not name the recording, so that a file of this format describes one recording.
+OF_ONE_RECORDING = ("textgrid", "audacity")
+# These cannot be written while sound arrives.
+WHOLE = ("textgrid",)
+
+
+def _table(
+    predictions: Iterable[Prediction], emotions: Sequence[str], delimiter: str, time: Callable[[float], str]
+) -> Iterator[str]:
+    yield _line(["file", "start", "end", "emotion", "confidence", *emotions], delimiter)
+    for prediction in predictions:
+        result = prediction.result
+        posteriors = [f"{value:.6f}" for value in (result.confidence, *map(result.posteriors.__getitem__, emotions))]
+        times = [time(prediction.start), time(prediction.end)]
+        yield _line([prediction.file, *times, result.emotion, *posteriors], delimiter)
+
+
+def _line(values: Sequence[str], delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    # With this terminator, csv quotes values with a carriage return too, in each version of Python.
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _seconds(time: float) -> str:
+    return f"{time:.3f}"
+
+
+def _days(time: float) -> str:
+    """Return a time as pandas prints it: 0 days 00:00:01.500000."""
+    rounded = timedelta(seconds=round(time, 6))
+    minutes, seconds = divmod(rounded.seconds, 60)
+    fraction = f".{rounded.microseconds:06}" if rounded.microseconds else ""
+    return f"{rounded.days} days {minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"
+
+
+def _boundary(one: Prediction, two: Prediction) -> float:
+    return (one.end + two.start) / 2
