@@ -150,7 +150,8 @@ def test_an_unknown_kind_of_source_is_refused_with_the_known_kinds(tmp_path):
         (
             "labels.csv",
             "clip,emotion\na,b\n",
-            "no column gives the path; the columns are clip, emotion\nName the column",
+            "no column gives the path; the columns are clip, emotion\n"
+            "Name the column, --column path=NAME, or add one with the paths of the recordings.",
         ),
         ("labels.csv", "path,emotion\n,sad\n", "no path in 1 of 1 row\n  emotion sad\n"),
         (
