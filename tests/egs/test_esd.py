@@ -139,7 +139,8 @@ def test_a_truncated_recording_is_named(copy, tmp_path):
     last.unlink()
     last.write_bytes(header)
     message = refusal(copy, tmp_path / "data")
-    assert "1 of 5250 recordings cannot be used\nunreadable (1):\n  0020_001750 " in message
+    assert "1 of 5250 recordings cannot be used\nunreadable (1): Replace these files" in message
+    assert "\n  0020_001750 " in message
     assert "cannot be decoded" in message
 
 
