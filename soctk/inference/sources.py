@@ -44,7 +44,10 @@ def expand(inputs: Sequence[str]) -> Iterator[Source | SoctkError]:
 
 def distinct(sources: Sequence[Source]) -> list[Source]:
     """Return the sources without repeated paths; the first of equal paths stays."""
-    return list({os.path.abspath(source.path): source for source in reversed(sources)}.values())[::-1]  # noqa: PTH100
+    first: dict[str, Source] = {}
+    for source in sources:
+        first.setdefault(os.path.abspath(source.path), source)  # noqa: PTH100 - a link is another recording
+    return list(first.values())
 
 
 def is_data_directory(folder: Path) -> bool:

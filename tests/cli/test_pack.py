@@ -1,0 +1,70 @@
+"""soctk-pack makes a model of an experiment, and says what it made or what is wrong."""
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT, write_corpus
+
+from soctk import config
+from soctk.cli import pack, predict
+from soctk.features import extract
+from soctk.features.store import FeatureStore
+from soctk.inference import bundle
+from soctk.training.experiment import Experiment
+from soctk.training.inputs import Features
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """The directory of an experiment with three folds."""
+    folder = tmp_path_factory.mktemp("work")
+    data = write_corpus(folder)
+    extract.extract(data, folder / "feats", extract.Extraction("fbank", "last"))
+    features = Features(FeatureStore.open(folder / "feats"), data.utterances)
+    Experiment(config.load([ROOT / "conf"], "mean", "linear"), data, features, folder / "exp").run([1, 2, 3], [1])
+    return folder / "exp"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(pack.main, [str(argument) for argument in arguments])
+
+
+def test_a_model_of_all_speakers_or_of_a_fold_is_written_and_described(experiment, tmp_path):
+    result = invoke(experiment, tmp_path / "all")
+    assert result.exit_code == 0, result.output
+    start = f"{tmp_path / 'all'}: recognises calm, angry, sad; trained on 36 utterances of 6 speakers, folds all, C "
+    assert result.stdout.startswith(start)
+    result = invoke(experiment, tmp_path / "fold", "--fold", 2)
+    assert "trained on 24 utterances of 4 speakers, folds all but 2, C " in result.stdout
+    assert len(bundle.read(tmp_path / "all").recordings) == 36
+    assert "| WA (%) |" in (tmp_path / "all" / "README.md").read_text()
+
+
+def test_a_packed_model_classifies_recordings(experiment, tmp_path):
+    assert invoke(experiment, tmp_path / "model").exit_code == 0
+    recordings = experiment.parent / "recordings of the corpus"
+    result = CliRunner().invoke(predict.main, [str(tmp_path / "model"), str(recordings)])
+    assert result.exit_code == 0, result.output
+    rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
+    assert len(rows) == 36
+    assert sum(row[0].split("/")[-1].split("-")[1] == row[3] for row in rows) > 30  # it was trained on them
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["exp", "exp"], "exp: it exists already\nRemove it, or choose another name."),
+        (["gone", "model"], "gone: no finished runs\nGive the folder of an experiment, such as exp/NAME."),
+        (["exp", "model", "--fold", "9"], "exp: no finished run fold9/seed1\nFinished runs: fold1/seed1, fold2/seed1"),
+        (["exp", "model", "--seed", "9"], "exp: no finished run fold1/seed9"),
+        (["exp", "model", "--data", "gone"], "exp: the experiment's directory for --data is not where it was: gone"),
+        (["exp", "model", "--feats", "gone"], "directory for --feats is not where it was: gone\nGive it: --feats DIR."),
+        (["exp", "model", "--with-encoder", "gone"], "gone: "),
+    ],
+)
+def test_what_is_wrong_is_one_message_and_no_model_is_left(experiment, monkeypatch, arguments, message):
+    monkeypatch.chdir(experiment.parent)
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert f"Error: {message}" in result.stderr or message in result.stderr
+    assert isinstance(result.exception, SystemExit)
+    assert not (experiment.parent / "model").exists()
