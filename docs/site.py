@@ -28,7 +28,7 @@ PAGES = {
     **{f"egs/{name}/README.md": f"egs/{name}.md" for name in ("mini", "ravdess", "esd")},
     **{f"docs/{path.name}": path.name for path in (ROOT / "docs").glob("*.md")},
 }
-PACKAGES = ("pooling", "corpus", "features", "scoring", "training", "reporting")
+PACKAGES = ("pooling", "corpus", "features", "scoring", "training", "inference", "reporting")
 
 
 def on_files(files, config):

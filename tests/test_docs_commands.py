@@ -23,14 +23,17 @@ from pathlib import Path
 
 import click
 import pytest
+import soundfile
 import yaml
 from conftest import ROOT
 from docs_blocks import ALL_BLOCKS, Block, Command, commands_of, of_language
 from moods import write_moods
+from random_models import RATE, noise, random_bundle
 
 from soctk.cli.plan import recipe_command
 from soctk.corpus import datadir, folds
 from soctk.errors import SoctkError
+from soctk.inference import bundle
 from soctk.training import recipe
 
 CONFIG = configparser.ConfigParser()
@@ -346,7 +349,12 @@ def test_slurm_lines_of_cmd_sh_run_extraction_and_training_by_srun(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({block.page for block in of_language("python")}))
-def test_python_code_runs(page):
+def test_python_code_runs(page, tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    bundle.write(tmp_path / "model", random_bundle())
+    for name, seconds in (("clip.wav", 1.0), ("call.wav", 4.0)):
+        soundfile.write(tmp_path / name, noise(seconds).T, RATE)
+    monkeypatch.chdir(tmp_path)
     names = {}
     for block in (block for block in of_language("python") if block.page == page):
         exec(compile(block.text, str(block), "exec"), names)

@@ -7,14 +7,14 @@
 - `README.md`: the model card.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -75,14 +75,21 @@ class ModelSettings(Section):
         made_with: the versions of the packages that made the model; for readers.
     """
 
-    format: int
+    format: Annotated[int, Field(strict=True)]
     emotions: Annotated[list[str], Field(min_length=2)]
-    channel: str
+    channel: Annotated[str, Field(pattern="^(mix|[1-9][0-9]{0,3})$")]
     speeds: list[Annotated[float, Field(gt=0)]]
     encoder: EncoderSettings
     experiment: Config
     training: dict[str, Any]
     made_with: dict[str, str]
+
+    @field_validator("emotions", "speeds")
+    @classmethod
+    def _check_no_repetition(cls, values):
+        if len(set(values)) < len(values):
+            raise ValueError("a value is given twice")
+        return values
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,8 @@ def read(folder: Path) -> Bundle:
     Raises:
         SoctkError: the folder is no packed model, has another format, or is damaged.
     """
+    if not folder.is_dir():
+        raise SoctkError("no such folder", remedy="Give the folder that soctk-pack wrote.", where=folder)
     if not (folder / SETTINGS).is_file():
         raise SoctkError(
             f"no packed model: it has no {SETTINGS}",
@@ -127,15 +136,10 @@ def read(folder: Path) -> Bundle:
             where=folder,
         )
     settings = _read_settings(folder / SETTINGS)
-    weights = _read_weights(folder / WEIGHTS)
+    classifier = _new_classifier(settings, folder / SETTINGS)
+    weights = _read_weights(folder / WEIGHTS, settings, classifier)
     prior = weights.pop(PRIOR, None)
-    classifier = EmotionClassifier(
-        settings.encoder.hidden_size, len(settings.encoder.layers), len(settings.emotions), settings.experiment
-    )
-    _load_weights(classifier, weights, folder / WEIGHTS)
-    is_recentred = settings.experiment.recentre.by != "none"
-    if (prior is not None) != is_recentred or (prior is not None and prior.shape != (classifier.descriptor_size,)):
-        raise _damaged(folder / WEIGHTS, f"{PRIOR} does not fit {SETTINGS}")
+    classifier.load_state_dict(weights, assign=True)
     try:
         recordings = (folder / RECORDINGS).read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError) as error:
@@ -159,20 +163,37 @@ def _read_settings(path: Path) -> ModelSettings:
         raise _damaged(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def _new_classifier(settings: ModelSettings, path: Path) -> EmotionClassifier:
+    """Return a classifier without weights, for which no memory is reserved: the settings may be damaged."""
+    encoder = settings.encoder
     try:
-        return load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+        with torch.device("meta"):
+            return EmotionClassifier(
+                encoder.hidden_size, len(encoder.layers), len(settings.emotions), settings.experiment
+            )
+    except SoctkError as error:
+        raise _damaged(path, error.what) from error
+    except (RuntimeError, OverflowError, TypeError) as error:  # sizes that torch cannot represent
+        raise _damaged(path, "a size is too large") from error
+
+
+def _read_weights(path: Path, settings: ModelSettings, classifier: EmotionClassifier) -> dict[str, torch.Tensor]:
+    """Return the weights of the classifier, and the prior if the model has one."""
+    try:
+        weights = load(path.read_bytes())
+    except (OSError, SafetensorError, KeyError) as error:  # KeyError: a data type that torch lacks
         raise _damaged(path, str(error)) from error
-
-
-def _load_weights(classifier: EmotionClassifier, weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    try:
-        classifier.load_state_dict(weights)
-    except RuntimeError as error:
-        raise _damaged(path, "its weights are not those of the model in config.yaml") from error
-    if not all(weight.isfinite().all() for weight in weights.values()):
-        raise _damaged(path, "NaN or infinite weights")
+    expected = {name: (weight.shape, weight.dtype) for name, weight in classifier.state_dict().items()}
+    if settings.experiment.recentre.by != "none":
+        expected[PRIOR] = torch.Size([classifier.descriptor_size]), torch.float32
+    if {name: (weight.shape, weight.dtype) for name, weight in weights.items()} != expected:
+        raise _damaged(path, f"its weights are not those of the model in {SETTINGS}")
+    for name, weight in weights.items():
+        # The linear head gives a class without training utterances the bias -inf (soctk.training.linear).
+        usable = weight.isfinite() | (weight == -torch.inf) if name == "head.bias" else weight.isfinite()
+        if not usable.all():
+            raise _damaged(path, "NaN or infinite weights")
+    return weights
 
 
 def _damaged(path: Path, what: str) -> SoctkError:

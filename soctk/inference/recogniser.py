@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import layer_norm
 
 from soctk.corpus import audio
+from soctk.device import resolve
 from soctk.errors import SoctkError
 from soctk.features.upstream import Upstream
 from soctk.inference import bundle as bundles
@@ -58,11 +59,13 @@ class Recogniser:
         Args:
             folder: the folder that soctk-pack wrote.
             encoder: the folder of the encoder, if the model does not include it.
-            device: `cpu` or `cuda`.
+            device: `cpu`, `cuda`, or `auto` for the GPU if there is one.
 
         Raises:
-            SoctkError: the folder is no packed model or damaged, or its encoder is not available.
+            SoctkError: the folder is no packed model or damaged, its encoder is not available or is another one, or
+                there is no GPU.
         """
+        device = resolve(device)
         bundle = bundles.read(folder)
         return cls(bundle, encoders.load(bundle, encoder, device), device)
 
