@@ -50,8 +50,9 @@ def select(data: DataDir, model: Recogniser, labels: Mapping[str, str | None]) -
     kept = {label: name for label, name in class_of.items() if name in model.emotions}
     emotion = {utt: kept[label] for utt, label in data.emotion.items() if label in kept}
     if not emotion:
+        classes = ", ".join(dict.fromkeys(name for name in class_of.values() if name)) or "none"
         raise SoctkError(
-            f"none of the labels ({', '.join(data.emotions)}) is a class of the model ({', '.join(model.emotions)})",
+            f"the corpus has the classes {classes}, and the model has {', '.join(model.emotions)}",
             remedy="Map the labels to the classes of the model: --labels FILE, with a line LABEL: CLASS for each.",
             where=data.path,
         )
