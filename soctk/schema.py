@@ -92,7 +92,7 @@ class LinearConfig(Section):
     """
 
     name: Literal["linear"]
-    C: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    C: list[Annotated[float, Field(ge=1e-12, le=1e12)]] = Field(min_length=1)
     within_class_shrinkage: float = Field(ge=0.01, le=1)
 
 

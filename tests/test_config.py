@@ -35,6 +35,13 @@ def test_a_linear_head_has_no_training_loop(conf):
         config.load(conf, "mean", "linear", overrides=["train.lr=1e-3"])
 
 
+@pytest.mark.parametrize("value", ["0", "1e-13", "1.1e+12", ".inf"])
+def test_values_of_c_that_no_training_log_can_hold_are_refused(conf, value):
+    with pytest.raises(SoctkError, match=r"head\.C\.0: Input should be "):
+        config.load(conf, "mean", "linear", overrides=[f"head.C=[{value}]"])
+    assert config.load(conf, "mean", "linear", overrides=["head.C=[1.0e-12, 1.0e+12]"]).head.C == [1e-12, 1e12]
+
+
 def test_a_later_conf_directory_replaces_only_the_keys_that_it_sets(conf, recipe):
     (recipe / "train.yaml").write_text("lr: 0.01\n")
     (recipe / "pooling" / "soc.yaml").write_text("d: 8\n")

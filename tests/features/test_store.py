@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from soctk.errors import SoctkError
 from soctk.features import shards
 from soctk.features import store as store_module
+from soctk.features.settings import compared
 from soctk.features.store import FeatureStore
 
 RECORDINGS = {"utt0": "d0", "utt1": "d1", "utt2": "d2"}
@@ -221,9 +222,7 @@ def test_shards_whose_utterances_are_in_other_shards_are_removed(stored):
     path, frames = stored
     before = sorted(path.iterdir())
     for utts in (["utt0"], ["utt2", "utt1"], ["utt0", "utt1", "utt2"]):
-        name, content = shards.encode(
-            {utt: frames[utt] for utt in utts}, RECORDINGS, store_module._drop_versions(SETTINGS)
-        )
+        name, content = shards.encode({utt: frames[utt] for utt in utts}, RECORDINGS, compared(SETTINGS))
         (path / name).write_bytes(content)
     reader = FeatureStore.open(path)
     FeatureStore.create(path, SETTINGS).finish()
@@ -233,7 +232,7 @@ def test_shards_whose_utterances_are_in_other_shards_are_removed(stored):
 
 def test_shards_with_different_recordings_of_an_utterance_are_refused(stored):
     path, frames = stored
-    name, content = shards.encode({"utt1": frames["utt1"]}, {"utt1": "other"}, store_module._drop_versions(SETTINGS))
+    name, content = shards.encode({"utt1": frames["utt1"]}, {"utt1": "other"}, compared(SETTINGS))
     (path / name).write_bytes(content)
     with pytest.raises(
         SoctkError, match=r"store: shard-\w+.safetensors and shard-\w+.safetensors hold different .* utt1"
