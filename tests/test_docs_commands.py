@@ -248,9 +248,12 @@ def follow(blocks: list[Block], checkout: Path, home: Path) -> str:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A home directory with the corpora of README.md and docs/own-corpus.md."""
+    """A home directory with the corpora of README.md and docs/own-corpus.md, and recordings for docs/use-a-model.md."""
     home = tmp_path_factory.mktemp("home")
     write_moods(home)
+    (home / "clips").mkdir()
+    for name, seconds in (("clip.wav", 1.0), ("call.wav", 4.0), ("clips/one.flac", 1.0), ("clips/two.ogg", 1.5)):
+        soundfile.write(home / name, noise(seconds).T, RATE)
     return home
 
 
@@ -287,6 +290,7 @@ def test_commands_run(page, followed):
         "docs/across-corpora.md": ["exp/cross/CROSS.md"],
         "docs/encoders.md": ["egs/mini/feats/fbank-sp0.9-1.1/index.tsv", "egs/mini/feats/fbank-parts/index.tsv"],
         "docs/poolings.md": ["egs/mini/sweep/sweep.tsv"],
+        "docs/use-a-model.md": ["egs/mini/emotions.tsv", "egs/mini/call.TextGrid"],
         "docs/recipes.md": ["egs/mini/exp/fbank-mean-linear/log/train.log"],
     }
     for path in made.get(page, []):

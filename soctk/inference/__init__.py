@@ -1,5 +1,6 @@
 """Use of trained models: a packed model on disk, and a recogniser that classifies recordings.
 
-The modules are `bundle` (the folder of a packed model), `encoders` (the encoder that the model needs) and `recogniser`
-(recordings -> posteriors).
+The modules are `pack` (an experiment -> a packed model), `bundle` (its folder), `card` (its model card), `encoders` (the
+encoder that it needs), `recogniser` (recordings -> posteriors), `windows` and `streaming` (emotions over time), `sources`
+and `pipes` (inputs), `answers` and `outputs` (predictions and their formats) and `labelled` (predictions for soctk-score).
 """
