@@ -9,6 +9,7 @@ from soctk.features.upstream import Upstream
 from soctk.inference.bundle import ENCODER, Bundle, EncoderSettings
 
 _S3PRL = "espnet-s3prl"
+_CHECKSUM = "sha256:"
 
 
 def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Upstream:
@@ -25,37 +26,61 @@ def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Ups
     settings = bundle.settings.encoder
     encoder = upstream.load(_find(bundle, folder), device, settings.precision)
     if _identity(encoder.source) != _identity(settings.source):
+        give = f"Give the folder of {settings.name} with exactly these files (--encoder DIR)."
+        include = "The hub has changed. Use a model that includes its encoder (soctk-pack --with-encoder)."
         raise SoctkError(
             f"this encoder is not the one that the model was trained with: it has {encoder.source}, "
             f"and the model needs {settings.source}",
-            remedy=f"Give the folder of {settings.name} with exactly these weights (--encoder DIR).",
+            remedy=give if has_checksum(settings) else include,
             where=folder or bundle.path,
+        )
+    if any(encoder.hidden_sizes[layer : layer + 1] != [settings.hidden_size] for layer in settings.layers):
+        layers = ", ".join(map(str, settings.layers))
+        raise SoctkError(
+            f"damaged ({settings.name} has not all of the hidden states {layers} with width {settings.hidden_size})",
+            remedy="Copy the folder again, or pack the experiment again.",
+            where=bundle.path,
         )
     return encoder
 
 
-def include(source: Path, model: Path) -> None:
-    """Copy the files of an encoder from the folder `source` into the folder of a model."""
+def include(source: Path, model: Path) -> Path:
+    """Copy the files of an encoder from the folder `source` into the folder of a model; return the copy."""
     destination = model / ENCODER
     destination.mkdir()
     for file in sorted(source.iterdir()):
         if file.suffix in (".json", ".safetensors"):
             shutil.copyfile(file, destination / file.name)
+    return destination
 
 
-def is_spectral(settings: EncoderSettings) -> bool:
-    """Return whether the encoder is one of s3prl, which needs no file unless it has weights."""
+def is_s3prl(settings: EncoderSettings) -> bool:
+    """Return whether the encoder is one of s3prl, which downloads its weights itself if it has any."""
     return settings.source.startswith(_S3PRL)
+
+
+def has_checksum(settings: EncoderSettings) -> bool:
+    """Return whether the encoder is from a folder, and so identified by the checksum of its files."""
+    return settings.source.startswith(_CHECKSUM)
 
 
 def _find(bundle: Bundle, folder: Path | None) -> str:
     """Return the name under which soctk.features.upstream.load finds the encoder."""
     settings = bundle.settings.encoder
     if folder is not None:
+        if not has_checksum(settings):
+            raise SoctkError(
+                f"the encoder of this model is {settings.hub or _identity(settings.source)}, which is not read from a "
+                "folder",
+                remedy="Leave out --encoder.",
+                where=f"--encoder {folder}",
+            )
+        if not folder.is_dir():
+            raise SoctkError("no such directory", remedy="Check the path.", where=f"--encoder {folder}")
         return str(folder.absolute())
     if bundle.path is not None and (bundle.path / ENCODER).is_dir():
         return str((bundle.path / ENCODER).absolute())
-    if is_spectral(settings):
+    if is_s3prl(settings):
         return f"s3prl:{_identity(settings.source)}"
     if settings.hub:
         return settings.hub

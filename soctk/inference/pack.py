@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soctk import provenance
-from soctk.corpus import datadir
+from soctk.corpus import audio, datadir
 from soctk.errors import SoctkError
 from soctk.features import upstream
 from soctk.features.store import FeatureStore
+from soctk.features.upstream import Upstream
 from soctk.files import atomic_directory
 from soctk.inference import bundle as bundles
 from soctk.inference import card, encoders
@@ -20,6 +21,9 @@ from soctk.training import final
 from soctk.training.experiment import Experiment
 from soctk.training.final import FinalModel
 from soctk.training.inputs import Features
+
+# Of the frames of an encoder, relative to the stored ones: above float16 and other processors, below another encoder.
+_LARGEST_ERROR = 0.01
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def pack(packing: Packing, folder: Path) -> Bundle:
     bundle = _bundle(packing, experiment, runs[0], trained)
     with atomic_directory(folder) as unfinished:
         if packing.encoder is not None:
-            bundle = _include_encoder(bundle, packing.encoder, unfinished)
+            bundle = _include_encoder(bundle, packing.encoder, experiment, unfinished)
         bundles.write(unfinished, bundle)
         (unfinished / bundles.CARD).write_text(card.write(bundle, experiment.data, scores[0]), encoding="utf-8")
     return replace(bundle, path=folder)
@@ -152,21 +156,46 @@ def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained
     return Bundle(settings, trained.classifier, trained.prior, recordings)
 
 
-def _include_encoder(bundle: Bundle, source: Path, model: Path) -> Bundle:
+def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model: Path) -> Bundle:
     """Copy the encoder into the folder of the model; return the bundle with the checksum of the copy.
 
     Raises:
         SoctkError: it is not the encoder of the feature store.
     """
     settings = bundle.settings
+    if encoders.is_s3prl(settings.encoder):
+        raise SoctkError(
+            f"the features are from {settings.encoder.name} of s3prl, which is not read from a folder",
+            remedy="Leave out --with-encoder: the model loads it from s3prl.",
+            where=f"--with-encoder {source}",
+        )
+    # Imported here, because transformers takes seconds.
+    from soctk.features.upstream.huggingface import compute_checksum
+
     found = upstream.load(str(source.absolute()), precision=settings.encoder.precision)
-    if settings.encoder.source.startswith("sha256:") and found.source != settings.encoder.source:
+    is_same = found.source == settings.encoder.source
+    if not encoders.has_checksum(settings.encoder):  # from the hub
+        is_same = _gives_the_stored_frames(found, experiment, settings.encoder.layers)
+    if not is_same:
         raise SoctkError(
             f"this encoder is not the one of the feature store: it has {found.source}, and the features are from "
             f"{settings.encoder.source}",
             remedy=f"Give the folder of {settings.encoder.name}.",
-            where=source,
+            where=f"--with-encoder {source}",
         )
-    encoders.include(source, model)
-    encoder = settings.encoder.model_copy(update={"source": found.source})
+    checksum = f"sha256:{compute_checksum(encoders.include(source, model))}"
+    encoder = settings.encoder.model_copy(update={"source": checksum})
     return replace(bundle, settings=settings.model_copy(update={"encoder": encoder}))
+
+
+def _gives_the_stored_frames(encoder: Upstream, experiment: Experiment, layers: Sequence[int]) -> bool:
+    """Return whether an encoder gives the stored frames `(T, L, D)` of the shortest utterance."""
+    data, store = experiment.data, experiment.features.store
+    shortest = min(data.seconds, key=data.seconds.__getitem__)
+    if any(encoder.hidden_sizes[layer : layer + 1] != [store.settings["hidden_size"]] for layer in layers):
+        return False
+    waveform = audio.load(data.wav[shortest], encoder.sample_rate, channel=data.channel)
+    (frames,) = encoder.hidden_states([waveform], layers)
+    stored = store.load([shortest], layers).float()
+    error = frames.transpose(0, 1) - stored if len(stored) == frames.shape[1] else stored
+    return bool(error.norm() < _LARGEST_ERROR * stored.norm())

@@ -274,12 +274,13 @@ def _identify_source(name_or_path: str) -> str:
     """Return the checksum of a directory, or the revision of a model of the hub that has been loaded."""
     directory = Path(name_or_path)
     if directory.is_dir():
-        return f"sha256:{_compute_checksum(directory)}"
+        return f"sha256:{compute_checksum(directory)}"
     cached = try_to_load_from_cache(name_or_path, "config.json")  # in a folder that has the name of the revision
     return f"revision:{Path(str(cached)).parent.name}"
 
 
-def _compute_checksum(directory: Path) -> str:
+def compute_checksum(directory: Path) -> str:
+    """Return a checksum of the weights and settings in a directory."""
     digest = hashlib.sha256()
     for file in sorted(directory.glob("*")):
         if file.suffix in (".safetensors", ".bin", ".json"):
