@@ -1,5 +1,6 @@
 """soctk-pack: make a model for use on other recordings from an experiment."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -71,7 +72,7 @@ def main(
         f"{model}: recognises {', '.join(settings.emotions)}; trained on {training['utterances']} utterances of "
         f"{training['speakers']} speakers, folds {training['folds']}, {chosen}"
     )
-    if encoder is None and settings.encoder.source.startswith("sha256:"):
-        click.echo(
-            f"The model needs the encoder {settings.encoder.name}: soctk-predict --encoder DIR, or pack it again."
-        )
+    needs_folder = encoder is None and settings.encoder.source.startswith("sha256:")
+    if needs_folder:
+        click.echo(f"It needs the encoder {settings.encoder.name} from a folder; --with-encoder DIR includes it.")
+    click.echo(f"soctk-predict {shlex.quote(str(model))} RECORDING.wav{' --encoder DIR' if needs_folder else ''}")

@@ -1,6 +1,7 @@
 """Use of trained models: a packed model on disk, and a recogniser that classifies recordings.
 
-The modules are `pack` (an experiment -> a packed model), `bundle` (its folder), `card` (its model card), `encoders` (the
-encoder that it needs), `recogniser` (recordings -> posteriors), `windows` and `streaming` (emotions over time), `sources`
-and `pipes` (inputs), `answers` and `outputs` (predictions and their formats) and `labelled` (predictions for soctk-score).
+The modules are `pack` (an experiment -> a packed model), `bundle` (its folder), `card` (its model card), `encoders`
+(the encoder that it needs), `recogniser` (recordings -> posteriors), `windows` and `streaming` (emotions over time),
+`sources` and `pipes` (inputs of soctk-predict), `answers` and `outputs` (predictions and their formats) and `labelled`
+(predictions for soctk-score).
 """
