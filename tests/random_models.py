@@ -1,5 +1,6 @@
-"""Models with random weights on the encoder fbank, and noise, for tests that need no training."""
+"""Models with random weights, on fbank if nothing else is given, and noise, for tests that need no training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,16 @@ def noise(seconds: float, channels: int = 1, seed: int = 0) -> np.ndarray:
 
 
 def random_bundle(
-    pooling: str = "mean", head: str = "linear", *overrides: str, channel: str = "1", speeds: tuple[float, ...] = ()
+    pooling: str = "mean",
+    head: str = "linear",
+    *overrides: str,
+    channel: str = "1",
+    speeds: tuple[float, ...] = (),
+    name: str = "fbank",
+    layers: Sequence[int] = (0,),
 ) -> Bundle:
-    """Return a model of three emotions on fbank."""
-    encoder = upstream.load("fbank")
+    """Return a model of three emotions, on some hidden states of an encoder."""
+    encoder = upstream.load(name)
     experiment = config.load([ROOT / "conf"], pooling, head, overrides=overrides)
     settings = ModelSettings(
         format=FORMAT,
@@ -33,9 +40,9 @@ def random_bundle(
         channel=channel,
         speeds=list(speeds),
         encoder=EncoderSettings(
-            name="fbank",
+            name=encoder.name,
             source=encoder.source,
-            layers=[0],
+            layers=list(layers),
             hidden_size=encoder.hidden_sizes[0],
             sample_rate=encoder.sample_rate,
             frame_shift_ms=encoder.frame_shift,
@@ -48,11 +55,11 @@ def random_bundle(
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        classifier = EmotionClassifier(encoder.hidden_sizes[0], 1, 3, experiment).eval()
+        classifier = EmotionClassifier(encoder.hidden_sizes[0], len(layers), 3, experiment).eval()
         prior = torch.randn(classifier.descriptor_size) if experiment.recentre.by == "speaker" else None
     return Bundle(settings, classifier, prior, ["0" * 64], Path("model"))
 
 
 def random_model(*args, **options) -> Recogniser:
     """Return a recogniser; the arguments are those of `random_bundle`."""
-    return Recogniser(random_bundle(*args, **options), upstream.load("fbank"))
+    return Recogniser(random_bundle(*args, **options), upstream.load(options.get("name", "fbank")))

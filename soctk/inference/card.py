@@ -38,7 +38,7 @@ def write(bundle: Bundle, data: DataDir, scores: ExperimentScores) -> str:
     }
     corpus = data.path.resolve().name if data.path else "the corpus"
     training, experiment = settings.training, settings.experiment
-    who = "all speakers" if training["folds"] == "all" else f"the folds {training['folds']}"
+    who = f"the speakers of all folds{training['folds'].removeprefix('all')}"
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False).rstrip()}\n---\n",
         f"# {training['experiment']}\n",

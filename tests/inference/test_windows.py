@@ -166,6 +166,18 @@ def test_windows_respect_the_limit_of_the_encoder(monkeypatch):
     assert next(model.windows(noise(1.6), RATE, window=1.6)).result == model(noise(1.6), RATE)
 
 
+def test_the_limit_of_whisper_is_a_message(shared):
+    model = random_model(name=str(shared / "upstreams" / "whisper-tiny-en-encoder"), layers=[1])
+    with pytest.raises(
+        SoctkError, match=r"the recording has 31\.0 s, and the encoder takes 30 s\nClassify it in windows"
+    ):
+        model(noise(31.0), RATE)
+    with pytest.raises(ValueError, match="window is 31 s; choose at most 30 s, which is what the encoder takes"):
+        model.windows(noise(31.0), RATE, window=31.0)
+    segments = list(model.windows(noise(31.0), RATE, window=30.0, hop=20.0))
+    assert [(segment.start, segment.end) for segment in segments] == [(0, 30), (20, 31)]
+
+
 def test_a_model_with_recentring_needs_the_speaker(model):
     recentred = random_model("mean", "linear", "recentre.by=speaker")
     speaker = recentred.enrol([noise(1.0), noise(2.0, seed=1)], RATE)
