@@ -126,6 +126,7 @@ def main(
     try:
         from soctk.corpus.datadir import check_channel
         from soctk.device import resolve
+        from soctk.inference import answers, enrolment
         from soctk.inference.recogniser import Recogniser
 
         device = resolve(device)
@@ -139,12 +140,10 @@ def main(
         if found or is_stream:
             loaded = Recogniser.load(model, encoder, device)
             loaded = loaded.with_channel(channel) if channel else loaded
-            speaker = _enrol(loaded, model, enrol)
+            speaker = enrolment.enrol(loaded, enrol, model)
             if window:
                 _check_windows(loaded, window, hop, speaker)
             if is_stream:
-                from soctk.inference import answers
-
                 predictions = answers.live(loaded, _PIPE, sys.stdin.fileno(), rate, speaker, window or _WINDOW, hop)
             else:
                 predictions = _classify(loaded, found, channel, speaker, window, hop, rate, problems, bool(output))
@@ -237,40 +236,6 @@ def _find(inputs: tuple[str, ...], form: str, output: Path | None, problems: _Pr
     if output and output.exists() and any(output.samefile(source.path) for source in found if source.path.exists()):
         raise SoctkError("it is one of the inputs", remedy="Choose another file.", where=f"--output {output}")
     return found
-
-
-def _enrol(model: "Recogniser", path: Path, folder: str | None) -> "Speaker | None":
-    """Return the speaker for a model with re-centring."""
-    from soctk.errors import SoctkError
-    from soctk.inference import sources
-
-    if not model.is_recentred:
-        if folder is not None:
-            raise SoctkError(
-                "this model has no re-centring, so it has no use for recordings of the speaker",
-                remedy="Leave out --enrol.",
-                where=path,
-            )
-        return None
-    if folder is None:
-        raise SoctkError(
-            "this model subtracts the mean descriptor of the speaker from each descriptor (re-centring), so it needs "
-            "recordings of the speaker, without labels",
-            remedy="Give a folder with some: --enrol DIR. All inputs must then be recordings of this speaker.",
-            where=path,
-        )
-    found = list(sources.expand([folder]))
-    for source in found:
-        if isinstance(source, SoctkError):
-            raise source
-    try:
-        return model.enrol([source.path for source in found if not isinstance(source, SoctkError)])
-    except SoctkError as error:
-        raise SoctkError(
-            f"a recording of the speaker cannot be used: {error.what}",
-            remedy="Remove it from --enrol, or replace it.",
-            where=error.where or f"--enrol {folder}",
-        ) from error
 
 
 def _check_windows(model: "Recogniser", window: float, hop: float, speaker: "Speaker | None") -> None:

@@ -151,7 +151,8 @@ def test_a_data_directory_is_read_in_its_channel(tmp_path):
     assert windows[1::2] == lines
 
 
-def test_an_error_of_the_encoder_names_the_option_window(monkeypatch):
+def load_short(monkeypatch) -> None:
+    """Let models be loaded with an encoder that takes 2 s at most."""
     load = Recogniser.load
 
     def short(*arguments):
@@ -160,6 +161,10 @@ def test_an_error_of_the_encoder_names_the_option_window(monkeypatch):
         return model
 
     monkeypatch.setattr(Recogniser, "load", short)
+
+
+def test_an_error_of_the_encoder_names_the_option_window(monkeypatch):
+    load_short(monkeypatch)
     result = invoke("model", "in")
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 3
@@ -276,6 +281,13 @@ def test_enrol_is_refused_where_it_has_no_use_or_cannot_be_used(tmp_path):
         result = invoke("recentred", "in", "--enrol", tmp_path)
         assert (result.exit_code, result.stdout) == (1, "")
         assert str(tmp_path) in result.stderr
+
+
+def test_a_recording_of_the_speaker_that_is_too_long_is_named(monkeypatch):
+    load_short(monkeypatch)
+    result = invoke("recentred", "in/0.wav", "--enrol", "in")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: in/2.wav: this recording of the speaker cannot be used: the recording has ")
 
 
 @pytest.mark.parametrize(
