@@ -140,7 +140,7 @@ class Recogniser:
             recording: see `__call__`.
             sample_rate: of a waveform, in Hz.
             window: the length of a window, in s.
-            hop: the time from the start of a window to the start of the next, in s; at most `window`.
+            hop: the time from the start of a window to the start of the next, in s; from 0.01 to `window`.
             speaker: the speaker, for a model with re-centring (`enrol`).
 
         Raises:

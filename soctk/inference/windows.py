@@ -14,6 +14,7 @@ from soctk.inference.result import Segment
 __all__ = ["Cutter", "Segment", "blocks", "check", "cut"]
 
 _BLOCK = 1 << 20  # samples of a waveform that are cut into windows at a time
+_SHORTEST_HOP = 0.01  # s, about one frame
 
 
 class Cutter:
@@ -102,12 +103,12 @@ def check(window: float, hop: float, shortest: float, longest: float) -> None:
         longest: the duration of the longest one, in s.
 
     Raises:
-        ValueError: the model does not take such windows, or the hop is not positive or longer than the window.
+        ValueError: the model does not take such windows, or the hop is shorter than 10 ms or longer than the window.
     """
     if not window >= shortest:
         raise ValueError(f"window is {window:g} s; choose at least {shortest:g} s")
-    if not 0 < hop <= window:
-        raise ValueError(f"hop is {hop:g} s; choose more than 0 s and at most the window ({window:g} s)")
+    if not _SHORTEST_HOP <= hop <= window:
+        raise ValueError(f"hop is {hop:g} s; choose {_SHORTEST_HOP:g} s to {window:g} s, the length of the window")
     if window > longest:
         raise ValueError(f"window is {window:g} s; choose at most {longest:g} s, which is what the encoder takes")
     if hop + shortest > longest:  # the last window may take a rest that is too short for a window of its own

@@ -137,8 +137,9 @@ def test_a_damaged_file_gives_one_message(model, tmp_path, monkeypatch):
     [
         ({"window": 0.01}, "window is 0.01 s; choose at least 0.05 s"),
         ({"window": math.nan}, "window is nan s"),
-        ({"hop": 0}, "hop is 0 s; choose more than 0 s and at most the window"),
-        ({"hop": 4.0}, r"hop is 4 s; choose more than 0 s and at most the window \(3 s\)"),
+        ({"hop": 0}, "hop is 0 s; choose 0.01 s to 3 s, the length of the window"),
+        ({"hop": 1e-6}, "hop is 1e-06 s; choose"),
+        ({"hop": 4.0}, r"hop is 4 s; choose 0\.01 s to 3 s"),
     ],
 )
 def test_windows_that_make_no_sense_are_refused_at_once(model, arguments, message):
