@@ -1,10 +1,12 @@
 """A packed model is read as it was written; a damaged one gives one error that says what is wrong."""
 
 import shutil
+from subprocess import PIPE
 
 import pytest
 import torch
 import yaml
+from conftest import run_python
 from hypothesis import given
 from hypothesis import strategies as st
 from random_models import RATE, noise, random_bundle
@@ -75,6 +77,11 @@ def test_load_gives_the_model_of_a_folder(tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(SoctkError, match="torch finds no GPU"):
             soctk.load(tmp_path, device="cuda")
+
+
+def test_the_import_of_soctk_does_not_import_torch():
+    process = run_python("import sys, soctk; print(soctk.load.__name__, 'torch' in sys.modules)", stdout=PIPE)
+    assert process.communicate()[0] == "load False\n"
 
 
 @pytest.mark.parametrize(
