@@ -43,6 +43,7 @@ class S3prlUpstream:
         self._model = _load(name).to(device).eval()
         if precision == "float32":
             onednn.pack(self._model)
+        self._model._match_length = _match_length
         self._expert = self._model.upstream
         self.frame_shift = 1000 * self._model.downsample_rates[-1] / SAMPLE_RATE
         self.hidden_sizes = list(self._model.hidden_sizes)
@@ -79,6 +80,14 @@ class S3prlUpstream:
         frames = math.ceil(len(samples) / self._model.downsample_rates[-1])
         index = torch.arange(frames, device=samples.device).clamp(max=frame_counts[0] - 1)
         return [state[index, 0] for state in states]
+
+
+def _match_length(frames: torch.Tensor, count: int) -> torch.Tensor:
+    """Return `count` of the frames `(B, T, D)`; if there are fewer, the last one is repeated.
+
+    S3PRLUpstream does the same, but it raises AssertionError for some recordings of 50 to 65 ms.
+    """
+    return frames[:, torch.arange(count, device=frames.device).clamp(max=frames.shape[1] - 1)]
 
 
 def _load(name: str) -> S3PRLUpstream:

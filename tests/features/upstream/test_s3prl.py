@@ -133,6 +133,20 @@ def test_lower_hidden_states_are_the_same_without_higher_layers(small, waveform,
         assert len(computed) == max(layers)
 
 
+def test_recordings_of_50_to_70_ms_have_a_frame_for_each_shift(small, waveform):
+    for samples in (800, 960, 961, 1000, 1039, 1040, 1100):
+        assert small.hidden_states([waveform[:samples]], range(4))[0].shape == (4, -(-samples // 320), 16)
+
+
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+@pytest.mark.parametrize("samples", [800, 801, 840, 879, 880, 961])
+def test_the_last_spectral_frame_of_a_short_recording_is_repeated(name, waveform, samples):
+    state = only_state(upstream.load(name), waveform[:samples])
+    count = 1 + (samples - 400) // 160  # windows of 25 ms every 10 ms
+    assert len(state) == -(-samples // 160)
+    torch.testing.assert_close(state[count:], state[count - 1 : count].expand(len(state) - count, -1))
+
+
 def test_an_unknown_name_gets_the_most_similar_one_suggested():
     with pytest.raises(
         SoctkError, match=r"'hubert_bse'\nDid you mean 'hubert_base'\? Give your own encoder as ./DIRECTORY"
