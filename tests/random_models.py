@@ -1,9 +1,10 @@
 """Models with random weights, on fbank if nothing else is given, and noise, for tests that need no training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from conftest import ROOT
 
@@ -11,6 +12,7 @@ from soctk import config
 from soctk.features import upstream
 from soctk.inference.bundle import FORMAT, Bundle, EncoderSettings, ModelSettings
 from soctk.inference.recogniser import Recogniser
+from soctk.inference.result import Segment
 from soctk.training.classifier import EmotionClassifier
 
 RATE = 8000
@@ -63,3 +65,10 @@ def random_bundle(
 def random_model(*args, **options) -> Recogniser:
     """Return a recogniser; the arguments are those of `random_bundle`."""
     return Recogniser(random_bundle(*args, **options), upstream.load(options.get("name", "fbank")))
+
+
+def assert_same(segments: Iterable[Segment], expected: Iterable[Segment]) -> None:
+    """Check that segments have the same bounds and, up to rounding, the same posteriors."""
+    for ours, other in zip(segments, expected, strict=True):
+        assert (ours.start, ours.end) == (other.start, other.end)
+        assert ours.result.posteriors == pytest.approx(other.result.posteriors, abs=1e-5)

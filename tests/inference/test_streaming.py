@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from random_models import RATE, noise, random_model
+from random_models import RATE, assert_same, noise, random_model
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_a_stream_has_the_answers_of_the_windows_of_the_whole_sound(model, sizes
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         segments += stream.push(sound[:, start:end])
     segments += stream.finish()
-    assert segments == list(model.windows(sound, RATE, window=1.0, hop=hop))
+    assert_same(segments, list(model.windows(sound, RATE, window=1.0, hop=hop)))
 
 
 def test_a_window_is_answered_when_its_last_sample_arrives(model):
@@ -47,7 +47,7 @@ def test_sound_that_is_shorter_than_a_window_is_answered_at_the_end(model):
     assert stream.push(noise(0.5)) == []
     (segment,) = stream.finish()
     assert (segment.start, segment.end) == (0, 0.5)
-    assert segment.result == model(noise(0.5), RATE)
+    assert segment.result.posteriors == pytest.approx(model(noise(0.5), RATE).posteriors, abs=1e-5)
 
 
 def test_samples_that_cannot_be_used_are_refused_and_leave_the_stream_as_it_was(model):
@@ -61,7 +61,7 @@ def test_samples_that_cannot_be_used_are_refused_and_leave_the_stream_as_it_was(
         with pytest.raises(ValueError, match=message):
             stream.push(samples)
     (segment,) = stream.push(noise(1.0)[:, round(0.5 * RATE) :])
-    assert segment.result == model(noise(1.0), RATE)
+    assert segment.result.posteriors == pytest.approx(model(noise(1.0), RATE).posteriors, abs=1e-5)
 
 
 def test_a_stream_ends_once(model):
