@@ -227,6 +227,12 @@ def test_docstrings_of_packages_have_at_least_three_lines(name):
     assert len(docstring.strip().splitlines()) >= 3
 
 
+def test_test_modules_have_different_names():
+    """Pytest imports them by their file names alone, so it cannot collect two of one name."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT / "soctk"))
 def test_no_module_is_long(path):
     if path.name != "kernels.py":

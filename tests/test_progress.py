@@ -48,7 +48,7 @@ def test_a_log_gets_whole_lines_without_control_characters():
     lines = result.stderr.splitlines()
     assert any(line.startswith("extract: ") and "/8 utt [" in line for line in lines)
     assert any(line.startswith("train: ") and line.endswith(" left, C 0.1]") for line in lines)
-    assert len(lines) <= 10
+    assert len(lines) < 16  # fewer than the items
 
 
 def test_a_task_shorter_than_a_minute_writes_no_line_to_a_log():

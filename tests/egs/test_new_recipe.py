@@ -69,9 +69,9 @@ def test_a_recipe_completed_like_its_examples_writes_the_data_directory(new, tmp
     file.write_text(text.replace(statements, f"    {example[0]}    {example[1]}"))
     table = new / "conf" / "folds.yaml"
     example = re.findall(r"^#     (\d: .*)$", table.read_text(), flags=re.MULTILINE)
-    table.write_text("\n".join(example))
+    table.write_text("\n".join(example[:2]))  # the corpus has no speaker of the third fold
     result = call(new, "--corpus", tmp_path, "--stop-stage", "0")
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     data = datadir.read(new / "data" / "fresh_one")
     assert data.emotion == {"ann-1_happy": "Happy", "ann-2_sad": "Sad", "bob-1_happy": "Happy", "bob-2_sad": "Sad"}
     assert (data.gender, data.fold) == ({"ann": "f", "bob": "m"}, {"ann": 1, "bob": 2})

@@ -230,7 +230,8 @@ def test_two_extractions_at_once_store_each_utterance_once(tmp_path, corpus):
     assert {file.name.partition("-")[0] for file in store.iterdir()} == {"store.json", "index.tsv", "shard"}
     others = [json.loads((tmp_path / f"others {seconds}").read_text()) for seconds in (1.0, 1.7)]
     assert sum(encoded for encoded, _ in others) >= 36
-    assert all(encoded + by_others == 36 for encoded, by_others in others)
+    # A process that lists the store after the other has written to it leaves those utterances out from the start.
+    assert max(encoded + by_others for encoded, by_others in others) == 36
     extract.extract(corpus, tmp_path / "alone", FBANK)
     one, other = (FeatureStore.open(path).load(corpus.utterances) for path in (store, tmp_path / "alone"))
     torch.testing.assert_close(one, other, rtol=0, atol=0)

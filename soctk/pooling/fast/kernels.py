@@ -153,8 +153,9 @@ def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
     padded = [(rows, _columns(columns), LANES) for rows, columns in shapes]
     sizes = [math.prod(shape) for shape in padded]
     if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
-        # torch aligns memory for vector instructions; numpy does not.
-        _thread.memory = torch.empty(sum(sizes), dtype=torch.float64, device="cpu")
+        # torch aligns memory for vector instructions; numpy does not. The memory outlives a block of inference_mode.
+        with torch.inference_mode(False):
+            _thread.memory = torch.empty(sum(sizes), dtype=torch.float64, device="cpu")
     parts = _thread.memory[: sum(sizes)].split(sizes)
     return [part.view(shape).numpy() for part, shape in zip(parts, padded, strict=True)]
 

@@ -1,6 +1,7 @@
 """The kernels against LAPACK, torch and exact arithmetic, and their independence of batch, threads and memory."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -271,3 +272,13 @@ def test_slopes_equal_exact_arithmetic(value, gap):
     expected = 1 / a if a == b else (log(a) - log(b)) / (a - b)
     np.testing.assert_allclose(g[[0, 1], [1, 0]], float(expected), rtol=2e-12 if gap < 0.1 else 1e-13)
     np.testing.assert_allclose(g[0, 0], 1 / value, rtol=1e-15)
+
+
+def test_the_memory_that_a_thread_reuses_outlives_a_block_of_inference_mode():
+    def work():
+        with torch.inference_mode():
+            kernels.eigh(torch.eye(3)[None])
+        return kernels._thread.memory.is_inference()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() is False
