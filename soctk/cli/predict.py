@@ -190,10 +190,10 @@ def _check_usage(ctx: click.Context, inputs: tuple[str, ...]) -> None:
 
 
 class _Problems:
-    """Prints what cannot be classified, and at the end what to do about it.
+    """Prints an error for each input that cannot be classified, and all remedies at the end.
 
     Attributes:
-        is_everything: whether nothing has been classified so far.
+        is_everything: whether no input has been classified so far.
     """
 
     def __init__(self) -> None:

@@ -156,7 +156,7 @@ def _describe(unusable: Mapping[str, UnusableRecording], recordings: Mapping[str
         groups += [f"{fault} ({len(errors)}): {remedies(errors.values())}\n{cases}"] if errors else []
     return SoctkError(
         "\n".join([f"{len(unusable)} of {len(recordings)} recordings cannot be used", *groups]),
-        remedy="What to do stands before each list. Recordings that you cannot mend must leave the corpus.",
+        remedy="Each list begins with its remedy. Remove recordings that you cannot repair from the corpus.",
     )
 
 

@@ -149,7 +149,7 @@ def _find_plain_rate(path: Path) -> int | None:
             )
             return file.samplerate if is_plain else None
     except (UnusableRecording, soundfile.SoundFileError, OSError, TypeError, ValueError):
-        return None  # `decode` finds out what to do, or what to say
+        return None  # `decode` then reads the whole file, or raises the error with its remedy
 
 
 def _decode_plain(path: Path) -> Iterator[np.ndarray]:

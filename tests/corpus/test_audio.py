@@ -154,7 +154,7 @@ def test_the_bad_files_are_grouped_by_fault_and_long_lists_are_cut(tmp_path):
     ]
     assert lines[24] == "  ... and 980 more"
     assert error.value.remedy == (
-        "What to do stands before each list. Recordings that you cannot mend must leave the corpus."
+        "Each list begins with its remedy. Remove recordings that you cannot repair from the corpus."
     )
 
 

@@ -30,7 +30,7 @@ class Account:
         self.notes.append(text)
 
     def add_completing(self, source: Path, rows: int, used: int, left_out: Mapping[str, int]) -> None:
-        """Add the account of a source whose rows complete those of others.
+        """Add the numbers of a table whose rows fill in columns of other tables' rows.
 
         Raises:
             SoctkError: the numbers do not add up.

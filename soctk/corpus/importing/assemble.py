@@ -112,7 +112,7 @@ def _recording(row: Row, root: Path) -> Path:
 
 def _check_recordings_differ(rows: Sequence[Row], root: Path) -> None:
     """Refuse two rows with one recording, even through links: with two speakers it would be in training and test."""
-    # realpath accepts a link to itself, Path.resolve does not. The cache is for folders, of which there are few.
+    # Unlike Path.resolve, realpath accepts a link to itself. The cache holds the folders, which are few.
     resolve = lru_cache(maxsize=None)(lambda path: Path(os.path.realpath(path)))
     paths = [root / row["path"] for row in rows]
     recordings = [resolve(path) if path.is_symlink() else resolve(path.parent) / path.name for path in paths]
@@ -160,9 +160,9 @@ def _make_id(row: Row, name: str) -> str:
 
 
 def _find_copies(utterances: Mapping[str, Row], digests: Mapping[str, str], account: Account) -> set[str]:
-    """Return the utterances whose recordings are copies of others, such as those of a folder inside itself.
+    """Return the utterances whose recordings are copies, such as those in a copy of the folder inside itself.
 
-    A copy has the file name, the sound and the labels of another row. Of those with other labels, there is a note.
+    A copy has the file name, sound and labels of another row. If only the labels differ, both are kept, with a note.
     """
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
     for utt, row in utterances.items():
