@@ -5,6 +5,7 @@ import pty
 import subprocess
 import sys
 import termios
+import time
 
 from conftest import ROOT
 
@@ -13,11 +14,11 @@ import time
 from soctk import progress
 
 progress.SECONDS_BETWEEN_LINES = {seconds}
-for _ in progress.track([0] * 8, "extract", "utt"):
-    time.sleep(0.05)
-with progress.counter("train", "run", 8) as done:
-    for fold in range(8):
-        time.sleep(0.05)
+for _ in progress.track([0] * 200, "extract", "utt"):
+    time.sleep(0.002)
+with progress.counter("train", "run", 200) as done:
+    for fold in range(200):
+        time.sleep(0.002)
         done.set_postfix_str("C 0.1", refresh=False)
         done.update(1)
 progress.message("finished")
@@ -42,13 +43,16 @@ def run(seconds: float, work: str = WORK) -> subprocess.CompletedProcess:
 
 
 def test_a_log_gets_whole_lines_without_control_characters():
+    start = time.monotonic()
     result = run(seconds=0.1)
+    seconds = time.monotonic() - start
     assert result.stdout == "finished\n"
     assert "\r" not in result.stderr
     lines = result.stderr.splitlines()
-    assert any(line.startswith("extract: ") and "/8 utt [" in line for line in lines)
+    assert any(line.startswith("extract: ") and "/200 utt [" in line for line in lines)
     assert any(line.startswith("train: ") and line.endswith(" left, C 0.1]") for line in lines)
-    assert len(lines) < 16  # fewer than the items
+    # At most one line an interval and bar; twice that where the item and the clock draw at the same moment.
+    assert len(lines) <= 2 * (seconds / 0.1 + 2)
 
 
 def test_a_task_shorter_than_a_minute_writes_no_line_to_a_log():
