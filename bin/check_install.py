@@ -96,6 +96,28 @@ def run_mkdocs() -> None:
     import mkdocstrings_handlers.python  # noqa: F401
 
 
+def run_onnx() -> None:
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import onnxscript  # noqa: F401
+
+
+def run_silero() -> None:
+    import silero_vad
+
+    silero_vad.load_silero_vad()
+
+
+def run_gradio() -> None:
+    import gradio  # noqa: F401
+
+
+def run_formats() -> None:
+    import h5py  # noqa: F401
+    import kaldiio  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
+
 def run_tensorboard() -> None:
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
@@ -114,6 +136,10 @@ CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
     "bench": {"spd-learn": run_spd_learn},
     "docs": {"mkdocs": run_mkdocs},
     "tensorboard": {"tensorboard": run_tensorboard},
+    "onnx": {"onnxruntime": run_onnx},
+    "vad": {"silero-vad": run_silero},
+    "demo": {"gradio": run_gradio},
+    "formats": {"pyarrow": run_formats},
 }
 
 
