@@ -10,6 +10,7 @@ from soctk.inference.bundle import ENCODER, Bundle, EncoderSettings
 
 _S3PRL = "espnet-s3prl"
 _CHECKSUM = "sha256:"
+_REVISION = "revision:"
 
 
 def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Upstream:
@@ -24,7 +25,7 @@ def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Ups
         SoctkError: the encoder is not available, or is another one than in training.
     """
     settings = bundle.settings.encoder
-    encoder = upstream.load(_find(bundle, folder), device, settings.precision)
+    encoder = _load(bundle, _find(bundle, folder), device)
     if _identity(encoder.source) != _identity(settings.source):
         give = f"Give the folder of {settings.name} with exactly these files (--encoder DIR)."
         include = "The hub has changed. Use a model that includes its encoder (soctk-pack --with-encoder)."
@@ -90,6 +91,21 @@ def _find(bundle: Bundle, folder: Path | None) -> str:
         "(soctk-pack --with-encoder).",
         where=bundle.path,
     )
+
+
+def _load(bundle: Bundle, name: str, device: str) -> Upstream:
+    settings = bundle.settings.encoder
+    if name != settings.hub:
+        return upstream.load(name, device, settings.precision)
+    try:
+        return upstream.load(name, device, settings.precision, settings.source.removeprefix(_REVISION))
+    except SoctkError as error:
+        raise SoctkError(
+            f"its encoder, {name} of the Hugging Face hub in {settings.source}: {error.what}",
+            remedy="The first use of this encoder needs a network connection. A model that includes its encoder "
+            "(soctk-pack --with-encoder) needs none.",
+            where=bundle.path,
+        ) from error
 
 
 def _identity(source: str) -> str:

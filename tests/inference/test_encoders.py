@@ -88,8 +88,8 @@ def test_an_encoder_that_is_not_from_a_folder_takes_none(tmp_path, changes, enco
 def test_an_encoder_of_the_hub_is_loaded_by_its_id_and_must_have_the_revision(monkeypatch):
     asked = []
 
-    def load(name, *_):
-        asked.append(name)
+    def load(name, device, precision, revision):
+        asked.append((name, revision))
         return found
 
     found = upstream.load("fbank")
@@ -97,7 +97,7 @@ def test_an_encoder_of_the_hub_is_loaded_by_its_id_and_must_have_the_revision(mo
     monkeypatch.setattr(upstream, "load", load)
     monkeypatch.setattr(found, "source", "revision:1")
     assert encoders.load(right) is found
-    assert asked == ["some/hubert"]
+    assert asked == [("some/hubert", "1")]
     with pytest.raises(SoctkError, match=r"it has revision:1, and the model needs revision:2\nThe hub has changed"):
         encoders.load(wrong)
 
@@ -140,7 +140,7 @@ def test_the_encoder_of_the_features_can_be_included_and_no_other(tmp_path, corp
 
 def test_the_folder_of_an_encoder_of_the_hub_is_recognised_by_its_frames(tmp_path, corpus, folders, monkeypatch):
     with monkeypatch.context() as hub:
-        hub.setattr(huggingface, "_identify_source", lambda _: "revision:1")
+        hub.setattr(huggingface, "_identify_source", lambda *_: "revision:1")
         experiment = train(corpus, str(folders / "first"), tmp_path)
     pack(Packing(experiment, encoder=folders / "first"), tmp_path / "model")
     model = Recogniser.load(tmp_path / "model")

@@ -57,7 +57,7 @@ class Upstream(Protocol):
         """
 
 
-def load(name: str, device: str = "cpu", precision: Precision = "float32") -> Upstream:
+def load(name: str, device: str = "cpu", precision: Precision = "float32", revision: str | None = None) -> Upstream:
     """Load an upstream.
 
     Args:
@@ -65,6 +65,7 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32") -> Up
             OWNER/NAME. A name without `/` means a directory only if this directory has a config.json.
         device: `cpu` or `cuda`.
         precision: the data type of autocast; float32 means no autocast.
+        revision: the commit, tag or branch of a hub id; by default the newest commit.
 
     Raises:
         SoctkError: the upstream is unknown or not supported, or its weights are not available.
@@ -74,7 +75,7 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32") -> Up
     if not name.startswith(_S3PRL) and ("/" in name or (Path(name) / "config.json").is_file()):
         from soctk.features.upstream.huggingface import HuggingFaceUpstream
 
-        return HuggingFaceUpstream(name, device, precision)
+        return HuggingFaceUpstream(name, device, precision, revision)
     from soctk.features.upstream.s3prl import S3prlUpstream
 
     return S3prlUpstream(name.removeprefix(_S3PRL), device, precision)

@@ -46,12 +46,12 @@ class HuggingFaceUpstream:
     frames. For utterances of 4 s this is about eight times faster, and the pooling gets no frames of padding.
     """
 
-    def __init__(self, name_or_path: str, device: str, precision: str):
+    def __init__(self, name_or_path: str, device: str, precision: str, revision: str | None = None):
         directory = Path(name_or_path)
         self.name = directory.resolve().name
         self._device = device
         self._autocast = torch.autocast(device, getattr(torch, precision), enabled=precision != "float32")
-        self._extractor, model = _load(name_or_path)
+        self._extractor, model = _load(name_or_path, revision)
         self._model = model.get_encoder() if model.config.is_encoder_decoder else model
         self._model = self._model.float().to(device).eval()
         if precision == "float32":
@@ -60,7 +60,7 @@ class HuggingFaceUpstream:
         # Any: the encoders have no common class. _probe reports a model without encoder layers.
         self._encoder: Any = self._model if self._is_whisper else getattr(self._model, "encoder", None)
         self.batches = model.config.model_type in _MASKED_EXACTLY
-        self.source = _identify_source(name_or_path)
+        self.source = _identify_source(name_or_path, revision)
         self.hub = "" if directory.is_dir() else name_or_path
         self.sample_rate = self._extractor.sampling_rate
         self.frame_shift, self.hidden_sizes = self._probe()
@@ -145,13 +145,13 @@ class HuggingFaceUpstream:
             ) from error
 
 
-def _load(name_or_path: str):
+def _load(name_or_path: str, revision: str | None):
     disable_progress_bar()  # loading weights takes only seconds
     where = f"--upstream {name_or_path}"
     if Path(name_or_path).is_dir():
         _check_files(Path(name_or_path))
     try:
-        extractor, model, loaded = _load_pretrained(name_or_path)
+        extractor, model, loaded = _load_pretrained(name_or_path, revision)
     except SoctkError:
         raise
     except Exception as error:  # missing, unknown or damaged files raise errors of many classes
@@ -220,26 +220,27 @@ def _needs_code(where: str) -> SoctkError:
     )
 
 
-def _load_pretrained(name_or_path: str):
+def _load_pretrained(name_or_path: str, revision: str | None):
     """Return feature extractor, model and loading report, from the local disk or else from the hub."""
     try:
-        return _load_as_data(name_or_path, local_files_only=True)
+        return _load_as_data(name_or_path, revision, local_files_only=True)
     except OSError:
         if Path(name_or_path).is_dir():
             raise
-    _require_on_hub(name_or_path)
+    _require_on_hub(name_or_path, revision)
     if sys.stderr.isatty():
         enable_progress_bar()
-    return _load_as_data(name_or_path, local_files_only=False)
+    return _load_as_data(name_or_path, revision, local_files_only=False)
 
 
-def _load_as_data(name_or_path: str, local_files_only: bool):
+def _load_as_data(name_or_path: str, revision: str | None, local_files_only: bool):
     """Load an encoder without running any code that its files contain or name.
 
     The weights of a directory are safetensors. A few older models on the hub have only pickles; torch reads these with
     `weights_only`, which refuses everything except tensors.
     """
     options: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
+    options |= {} if revision is None else {"revision": revision}
     extractor = AutoFeatureExtractor.from_pretrained(name_or_path, **options)
     config = AutoConfig.from_pretrained(name_or_path, **options)
     if "/" in str(config._attn_implementation):  # a kernel on the hub, which transformers would download and run
@@ -257,10 +258,10 @@ def _load_as_data(name_or_path: str, local_files_only: bool):
     return extractor, model, loaded
 
 
-def _require_on_hub(name: str) -> None:
+def _require_on_hub(name: str, revision: str | None) -> None:
     """Request a model from the hub once: without a network, transformers would repeat its requests for 46 s."""
     try:
-        HfApi().model_info(name, timeout=_HUB_TIMEOUT)
+        HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
     except Exception as error:  # errors of network, hub and name have no common class
         raise SoctkError(
             f"not on this machine, and not available from the Hugging Face hub ({type(error).__name__})",
@@ -270,12 +271,14 @@ def _require_on_hub(name: str) -> None:
         ) from error
 
 
-def _identify_source(name_or_path: str) -> str:
+def _identify_source(name_or_path: str, revision: str | None) -> str:
     """Return the checksum of a directory, or the revision of a model of the hub that has been loaded."""
     directory = Path(name_or_path)
     if directory.is_dir():
         return f"sha256:{compute_checksum(directory)}"
-    cached = try_to_load_from_cache(name_or_path, "config.json")  # in a folder that has the name of the revision
+    cached = try_to_load_from_cache(
+        name_or_path, "config.json", revision=revision
+    )  # the name of its folder: the commit
     return f"revision:{Path(str(cached)).parent.name}"
 
 
