@@ -14,13 +14,13 @@ from soctk.cli.common import CONTEXT, Command, Directory, option
 @option("--name", help="Name of the corpus, for EmoBox.", show_default="the name of TARGET")
 def main(data: Path, target: Path, form: str, name: str | None) -> None:
     """Write the data directory DATA to TARGET in the format of EmoBox (JSONL, folds, label map) or Kaldi."""
-    from soctk.corpus import datadir, emobox
+    from soctk.corpus import datadir, emobox, kaldi
 
     corpus = datadir.read(data)
     if form == "emobox":
         emobox.write(target, name or target.resolve().name, corpus)
     else:
-        datadir.write_kaldi(target, corpus)
+        kaldi.write(target, corpus)
     click.echo(f"{target}: {datadir.summary(corpus)}")
     if corpus.channel != "1":
         click.echo(

@@ -1,113 +1,32 @@
 """Kaldi data directories: sorted text files with an id and its value on each line."""
 
-import hashlib
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from soctk.corpus.kaldi_files import (
-    find_undecoded,
-    find_unfit_names,
-    find_unfit_values,
-    find_unfit_words,
-    read_lines,
-    read_table,
-    split_words,
-    write_lines,
-    write_table,
-)
+from soctk.corpus.consistency import PREDICTION_COLUMNS, find_inconsistencies, find_missing_recordings
+from soctk.corpus.content import DEV, DIVISIONS, EXTRA, TABLES, TRAIN, DataDir, Table
+from soctk.corpus.kaldi_files import read_lines, read_table, split_words, write_lines, write_table
 from soctk.errors import SoctkError, listing, plural
-from soctk.progress import track
 
-# The columns of predictions.tsv before those of the emotions.
-PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
+__all__ = [
+    "PREDICTION_COLUMNS",
+    "REMEDY",
+    "DataDir",
+    "check_channel",
+    "read",
+    "read_duplicates",
+    "summary",
+    "write",
+]
 
 REMEDY = "Run the recipe's stage 0 again, or correct the files named here."
-
-
-@dataclass(frozen=True)
-class DataDir:
-    """A corpus in the form of a Kaldi data directory; every mapping has the order of its file, sorted by key.
-
-    Attributes:
-        wav: utterance -> recording (`wav.scp`).
-        speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id.
-        emotion: utterance -> emotion (`utt2emo`).
-        seconds: utterance -> duration in seconds (`utt2dur`).
-        gender: speaker -> m or f (`spk2gender`); lacks speakers of unknown sex. If it is empty, there is no file.
-        fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
-        emotions: the classes in the order of their indices (`emotions`).
-        extra: further properties X of utterances: X -> utterance -> value (a file `utt2X` for each X).
-        channel: the channel of the recordings that is used: 1, 2, ..., or mix, the mean of all (`channel`; without this
-            file 1).
-        duplicates: groups of utterances that are known to have the same recording, from a publication (`duplicates`, a
-            group on each line). They are no error where train, valid and test are compared.
-        path: the directory from which the corpus was read.
-    """
-
-    wav: Mapping[str, Path]
-    speaker: Mapping[str, str]
-    emotion: Mapping[str, str]
-    seconds: Mapping[str, float]
-    gender: Mapping[str, str]
-    fold: Mapping[str, int]
-    emotions: tuple[str, ...]
-    extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    channel: str = "1"
-    duplicates: frozenset[frozenset[str]] = frozenset()
-    path: Path | None = field(default=None, compare=False)
-
-    @property
-    def utterances(self) -> list[str]:
-        """The utterance ids, sorted."""
-        return list(self.wav)
-
-    @property
-    def folds(self) -> list[int]:
-        """The fold numbers, sorted."""
-        return sorted(set(self.fold.values()))
-
-    def utterances_of(self, folds: Iterable[int]) -> list[str]:
-        """Return the test utterances of some folds, sorted."""
-        wanted = set(folds)
-        return [utt for utt, speaker in self.speaker.items() if self.fold[speaker] in wanted]
-
-    def checksum(self) -> str:
-        """Return a checksum of the labels, speakers and folds; it does not depend on the paths of the recordings."""
-        rows = [self.emotions, self.fold.items(), self.speaker.items(), self.emotion.items()]
-        return hashlib.sha256(repr([list(row) for row in rows]).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A file of a data directory: the attribute of DataDir that it holds, and the type of its values."""
-
-    attribute: str
-    parse: Callable[[str], Any]
-    type_name: str
-    is_optional: bool = False
-
-
-_TABLES = {
-    "wav.scp": _Table("wav", Path, "a path"),
-    "utt2spk": _Table("speaker", str, "a word"),
-    "utt2emo": _Table("emotion", str, "a word"),
-    "utt2dur": _Table("seconds", float, "a number of seconds"),
-    "spk2gender": _Table("gender", str, "a word", is_optional=True),
-    "spk2fold": _Table("fold", int, "a whole number"),
-}
-_EXTRA = _Table("extra", str, "a word")
-# Properties that are read from other files; a file utt2X with one of these names would contradict them.
-_RESERVED = {"speaker": "utt2spk", "fold": "spk2fold", "sex": "spk2gender", "duration": "utt2dur"}
 
 # Optional files beside the tables.
 _CHANNEL = "channel"
 _DUPLICATES = "duplicates"
-_SEGMENTS = "segments"
 
 
 def read(path: Path, recordings: bool = True) -> DataDir:
@@ -120,21 +39,23 @@ def read(path: Path, recordings: bool = True) -> DataDir:
     Raises:
         SoctkError: the directory has faults; one message lists all. Faults are files that are missing, malformed or
             unsorted or have other utterances, ids and classes that are not one word in UTF-8, names that look alike,
-            unknown emotions, speakers without fold, and missing recordings. Kaldi's `segments` are refused.
+            unknown emotions, speakers without fold, more or less than one of spk2fold, utt2split and utt2fold, segments
+            without a valid start and end, and missing recordings.
     """
-    _refuse_segments(path)
-    required = [*(name for name, table in _TABLES.items() if not table.is_optional), "emotions"]
+    required = [*(name for name, table in TABLES.items() if not table.is_optional), "emotions"]
     missing = [name for name in required if not (path / name).is_file()]
+    if not any((path / name).is_file() for name in DIVISIONS):
+        missing.append(" or ".join(DIVISIONS))
     if missing:
         raise SoctkError(f"not a data directory: it has no {', '.join(missing)}", remedy=REMEDY, where=path)
     problems: list[str] = []
     columns = {
         table.attribute: _read_table(path / name, table, problems) if (path / name).is_file() else {}
-        for name, table in _TABLES.items()
+        for name, table in TABLES.items()
     }
     emotions = tuple(word for line in read_lines(path / "emotions") for word in split_words(line))
-    extra_files = sorted(file for file in path.glob("utt2*") if file.name not in _TABLES and file.is_file())
-    extra = {file.name.removeprefix("utt2"): _read_table(file, _EXTRA, problems) for file in extra_files}
+    extra_files = sorted(file for file in path.glob("utt2*") if file.name not in TABLES and file.is_file())
+    extra = {file.name.removeprefix("utt2"): _read_table(file, EXTRA, problems) for file in extra_files}
     data = DataDir(
         **columns,
         emotions=emotions,
@@ -143,9 +64,9 @@ def read(path: Path, recordings: bool = True) -> DataDir:
         duplicates=frozenset(read_duplicates(path / _DUPLICATES)) if (path / _DUPLICATES).is_file() else frozenset(),
         path=path,
     )
-    problems += _find_inconsistencies(data)
+    problems += find_inconsistencies(data)
     if recordings:
-        problems += _find_missing_recordings(data)
+        problems += find_missing_recordings(data)
     _raise_if_any(problems, path)
     return data
 
@@ -160,10 +81,9 @@ def write(path: Path, data: DataDir) -> None:
             written.
     """
     check_channel(data.channel, path)
-    _raise_if_any([*_find_inconsistencies(data), *_find_missing_recordings(data)], path)
-    _refuse_segments(path)
+    _raise_if_any([*find_inconsistencies(data), *find_missing_recordings(data)], path)
     _check_kept_files(path, data)
-    for name, table in _TABLES.items():
+    for name, table in TABLES.items():
         values = getattr(data, table.attribute)
         if values or not table.is_optional:
             write_table(path / name, values)
@@ -177,35 +97,19 @@ def write(path: Path, data: DataDir) -> None:
     read(path, recordings=False)
 
 
-def write_kaldi(path: Path, data: DataDir) -> None:
-    """Write a data directory for Kaldi's own scripts: with spk2utt, but without spk2fold and emotions.
-
-    Raises:
-        SoctkError: the sorted utterances are not in the order of their speakers, as Kaldi's scripts require.
-    """
-    if sorted(data.speaker) != sorted(data.speaker, key=lambda utt: (data.speaker[utt], utt)):
-        raise SoctkError(
-            "the sorted utterances are not in the order of their speakers, as Kaldi requires",
-            remedy="Begin each utterance id with its speaker and '-', as soctk-import does.",
-            where=path,
-        )
-    for name, table in _TABLES.items():
-        values = getattr(data, table.attribute)
-        if name != "spk2fold" and values:
-            write_table(path / name, values)
-    utterances: dict[str, list[str]] = {}
-    for utt in sorted(data.speaker):
-        utterances.setdefault(data.speaker[utt], []).append(utt)
-    write_lines(path / "spk2utt", [" ".join([speaker, *utts]) for speaker, utts in utterances.items()])
-
-
 def summary(data: DataDir) -> str:
-    """Return the corpus in one line: utterances, hours, speakers, folds and the count of each emotion."""
+    """Return the corpus in one line: utterances, hours, speakers, folds or parts, and the count of each emotion."""
     counts = Counter(data.emotion.values())
     classes = ", ".join(f"{emotion} {counts[emotion]}" for emotion in data.emotions)
+    source = f" in {plural(len(data.wav), 'recording')}" if data.segments else ""
+    if data.split:
+        sizes = Counter(data.split.values())
+        division = ", ".join(f"{part} {sizes[part]}" for part in (TRAIN, DEV, *data.tests) if sizes[part])
+    else:
+        division = plural(len(data.folds), "fold")
     return (
-        f"{plural(len(data.wav), 'utterance')}, {sum(data.seconds.values()) / 3600:.2f} h, "
-        f"{plural(len(data.fold), 'speaker')}, {plural(len(data.folds), 'fold')}; {classes}"
+        f"{plural(len(data.speaker), 'utterance')}{source}, {sum(data.seconds.values()) / 3600:.2f} h, "
+        f"{_count_speakers(data)}, {division}; {classes}"
     )
 
 
@@ -241,25 +145,23 @@ def check_channel(channel: str, where: Path | str) -> str:
     return channel
 
 
+def _count_speakers(data: DataDir) -> str:
+    known = len(set(data.speaker.values())) - len(data.unknown)
+    if not data.unknown:
+        return plural(known, "speaker")
+    unknown = "unknown speakers" if not known else f"{len(data.unknown)} utterances of unknown speakers"
+    return f"{plural(known, 'speaker')} and {unknown}" if known else unknown
+
+
 def _read_channel(path: Path) -> str:
     return check_channel(" ".join(read_lines(path)), path) if path.is_file() else "1"
 
 
-def _refuse_segments(path: Path) -> None:
-    if (path / _SEGMENTS).exists():
-        raise SoctkError(
-            "Kaldi's segments divide recordings into utterances, but soctk reads one whole file for each utterance",
-            remedy="Cut the segments into files of their own (such as with Kaldi's extract-segments), list these in "
-            "wav.scp, and remove this file.",
-            where=path / _SEGMENTS,
-        )
-
-
 def _check_kept_files(path: Path, data: DataDir) -> None:
     """Check that files utt2X that `write` would keep have the utterances of the corpus."""
-    written = {*_TABLES, *(f"utt2{name}" for name in data.extra)}
+    written = {*TABLES, *(f"utt2{name}" for name in data.extra)}
     kept = [file for file in sorted(path.glob("utt2*")) if file.name not in written]
-    stale = [file.name for file in kept if _read_table(file, _EXTRA, []).keys() != data.wav.keys()]
+    stale = [file.name for file in kept if _read_table(file, EXTRA, []).keys() != data.speaker.keys()]
     if stale:
         raise SoctkError(
             f"these existing files have other utterances than the new corpus: {', '.join(stale)}",
@@ -286,65 +188,5 @@ def _write_optional(path: Path, lines: Collection[str]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _read_table(path: Path, table: _Table, problems: list[str]) -> dict[str, Any]:
+def _read_table(path: Path, table: Table, problems: list[str]) -> dict[str, Any]:
     return read_table(path, table.parse, table.type_name, problems)
-
-
-def _find_inconsistencies(data: DataDir) -> Iterable[str]:
-    """Yield a line for each contradiction between files, and for each invalid value."""
-    for attribute, file in (("speaker", "utt2spk"), ("emotion", "utt2emo"), ("seconds", "utt2dur")):
-        yield from _compare_keys("wav.scp", data.wav, file, getattr(data, attribute))
-    for name, texts in data.extra.items():
-        if name in _RESERVED:
-            yield f"utt2{name}: the {name} is in {_RESERVED[name]} already; rename this file"
-        if f"utt2{name}" in _TABLES:
-            yield f"utt2{name}: this file has another meaning, so a property cannot be called {name}; rename it"
-        yield from _compare_keys("wav.scp", data.wav, f"utt2{name}", texts)
-        yield from find_undecoded(f"utt2{name}", texts.values())
-        yield from find_unfit_values(f"utt2{name}", texts)
-    yield from find_unfit_words("wav.scp", data.wav)
-    yield from find_unfit_values("wav.scp", data.wav)
-    yield from find_unfit_names("utt2spk", data.speaker.values())
-    yield from find_unfit_names("emotions", data.emotions)
-    speakers = dict.fromkeys(data.speaker.values())
-    yield from _compare_keys("utt2spk", speakers, "spk2fold", data.fold)
-    strangers = [name for name in data.gender if name not in speakers]
-    if strangers:
-        yield f"utt2spk: {plural(len(strangers), 'id')} of spk2gender missing, such as {strangers[0]}"
-    for utt, speaker in data.speaker.items():
-        if not utt.startswith(speaker):
-            yield f"utt2spk: {utt} does not begin with its speaker {speaker}"
-    for utt, emotion in data.emotion.items():
-        if emotion not in data.emotions:
-            yield f"utt2emo: {utt} has the emotion {emotion}, which is not in the file emotions"
-    for utt, seconds in data.seconds.items():
-        if not 0 < seconds < math.inf:
-            yield f"utt2dur: {utt} has the duration {seconds} s"
-    for speaker, gender in data.gender.items():
-        if gender not in ("m", "f"):
-            yield f"spk2gender: {speaker} is '{gender}', neither m nor f"
-    if data.folds != list(range(1, len(data.folds) + 1)):
-        yield f"spk2fold: the folds are {data.folds}, not 1, 2, ..."
-    for utt in sorted(set().union(*data.duplicates).difference(data.wav)):
-        yield f"duplicates: {utt} is not in wav.scp"
-    for emotion in set(PREDICTION_COLUMNS).intersection(data.emotions):
-        yield f"emotions: {emotion} is the name of a column of predictions.tsv; choose another name"
-    for emotion, count in Counter(data.emotions).items():
-        if count > 1:
-            yield f"emotions: {emotion} is listed {count} times"
-
-
-def _compare_keys(file: str, keys: Mapping, other_file: str, other_keys: Mapping) -> Iterable[str]:
-    """Compare the ids in two files; yield a line for each file that lacks ids of the other file."""
-    for one, one_keys, two, two_keys in ((file, keys, other_file, other_keys), (other_file, other_keys, file, keys)):
-        lacking = [key for key in one_keys if key not in two_keys]
-        if lacking:
-            yield f"{two}: {plural(len(lacking), 'id')} of {one} missing, such as {lacking[0]}"
-
-
-def _find_missing_recordings(data: DataDir) -> Iterable[str]:
-    for utt, path in track(data.wav.items(), "check paths", "file"):
-        if str(path).endswith("|"):
-            yield f"wav.scp: {utt} is a command, and soctk runs no commands; write the recordings to files"
-        elif not path.is_file():
-            yield f"wav.scp: the recording of {utt} is missing: {path}"

@@ -6,7 +6,8 @@ from conftest import write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.corpus import datadir
+from soctk.corpus import datadir, kaldi
+from soctk.corpus.segments import Segment
 from soctk.errors import SoctkError
 
 
@@ -367,14 +368,161 @@ def test_a_malformed_list_of_duplicates_is_refused(tmp_path, corpus, lines, mess
         datadir.read(tmp_path / "data")
 
 
-def test_a_directory_with_segments_is_refused(tmp_path, corpus):
-    (tmp_path / "data" / "segments").write_text("spk0-sad-0 spk0-sad-0 0.1 0.3\n")
-    for use in (lambda: datadir.read(tmp_path / "data"), lambda: datadir.write(tmp_path / "data", corpus)):
-        with pytest.raises(SoctkError) as error:
-            use()
-        assert error.value.where == tmp_path / "data" / "segments"
-        assert "divide recordings into utterances" in error.value.what
-        assert "extract-segments" in error.value.remedy
+def with_segments(corpus):
+    """Return the corpus with two segments of one recording for each speaker and emotion, instead of two recordings."""
+    recording = {utt: utt[:-2] + "-0" for utt in corpus.utterances}
+    segments = {utt: Segment(recording[utt], 0.1 * int(utt[-1]), 0.1 * int(utt[-1]) + 0.12) for utt in recording}
+    wav = {name: corpus.wav[name] for name in sorted(set(recording.values()))}
+    return dataclasses.replace(corpus, wav=wav, segments=segments, seconds=dict.fromkeys(segments, 0.12))
+
+
+def test_segments_are_written_and_read_back(tmp_path, corpus):
+    data = with_segments(corpus)
+    datadir.write(tmp_path / "data", data)
+    lines = (tmp_path / "data" / "segments").read_text().splitlines()
+    assert lines[:2] == ["spk0-angry-0 spk0-angry-0 0.0 0.12", "spk0-angry-1 spk0-angry-0 0.1 0.22"]
+    again = datadir.read(tmp_path / "data")
+    assert again == data
+    assert again.utterances == corpus.utterances
+    assert again.recording_of("spk0-angry-1") == "spk0-angry-0"
+    assert datadir.summary(again).startswith("36 utterances in 18 recordings, 0.00 h, 6 speakers, 3 folds;")
+    datadir.write(tmp_path / "data", corpus)
+    assert not (tmp_path / "data" / "segments").exists()
+    assert datadir.read(tmp_path / "data").recording_of("spk0-angry-1") == "spk0-angry-1"
+
+
+SEGMENT_FAULTS = {
+    "no end": (
+        edit("segments", r"^(spk0-angry-0 \S+ \S+).*", r"\1"),
+        "segments line 1: 'spk0-angry-0 spk0-angry-0 0.0' is not an id, a space and a recording, its start and its end",
+    ),
+    "an end before the start": (
+        edit("segments", r"^(spk0-angry-1 \S+ \S+).*", r"\1 0.05"),
+        "segments: spk0-angry-1 is from 0.1 to 0.05 s; write a start from 0 and a later end",
+    ),
+    "a negative start": (edit("segments", r"^(spk0-angry-0 \S+) 0.0", r"\1 -1"), "spk0-angry-0 is from -1.0 to 0.12 s"),
+    "a NaN": (edit("segments", r"^(spk0-angry-0 \S+) 0.0", r"\1 nan"), "spk0-angry-0 is from nan to 0.12 s"),
+    "an unknown recording": (
+        edit("segments", r"^spk0-angry-0 \S+", "spk0-angry-0 tape"),
+        "wav.scp: 1 id of segments missing, such as tape",
+    ),
+    "a recording without segments": (
+        edit("wav.scp", r"^(spk5-sad-0) (.*)", r"\1 \2\nspk5-sad-7 \2"),
+        "segments: 1 id of wav.scp missing, such as spk5-sad-7",
+    ),
+    "a missing utterance": (
+        edit("segments", r"^spk0-angry-0.*\n", ""),
+        "segments: 1 id of utt2spk missing, such as spk0-angry-0",
+    ),
+    "a missing recording": (edit("wav.scp", r"\.wav$", ".gone"), "wav.scp: the recording of spk0-angry-0 is missing: "),
+}
+
+
+@pytest.mark.parametrize("fault", SEGMENT_FAULTS)
+def test_a_fault_of_segments_is_reported(tmp_path, corpus, fault):
+    datadir.write(tmp_path / "data", with_segments(corpus))
+    break_it, message = SEGMENT_FAULTS[fault]
+    break_it(tmp_path / "data")
+    with pytest.raises(SoctkError) as error:
+        datadir.read(tmp_path / "data")
+    assert message in str(error.value)
+
+
+def with_partition(corpus, unknown=False):
+    """Return the corpus with the folds as train, dev, and two tests; with speakers, or with unknown ones."""
+    part = {1: "train", 2: "dev", 3: "test1"}
+    split = {utt: part[corpus.fold[speaker]] for utt, speaker in corpus.speaker.items()}
+    split |= {utt: "test2" for utt, name in split.items() if name == "test1" and utt.endswith("-1")}
+    data = dataclasses.replace(corpus, fold={}, split=split)
+    return dataclasses.replace(data, speaker={utt: utt for utt in corpus.wav}, gender={}) if unknown else data
+
+
+def test_a_partition_is_written_and_read_back(tmp_path, corpus):
+    data = with_partition(corpus)
+    datadir.write(tmp_path / "data", data)
+    assert not (tmp_path / "data" / "spk2fold").exists()
+    again = datadir.read(tmp_path / "data")
+    assert again == data
+    assert again.folds == [1]
+    assert again.tests == ["test1", "test2"]
+    assert again.utterances_of([1]) == sorted(utt for utt in corpus.utterances if corpus.fold[utt[:4]] == 3)
+    assert again.part("dev") == [utt for utt in corpus.utterances if corpus.fold[utt[:4]] == 2]
+    assert again.unknown == frozenset()
+    assert datadir.summary(again) == (
+        "36 utterances, 0.00 h, 6 speakers, train 12, dev 12, test1 6, test2 6; calm 12, angry 12, sad 12"
+    )
+    assert data.checksum() != corpus.checksum()
+    datadir.write(tmp_path / "data", corpus)
+    assert datadir.read(tmp_path / "data") == corpus
+
+
+def test_in_a_partition_the_speaker_is_unknown_if_it_is_the_utterance_id(tmp_path, corpus):
+    data = with_partition(corpus, unknown=True)
+    datadir.write(tmp_path / "data", data)
+    again = datadir.read(tmp_path / "data")
+    assert again.unknown == set(corpus.utterances)
+    assert "0.00 h, unknown speakers, train 12" in datadir.summary(again)
+    some = dataclasses.replace(data, speaker={**data.speaker, "spk0-sad-0": "spk0", "spk0-sad-1": "spk0"})
+    assert len(some.unknown) == 34
+    assert "1 speaker and 34 utterances of unknown speakers, train 12" in datadir.summary(some)
+    single = dataclasses.replace(data, split={}, fold={utt: 1 + i % 3 for i, utt in enumerate(corpus.utterances)})
+    assert single.unknown == frozenset()  # with spk2fold, a speaker of one utterance may have its id
+
+
+def test_folds_of_utterances_may_share_speakers(tmp_path, corpus):
+    data = dataclasses.replace(corpus, fold={}, utterance_fold={utt: 1 + int(utt[-1]) for utt in corpus.utterances})
+    datadir.write(tmp_path / "data", data)
+    again = datadir.read(tmp_path / "data")
+    assert again == data
+    assert again.folds == [1, 2]
+    assert again.utterances_of([2]) == [utt for utt in corpus.utterances if utt.endswith("1")]
+
+
+def test_valid_is_another_name_of_dev(tmp_path, corpus):
+    datadir.write(tmp_path / "data", with_partition(corpus))
+    path = tmp_path / "data" / "utt2split"
+    path.write_text(path.read_text().replace(" dev\n", " valid\n"))
+    assert datadir.read(tmp_path / "data") == with_partition(corpus)
+
+
+PARTITION_FAULTS = {
+    "an unknown part": (
+        edit("utt2split", "train$", "first"),
+        "is not an id, a space and train, dev, or a test such as",
+    ),
+    "a missing utterance": (
+        edit("utt2split", r"^spk0-angry-0.*\n", ""),
+        "utt2split: 1 id of wav.scp missing, such as spk0-angry-0",
+    ),
+    "two divisions": (
+        lambda path: (path / "spk2fold").write_text("".join(f"spk{i} {i % 3 + 1}\n" for i in range(6))),
+        "utt2split: spk2fold divides the corpus already; keep one of the two files",
+    ),
+    "no division": (
+        lambda path: (path / "utt2split").unlink(),
+        "not a data directory: it has no spk2fold or utt2split or utt2fold",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PARTITION_FAULTS)
+def test_a_fault_of_a_partition_is_reported(tmp_path, corpus, fault):
+    datadir.write(tmp_path / "data", with_partition(corpus))
+    break_it, message = PARTITION_FAULTS[fault]
+    break_it(tmp_path / "data")
+    with pytest.raises(SoctkError) as error:
+        datadir.read(tmp_path / "data")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [("train", "utt2split: no utterance is in train"), ("test", "utt2split: no utterance is in a test, only in dev")],
+)
+def test_a_partition_needs_training_and_test_utterances(tmp_path, corpus, replaced, message):
+    split = {utt: "dev" if part.startswith(replaced) else part for utt, part in with_partition(corpus).split.items()}
+    with pytest.raises(SoctkError, match=message):
+        datadir.write(tmp_path / "bad", dataclasses.replace(corpus, fold={}, split=split))
 
 
 @given(st.data())
@@ -463,7 +611,7 @@ def test_without_sexes_there_is_no_spk2gender(tmp_path, corpus):
 
 
 def test_a_directory_for_kaldi_has_spk2utt_and_no_folds(tmp_path, corpus):
-    datadir.write_kaldi(tmp_path / "kaldi", corpus)
+    kaldi.write(tmp_path / "kaldi", corpus)
     files = {path.name: path.read_text().splitlines() for path in (tmp_path / "kaldi").iterdir()}
     assert files.keys() == {"wav.scp", "utt2spk", "spk2utt", "spk2gender", "utt2dur", "utt2emo"}
     assert files["spk2utt"][0] == ("spk0 spk0-angry-0 spk0-angry-1 spk0-calm-0 spk0-calm-1 spk0-sad-0 spk0-sad-1")
@@ -474,4 +622,4 @@ def test_utterances_that_are_not_in_the_order_of_their_speakers_are_refused_for_
     utterance = {utt: f"{speaker}.{i}" for i, (utt, speaker) in enumerate(corpus.speaker.items())}
     speaker = {new: corpus.speaker[utt] for utt, new in utterance.items()} | {"spk0!": "spk0", "spk0": "spk"}
     with pytest.raises(SoctkError, match="sorted utterances are not in the order of their speakers, as Kaldi requires"):
-        datadir.write_kaldi(tmp_path / "kaldi", dataclasses.replace(corpus, speaker=speaker | {"spk": "spk0"}))
+        kaldi.write(tmp_path / "kaldi", dataclasses.replace(corpus, speaker=speaker | {"spk": "spk0"}))
