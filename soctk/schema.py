@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
 
 Protocol = Literal["soctk", "emobox", "cross-lingual", "cross-corpus"]
+# Whether frames are normalised: each over its D features (true), all of an utterance together, or not.
+LayerNorm = bool | Literal["utterance"]
 # The options of a pooling layer, name -> value; the layer validates them (soctk.pooling.create).
 Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
 
@@ -22,17 +24,19 @@ class FramesConfig(Section):
     """The choice and normalisation of the frames to pool.
 
     Attributes:
-        layer_norm: whether each frame is normalised over its D features.
+        layer_norm: how frames are normalised (soctk.training.frame_norm).
         layers: the hidden states to read from the feature store: `all`, or their numbers.
         speeds: the playback speeds of additional copies (soctk.features.speed): `all` in the store, or a list.
         combine: how several layers are combined. `sum`: their frames are added with learned weights; `concat`: each
             layer gives a descriptor, and the descriptors are concatenated.
+        projection: the number of units of a trained layer, Linear-ReLU, on each frame before the pooling; 0: none.
     """
 
-    layer_norm: bool
+    layer_norm: LayerNorm
     layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     speeds: Literal["all"] | list[Annotated[float, Field(gt=0)]]
     combine: Literal["sum", "concat"]
+    projection: int = Field(default=0, ge=0)
 
     @field_validator("layers", "speeds")
     @classmethod
@@ -75,10 +79,10 @@ class ModelConfig(Section):
 
 
 class MLPConfig(Section):
-    """The head Linear-BatchNorm-ReLU-Dropout-Linear, trained as TrainConfig says."""
+    """The head Linear-BatchNorm-ReLU-Dropout-Linear, trained as TrainConfig says; one linear layer if `hidden` is 0."""
 
     name: Literal["mlp"]
-    hidden: int = Field(gt=0)
+    hidden: int = Field(ge=0)
     dropout: float = Field(ge=0, lt=1)
 
 

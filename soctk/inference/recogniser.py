@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import layer_norm
 
 from soctk.corpus import audio
 from soctk.device import resolve
@@ -21,6 +20,7 @@ from soctk.inference import encoders, waveforms, windows
 from soctk.inference.bundle import Bundle
 from soctk.inference.result import Result, Segment
 from soctk.inference.streaming import Stream
+from soctk.training.frame_norm import normalise
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Recogniser:
         if not rounded.isfinite().all():
             raise SoctkError(f"the frames are not finite in {settings.dtype}", remedy="Check the recording.")
         frames = rounded.to(self._device).float().transpose(0, 1)
-        return layer_norm(frames, frames.shape[-1:]) if self.settings.experiment.frames.layer_norm else frames
+        return normalise(frames, self.settings.experiment.frames.layer_norm)
 
     def enrol(self, recordings: Sequence[Any], sample_rate: int | None = None) -> Speaker:
         """Return a speaker, from recordings of the speaker without labels; see `__call__` for their forms.

@@ -84,13 +84,13 @@ def of_run(predictions: Predictions, store: Path | None = None) -> LogCovariance
 
     def pool(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         one = frames[:, 0] if weights is None else torch.einsum("tld,l->td", frames, weights.softmax(0))
+        one = model.projections[0](one) if model.projections else one
         return pooling.pool_concatenated(one, lengths)
 
     vectors = np.empty((len(drawn), pooling.output_size), dtype=np.float32)
     for start in progress.track(range(0, len(drawn), _BATCH), "log-covariances", "batch"):
         frames = Frames.of(features, drawn["utt"][start : start + _BATCH].tolist(), layers)
-        if predictions.settings["frames"]["layer_norm"]:
-            frames = frames.layer_normalised()
+        frames = frames.layer_normalised(predictions.settings["frames"]["layer_norm"])
         vectors[start : start + _BATCH] = describe(pool, frames).numpy()
     if isinstance(pooling, SOC):
         rows, columns = np.triu_indices(pooling.projection.out_features)

@@ -1,4 +1,4 @@
-"""The classifier: frames -> normalised frames -> pooled descriptor -> head -> logits."""
+"""The classifier: normalised frames -> projected frames -> pooled descriptor -> head -> logits."""
 
 from functools import reduce
 from typing import cast
@@ -36,13 +36,15 @@ class EmotionClassifier(nn.Module):
         self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if is_sum else None
         name = "+".join(config.pooling)
         count = 1 if is_sum else num_layers
-        self.poolings = nn.ModuleList(pooling.create(name, input_size, config.pooling) for _ in range(count))
+        units = config.frames.projection
+        self.projections = nn.ModuleList(_projection(input_size, units) for _ in range(count if units else 0))
+        self.poolings = nn.ModuleList(pooling.create(name, units or input_size, config.pooling) for _ in range(count))
         if isinstance(config.head, LinearConfig) and self.is_trained:
-            part = "the weights of the layers" if is_sum else f"the pooling {name}"
+            part = "the weights of the layers" if is_sum else "the projection" if units else f"the pooling {name}"
             raise SoctkError(
                 f"the head linear cannot train {part}",
                 remedy="Choose the head mlp, or a pooling without trained parameters, such as soc_full instead of soc, "
-                "and --combine concat for several layers.",
+                "--set frames.projection=0, and --combine concat for several layers.",
                 where="--head",
             )
         self.head = _head(self.descriptor_size, num_classes, config.head)
@@ -50,7 +52,8 @@ class EmotionClassifier(nn.Module):
     @property
     def is_trained(self) -> bool:
         """Whether there are trained parameters before the head."""
-        return self.layer_weights is not None or any(layer.is_trained for layer in self._layers())
+        layers = [*self.projections, *self._layers()]
+        return self.layer_weights is not None or any(True for layer in layers for _ in layer.parameters())
 
     @property
     def descriptor_size(self) -> int:
@@ -68,7 +71,10 @@ class EmotionClassifier(nn.Module):
             weights = self.layer_weights.softmax(0)
             weighted = [weight * frames[:, i] for i, weight in enumerate(weights)]
             frames = reduce(torch.add, weighted).unsqueeze(1)
-        pooled = [layer.pool_concatenated(frames[:, i], lengths) for i, layer in enumerate(self._layers())]
+        pooled = [
+            layer.pool_concatenated(self.projections[i](frames[:, i]) if self.projections else frames[:, i], lengths)
+            for i, layer in enumerate(self._layers())
+        ]
         return torch.cat(pooled, dim=1)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -79,9 +85,14 @@ class EmotionClassifier(nn.Module):
         return cast(list[Pooling], list(self.poolings))
 
 
+def _projection(input_size: int, units: int) -> nn.Module:
+    """Return a layer on each frame, as in EmoBox (arXiv 2406.07162) and SUPERB (arXiv 2105.01051)."""
+    return nn.Sequential(nn.Linear(input_size, units), nn.ReLU())
+
+
 def _head(input_size: int, num_classes: int, config: MLPConfig | LinearConfig) -> nn.Module:
     """Return a linear layer, or the MLP of the SOC paper (arXiv 2606.06550)."""
-    if isinstance(config, LinearConfig):
+    if isinstance(config, LinearConfig) or not config.hidden:
         return nn.Linear(input_size, num_classes)
     return nn.Sequential(
         nn.Linear(input_size, config.hidden),

@@ -9,7 +9,6 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from torch.nn.functional import layer_norm
 
 from soctk import pooling, progress
 from soctk.errors import SoctkError
@@ -17,8 +16,9 @@ from soctk.features.speed import with_copies
 from soctk.features.store import Store
 from soctk.parallel import one_thread
 from soctk.pooling import Pooling
-from soctk.schema import Config
+from soctk.schema import Config, LayerNorm
 from soctk.training.coordinates import Block, gram
+from soctk.training.frame_norm import normalise
 from soctk.training.recentre import Recentring
 
 _BATCH = 8  # utterances per batch of `describe`; larger batches of soc_full make malloc release and re-request memory
@@ -61,11 +61,14 @@ class Frames:
         """Return the frames on another device."""
         return Frames(self.block.to(device), self.lengths)
 
-    def layer_normalised(self) -> "Frames":
-        """Return the frames in float32, each normalised over its D features."""
+    def layer_normalised(self, setting: LayerNorm = True) -> "Frames":
+        """Return the frames in float32, normalised; or these frames if the setting is False (frame_norm.normalise)."""
+        if setting is False:
+            return self
         block = torch.empty(self.block.shape, device=self.block.device)
-        for rows, normalised in zip(self.block.split(_ROWS), block.split(_ROWS), strict=True):
-            normalised[:] = layer_norm(rows.float(), rows.shape[-1:])
+        sizes = self.lengths if setting == "utterance" else _ROWS
+        for rows, normalised in zip(self.block.split(sizes), block.split(sizes), strict=True):
+            normalised[:] = normalise(rows.float(), setting)
         return Frames(block, self.lengths)
 
 
@@ -77,14 +80,14 @@ class StreamedFrames:
         store: the feature store.
         utterances: ids.
         layers: the hidden states to read.
-        layer_norm: whether each frame is normalised over its D features.
+        layer_norm: how frames are normalised.
         device: the device of the batches.
     """
 
     store: Store
     utterances: Sequence[str]
     layers: Sequence[int]
-    layer_norm: bool
+    layer_norm: LayerNorm
     device: str = "cpu"
 
     @property
@@ -101,9 +104,7 @@ class StreamedFrames:
         utterances = [self.utterances[i] for i in indices]
         frames = Frames.of(self.store, utterances, self.layers)
         _require_finite(frames, utterances, self.store.where)
-        frames = frames.to(self.device)
-        if self.layer_norm:
-            frames = frames.layer_normalised()
+        frames = frames.to(self.device).layer_normalised(self.layer_norm)
         return frames.batch(range(len(indices)))
 
     def to(self, device: str) -> "StreamedFrames":
@@ -221,7 +222,7 @@ class Features:
         with progress.step("read features"):
             frames = Frames.of(self.store, utterances, layers)
             _require_finite(frames, utterances, self.store.where)
-            return frames.layer_normalised() if config.frames.layer_norm else frames
+            return frames.layer_normalised(config.frames.layer_norm)
 
     def blocks(self, config: Config, nj: int = 1) -> list[Block]:
         """Return the descriptors of all utterances, then of their copies at each speed.

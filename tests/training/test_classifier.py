@@ -3,6 +3,7 @@ import torch
 
 from soctk import config
 from soctk.errors import SoctkError
+from soctk.training import settings
 from soctk.training.classifier import EmotionClassifier
 
 
@@ -56,3 +57,33 @@ def test_the_linear_head_refuses_trained_weights_of_hidden_states(conf):
         EmotionClassifier(6, 3, 5, config.load(conf, "mean", "linear", overrides=["frames.combine=sum"]))
     concat = config.load(conf, "mean", "linear", overrides=["frames.combine=concat"])
     assert tuple(EmotionClassifier(6, 3, 5, concat).head.weight.shape) == (5, 18)
+
+
+def test_the_preset_emobox_is_the_model_and_the_training_of_emobox():
+    """Its SuperbBaseModel: Linear-ReLU on each frame, the mean over time, Linear; without batch norm and dropout."""
+    emobox = settings.resolve(preset="emobox", protocol="emobox")
+    model = EmotionClassifier(6, 1, 5, emobox).train()
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    assert shapes == {
+        "projections.0.0.weight": (128, 6),
+        "projections.0.0.bias": (128,),
+        "head.weight": (5, 128),
+        "head.bias": (5,),
+    }
+    frames = torch.randn(12, 1, 6)
+    weight, bias = (value.detach().numpy() for value in model.projections[0][0].parameters())
+    hidden = (frames[7:, 0].numpy() @ weight.T + bias).clip(min=0).mean(axis=0)
+    logits = hidden @ model.head.weight.detach().numpy().T + model.head.bias.detach().numpy()
+    assert model(frames, torch.tensor([7, 5]))[1].tolist() == pytest.approx(logits.tolist(), abs=1e-5)
+    assert (emobox.frames.layer_norm, emobox.train.weight_decay, emobox.train.lr) == ("utterance", 0, 1e-4)
+    assert emobox.train.patience == emobox.train.epochs == 100
+
+
+def test_each_hidden_state_has_its_own_projection(conf):
+    both = config.load(conf, "stats", overrides=["frames.combine=concat", "frames.projection=4"])
+    model = EmotionClassifier(6, 2, 3, both).eval()
+    frames, lengths = torch.randn(12, 2, 6), torch.tensor([7, 5])
+    second = model.projections[1](frames[:7, 1])
+    assert torch.allclose(model.describe(frames, lengths)[0, 8:12], second.mean(0), atol=1e-6)
+    with pytest.raises(SoctkError, match=r"the head linear cannot train the projection\n.*--set frames.projection=0"):
+        EmotionClassifier(6, 1, 3, config.load(conf, "mean", "linear", overrides=["frames.projection=4"]))

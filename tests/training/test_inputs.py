@@ -41,11 +41,11 @@ def test_a_batch_concatenates_its_utterances_in_order(lengths, data):
     torch.testing.assert_close(batch, torch.cat([tensors[i] for i in indices]).float(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize("layer_norm", [True, False, "utterance"])
 def test_streamed_frames_equal_frames_in_memory(store, layer_norm):
     utterances = ["utt2", "utt0", "utt1"]
     in_memory = Frames.of(store, utterances)
-    in_memory = in_memory.layer_normalised() if layer_norm else in_memory
+    in_memory = in_memory.layer_normalised(layer_norm)
     streamed = StreamedFrames(store, utterances, [3], layer_norm)
     assert streamed.lengths == in_memory.lengths
     for one, other in zip(streamed.batch([2, 0]), in_memory.batch([2, 0]), strict=True):
@@ -76,6 +76,16 @@ def test_layer_norm_removes_mean_and_scale_of_each_frame():
     torch.testing.assert_close(normalised.var(-1, correction=0), torch.ones(7, 2), atol=1e-3, rtol=0)
     scaled = frames * torch.rand(7, 2, 1).add(0.5) + torch.randn(7, 2, 1)
     torch.testing.assert_close(Frames(scaled, [4, 3]).layer_normalised().block, normalised, atol=1e-3, rtol=1e-3)
+
+
+def test_layer_norm_of_an_utterance_is_over_all_its_frames_and_features():
+    """Each hidden state of an utterance has mean 0 and variance 1; its frames keep their differences."""
+    frames = torch.randn(7, 2, 6) * 3 + torch.arange(7).view(7, 1, 1)
+    normalised = Frames(frames, [4, 3]).layer_normalised("utterance").block
+    for rows, own in ((slice(0, 4), frames[:4]), (slice(4, 7), frames[4:])):
+        mean = own.double().mean((0, 2), keepdim=True)
+        sd = own.double().var((0, 2), correction=0, keepdim=True).sqrt()
+        torch.testing.assert_close(normalised[rows].double(), (own - mean) / sd, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="no /proc/meminfo on this system")
