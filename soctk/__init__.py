@@ -10,18 +10,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(folder: str | PathLike[str], encoder: str | PathLike[str] | None = None, device: str = "cpu") -> "Recogniser":
+def load(
+    model: str | PathLike[str],
+    encoder: str | PathLike[str] | None = None,
+    device: str = "cpu",
+    revision: str | None = None,
+) -> "Recogniser":
     """Load a packed model; see soctk.inference.recogniser.Recogniser for its use.
 
     Args:
-        folder: the folder that soctk-pack wrote.
+        model: the folder that soctk-pack wrote, or the id OWNER/NAME of a model on the Hugging Face hub. If there is a
+            folder with the name of an id, the folder is used.
         encoder: the folder of the encoder, if the model neither includes it nor names where to get it.
         device: `cpu`, `cuda`, or `auto` for the GPU if there is one.
+        revision: the commit, tag or branch of a model on the hub; by default the newest commit.
 
     Raises:
-        SoctkError: the folder is no packed model or is damaged; its encoder is not available or is another one; or
+        SoctkError: there is no such model, or it is damaged; its encoder is not available or is another one; or
             there is no GPU.
     """
     from soctk.inference.recogniser import Recogniser  # imports torch, for which the commands' --help does not wait
 
-    return Recogniser.load(Path(folder), None if encoder is None else Path(encoder), device)
+    return Recogniser.load(model, None if encoder is None else Path(encoder), device, revision)

@@ -168,6 +168,13 @@ class Directory(click.Path):
         super().__init__(file_okay=False, path_type=Path, **options)
 
 
+class Model(click.Path):
+    """A packed model, as str: a folder, or an id OWNER/NAME on the Hugging Face hub."""
+
+    def __init__(self):
+        super().__init__(file_okay=False, path_type=str)
+
+
 class File(click.Path):
     """A file, as pathlib.Path."""
 
@@ -183,6 +190,15 @@ device_option = option(
     type=click.Choice(["cpu", "cuda", "auto"]),
     default="auto",
     help="Processor to compute on. auto: a GPU if the machine has one.",
+)
+
+encoder_option = option(
+    "--encoder", type=Directory(), help="Folder of the encoder.", show_default="in the model, or the hub's"
+)
+revision_option = option(
+    "--revision",
+    help="Commit, tag or branch of a MODEL on the Hugging Face hub.",
+    show_default="the newest commit",
 )
 
 conf_option = option(

@@ -40,6 +40,13 @@ from soctk.cli.common import (
     help="Copy the encoder in this folder into the model, so that the model needs nothing else.",
     show_default="none",
 )
+@option(
+    "--push",
+    metavar="USER/NAME",
+    help="Upload the model to the Hugging Face hub under this name too. It needs a login: hf auth login.",
+    show_default="off",
+)
+@option("--private", is_flag=True, help="With --push: only you, or your organisation, see the model.")
 @data_option
 @feats_option
 @nj_option
@@ -50,6 +57,8 @@ def main(
     fold: int | None,
     seed: int | None,
     encoder: Path | None,
+    push: str | None,
+    private: bool,
     data: Path | None,
     feats: Path | None,
     nj: int,
@@ -61,9 +70,14 @@ def main(
     The head linear chooses C by cross-validation over all folds. The head mlp is trained for the median of the best
     epochs of the folds. MODEL/README.md is a model card with the scores of the experiment.
     """
+    if private and not push:
+        raise click.UsageError("--private works with --push only")
     from soctk.device import resolve
+    from soctk.inference import hub
     from soctk.inference.pack import Packing, pack
 
+    if push:
+        hub.check_access(push, private)
     packing = Packing(experiment, fold, seed, data, feats, encoder, nj, resolve(device))
     settings = pack(packing, model).settings
     training = settings.training
@@ -76,3 +90,21 @@ def main(
     if needs_folder:
         click.echo(f"It needs the encoder {settings.encoder.name} from a folder; --with-encoder DIR includes it.")
     click.echo(f"soctk-predict {shlex.quote(str(model))} RECORDING.wav{' --encoder DIR' if needs_folder else ''}")
+    if push:
+        commit = _push(model, push, private)
+        click.echo(
+            f"{hub.page(push)}: written, commit {commit}. Its model card has no licence yet: write it there into "
+            f"README.md.\nsoctk-predict {push} RECORDING.wav{' --encoder DIR' if needs_folder else ''}"
+        )
+
+
+def _push(model: Path, repo: str, private: bool) -> str:
+    from soctk.errors import SoctkError
+    from soctk.inference import hub
+
+    try:
+        return hub.push(model, repo, private)
+    except SoctkError as error:
+        upload = f"hf upload {repo} {shlex.quote(str(model))}{' --private' if private else ''}"
+        later = f"The model is complete in {model}. To upload it later: {upload}"
+        raise SoctkError(error.what, f"{error.remedy}\n{later}", error.where) from error

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from soctk.cli.common import CONTEXT, Command, Directory, File, device_option, option
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Directory,
+    File,
+    Model,
+    device_option,
+    encoder_option,
+    option,
+    revision_option,
+)
 
 if TYPE_CHECKING:
     from soctk.errors import SoctkError
@@ -42,7 +52,7 @@ class Seconds(click.ParamType):
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
-@click.argument("model", type=Directory())
+@click.argument("model", type=Model())
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @option("--format", "form", type=click.Choice(_FORMATS), default="tsv", help="Format of the output.")
 @option("-o", "--output", type=File(), help="Write the output to this file.", show_default="the screen")
@@ -77,7 +87,8 @@ class Seconds(click.ParamType):
     help="Recordings of the speaker of all inputs, without labels: a folder. For models with re-centring.",
     show_default="none",
 )
-@option("--encoder", type=Directory(), help="Folder of the encoder.", show_default="in the model, or the hub's")
+@encoder_option
+@revision_option
 @option(
     "--score",
     type=Directory(),
@@ -94,7 +105,7 @@ class Seconds(click.ParamType):
 @click.pass_context
 def main(
     ctx: click.Context,
-    model: Path,
+    model: str,
     inputs: tuple[str, ...],
     form: str,
     output: Path | None,
@@ -105,11 +116,14 @@ def main(
     channel: str | None,
     enrol: str | None,
     encoder: Path | None,
+    revision: str | None,
     score: Path | None,
     labels: Path | None,
     device: str,
 ) -> None:
     """Print the emotions of recordings, by a model that soctk-pack wrote.
+
+    MODEL is its folder, or its id OWNER/NAME on the Hugging Face hub.
 
     INPUT is a recording, a folder with recordings, a data directory, @FILE (a list with one of these on each line), or
     - (sound from a pipe). Each line has the recording, start and end in s, the emotion with the highest posterior, this
@@ -133,14 +147,14 @@ def main(
         if channel:
             check_channel(channel, "--channel")
         if score:
-            _score(Recogniser.load(model, encoder, device), inputs[0], score, labels, device)
+            _score(Recogniser.load(model, encoder, device, revision), inputs[0], score, labels, device)
             return
         problems = _Problems()
         found = [] if is_stream else _find(inputs, form, output, problems)
         if found or is_stream:
-            loaded = Recogniser.load(model, encoder, device)
+            loaded = Recogniser.load(model, encoder, device, revision)
             loaded = loaded.with_channel(channel) if channel else loaded
-            speaker = enrolment.enrol(loaded, enrol, model)
+            speaker = enrolment.enrol(loaded, enrol, Path(model))
             if window:
                 _check_windows(loaded, window, hop, speaker)
             if is_stream:

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,10 +16,11 @@ from soctk.device import resolve
 from soctk.errors import SoctkError
 from soctk.features.upstream import Upstream
 from soctk.inference import bundle as bundles
-from soctk.inference import encoders, waveforms, windows
+from soctk.inference import encoders, hub, waveforms, windows
 from soctk.inference.bundle import Bundle
 from soctk.inference.result import Result, Segment
 from soctk.inference.streaming import Stream
+from soctk.inference.windows import Part
 from soctk.training.frame_norm import normalise
 
 
@@ -53,20 +54,12 @@ class Recogniser:
         self._encoding = threading.Lock()
 
     @classmethod
-    def load(cls, folder: Path, encoder: Path | None = None, device: str = "cpu") -> "Recogniser":
-        """Load a packed model.
-
-        Args:
-            folder: the folder that soctk-pack wrote.
-            encoder: the folder of the encoder, if the model does not include it.
-            device: `cpu`, `cuda`, or `auto` for the GPU if there is one.
-
-        Raises:
-            SoctkError: the folder is no packed model or damaged, its encoder is not available or is another one, or
-                there is no GPU.
-        """
+    def load(
+        cls, model: str | PathLike[str], encoder: Path | None = None, device: str = "cpu", revision: str | None = None
+    ) -> "Recogniser":
+        """Load a packed model; see soctk.load."""
         device = resolve(device)
-        bundle = bundles.read(folder)
+        bundle = bundles.read(hub.find(model, revision))
         return cls(bundle, encoders.load(bundle, encoder, device), device)
 
     def with_channel(self, channel: str) -> "Recogniser":
@@ -131,8 +124,9 @@ class Recogniser:
         hop: float = 1.0,
         speaker: Speaker | None = None,
     ) -> Iterator[Segment]:
-        """Classify a recording in windows, one after the other.
+        """Classify a recording in windows.
 
+        Several windows are encoded at a time, which is faster; each has the answer of its samples alone.
         The last window ends with the recording, so it may be shorter. Memory does not grow with the length of a WAV,
         FLAC, AIFF, AU, CAF, W64 or RF64 file; other files are decoded whole.
 
@@ -150,7 +144,7 @@ class Recogniser:
         self._check_windows(window, hop, speaker)
         pieces, rate = windows.blocks(recording, sample_rate, self.settings.channel)
         parts = windows.cut(pieces, windows.Cutter(rate, window, hop, self.min_seconds))
-        return (self._segment(start, samples, rate, speaker) for start, samples in parts)
+        return self._segments(parts, rate, speaker)
 
     def stream(self, sample_rate: int, window: float = 3.0, hop: float = 1.0, speaker: Speaker | None = None) -> Stream:
         """Return a stream, which classifies sound in windows while it arrives; the arguments are those of `windows`.
@@ -161,7 +155,7 @@ class Recogniser:
         self._check_windows(window, hop, speaker)
         rate = waveforms.check_rate(sample_rate)
         return Stream(
-            lambda start, samples: self._segment(start, samples, rate, speaker),
+            lambda parts: list(self._segments(parts, rate, speaker)),
             windows.Cutter(rate, window, hop, self.min_seconds),
             self.settings.channel,
         )
@@ -176,14 +170,7 @@ class Recogniser:
             SoctkError: `frames` raises it.
             ValueError: the speaker is missing, or not of this model.
         """
-        self._check_speaker(speaker)
-        by_speed = []
-        for speed in self._speeds:
-            descriptor = self.describe(samples, rate, speed)
-            if speaker is not None:
-                descriptor = descriptor - speaker.offsets[speed]
-            by_speed.append(self._classifier.head(descriptor[None])[0].log_softmax(-1))
-        return torch.stack(by_speed).logsumexp(0).log_softmax(-1)
+        return self._classify([samples], rate, speaker)[0]
 
     @torch.inference_mode()
     def describe(self, samples: np.ndarray, rate: int, speed: float = 1) -> torch.Tensor:
@@ -192,8 +179,7 @@ class Recogniser:
         Raises:
             SoctkError: `frames` raises it.
         """
-        frames = self.frames(samples, rate, speed)
-        return self._classifier.describe(frames, torch.tensor([len(frames)], device=frames.device))[0]
+        return self._describe([samples], rate, speed)[0]
 
     @torch.inference_mode()
     def frames(self, samples: np.ndarray, rate: int, speed: float = 1) -> torch.Tensor:
@@ -202,16 +188,7 @@ class Recogniser:
         Raises:
             SoctkError: the waveform is longer than the encoder takes or shorter than 50 ms, or frames overflow.
         """
-        settings = self.settings.encoder
-        waveform = waveforms.resample(samples, rate, settings.sample_rate, speed)
-        self._check_duration(len(waveform) / settings.sample_rate, speed)
-        with self._encoding:
-            (states,) = self.encoder.hidden_states([waveform], settings.layers)
-        rounded = states.to(getattr(torch, settings.dtype))  # as in the store
-        if not rounded.isfinite().all():
-            raise SoctkError(f"the frames are not finite in {settings.dtype}", remedy="Check the recording.")
-        frames = rounded.to(self._device).float().transpose(0, 1)
-        return normalise(frames, self.settings.experiment.frames.layer_norm)
+        return self._encode([samples], rate, speed)[0]
 
     def enrol(self, recordings: Sequence[Any], sample_rate: int | None = None) -> Speaker:
         """Return a speaker, from recordings of the speaker without labels; see `__call__` for their forms.
@@ -269,9 +246,52 @@ class Recogniser:
                 remedy="Use a longer recording.",
             )
 
-    def _segment(self, start: float, samples: np.ndarray, rate: int, speaker: Speaker | None) -> Segment:
-        """Classify a window `(samples,)` that starts at a time in s."""
-        return Segment(start, start + len(samples) / rate, self._result(self.log_posteriors(samples, rate, speaker)))
+    def _segments(self, parts: Iterable[Part], rate: int, speaker: Speaker | None) -> Iterator[Segment]:
+        """Classify windows, several at a time."""
+        for batch in windows.batches(parts, rate):
+            posteriors = self._classify([samples for _, samples in batch], rate, speaker)
+            for (start, samples), of_window in zip(batch, posteriors, strict=True):
+                yield Segment(start, start + len(samples) / rate, self._result(of_window))
+
+    @torch.inference_mode()
+    def _classify(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> torch.Tensor:
+        """Return the log-posteriors `(N, K)` of N waveforms; see `log_posteriors`."""
+        self._check_speaker(speaker)
+        by_speed = []
+        for speed in self._speeds:
+            descriptors = self._describe(several, rate, speed)
+            if speaker is not None:
+                descriptors = descriptors - speaker.offsets[speed]
+            by_speed.append(self._classifier.head(descriptors).log_softmax(-1))
+        return torch.stack(by_speed).logsumexp(0).log_softmax(-1)
+
+    def _describe(self, several: Sequence[np.ndarray], rate: int, speed: float) -> torch.Tensor:
+        """Return the descriptors `(N, P)` of N waveforms; see `describe`."""
+        frames = self._encode(several, rate, speed)
+        lengths = torch.tensor([len(one) for one in frames], device=frames[0].device)
+        return self._classifier.describe(torch.cat(frames), lengths)
+
+    def _encode(self, several: Sequence[np.ndarray], rate: int, speed: float) -> list[torch.Tensor]:
+        """Return the frames `(T, L, D)` of each of N waveforms; see `frames`."""
+        settings = self.settings.encoder
+        resampled = [waveforms.resample(samples, rate, settings.sample_rate, speed) for samples in several]
+        for waveform in resampled:
+            self._check_duration(len(waveform) / settings.sample_rate, speed)
+        together = len(resampled) if self.encoder.batches else 1
+        states = []
+        with self._encoding:
+            for first in range(0, len(resampled), together):
+                states += self.encoder.hidden_states(resampled[first : first + together], settings.layers)
+        return [self._as_in_training(one) for one in states]
+
+    def _as_in_training(self, states: torch.Tensor) -> torch.Tensor:
+        """Return hidden states `(L, T, D)` as the frames `(T, L, D)` that training read from the store."""
+        dtype = self.settings.encoder.dtype
+        rounded = states.to(getattr(torch, dtype))
+        if not rounded.isfinite().all():
+            raise SoctkError(f"the frames are not finite in {dtype}", remedy="Check the recording.")
+        frames = rounded.to(self._device).float().transpose(0, 1)
+        return normalise(frames, self.settings.experiment.frames.layer_norm)
 
     def _result(self, log_posteriors: torch.Tensor) -> Result:
         posteriors = dict(zip(self.emotions, log_posteriors.exp().tolist(), strict=True))

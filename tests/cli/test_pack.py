@@ -1,5 +1,6 @@
 """soctk-pack makes a model of an experiment, and says what it made or what is wrong."""
 
+import hub_server
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, write_corpus
@@ -68,3 +69,48 @@ def test_what_is_wrong_is_one_message_and_no_model_is_left(experiment, monkeypat
     assert f"Error: {message}" in result.stderr or message in result.stderr
     assert isinstance(result.exception, SystemExit)
     assert not (experiment.parent / "model").exists()
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    with hub_server.running() as hub:
+        hub_server.connect(monkeypatch, hub.url, tmp_path / "cache")
+        yield hub
+
+
+def test_a_packed_model_is_uploaded_and_its_name_classifies_recordings(experiment, tmp_path, server):
+    result = invoke(experiment, tmp_path / "model", "--push", "ada/emotions", "--private")
+    assert result.exit_code == 0, result.output
+    commit = next(iter(server.models["ada/emotions"].commits))
+    assert result.stdout.endswith(
+        f"{server.url}/ada/emotions: written, commit {commit}. Its model card has no licence yet: write it there into "
+        "README.md.\nsoctk-predict ada/emotions RECORDING.wav\n"
+    )
+    recording = str(next(experiment.parent.glob("recordings of the corpus/*.wav")))
+    by_name, by_folder = (
+        CliRunner().invoke(predict.main, [str(model), recording]) for model in ("ada/emotions", tmp_path / "model")
+    )
+    assert by_name.exit_code == 0, by_name.output
+    assert by_name.stdout == by_folder.stdout
+
+
+def test_a_push_that_cannot_succeed_stops_before_training_and_a_failed_one_says_how_to_repeat_it(
+    experiment, tmp_path, server, monkeypatch
+):
+    result = invoke(experiment, tmp_path / "model", "--push", "bob/emotions")
+    assert result.exit_code == 1
+    assert "--push bob/emotions: you have no right to write to this model on the Hugging Face hub" in result.stderr
+    assert not (tmp_path / "model").exists()
+    monkeypatch.setenv("HF_TOKEN", "reader")
+    result = invoke(experiment, tmp_path / "model", "--push", "ada/emotions")
+    assert result.exit_code == 1
+    later = f"To upload it later: hf upload ada/emotions {tmp_path / 'model'}\n"
+    assert result.stderr.endswith(f"The model is complete in {tmp_path / 'model'}. {later}")
+    assert len(bundle.read(tmp_path / "model").recordings) == 36
+    assert not server.models
+
+
+def test_private_alone_has_no_meaning(experiment, tmp_path):
+    result = invoke(experiment, tmp_path / "model", "--private")
+    assert result.exit_code == 2
+    assert "--private works with --push only" in result.stderr
