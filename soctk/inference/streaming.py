@@ -1,13 +1,11 @@
 """Streams: emotions of sound while it arrives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
-
-import numpy as np
 
 from soctk.inference import waveforms
 from soctk.inference.result import Segment
-from soctk.inference.windows import Cutter
+from soctk.inference.windows import Cutter, Part
 
 
 class Stream:
@@ -17,12 +15,12 @@ class Stream:
     50 ms more, which could be the end of the sound. A stream is used by one thread; threads may share the model.
 
     Args:
-        classify: classifies the samples `(samples,)` of a window that starts at a time in s.
+        classify: classifies windows.
         cutter: cuts the sound into windows.
         channel: 1, 2, ..., or mix for the mean of all channels.
     """
 
-    def __init__(self, classify: Callable[[float, np.ndarray], Segment], cutter: Cutter, channel: str):
+    def __init__(self, classify: Callable[[Iterable[Part]], list[Segment]], cutter: Cutter, channel: str):
         self._classify, self._cutter, self._channel = classify, cutter, channel
         self._is_finished = False
 
@@ -38,7 +36,7 @@ class Stream:
         if self._is_finished:
             raise ValueError("the stream is finished; use a new one: model.stream(sample_rate)")
         chosen = waveforms.check(samples, self._channel)
-        return [self._classify(start, window) for start, window in self._cutter.push(chosen)]
+        return self._classify(self._cutter.push(chosen))
 
     def finish(self) -> list[Segment]:
         """End the sound; return the answer for the last window, unless the windows before it have all of the sound.
@@ -47,4 +45,4 @@ class Stream:
             ValueError: the stream has less than 50 ms of sound.
         """
         self._is_finished = True
-        return [self._classify(start, window) for start, window in self._cutter.finish()]
+        return self._classify(self._cutter.finish())

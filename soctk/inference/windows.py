@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 
 from soctk.corpus import audio
+from soctk.errors import SoctkError
 from soctk.inference import waveforms
 from soctk.inference.result import Segment
 
-__all__ = ["Cutter", "Segment", "blocks", "check", "cut"]
+__all__ = ["Cutter", "Part", "Segment", "batches", "blocks", "check", "cut"]
+
+Part = tuple[float, np.ndarray]  # the start of a window in s, and its samples
 
 _BLOCK = 1 << 20  # samples of a waveform that are cut into windows at a time
 _SHORTEST_HOP = 0.01  # s, about one frame
+_TOGETHER = 24.0  # s of windows that are encoded at a time; more is no faster, and takes memory
 
 
 class Cutter:
@@ -37,7 +41,7 @@ class Cutter:
         self._samples = np.zeros(0, dtype=np.float32)  # from the start of the next window
         self._overlap = 0  # the number of samples that the window before has too
 
-    def push(self, samples: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    def push(self, samples: np.ndarray) -> Iterator[Part]:
         """Add samples `(samples,)`; yield the start (in s) and the samples of each window that is complete."""
         self._samples = np.concatenate([self._samples, samples])
         while len(self._samples) >= max(self._window, self._step + self._shortest):
@@ -47,7 +51,7 @@ class Cutter:
             self._number += 1
             yield window
 
-    def finish(self) -> Iterator[tuple[float, np.ndarray]]:
+    def finish(self) -> Iterator[Part]:
         """Yield the last window, if sound is left that no window has.
 
         Raises:
@@ -86,11 +90,36 @@ def blocks(recording: Any, sample_rate: int | None, channel: str) -> tuple[Itera
     return (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK)), rate
 
 
-def cut(pieces: Iterable[np.ndarray], cutter: Cutter) -> Iterator[tuple[float, np.ndarray]]:
+def cut(pieces: Iterable[np.ndarray], cutter: Cutter) -> Iterator[Part]:
     """Cut a recording that is read piece by piece; yield the start (in s) and the samples of each window."""
     for piece in pieces:
         yield from cutter.push(piece)
     yield from cutter.finish()
+
+
+def batches(parts: Iterable[Part], rate: int) -> Iterator[list[Part]]:
+    """Group windows of equal length that follow each other: at most 24 s of sound, or one window, in a batch.
+
+    If `parts` raises an error, the windows before it are yielded first.
+
+    Args:
+        parts: the windows.
+        rate: their sample rate, in Hz.
+    """
+    batch: list[Part] = []
+    try:
+        for start, samples in parts:
+            size = len(samples)
+            if batch and (size != len(batch[0][1]) or (len(batch) + 1) * size > _TOGETHER * rate):
+                yield batch
+                batch = []
+            batch.append((start, samples))
+    except (SoctkError, ValueError):
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 def check(window: float, hop: float, shortest: float, longest: float) -> None:

@@ -6,13 +6,15 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from random_models import RATE, assert_same, noise, random_model
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from soctk.corpus import audio, decoding
 from soctk.errors import SoctkError
-from soctk.inference.windows import Cutter, cut
+from soctk.inference.windows import Cutter, batches, cut
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,57 @@ def test_a_window_has_the_answer_of_its_samples(model, seconds, window, hop, bou
     for segment in segments:
         own = samples[round(segment.start * RATE) : round(segment.end * RATE)]
         assert segment.result.posteriors == pytest.approx(model(own, RATE).posteriors, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def batching(tmp_path_factory):
+    """A model on a small wav2vec 2.0 with random weights, which encodes several utterances at a time."""
+    folder = tmp_path_factory.mktemp("encoders") / "small"
+    torch.manual_seed(1)
+    settings = {
+        "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24,
+        "conv_dim": (8, 8), "conv_stride": (10, 32), "conv_kernel": (20, 32), "num_conv_pos_embeddings": 4,
+        "num_conv_pos_embedding_groups": 2, "feat_extract_norm": "layer",
+    }  # fmt: skip
+    Wav2Vec2Model(Wav2Vec2Config(**settings)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    return random_model("mean+soc_full", name=str(folder), layers=[1, 2])
+
+
+def test_windows_that_are_encoded_together_have_the_answers_of_their_samples(batching, monkeypatch):
+    sizes, encode = [], type(batching.encoder).hidden_states
+
+    def counting(encoder, waveforms, layers):
+        sizes.append(len(waveforms))
+        return encode(encoder, waveforms, layers)
+
+    monkeypatch.setattr(type(batching.encoder), "hidden_states", counting)
+    (samples,) = noise(20.5)
+    segments = list(batching.windows(samples, RATE, window=3.0, hop=1.0))
+    assert sizes == [8, 8, 2, 1]
+    for segment in segments:
+        own = samples[round(segment.start * RATE) : round(segment.end * RATE)]
+        assert segment.result.posteriors == pytest.approx(batching(own, RATE).posteriors, abs=1e-5)
+
+
+def test_a_batch_has_windows_of_one_length_and_at_most_24_s_of_sound():
+    parts = [(float(i), np.zeros(size)) for i, size in enumerate([70, 70, 50, *[70] * 5, 300, 10])]
+    assert [[size for size, _ in batch] for batch in batches(parts, 10)] == [
+        [0, 1], [2], [3, 4, 5], [6, 7], [8], [9],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [SoctkError("damaged", remedy="Replace it."), ValueError("too short")])
+def test_the_windows_before_a_fault_are_classified(error):
+    def parts():
+        yield 0.0, np.zeros(10)
+        yield 1.0, np.zeros(10)
+        raise error
+
+    found = batches(parts(), 10)
+    assert [start for start, _ in next(found)] == [0.0, 1.0]
+    with pytest.raises(type(error)):
+        next(found)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.aiff", "a.mp3"])
