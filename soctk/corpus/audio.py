@@ -1,8 +1,8 @@
-"""Recordings: channels, resampling and checks. All of soctk reads audio through this module."""
+"""Recordings and parts of them: channels, resampling and checks. All of soctk reads audio through this module."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import numpy as np
 import soxr
 from joblib import Parallel, delayed
 
-from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode, decode_blocks
+from soctk.corpus.cutting import decode_clips
+from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode_blocks
+from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError, listing
 from soctk.progress import track
 
@@ -26,6 +28,7 @@ __all__ = [
     "inspect",
     "load",
     "load_blocks",
+    "load_each",
     "load_native",
     "remedies",
 ]
@@ -40,7 +43,7 @@ _KINDS = 3  # kinds of files in a message
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """The properties of one recording, from all of its decoded samples.
+    """The properties of the sound of one utterance, from all of its decoded samples.
 
     Attributes:
         seconds: its duration.
@@ -62,11 +65,11 @@ class AudioInfo:
     sounding: tuple[int, ...]
 
 
-def load(path: Path, sample_rate: int, speed: float = 1, channel: str = "1") -> np.ndarray:
-    """Read one channel of a recording, resampled (soxr, high quality).
+def load(source: Path | Clip, sample_rate: int, speed: float = 1, channel: str = "1") -> np.ndarray:
+    """Read one channel of a recording, or of a part of it, resampled (soxr, high quality).
 
     Args:
-        path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
+        source: any file that libsndfile reads (WAV, FLAC, OGG, MP3, ...), or a part of one.
         sample_rate: the sample rate of the result, in Hz.
         speed: the playback speed, 1 for the original; it changes tempo and pitch together.
         channel: 1, 2, ..., or mix for the mean of all channels.
@@ -77,26 +80,68 @@ def load(path: Path, sample_rate: int, speed: float = 1, channel: str = "1") -> 
     Raises:
         SoctkError: `load_native` raises it.
     """
-    samples, native_rate = load_native(path, channel)
-    return soxr.resample(samples, native_rate * speed, sample_rate)
+    (waveform,) = load_each([(_as_clip(source), speed)], sample_rate, channel)
+    return waveform
 
 
-def load_native(path: Path, channel: str = "1") -> tuple[np.ndarray, int]:
-    """Read one channel of a recording; return its float32 waveform `(samples,)` and its own sample rate in Hz.
+def load_each(clips: Sequence[tuple[Clip, float]], sample_rate: int, channel: str = "1") -> list[np.ndarray]:
+    """Read parts of one recording, each at its speed (see `load`); the recording is read once.
 
     Args:
-        path: any file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
+        clips: pairs of a part and a speed; all parts are of the same file.
+        sample_rate: the sample rate of the results, in Hz.
         channel: 1, 2, ..., or mix for the mean of all channels.
 
     Raises:
-        SoctkError: the file cannot be decoded, is cut short or shorter than MIN_SECONDS, lacks the channel, or holds
-            NaN or infinite samples.
+        SoctkError: `load_native` raises it.
     """
+    waveforms: dict[int, np.ndarray] = {}
+    parts, native_rate = _load_clips([clip for clip, _ in clips], channel)
+    for index, samples in parts:
+        waveforms[index] = soxr.resample(samples, native_rate * clips[index][1], sample_rate)
+    return [waveforms[index] for index in range(len(clips))]
+
+
+def load_native(source: Path | Clip, channel: str = "1") -> tuple[np.ndarray, int]:
+    """Read one channel of a recording, or of a part of it, at its own sample rate.
+
+    Args:
+        source: any file that libsndfile reads (WAV, FLAC, OGG, MP3, ...), or a part of one.
+        channel: 1, 2, ..., or mix for the mean of all channels.
+
+    Returns:
+        The float32 waveform `(samples,)`, and the sample rate in Hz.
+
+    Raises:
+        SoctkError: the file cannot be decoded, is cut short or shorter than MIN_SECONDS, lacks the channel, or holds
+            NaN or infinite samples; or the part is shorter than MIN_SECONDS, or not within the recording.
+    """
+    parts, native_rate = _load_clips([_as_clip(source)], channel)
+    ((_, samples),) = parts
+    return samples, native_rate
+
+
+def _as_clip(source: Path | Clip) -> Clip:
+    return source if isinstance(source, Clip) else Clip(Path(source))
+
+
+def _load_clips(clips: Sequence[Clip], channel: str) -> tuple[Iterator[tuple[int, np.ndarray]], int]:
+    """Read one channel of parts of a recording: pairs of the index of a part and its waveform, and the sample rate."""
+
+    def chosen(parts: Iterator[tuple[int, np.ndarray | UnusableRecording]]) -> Iterator[tuple[int, np.ndarray]]:
+        try:
+            for index, samples in parts:
+                if isinstance(samples, UnusableRecording):
+                    raise samples
+                yield index, choose_channel(samples, channel)
+        except UnusableRecording as error:
+            raise SoctkError(str(error), remedy=error.remedy, where=clips[0].path) from error
+
     try:
-        samples, native_rate = decode(path)
-        return choose_channel(samples, channel), native_rate
+        parts, native_rate = decode_clips(clips)
     except UnusableRecording as error:
-        raise SoctkError(str(error), remedy=error.remedy, where=path) from error
+        raise SoctkError(str(error), remedy=error.remedy, where=clips[0].path) from error
+    return chosen(parts), native_rate
 
 
 def load_blocks(path: Path, channel: str = "1") -> tuple[Iterator[np.ndarray], int]:
@@ -124,11 +169,11 @@ def load_blocks(path: Path, channel: str = "1") -> tuple[Iterator[np.ndarray], i
     return chosen(blocks), native_rate
 
 
-def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, AudioInfo]:
-    """Decode every recording; one error lists all recordings that cannot be used.
+def check(recordings: Mapping[str, Path | Clip], channel: str = "1") -> dict[str, AudioInfo]:
+    """Decode every recording once; one error lists all recordings that cannot be used.
 
     Args:
-        recordings: utterance id -> path.
+        recordings: utterance id -> path, or a part of a recording.
         channel: 1, 2, ..., or mix for the mean of all channels.
 
     Returns:
@@ -136,7 +181,7 @@ def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, Audio
 
     Raises:
         SoctkError: recordings are missing, unreadable, cut short, empty or shorter than MIN_SECONDS, lack the
-            channel, or hold NaN or infinite samples.
+            channel, or hold NaN or infinite samples; or parts are shorter, or not within their recording.
     """
     results = inspect(recordings, channel)
     unusable = {utt: result for utt, result in results.items() if isinstance(result, UnusableRecording)}
@@ -145,7 +190,7 @@ def check(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, Audio
     return {utt: result for utt, result in results.items() if isinstance(result, AudioInfo)}
 
 
-def _describe(unusable: Mapping[str, UnusableRecording], recordings: Mapping[str, Path]) -> SoctkError:
+def _describe(unusable: Mapping[str, UnusableRecording], recordings: Mapping[str, Path | Clip]) -> SoctkError:
     """Return the error that lists unusable recordings by their fault."""
     by_fault: dict[Fault, dict[str, UnusableRecording]] = {fault: {} for fault in Fault}
     for utt, error in unusable.items():
@@ -170,20 +215,35 @@ def remedies(errors: Collection[UnusableRecording]) -> str:
     )
 
 
-def inspect(recordings: Mapping[str, Path], channel: str = "1") -> dict[str, AudioInfo | UnusableRecording]:
-    """Decode every recording, on all cores; return its properties, or the reason why it cannot be used."""
+def inspect(recordings: Mapping[str, Path | Clip], channel: str = "1") -> dict[str, AudioInfo | UnusableRecording]:
+    """Decode every recording once, on all cores; return the properties of each utterance, or why it cannot be used."""
+    by_path: dict[Path, list[tuple[str, Clip]]] = {}
+    for utt, source in recordings.items():
+        clip = _as_clip(source)
+        by_path.setdefault(clip.path, []).append((utt, clip))
     # return_as="generator" dispatches a few jobs at a time; an executor would keep one object per recording (300,000)
-    jobs = (delayed(_inspect)(path, channel) for path in recordings.values())
-    results = Parallel(-1, backend="threading", return_as="generator")(jobs)
-    return dict(zip(recordings, track(results, "check audio", "file", len(recordings)), strict=True))
+    jobs = (delayed(_inspect)([clip for _, clip in clips], channel) for clips in by_path.values())
+    results = track(Parallel(-1, backend="threading", return_as="generator")(jobs), "check audio", "file", len(by_path))
+    found: dict[str, AudioInfo | UnusableRecording] = {}
+    for clips, infos in zip(by_path.values(), results, strict=True):
+        found |= {utt: info for (utt, _), info in zip(clips, infos, strict=True)}
+    return {utt: found[utt] for utt in recordings}
 
 
-def _inspect(path: Path, channel: str) -> AudioInfo | UnusableRecording:
+def _inspect(clips: Sequence[Clip], channel: str) -> list[AudioInfo | UnusableRecording]:
+    """Return the properties of parts of one recording. If a part of the file is damaged, none of them can be used."""
+    found: dict[int, AudioInfo | UnusableRecording] = {}
     try:
-        channels, sample_rate = decode(path)
-        samples = choose_channel(channels, channel)
+        parts, sample_rate = decode_clips(clips)
+        for index, samples in parts:
+            found[index] = _measure(samples, sample_rate, channel) if isinstance(samples, np.ndarray) else samples
     except UnusableRecording as error:
-        return error
+        return [error] * len(clips)
+    return [found[index] for index in range(len(clips))]
+
+
+def _measure(channels: np.ndarray, sample_rate: int, channel: str) -> AudioInfo:
+    samples = choose_channel(channels, channel)
     digest = hashlib.sha256(f"{sample_rate} Hz\n".encode())
     digest.update(samples.data)
     return AudioInfo(

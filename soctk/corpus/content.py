@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from soctk.corpus.segments import Segment
+from soctk.corpus.segments import Clip, Segment
 
 # The parts of a published partition that are no test; every other part is a test.
 TRAIN, DEV = "train", "dev"
@@ -79,6 +79,18 @@ class DataDir:
     def recording_of(self, utt: str) -> str:
         """Return the id of the recording that contains an utterance."""
         return self.segments[utt].recording if self.segments else utt
+
+    def clip(self, utt: str) -> Clip:
+        """Return the place of the sound of an utterance."""
+        if not self.segments:
+            return Clip(self.wav[utt])
+        segment = self.segments[utt]
+        return Clip(self.wav[segment.recording], segment.start, segment.end)
+
+    @property
+    def clips(self) -> dict[str, Clip]:
+        """Utterance -> the place of its sound, in the order of the utterances."""
+        return {utt: self.clip(utt) for utt in self.speaker}
 
     def fold_of(self, utt: str) -> int | None:
         """Return the fold that tests an utterance; None for the training and validation data of a partition."""

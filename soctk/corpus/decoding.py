@@ -65,6 +65,7 @@ class Fault(StrEnum):
     TOO_SHORT = f"shorter than {1000 * MIN_SECONDS:g} ms"
     NOT_FINITE = "NaN or infinite samples"
     NO_CHANNEL = "without the chosen channel"
+    OUTSIDE = "shorter than a segment needs"
 
 
 class UnusableRecording(ValueError):
@@ -94,7 +95,7 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
         float32 samples of all channels `(T, C)`, full scale 1.0, and the sample rate in Hz.
 
     Raises:
-        UnusableRecording: for each of the reasons in Fault, except NO_CHANNEL.
+        UnusableRecording: for each of the reasons in Fault, except NO_CHANNEL and OUTSIDE.
     """
     samples, sample_rate = _decode(path)
     if sample_rate not in RATES or samples.shape[1] > MAX_CHANNELS:
@@ -104,20 +105,29 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
         )
     if len(samples) == 0:
         raise UnusableRecording(Fault.EMPTY, "empty: it has no samples")
+    require_length(samples, sample_rate)
+    _require_finite(samples)
+    return samples, sample_rate
+
+
+def require_length(samples: np.ndarray, sample_rate: int) -> None:
+    """Raise UnusableRecording if there are fewer samples than MIN_SECONDS has."""
     if len(samples) < MIN_SECONDS * sample_rate:
         milliseconds = 1000 * len(samples) / sample_rate
         raise UnusableRecording(
             Fault.TOO_SHORT, f"too short: {milliseconds:.1f} ms; at least {1000 * MIN_SECONDS:.0f} ms are needed"
         )
-    _require_finite(samples)
-    return samples, sample_rate
 
 
-def decode_blocks(path: Path) -> tuple[Iterator[np.ndarray], int]:
+def decode_blocks(path: Path, start: float = 0) -> tuple[Iterator[np.ndarray], int]:
     """Decode a long recording block by block, so that it need not fit into memory.
 
     WAV, FLAC, AIFF, AU, CAF, W64 and RF64 files with a complete header are read block by block. All others (MP3, Ogg,
     formats that ffmpeg decodes, headers of unknown length) are decoded whole.
+
+    Args:
+        path: see `decode`.
+        start: the first moment to decode, in seconds from the beginning; the samples begin with the nearest one.
 
     Returns:
         An iterator over float32 blocks `(T, C)`, full scale 1.0, and the sample rate in Hz. The samples are those of
@@ -128,9 +138,9 @@ def decode_blocks(path: Path) -> tuple[Iterator[np.ndarray], int]:
             that ends early or is damaged after its beginning.
     """
     if sample_rate := _find_plain_rate(path):
-        return _decode_plain(path), sample_rate
+        return _decode_plain(path, round(start * sample_rate)), sample_rate
     samples, sample_rate = decode(path)
-    return iter([samples]), sample_rate
+    return iter([samples[round(start * sample_rate) :]]), sample_rate
 
 
 def _find_plain_rate(path: Path) -> int | None:
@@ -152,10 +162,11 @@ def _find_plain_rate(path: Path) -> int | None:
         return None  # `decode` then reads the whole file, or raises the error with its remedy
 
 
-def _decode_plain(path: Path) -> Iterator[np.ndarray]:
-    count = 0
+def _decode_plain(path: Path, first: int) -> Iterator[np.ndarray]:
+    """Yield the blocks of a file from the sample `first` on."""
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
+            count = file.seek(min(first, file.frames))
             for block in _blocks(file):
                 _require_finite(block)
                 count += len(block)

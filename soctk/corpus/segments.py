@@ -1,7 +1,8 @@
-"""Segments: utterances that are parts of longer recordings, as in Kaldi's file `segments`."""
+"""Segments: utterances that are parts of longer recordings, as in Kaldi's file `segments`; and where their sound is."""
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,28 @@ class Segment:
 
     def __str__(self) -> str:
         return f"{self.recording} {self.start!r} {self.end!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The place of the sound of an utterance: a file, or a part of it.
+
+    Attributes:
+        path: the file.
+        start: the first moment, in seconds from the beginning of the file.
+        end: the last moment, in seconds; None for the end of the file.
+    """
+
+    path: Path
+    start: float = 0.0
+    end: float | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole file."""
+        return self.start == 0 and self.end is None
+
+    def __str__(self) -> str:
+        if self.is_whole:
+            return str(self.path)
+        return f"{self.path} from {self.start:g} s to {'the end' if self.end is None else f'{self.end:g} s'}"
