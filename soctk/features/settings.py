@@ -12,9 +12,11 @@ from soctk.files import atomic
 from soctk.mappings import read_json
 
 NAME = "store.json"
+CONTENT = "content"
 
 # Settings that are recorded, but do not determine the frames: the release or checksum of the encoder (`source`) does.
-_ONLY_RECORDED = ("hub", "versions")
+# `content`, the checksum of imported features, differs between corpora whose features have the same settings.
+_ONLY_RECORDED = ("hub", "versions", CONTENT)
 
 # The format of store.json, the index and the shards. Format 1 had no checksums of frames.
 _FORMAT = 2

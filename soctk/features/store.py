@@ -125,8 +125,9 @@ class FeatureStore:
         return {utt: entry.recording for utt, entry in sorted(self._entries.items())}
 
     def checksum(self) -> str:
-        """Return a checksum of the ids and digests of the recordings."""
-        return hashlib.sha256(repr(list(self.recordings.items())).encode()).hexdigest()[:16]
+        """Return a checksum of the ids and digests of the recordings, and of the content of imported features."""
+        content = self.settings.get(store_json.CONTENT, "")
+        return hashlib.sha256((repr(list(self.recordings.items())) + content).encode()).hexdigest()[:16]
 
     def update(self) -> None:
         """Add the utterances of shards that other processes have written to this store.
