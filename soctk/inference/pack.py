@@ -7,7 +7,7 @@ from pathlib import Path
 from soctk import provenance
 from soctk.corpus import audio, datadir
 from soctk.errors import SoctkError
-from soctk.features import upstream
+from soctk.features import imported, upstream
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Upstream
 from soctk.files import atomic_directory
@@ -101,7 +101,15 @@ def _open(packing: Packing, runs: Sequence[RunDirectory]) -> Experiment:
     store_path = _find(packing, "feats", packing.store or shared.made_from.get("features"))
     config = Config.model_validate({name: shared.settings[name] for name in Config.model_fields})
     data = datadir.read(data_path, recordings=False)
-    features = Features(FeatureStore.open(store_path), data.utterances, packing.device)
+    store = FeatureStore.open(store_path)
+    if store.settings.get("source") == imported.SOURCE:
+        raise SoctkError(
+            f"the features {store.settings['upstream']} were made by another program (soctk-import-features), so a "
+            "model could not encode recordings",
+            remedy="Train on features of an encoder (soctk-extract); --upstream MODULE:CLASS takes your own.",
+            where=packing.experiment,
+        )
+    features = Features(store, data.utterances, packing.device)
     experiment = Experiment(config, data, features, packing.experiment, packing.device)
     experiment.check([run.fold for run in runs], [runs[0].seed])
     return experiment
