@@ -104,7 +104,8 @@ def load(
         _apply_override(sections, override)
     if sections["frames"].get("combine") == "auto":
         sections["frames"]["combine"] = "concat" if head == "linear" else "sum"
-    return _validated({"protocol": protocol, **sections}, where=" < ".join(str(folder) for folder in conf_dirs))
+    where = " < ".join(str(folder) for folder in conf_dirs)
+    return _validated({"protocol": protocol, "train": None, **sections}, where)
 
 
 def load_model(conf_dirs: Sequence[Path]) -> ModelConfig:

@@ -1,6 +1,6 @@
 """The settings of an experiment: one class for each YAML file, with the types and ranges of its values."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
 Protocol = Literal["soctk", "emobox", "cross-lingual", "cross-corpus"]
 # Whether frames are normalised: each over its D features (true), all of an utterance together, or not.
 LayerNorm = bool | Literal["utterance"]
+ClassWeight = Literal["none", "balanced"]
 # The options of a pooling layer, name -> value; the layer validates them (soctk.pooling.create).
 Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
 
@@ -84,6 +85,7 @@ class MLPConfig(Section):
     name: Literal["mlp"]
     hidden: int = Field(ge=0)
     dropout: float = Field(ge=0, lt=1)
+    class_weight: ClassWeight = "none"  # in the loss (soctk.training.classes)
 
 
 class LinearConfig(Section):
@@ -93,11 +95,13 @@ class LinearConfig(Section):
         C: inverse strengths of the L2 regularisation; inner cross-validation chooses one. If there are several, values
             beyond an edge of the list may be tried too (soctk.training.linear.beyond).
         within_class_shrinkage: the shrinkage alpha of the covariance within classes (soctk.training.within_class).
+        class_weight: the weights of the classes in the likelihood (soctk.training.classes).
     """
 
     name: Literal["linear"]
     C: list[Annotated[float, Field(ge=1e-12, le=1e12)]] = Field(min_length=1)
     within_class_shrinkage: float = Field(ge=0.01, le=1)
+    class_weight: ClassWeight = "none"
 
 
 class TrainConfig(Section):
@@ -155,4 +159,11 @@ class Config(Section):
     pooling: dict[str, Options]
     recentre: RecentreConfig
     head: Annotated[MLPConfig | LinearConfig, Field(discriminator="name")]
-    train: TrainConfig | None = None
+    train: TrainConfig | None
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings for a config.yaml, without those that have a default in this file.
+
+        Earlier versions did not have these settings, so their runs are equal to runs with the defaults.
+        """
+        return self.model_dump(exclude_defaults=True)

@@ -94,7 +94,7 @@ def test_all_invalid_settings_are_listed_in_one_error(conf, recipe):
         ("train.lrr=1", "Did you mean 'lr'?"),
         ("head.hiden=1", "head: unknown key 'hiden'. Did you mean 'hidden'?"),
         ("head.name=linear", "--set head.name=linear: this is no setting\nChoose the head with --head."),
-        ("head.x=1", "head: unknown key 'x'. Known: dropout, hidden."),
+        ("head.x=1", "head: unknown key 'x'. Known: class_weight, dropout, hidden."),
         (
             "x",
             "--set x: not of the form SECTION.KEY=VALUE\nWrite e.g. --set frames.layers=[3, 4]. Sections: frames, ",

@@ -22,6 +22,7 @@ _EQUAL_SECONDS = 1e-3
 _SHARE_AT_LONGEST = 0.1
 _AT_LONGEST = 8
 _MANY = 5  # utterances of a speaker
+_IMBALANCE = 3  # a model rarely predicts classes that have so many times fewer utterances than the largest one
 _CASES = 3  # in a note
 _KEEP_ONE = "Keep one of them"
 
@@ -198,6 +199,7 @@ def check_labels(data: DataDir) -> list[Finding]:
             True,
             "A classifier needs two or more: check the column of the emotion, and the label map.",
         ),
+        _imbalance(data),
         Finding(
             "folds that do not train all emotions",
             _list_folds(untrained if count >= FEWEST_FOLDS else {}),
@@ -248,6 +250,20 @@ def _few_folds(data: DataDir) -> Finding:
         else []
     )
     return Finding(f"fewer than {FEWEST_FOLDS} folds", few, True, remedy)
+
+
+def _imbalance(data: DataDir) -> Finding:
+    counts = Counter(data.emotion.values())
+    most = max(counts.values(), default=0)
+    rare = {emotion: counts[emotion] for emotion in data.emotions if 0 < _IMBALANCE * counts[emotion] < most}
+    largest = next((emotion for emotion in data.emotions if counts[emotion] == most), "")
+    return Finding(
+        f"classes with less than 1/{_IMBALANCE} of the {most} utterances of {largest}",
+        [f"{emotion} {count}" for emotion, count in rare.items()],
+        False,
+        "A model predicts them rarely. To count all classes equally in training: soctk-train --set "
+        "head.class_weight=balanced (docs/labels.md).",
+    )
 
 
 def _list_folds(lacking: Mapping[int, Iterable[str]]) -> list[str]:

@@ -99,7 +99,7 @@ def _open(packing: Packing, runs: Sequence[RunDirectory]) -> Experiment:
     shared = recorded.read(runs)
     data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))
     store_path = _find(packing, "feats", packing.store or shared.made_from.get("features"))
-    config = Config.model_validate({name: shared.settings[name] for name in Config.model_fields})
+    config = Config.model_validate({name: shared.settings[name] for name in Config.model_fields.keys() & shared.settings})
     data = datadir.read(data_path, recordings=False)
     store = FeatureStore.open(store_path)
     if store.settings.get("source") == imported.SOURCE:

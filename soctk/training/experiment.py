@@ -20,7 +20,7 @@ from soctk.parallel import one_thread
 from soctk.schema import OF_ONE_RUN, Config, LinearConfig
 from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import trainable
+from soctk.training import target, trainable
 from soctk.training.claim import claim
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inner_fits import InnerFits
@@ -97,11 +97,12 @@ class Experiment:
         if self.tensorboard:
             require_tensorboard()
         seeds = seeds[:1] if self.config.protocol == "soctk" else seeds  # the seed draws no utterances
-        notes = []
+        notes, labels = [], target.make(self.config, self.data)
+        index = {utt: i for i, utt in enumerate(self.data.utterances)}
         for fold in folds:
             for seed in seeds:
                 split = splits.split(self.data, fold, self.config.protocol, seed)
-                notes.append(trainable.check_classes(self.data, fold, self.trained(split)))
+                notes.append(labels.check([index[utt] for utt in self.trained(split)], fold))
         recordings = self.features.store.recordings
         allowed = duplicates.check_splits(self.data, recordings, self.config.protocol, folds, seeds)
         if allowed:
@@ -151,7 +152,7 @@ class Experiment:
         return {
             "data": self.data.checksum(),
             "features": {**store_json.compared(store.settings), "recordings": store.checksum()},
-            **self.config.model_dump(),
+            **self.config.recorded(),
         }
 
     def _sources(self, run: RunDirectory) -> dict[str, str]:
@@ -179,14 +180,14 @@ class Experiment:
             trainer = self._trainer(model, inputs, split, run.seed, inner)
             records = writer.write_log(trainer.train())
             writer.write_model(model)
-            log_posteriors = trainer.predict_test()
-            if log_posteriors.isnan().any():
+            predicted = trainer.predict_test()
+            if predicted.isnan().any():
                 raise SoctkError(
-                    f"the posteriors of fold {run.fold} are NaN",
+                    f"the predictions of fold {run.fold} are NaN",
                     remedy="Check the store for extreme features, or use --set frames.layer_norm=true.",
                     where=self.features.store.where,
                 )
-            writer.write_predictions(self.data, split.test, log_posteriors)
+            writer.write_predictions(self.data, split.test, predicted)
         choice = Choice.of(records)
         scores = f"WA {100 * choice.record['valid_WA']:.1f}, UA {100 * choice.record['valid_UA']:.1f}"
         return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {scores}"

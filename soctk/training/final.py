@@ -118,7 +118,7 @@ def _fit_linear(
     records = inner.records(everyone, seed)
     C = min(records, key=lambda record: record["valid_loss"])["C"]
     head = classifier.head.cpu()
-    linear.fit(head, inputs.blocks, inputs.labels, fitted, C, config, inputs.recentring(seed))
+    linear.fit(head, inputs.blocks, inputs.target, fitted, C, config, inputs.recentring(seed))
     return C
 
 
@@ -152,8 +152,8 @@ def _train_mlp(
         learner, features = classifier.head, inputs.descriptors(fitted, seed).to(experiment.device)
     else:
         learner, features = classifier, inputs.frames.to(experiment.device)
-    labels = torch.tensor(inputs.labels).to(experiment.device)
-    loop.train_for(learner, features, labels, fitted, config, seed, epochs)
+    target = inputs.target.of_run(fitted, experiment.device)
+    loop.train_for(learner, features, target, fitted, config, seed, epochs)
 
 
 def _prior(inputs: TrainingData, utterances: Sequence[str], seed: int) -> torch.Tensor:

@@ -29,18 +29,17 @@ class InnerFit(NamedTuple):
 
 @dataclass(frozen=True)
 class InnerFits:
-    """The posteriors from the inner fits of several runs.
+    """The predictions from the inner fits of several runs.
 
     Attributes:
         inputs: the corpus.
         config: the settings of the head.
-        posteriors: fit -> C -> posteriors `(N, K)`, for N utterances and K classes, averaged over the copies of each
-            utterance.
+        predictions: fit -> C -> predictions `(N, K)` for N utterances (linear.predictions).
     """
 
     inputs: TrainingData
     config: LinearConfig
-    posteriors: Mapping[InnerFit, dict[float, np.ndarray]]
+    predictions: Mapping[InnerFit, dict[float, np.ndarray]]
 
     @classmethod
     def compute(
@@ -69,7 +68,7 @@ class InnerFits:
                 return fits
             jobs = [partial(_fit, inputs, config, fit, values) for fit, values in missing]
             for fit, by_C in progress.track(parallel.run(jobs, nj, device), "choose C", "fit", len(jobs)):
-                fits.posteriors[fit].update(by_C)
+                fits.predictions[fit].update(by_C)
 
     def records(self, split: Split, seed: int) -> list[dict[str, Any]]:
         """Return the records of a run (`linear.scores`), for the values of C in the settings and those beyond them."""
@@ -84,12 +83,12 @@ class InnerFits:
         records: list[dict[str, Any]] = []
         more = sorted(set(self.config.C))
         while more:
-            missing = [(fit, tuple(more)) for fit, _ in fits if not self.posteriors[fit].keys() >= set(more)]
+            missing = [(fit, tuple(more)) for fit, _ in fits if not self.predictions[fit].keys() >= set(more)]
             if missing:
                 return records, missing
             values = sorted([*values, *more])
-            pairs = [(scored, np.stack([self.posteriors[fit][C] for C in values])) for fit, scored in fits]
-            records = linear.scores(self.inputs.labels, pairs, values)
+            pairs = [(scored, np.stack([self.predictions[fit][C] for C in values])) for fit, scored in fits]
+            records = linear.scores(self.inputs.target, pairs, values)
             more = linear.beyond(records, self.config)
         return records, []
 
@@ -103,8 +102,7 @@ def _inner_fit(inputs: TrainingData, fitted: Sequence[int], seed: int) -> InnerF
 def _fit(
     inputs: TrainingData, config: LinearConfig, fit: InnerFit, values: tuple[float, ...]
 ) -> tuple[InnerFit, dict[float, np.ndarray]]:
-    rows, classes = inputs.with_copies(fit.fitted), len(inputs.data.emotions)
-    config, recentring = config.model_copy(update={"C": list(values)}), inputs.recentring(fit.seed)
-    posteriors = linear.posteriors(inputs.blocks, inputs.labels, rows, config, classes, recentring)
-    by_copy = posteriors.reshape(len(posteriors), -1, len(inputs.data.utterances), classes)
-    return fit, dict(zip(values, by_copy.mean(1), strict=True))
+    rows, recentring = inputs.with_copies(fit.fitted), inputs.recentring(fit.seed)
+    config = config.model_copy(update={"C": list(values)})
+    predicted = linear.predictions(inputs.blocks, inputs.target, rows, config, inputs.copies, recentring)
+    return fit, dict(zip(values, predicted, strict=True))

@@ -8,11 +8,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, nll_loss
 
 from soctk.errors import SoctkError
 from soctk.schema import TrainConfig
-from soctk.scoring.metrics import accuracies
+from soctk.training.target import Target
 
 EVAL_BATCH = 32
 
@@ -27,7 +26,7 @@ class Inputs(Protocol):
 def train(
     model: nn.Module,
     inputs: Inputs,
-    labels: torch.Tensor,
+    target: Target,
     train_indices: Sequence[int],
     valid_indices: Sequence[int],
     config: TrainConfig,
@@ -36,12 +35,12 @@ def train(
 ) -> Iterator[dict[str, Any]]:
     """Train `model` in place and yield a record per epoch; at the end, load the weights of the best epoch.
 
-    A record has epoch, train_loss and valid_loss (nats), valid_WA and valid_UA (fractions), lr, and seconds.
+    A record has epoch, train_loss, the validation scores (Target.scores), lr, and seconds.
 
     Args:
-        model: takes a batch of the inputs and returns logits `(B, num_classes)`; on the device of the inputs.
+        model: takes a batch of the inputs and returns outputs `(B, K)`; on the device of the inputs.
         inputs: the inputs of all utterances.
-        labels: the class of each utterance `(N,)`.
+        target: what is predicted, for a run on this device (Target.of_run).
         train_indices: the training utterances.
         valid_indices: the validation utterances, whose loss chooses the best epoch, in the order of `predict`.
         config: batch size, epochs, patience, learning rate, weight decay, warm-up, and gradient clipping.
@@ -53,9 +52,9 @@ def train(
     """
     best_loss, best_epoch, best_state = math.inf, 0, model.state_dict()
     started = time.perf_counter()
-    for epoch, train_loss, lr in _epochs(model, inputs, labels, train_indices, config, seed):
+    for epoch, train_loss, lr in _epochs(model, inputs, target, train_indices, config, seed):
         record: dict[str, Any] = {"epoch": epoch, "train_loss": train_loss}
-        record |= _evaluate(model, inputs, labels, valid_indices, copies)
+        record |= _evaluate(model, inputs, target, valid_indices, copies)
         record |= {"lr": lr, "seconds": round(time.perf_counter() - started, 3)}
         _require_finite(record["train_loss"] + record["valid_loss"], epoch)
         if record["valid_loss"] < best_loss:
@@ -70,7 +69,7 @@ def train(
 def train_for(
     model: nn.Module,
     inputs: Inputs,
-    labels: torch.Tensor,
+    target: Target,
     train_indices: Sequence[int],
     config: TrainConfig,
     seed: int,
@@ -81,7 +80,7 @@ def train_for(
     Raises:
         SoctkError: the loss becomes infinite or NaN.
     """
-    for epoch, train_loss, _ in _epochs(model, inputs, labels, train_indices, config, seed):
+    for epoch, train_loss, _ in _epochs(model, inputs, target, train_indices, config, seed):
         _require_finite(train_loss, epoch)
         if epoch == epochs:
             break
@@ -91,7 +90,7 @@ def train_for(
 def _epochs(
     model: nn.Module,
     inputs: Inputs,
-    labels: torch.Tensor,
+    target: Target,
     train_indices: Sequence[int],
     config: TrainConfig,
     seed: int,
@@ -105,7 +104,7 @@ def _epochs(
         model.train()
         losses = []
         for batch in _batches(train_indices, config.batch_size, shuffle):
-            loss = cross_entropy(model(*inputs.batch(batch)), labels[batch])
+            loss = target.loss(model(*inputs.batch(batch)), batch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -124,18 +123,19 @@ def _require_finite(loss: float, epoch: int) -> None:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, inputs: Inputs, indices: Sequence[int], copies: int = 1) -> torch.Tensor:
-    """Return the log-posteriors `(N, num_classes)` of N utterances: the mean of the posteriors over their copies.
+def predict(model: nn.Module, inputs: Inputs, target: Target, indices: Sequence[int], copies: int = 1) -> torch.Tensor:
+    """Return the predictions `(N, K)` for N utterances (Target.predictions), averaged over their copies.
 
     Args:
         model: as in `train`.
         inputs: the inputs of all utterances and their copies.
+        target: what is predicted.
         indices: N utterances, then N copies of them in the same order, and so on.
         copies: how often each utterance occurs in `indices`.
     """
     model.eval()
-    log_posteriors = torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)]).log_softmax(-1)
-    return log_posteriors.unflatten(0, (copies, -1)).logsumexp(0).log_softmax(-1)
+    outputs = torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)])
+    return target.predictions(outputs.unflatten(0, (copies, -1)))
 
 
 def _eval_batches(indices: Sequence[int]) -> list[Sequence[int]]:
@@ -143,16 +143,10 @@ def _eval_batches(indices: Sequence[int]) -> list[Sequence[int]]:
 
 
 def _evaluate(
-    model: nn.Module, inputs: Inputs, labels: torch.Tensor, indices: Sequence[int], copies: int
+    model: nn.Module, inputs: Inputs, target: Target, indices: Sequence[int], copies: int
 ) -> dict[str, float]:
-    log_posteriors = predict(model, inputs, indices, copies)
-    classes = labels[indices[: len(log_posteriors)]]
-    percent = accuracies(classes.cpu().numpy(), log_posteriors.argmax(-1).cpu().numpy())
-    return {
-        "valid_loss": nll_loss(log_posteriors, classes).item(),
-        "valid_WA": percent["WA"] / 100,
-        "valid_UA": percent["UA"] / 100,
-    }
+    predicted = predict(model, inputs, target, indices, copies)
+    return target.scores(predicted.cpu().numpy(), indices[: len(predicted)])
 
 
 def _batches(indices: Sequence[int], size: int, generator: torch.Generator) -> Iterator[list[int]]:

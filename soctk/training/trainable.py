@@ -1,43 +1,14 @@
-"""Checks that a head can learn from the training data of a fold: two classes or more, and inputs that differ."""
+"""A check that a head can learn from the training inputs of a fold: they differ."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.training.training_data import TrainingData
 
 # Differences up to this fraction of the largest number of two descriptors are rounding errors of float32.
 _ROUNDING = 1e-6
-
-
-def check_classes(data: DataDir, fold: int, trained: Sequence[str]) -> str:
-    """Check that the training utterances of a fold have two classes or more; return a note on classes without any.
-
-    Args:
-        data: the corpus.
-        fold: the fold under test.
-        trained: the utterances to which the head is fitted.
-
-    Returns:
-        A sentence, or "" if every class has training utterances.
-
-    Raises:
-        SoctkError: the training utterances have one class.
-    """
-    classes = {data.emotion[utt] for utt in trained}
-    if len(classes) < 2:
-        raise SoctkError(
-            f"the training utterances of fold {fold} have only one class, {', '.join(classes) or 'none'}",
-            remedy="Divide the speakers into folds such that other folds have two classes or more (spk2fold), or leave "
-            "this fold out (soctk-train --folds).",
-            where=data.path,
-        )
-    absent = [emotion for emotion in data.emotions if emotion not in classes]
-    return (
-        f"fold {fold} has no training utterances of {', '.join(absent)}: its model never learns them" if absent else ""
-    )
 
 
 def check_inputs(inputs: TrainingData, fold: int, seed: int, fitted: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The trainers of the two heads: they train a classifier on a split and compute posteriors of its test utterances."""
+"""The trainers of the two heads: they train a model on a split and compute predictions for its test utterances."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -20,11 +20,11 @@ class Trainer(Protocol):
     def train(self) -> Iterable[dict[str, Any]]:
         """Train the model. It is trained when the caller has taken all records from the iterable.
 
-        Each record has `epoch` or `C`, and the validation scores valid_loss (nats), valid_WA and valid_UA (fractions).
+        Each record has `epoch` or `C`, and the validation scores (Target.scores).
         """
 
     def predict_test(self) -> torch.Tensor:
-        """Return the log-posteriors `(N, K)` of the test utterances, in the order of the split."""
+        """Return the predictions `(N, K)` for the test utterances, in the order of the split."""
 
 
 class MLPTrainer:
@@ -44,7 +44,7 @@ class MLPTrainer:
         self._learner: nn.Module = model.head if inputs.frames is None else model
         features = inputs.descriptors(self._fitted, seed) if inputs.frames is None else inputs.frames
         self._features: loop.Inputs = features.to(device)
-        self._labels = torch.tensor(inputs.labels).to(device)
+        self._target = inputs.target.of_run(self._fitted, device)
 
     def train(self) -> Iterable[dict[str, Any]]:
         """See Trainer.train; yields a record per epoch.
@@ -56,7 +56,7 @@ class MLPTrainer:
         return loop.train(
             self._learner,
             self._features,
-            self._labels,
+            self._target,
             self._fitted,
             valid,
             self._config,
@@ -66,7 +66,8 @@ class MLPTrainer:
 
     def predict_test(self) -> torch.Tensor:
         """See Trainer.predict_test."""
-        return loop.predict(self._learner, self._features, self._inputs.rows(self._split.test), self._inputs.copies)
+        rows = self._inputs.rows(self._split.test)
+        return loop.predict(self._learner, self._features, self._target, rows, self._inputs.copies)
 
 
 class LinearTrainer:
@@ -97,10 +98,11 @@ class LinearTrainer:
         records = self._inner.records(self._split, self._seed)
         C = min(records, key=lambda record: record["valid_loss"])["C"]
         recentring = inputs.recentring(self._seed)
-        linear.fit(self._head, inputs.blocks, inputs.labels, self._fitted, C, self._config, recentring)
+        linear.fit(self._head, inputs.blocks, inputs.target, self._fitted, C, self._config, recentring)
         return records
 
     def predict_test(self) -> torch.Tensor:
         """See Trainer.predict_test."""
         descriptors = self._inputs.descriptors(self._fitted, self._seed).to(self._device)
-        return loop.predict(self._head, descriptors, self._inputs.rows(self._split.test), self._inputs.copies)
+        rows, copies = self._inputs.rows(self._split.test), self._inputs.copies
+        return loop.predict(self._head, descriptors, self._inputs.target, rows, copies)

@@ -1,23 +1,23 @@
-"""The data of the trainers: a row of inputs and a class for each utterance and each copy, and the splits."""
+"""The data of the trainers: a row of inputs and a label for each utterance and each copy, and the splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.schema import Config
+from soctk.training import target
 from soctk.training.coordinates import Block
 from soctk.training.inputs import Descriptors, Features, Frames, StreamedFrames
 from soctk.training.recentre import Recentring
+from soctk.training.target import Target
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The inputs and classes of an experiment, shared by all its runs.
+    """The inputs and labels of an experiment, shared by all its runs.
 
     The rows of the inputs are the N utterances of the corpus in its order, then N copies of them at the first speed,
     and so on.
@@ -49,10 +49,9 @@ class TrainingData:
         return cls(config, data, copies, features.blocks(config, nj), None)
 
     @cached_property
-    def labels(self) -> np.ndarray:
-        """The class of each row."""
-        labels = [self.data.emotions.index(emotion) for emotion in self.data.emotion.values()]
-        return np.tile(labels, self.copies)
+    def target(self) -> Target:
+        """What is predicted, with a label for each row."""
+        return target.make(self.config, self.data, self.copies)
 
     def split(self, fold: int, seed: int) -> Split:
         """Return the training, validation and test utterances of a run (soctk.corpus.splits.split)."""

@@ -187,6 +187,17 @@ def test_a_corpus_of_one_emotion_is_told(corpus):
     ]
 
 
+@pytest.mark.parametrize(("counts", "is_told"), [((18, 12, 6), False), ((19, 12, 5), True)])
+def test_classes_with_less_than_a_third_of_the_largest_are_told_with_the_remedy(corpus, counts, is_told):
+    in_turn = [name for name, count in zip(("calm", "angry", "sad"), counts, strict=True) for _ in range(count)]
+    emotion = dict(zip(corpus.utterances, in_turn, strict=True))
+    told = [line for line in notes(dataclasses.replace(corpus, emotion=emotion)) if line.startswith("Note: classes")]
+    assert told == is_told * [
+        "Note: classes with less than 1/3 of the 19 utterances of calm: sad 5. A model predicts them rarely. To count "
+        "all classes equally in training: soctk-train --set head.class_weight=balanced (docs/labels.md)."
+    ]
+
+
 def test_soctk_validate_prints_the_notes_without_decoding(tmp_path, corpus):
     for path in corpus.wav.values():
         path.write_bytes(b"")

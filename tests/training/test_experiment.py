@@ -5,6 +5,7 @@ import sys
 import time
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -22,11 +23,13 @@ from soctk.files import atomic_directory
 from soctk.schema import Config
 from soctk.scoring import predictions
 from soctk.training import linear as linear_head
+from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features, Frames
 from soctk.training.loop import predict
 
+CLASSES = Classes("abc", np.zeros(0, dtype=int))  # without labels, for predictions
 QUICK = ["train.epochs=4", "train.batch_size=8", "train.lr=1e-3"]
 
 
@@ -81,7 +84,7 @@ def test_a_run_writes_settings_log_model_and_predictions(tmp_path, corpus: DataD
     model = EmotionClassifier(39, 1, 3, settings(pooling))
     model.load_state_dict(load_file(path / "model.safetensors"))
     index = [corpus.utterances.index(utt) for utt in split.test]
-    again = predict(model, Frames.of(store, corpus.utterances).layer_normalised(), index).exp()
+    again = predict(model, Frames.of(store, corpus.utterances).layer_normalised(), CLASSES, index).exp()
     torch.testing.assert_close(again, torch.tensor(posteriors.to_numpy(), dtype=torch.float32), atol=1e-4, rtol=0)
 
 
@@ -105,7 +108,7 @@ def test_the_saved_model_of_the_linear_head_gives_the_same_predictions(tmp_path,
     model = EmotionClassifier(39, 1, 3, linear(pooling))
     model.load_state_dict(load_file(path / "model.safetensors"))
     index = [corpus.utterances.index(utt) for utt in table["utt"]]
-    again = predict(model, Frames.of(store, corpus.utterances).layer_normalised(), index).exp()
+    again = predict(model, Frames.of(store, corpus.utterances).layer_normalised(), CLASSES, index).exp()
     posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
     torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
 
@@ -143,7 +146,7 @@ def test_posteriors_are_the_mean_over_copies_at_other_speeds(tmp_path, corpus, p
     model.load_state_dict(load_file(path / "model.safetensors"))
     by_speed = [
         predict(
-            model, Frames.of(perturbed, (table["utt"] + suffix).tolist()).layer_normalised(), range(len(table))
+            model, Frames.of(perturbed, (table["utt"] + suffix).tolist()).layer_normalised(), CLASSES, range(len(table))
         ).exp()
         for suffix in ("", "-sp0.9", "-sp1.1")
     ]
@@ -244,7 +247,7 @@ def test_the_saved_model_of_several_layers_gives_the_same_predictions(tmp_path, 
     model = EmotionClassifier(39, 2, 3, config)
     model.load_state_dict(load_file(path / "model.safetensors"))
     index = [corpus.utterances.index(utt) for utt in table["utt"]]
-    again = predict(model, Frames.of(layered, corpus.utterances, [5, 1]).layer_normalised(), index).exp()
+    again = predict(model, Frames.of(layered, corpus.utterances, [5, 1]).layer_normalised(), CLASSES, index).exp()
     posteriors = torch.tensor(table[list(corpus.emotions)].to_numpy(), dtype=torch.float32)
     torch.testing.assert_close(again, posteriors, atol=1e-3, rtol=0)
 
@@ -292,16 +295,16 @@ def test_predictions_do_not_depend_on_the_number_of_processes(tmp_path, corpus, 
 
 def test_folds_of_the_linear_head_share_inner_fits(tmp_path, corpus, store, monkeypatch):
     experiment = Experiment(linear("mean+soc_full"), corpus, Features(store, corpus.utterances), tmp_path / "together")
-    fitted, posteriors = [], linear_head.posteriors
+    fitted, predictions = [], linear_head.predictions
 
     def counted(*arguments):
         fitted.append((tuple(arguments[2]), tuple(arguments[3].C)))
-        return posteriors(*arguments)
+        return predictions(*arguments)
 
     def of_the_settings():
         return [fit for fit, values in fitted if values == (0.01, 0.1)]
 
-    monkeypatch.setattr(linear_head, "posteriors", counted)
+    monkeypatch.setattr(linear_head, "predictions", counted)
     experiment.run([1, 2, 3], [1, 2])
     assert len(fitted) == len(set(fitted)) > 3
     assert len(of_the_settings()) == 3  # with three folds, each inner fit is on one fold
@@ -443,10 +446,10 @@ def test_a_run_prints_the_chosen_C_and_the_validation_scores(tmp_path, corpus, s
 
 def test_each_seed_has_its_own_inner_fits_only_if_it_draws_utterances(tmp_path, corpus, store):
     for enrol, count in (("all", 3), ("1", 6)):
-        with mock.patch.object(linear_head, "posteriors", wraps=linear_head.posteriors) as posteriors:
+        with mock.patch.object(linear_head, "predictions", wraps=linear_head.predictions) as predictions:
             config = linear("mean", "recentre.by=speaker", f"recentre.enrol={enrol}")
             Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / enrol).run([1, 2, 3], [1, 2])
-        first = [call for call in posteriors.call_args_list if call.args[3].C == [0.01, 0.1]]
+        first = [call for call in predictions.call_args_list if call.args[3].C == [0.01, 0.1]]
         assert len(first) == count
 
 

@@ -15,6 +15,7 @@ from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.scoring.runs import RunDirectory
 from soctk.training import final, linear, loop
+from soctk.training.classes import Classes
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -62,20 +63,19 @@ def test_C_has_the_lowest_loss_in_the_cross_validation_over_all_folds(tmp_path, 
     blocks = experiment.features.blocks(experiment.config)
     utterances, count = corpus.utterances, len(corpus.utterances)
     labels = np.array([corpus.emotions.index(corpus.emotion[utt]) for utt in utterances] * copies)
-    losses = dict.fromkeys(values, 0.0)
+    losses, target = dict.fromkeys(values, 0.0), Classes(corpus.emotions, labels)
     for fold in corpus.folds:
         is_held = np.array([corpus.fold[corpus.speaker[utt]] == fold for utt in utterances])
         fitted = np.flatnonzero(np.tile(~is_held, copies))
-        posteriors = linear.posteriors(blocks, labels, fitted, experiment.config.head, 3)
-        for C, by_row in zip(values, posteriors, strict=True):
-            mean = by_row.reshape(copies, count, 3).mean(0)
-            losses[C] -= np.log(mean[is_held, labels[:count][is_held]]).sum()
+        predicted = linear.predictions(blocks, target, fitted, experiment.config.head, copies)
+        for C, log_posteriors in zip(values, predicted, strict=True):
+            losses[C] -= log_posteriors[is_held, labels[:count][is_held]].sum()
     best = min(losses, key=losses.get)
     assert best in values[1:-1]  # else the grid would grow
     assert trained.chosen == {"C": best}
 
     head = experiment.new_model().head
-    linear.fit(head, blocks, labels, range(copies * count), best, experiment.config.head)
+    linear.fit(head, blocks, target, range(copies * count), best, experiment.config.head)
     torch.testing.assert_close(trained.classifier.head.weight, head.weight)
     torch.testing.assert_close(trained.classifier.head.bias, head.bias)
     assert list(trained.utterances) == utterances

@@ -9,6 +9,7 @@ from torch import nn
 from soctk.errors import SoctkError
 from soctk.schema import LinearConfig
 from soctk.training import linear
+from soctk.training.classes import Classes
 from soctk.training.coordinates import Block, Dual, Primal, StandardisedValues, gram, make_coordinates
 from soctk.training.linear import fit, scores
 from soctk.training.within_class import WithinClass
@@ -17,6 +18,11 @@ TRAIN = list(range(40))
 TEST = list(range(40, 60))
 # A fit on utterances 0..19 scores 20..39, and a fit on 20..39 scores 0..19.
 INNER = [(TRAIN[:20], TRAIN[20:]), (TRAIN[20:], TRAIN[:20])]
+
+
+def classes(labels: np.ndarray, class_weight: str = "none") -> Classes:
+    """Return the target of utterances with these classes."""
+    return Classes("abcdefgh"[: labels.max() + 1], labels, class_weight)
 
 
 def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -28,14 +34,18 @@ def corpus(dimensions: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fitted(
-    descriptors: list[np.ndarray], labels: np.ndarray, C: list[float], shrinkage: float = 0.5
+    descriptors: list[np.ndarray],
+    labels: np.ndarray,
+    C: list[float],
+    shrinkage: float = 0.5,
+    class_weight: str = "none",
 ) -> tuple[nn.Linear, list[dict]]:
-    blocks, classes = [Block(block, gram(block)) for block in descriptors], labels.max() + 1
+    blocks, target = [Block(block, gram(block)) for block in descriptors], classes(labels, class_weight)
     config = LinearConfig(name="linear", C=C, within_class_shrinkage=shrinkage)
-    inner = [(scored, linear.posteriors(blocks, labels, fit_on, config, classes)) for fit_on, scored in INNER]
-    records = scores(labels, inner, config.C)
-    head = nn.Linear(sum(block.shape[1] for block in descriptors), classes)
-    fit(head, blocks, labels, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"], config)
+    inner = [(scored, linear.predictions(blocks, target, fit_on, config)) for fit_on, scored in INNER]
+    records = scores(target, inner, config.C)
+    head = nn.Linear(sum(block.shape[1] for block in descriptors), len(target.names))
+    fit(head, blocks, target, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"], config)
     return head, records
 
 
@@ -124,7 +134,7 @@ def test_the_fit_of_each_C_does_not_depend_on_the_other_values_of_C(dimensions):
 
     def fit_for(*C):
         config = LinearConfig(name="linear", C=C, within_class_shrinkage=0.5)
-        return linear.posteriors(blocks, labels, TRAIN, config, 3)
+        return np.exp(linear.predictions(blocks, classes(labels), TRAIN, config))
 
     together = fit_for(0.01, 1.0, 0.1)
     for i, C in enumerate((0.01, 1.0, 0.1)):
@@ -254,7 +264,6 @@ def test_fits_with_a_large_C_give_no_warnings_and_lower_the_loss_on_the_fitted_u
     descriptors, labels = corpus(300)
     config = LinearConfig(name="linear", C=[1.0, 1e2, 1e4, 1e6], within_class_shrinkage=0.5)
     with warnings.catch_warnings(action="error"):
-        fitted = linear.posteriors([Block(descriptors, gram(descriptors))], labels, TRAIN, config, 3)
-    own = fitted[:, TRAIN, labels[TRAIN]]
-    losses = -np.log(own).mean(1)
+        predicted = linear.predictions([Block(descriptors, gram(descriptors))], classes(labels), TRAIN, config)
+    losses = -predicted[:, TRAIN, labels[TRAIN]].mean(1)
     assert (np.diff(losses) <= 1e-6).all()

@@ -6,9 +6,12 @@ from torch import nn
 from soctk import config
 from soctk.errors import SoctkError
 from soctk.training import loop
+from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inputs import Descriptors, Frames
 from soctk.training.loop import predict, train
+
+CLASSES = Classes("ab", np.array([0, 1] * 12))
 
 
 @pytest.fixture
@@ -26,15 +29,15 @@ def frames():
         x = torch.randn(length, 6, generator=generator)
         x[:, 1] = 0.95 * (-1) ** i * x[:, 0] + 0.3 * x[:, 1]
         utterances.append(x)
-    return Frames(torch.cat(utterances).half()[:, None], lengths), torch.tensor([0, 1] * 12)
+    return Frames(torch.cat(utterances).half()[:, None], lengths), np.array([0, 1] * 12)
 
 
 def test_soc_learns_classes_that_differ_only_in_covariance(settings, frames):
     inputs, labels = frames
     torch.manual_seed(0)
     model = EmotionClassifier(6, 1, 2, settings)
-    records = list(train(model, inputs, labels, range(16), range(16, 20), settings.train, seed=0))
-    assert predict(model, inputs, range(20, 24)).argmax(-1).tolist() == [0, 1, 0, 1]
+    records = list(train(model, inputs, Classes("ab", labels), range(16), range(16, 20), settings.train, seed=0))
+    assert predict(model, inputs, CLASSES, range(20, 24)).argmax(-1).tolist() == [0, 1, 0, 1]
     assert records[-1]["train_loss"] < records[0]["train_loss"] / 4
     assert [record["epoch"] for record in records] == list(range(1, len(records) + 1))
 
@@ -45,8 +48,8 @@ def test_the_model_keeps_the_epoch_with_the_lowest_validation_loss(settings, fra
     model = EmotionClassifier(6, 1, 2, settings)
     states, losses = [], []
     # Validation labels are swapped, so the validation loss soon rises.
-    labels = torch.cat([labels[:16], 1 - labels[16:]])
-    for record in train(model, inputs, labels, range(16), range(16, 24), settings.train, seed=0):
+    labels = np.concatenate([labels[:16], 1 - labels[16:]])
+    for record in train(model, inputs, Classes("ab", labels), range(16), range(16, 24), settings.train, seed=0):
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         losses.append(record["valid_loss"])
     best = losses.index(min(losses))
@@ -61,7 +64,7 @@ def test_the_seed_determines_the_model(settings, frames):
     for run, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.manual_seed(0)
         model = EmotionClassifier(6, 1, 2, settings)
-        records = train(model, inputs, labels, range(16), range(16, 20), five_epochs, seed)
+        records = train(model, inputs, Classes("ab", labels), range(16), range(16, 20), five_epochs, seed)
         losses[run] = [record["valid_loss"] for record in records]
     assert losses["a"] == losses["b"] != losses["c"]
 
@@ -89,17 +92,17 @@ def test_an_infinite_loss_is_an_error(settings, frames):
     descriptors = Descriptors([inputs.block[:24, 0].float() * float("inf")])
     model = nn.Linear(6, 2)
     with pytest.raises(SoctkError, match=r"the loss is infinite or NaN in epoch 1\nLower the learning rate"):
-        list(train(model, descriptors, labels, range(16), range(16, 20), settings.train, seed=0))
+        list(train(model, descriptors, Classes("ab", labels), range(16), range(16, 20), settings.train, seed=0))
 
 
 def test_posteriors_do_not_depend_on_the_batch(settings, frames, monkeypatch):
     inputs, _ = frames
     torch.manual_seed(0)
     model = EmotionClassifier(6, 1, 2, settings)
-    together = predict(model, inputs, range(24))
+    together = predict(model, inputs, CLASSES, range(24))
     torch.testing.assert_close(together.exp().sum(-1), torch.ones(24))
     monkeypatch.setattr(loop, "EVAL_BATCH", 1)
-    torch.testing.assert_close(predict(model, inputs, range(24)), together)
+    torch.testing.assert_close(predict(model, inputs, CLASSES, range(24)), together)
 
 
 def test_validation_scores_use_the_mean_of_the_posteriors_over_copies(settings, frames):
@@ -107,8 +110,10 @@ def test_validation_scores_use_the_mean_of_the_posteriors_over_copies(settings, 
     five_epochs = settings.train.model_copy(update={"epochs": 5})
     torch.manual_seed(0)
     model = EmotionClassifier(6, 1, 2, settings)
-    for record in train(model, inputs, labels, range(16), [16, 17, 20, 21], five_epochs, seed=0, copies=2):
-        first, second = (predict(model, inputs, pair).exp() for pair in ([16, 17], [20, 21]))
+    for record in train(
+        model, inputs, Classes("ab", labels), range(16), [16, 17, 20, 21], five_epochs, seed=0, copies=2
+    ):
+        first, second = (predict(model, inputs, CLASSES, pair).exp() for pair in ([16, 17], [20, 21]))
         mean = (first + second) / 2
         assert record["valid_loss"] == pytest.approx(-mean[[0, 1], [0, 1]].log().mean().item(), abs=1e-5)
 
@@ -141,9 +146,8 @@ def test_three_steps_equal_a_numpy_adamw_with_gradient_clipping(settings, clip):
     expected = {limit: adamw(x[:16], labels[:16], start, rates, 0.1, limit) for limit in (0.1, 1e9)}
     assert np.abs(expected[0.1][2] - expected[1e9][2]).max() > 0.01  # clipping matters here
     train_config = settings.train.model_copy(update=options)
-    records = train(
-        model, Descriptors([torch.from_numpy(x)]), torch.from_numpy(labels), range(16), range(16, 20), train_config, 0
-    )
+    inputs, classes = Descriptors([torch.from_numpy(x)]), Classes("abc", labels)
+    records = train(model, inputs, classes, range(16), range(16, 20), train_config, 0)
     for step, _ in enumerate(records):
         np.testing.assert_allclose(model.weight.detach().numpy(), expected[clip][step], atol=1e-4)
     assert step == 2
@@ -151,10 +155,10 @@ def test_three_steps_equal_a_numpy_adamw_with_gradient_clipping(settings, clip):
 
 def test_validation_scores_are_fractions_and_ignore_classes_without_utterances(settings):
     logits = torch.tensor([[5.0, 0, 0], [0, 5.0, 0], [0, 0, 5.0], [5.0, 0, 0]])
-    labels = torch.tensor([0, 0, 0, 1])  # class 2 does not occur, but one utterance is classified as class 2
+    labels = np.array([0, 0, 0, 1])  # class 2 does not occur, but one utterance is classified as class 2
     one_epoch = settings.train.model_copy(update={"epochs": 1, "batch_size": 4, "lr": 1e-9})
     model = nn.Linear(3, 3, bias=False)
     torch.nn.init.eye_(model.weight)
-    (record,) = train(model, Descriptors([logits]), labels, range(4), range(4), one_epoch, seed=0)
+    (record,) = train(model, Descriptors([logits]), Classes("abc", labels), range(4), range(4), one_epoch, seed=0)
     assert record["valid_WA"] == pytest.approx(1 / 4, abs=1e-12)
     assert record["valid_UA"] == pytest.approx((1 / 3 + 0) / 2, abs=1e-12)

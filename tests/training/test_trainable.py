@@ -14,6 +14,7 @@ from soctk.schema import LinearConfig
 from soctk.scoring import predictions
 from soctk.scoring.runs import RunDirectory
 from soctk.training import linear, loop
+from soctk.training.classes import Classes
 from soctk.training.coordinates import Block, gram
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
@@ -127,9 +128,10 @@ def test_inner_fits_without_a_class_or_with_one_class_or_equal_descriptors_give_
     labels = np.arange(30) % 3
     descriptors = np.random.default_rng(0).normal(size=(30, dimensions)).astype(np.float32)
     settings = LinearConfig(name="linear", C=[0.1, 1.0], within_class_shrinkage=0.5)
+    target = Classes("abc", labels)
 
     def fit(descriptors, fitted):
-        return linear.posteriors([Block(descriptors, gram(descriptors))], labels, fitted, settings, 3)
+        return np.exp(linear.predictions([Block(descriptors, gram(descriptors))], target, fitted, settings))
 
     two = fit(descriptors, np.flatnonzero(labels != 1)[:12])
     assert not two[:, :, 1].any()
