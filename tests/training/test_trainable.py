@@ -169,6 +169,6 @@ def test_folds_with_few_classes_and_constant_dimensions_are_trained(tmp_path, co
 def test_posteriors_that_are_nan_are_an_error_and_leave_no_run(tmp_path, corpus, monkeypatch):
     store = store_of(corpus, tmp_path / "feats", noise)
     monkeypatch.setattr(loop, "predict", lambda *_: torch.full((12, 3), torch.nan))
-    with pytest.raises(SoctkError, match="feats: the posteriors of fold 1 are NaN\nCheck the store"):
+    with pytest.raises(SoctkError, match="feats: the predictions of fold 1 are NaN\nCheck the store"):
         run(corpus, store, tmp_path / "exp", "mean")
     assert not list((tmp_path / "exp").glob("fold*/seed1"))
