@@ -41,7 +41,8 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
 
     Args:
         table: the published scores.
-        corpus: the name of the corpus, that is, of its data directory.
+        corpus: the name of the corpus, that is, of its data directory: EmoBox's name of it, also with `_`, `-`, or with
+            `emobox-` before it (the recipe egs/emobox).
         settings: the recorded settings of the experiment (soctk.scoring.recorded).
 
     Returns:
@@ -52,7 +53,8 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
     features = settings.get("features", {})
     upstream, pooling = _normalise(features.get("upstream", "")), "+".join(settings.get("pooling", {}))
     is_upstream = (table["upstream"].map(_normalise) == upstream) | (table["hub_id"].map(_normalise) == upstream)
-    same = table[(table["corpus"] == corpus) & is_upstream & (table["pooling"] == pooling)]
+    is_corpus = table["corpus"] == _normalise(corpus).removeprefix("emobox_").replace("_", "")
+    same = table[is_corpus & is_upstream & (table["pooling"] == pooling)]
     layers, last = used_layers(settings), features.get("num_layers", 0) - 1
     ours = {
         "protocol": settings.get("protocol", "unknown"),
@@ -67,5 +69,5 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
 
 
 def _normalise(name: str) -> str:
-    """Return the name of an upstream without owner, case and punctuation: "microsoft/WavLM-base" -> "wavlm_base"."""
+    """Return a name without owner, case and punctuation: "microsoft/WavLM-base" -> "wavlm_base"."""
     return name.rpartition("/")[2].lower().replace("-", "_")

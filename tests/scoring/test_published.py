@@ -49,14 +49,31 @@ def test_a_score_that_is_not_a_number_is_refused(tmp_path):
 def test_the_published_table_equals_the_collected_scores(shared):
     with (shared / "emobox" / "published.csv").open() as file:
         collected = list(csv.DictReader(file))
-    for row, (_, ours) in zip(collected, TABLE.iterrows(), strict=True):
-        assert ours["source"].startswith(row["source"])
-        assert [ours[key] for key in ("corpus", "upstream", "pooling")] == [
-            row[key] for key in ("corpus", "upstream", "pooling")
-        ]
-        assert ["" if value != value else f"{value:.2f}" for value in ours[["UA", "WA", "F1"]]] == [
+    keys = ("corpus", "upstream", "pooling")
+    ours = {(row["source"].partition(" ")[0], *(row[key] for key in keys)): row for _, row in TABLE.iterrows()}
+    assert len(ours) == len(TABLE)
+    for row in collected:
+        found = ours[row["source"], *(row[key] for key in keys)]
+        assert ["" if value != value else f"{value:.2f}" for value in found[["UA", "WA", "F1"]]] == [
             row[key] for key in ("UA", "WA", "F1")
         ]
+
+
+def test_emoboxs_table_has_32_corpora_and_10_encoders():
+    rows = TABLE[TABLE["source"].str.startswith("EmoBox")]
+    assert rows.groupby("corpus")["upstream"].nunique().tolist() == [10] * 32
+    assert rows[["WA", "UA", "F1"]].min().min() > 10
+    assert rows[["WA", "UA", "F1"]].max().max() < 100
+    assert (rows["WA"] - rows["UA"]).abs().median() < 1  # most of the corpora are balanced
+
+
+@pytest.mark.parametrize(
+    ("name", "corpus"),
+    [("emobox-msppodcast", "msppodcast"), ("msp_podcast", "msppodcast"), ("emodb", "emodb"), ("emobox-esd", "esd")],
+)
+def test_a_corpus_matches_by_the_name_of_its_data_directory(name, corpus):
+    rows = published.matching(TABLE, name, SETTINGS)
+    assert set(rows["corpus"]) == {corpus}
 
 
 def test_a_table_with_other_columns_is_refused(tmp_path):
