@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from soctk.corpus.annotations import DIMENSIONS
 from soctk.corpus.content import DEV, DIVISIONS, TABLES, TRAIN, DataDir
 from soctk.corpus.kaldi_files import (
     find_undecoded,
@@ -52,14 +53,17 @@ def _source(data: DataDir) -> str:
 def _check_utterances(data: DataDir) -> Iterable[str]:
     """Check that all files have the same utterances."""
     source, utterances = _source(data), data.segments or data.wav
-    tables = {"utt2spk": data.speaker, "utt2emo": data.emotion, "utt2dur": data.seconds}
-    tables |= {name: table for name, table in (("utt2split", data.split), ("utt2fold", data.utterance_fold)) if table}
+    tables: dict[str, Mapping] = {"utt2spk": data.speaker, "utt2dur": data.seconds}
+    tables |= {f"utt2{name}": values for name, values in data.dimensions.items()}
+    optional = {"utt2emo": data.emotion, "utt2dist": data.distribution, "utt2split": data.split}
+    optional |= {"utt2fold": data.utterance_fold}
+    tables |= {name: table for name, table in optional.items() if table}
     for file, table in tables.items():
         yield from compare_keys(source, utterances, file, table)
     for name, texts in data.extra.items():
         if name in _RESERVED:
             yield f"utt2{name}: the {name} is in {_RESERVED[name]} already; rename this file"
-        if f"utt2{name}" in TABLES:
+        if f"utt2{name}" in TABLES or name in DIMENSIONS:
             yield f"utt2{name}: this file has another meaning, so a property cannot be called {name}; rename it"
         yield from compare_keys(source, utterances, f"utt2{name}", texts)
         yield from find_undecoded(f"utt2{name}", texts.values())
@@ -114,6 +118,17 @@ def _check_division(data: DataDir) -> Iterable[str]:
 
 
 def _check_emotions(data: DataDir) -> Iterable[str]:
+    if not data.emotion and not data.dimensions:
+        yield f"utt2emo: no labels; write this file, or one of {', '.join(f'utt2{name}' for name in DIMENSIONS)}"
+    if data.emotions and not data.emotion:
+        yield "emotions: there is no utt2emo; remove this file"
+    for utt, shares in data.distribution.items():
+        if len(shares) != len(data.emotions):
+            yield f"utt2dist: {utt} has {len(shares)} probabilities, and the file emotions has {len(data.emotions)}"
+        elif utt in data.emotion and data.emotion[utt] in data.emotions:
+            own = shares[data.emotions.index(data.emotion[utt])]
+            if own < max(shares) - 1e-6:
+                yield f"utt2emo: {utt} is {data.emotion[utt]}, which is not the most probable emotion in utt2dist"
     yield from find_unfit_names("emotions", data.emotions)
     for utt, emotion in data.emotion.items():
         if emotion not in data.emotions:

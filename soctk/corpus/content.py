@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from soctk.corpus.annotations import DIMENSIONS, format_distribution, parse_distribution, parse_value
 from soctk.corpus.segments import Clip, Segment
 
 # The parts of a published partition that are no test; every other part is a test.
@@ -23,11 +24,14 @@ class DataDir:
         wav: recording -> path (`wav.scp`). Without segments, a recording has the id of its utterance.
         speaker: utterance -> speaker (`utt2spk`); the utterance id begins with the speaker id. In a corpus without
             `fold`, the speaker is unknown if it is the utterance id itself, as in Kaldi.
-        emotion: utterance -> emotion (`utt2emo`).
+        emotion: utterance -> emotion (`utt2emo`); empty in a corpus with dimensions alone.
         seconds: utterance -> duration in seconds (`utt2dur`).
         gender: speaker -> m or f (`spk2gender`); lacks speakers of unknown sex. If it is empty, there is no file.
         fold: speaker -> the fold, from 1, that tests the speaker (`spk2fold`).
         emotions: the classes in the order of their indices (`emotions`).
+        dimensions: arousal, valence or dominance -> utterance -> value (`utt2arousal` and so on).
+        distribution: utterance -> the probability of each class according to its annotators, in the order of `emotions`
+            (`utt2dist`). If it is empty, there is no file.
         segments: utterance -> the part of a recording that is the utterance (`segments`). If it is empty, each
             utterance is a whole recording.
         split: utterance -> its part of a published partition: train, dev, or the name of a test (`utt2split`).
@@ -48,6 +52,8 @@ class DataDir:
     gender: Mapping[str, str]
     fold: Mapping[str, int]
     emotions: tuple[str, ...]
+    dimensions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    distribution: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     segments: Mapping[str, Segment] = field(default_factory=dict)
     split: Mapping[str, str] = field(default_factory=dict)
     utterance_fold: Mapping[str, int] = field(default_factory=dict)
@@ -92,6 +98,11 @@ class DataDir:
         """Utterance -> the place of its sound, in the order of the utterances."""
         return {utt: self.clip(utt) for utt in self.speaker}
 
+    @property
+    def strata(self) -> Mapping[str, str]:
+        """Utterance -> the group by which divisions of the speakers are balanced: the emotion, if there is one."""
+        return self.emotion or dict.fromkeys(self.speaker, "")
+
     def fold_of(self, utt: str) -> int | None:
         """Return the fold that tests an utterance; None for the training and validation data of a partition."""
         if self.split:
@@ -110,18 +121,20 @@ class DataDir:
     def checksum(self) -> str:
         """Return a checksum of the labels, speakers and folds; it does not depend on the paths of the recordings."""
         rows = [self.emotions, self.fold.items(), self.speaker.items(), self.emotion.items()]
-        rows += [table.items() for table in (self.split, self.utterance_fold) if table]
+        tables = (self.split, self.utterance_fold, self.distribution, *self.dimensions.values())
+        rows += [table.items() for table in tables if table]
         return hashlib.sha256(repr([list(row) for row in rows]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file of a data directory: the attribute of DataDir that it holds, and the type of its values."""
+    """A file of a data directory: the attribute of DataDir that it holds, and the type and the text of its values."""
 
     attribute: str
     parse: Callable[[str], Any]
     type_name: str
     is_optional: bool = False
+    format: Callable[[Any], str] = str
 
 
 def _parse_part(text: str) -> str:
@@ -139,13 +152,18 @@ TABLES = {
     "wav.scp": Table("wav", Path, "a path"),
     "segments": Table("segments", Segment.parse, "a recording, its start and its end in seconds", is_optional=True),
     "utt2spk": Table("speaker", str, "a word"),
-    "utt2emo": Table("emotion", str, "a word"),
+    "utt2emo": Table("emotion", str, "a word", is_optional=True),
+    "utt2dist": Table(
+        "distribution", parse_distribution, "a probability of each emotion, with the sum 1", True, format_distribution
+    ),
     "utt2dur": Table("seconds", float, "a number of seconds"),
     "spk2gender": Table("gender", str, "a word", is_optional=True),
     "spk2fold": Table("fold", int, "a whole number", is_optional=True),
     "utt2fold": Table("utterance_fold", int, "a whole number", is_optional=True),
     "utt2split": Table("split", _parse_part, "train, dev, or a test such as test or test1", is_optional=True),
 }
+# The file of each dimension; they are the values of the attribute `dimensions`.
+DIMENSION_TABLES = {f"utt2{name}": Table(name, parse_value, "a number") for name in DIMENSIONS}
 EXTRA = Table("extra", str, "a word")
 # One of these files says which utterances train and which test.
 DIVISIONS = ("spk2fold", "utt2split", "utt2fold")

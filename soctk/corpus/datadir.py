@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from soctk.corpus.consistency import PREDICTION_COLUMNS, find_inconsistencies, find_missing_recordings
-from soctk.corpus.content import DEV, DIVISIONS, EXTRA, TABLES, TRAIN, DataDir, Table
+from soctk.corpus.content import DEV, DIMENSION_TABLES, DIVISIONS, EXTRA, TABLES, TRAIN, DataDir, Table
 from soctk.corpus.kaldi_files import read_lines, read_table, split_words, write_lines, write_table
 from soctk.errors import SoctkError, listing, plural
 
@@ -42,7 +42,9 @@ def read(path: Path, recordings: bool = True) -> DataDir:
             unknown emotions, speakers without fold, more or less than one of spk2fold, utt2split and utt2fold, segments
             without a valid start and end, and missing recordings.
     """
-    required = [*(name for name, table in TABLES.items() if not table.is_optional), "emotions"]
+    is_labelled = any((path / name).is_file() for name in DIMENSION_TABLES)
+    required = [name for name, table in TABLES.items() if not table.is_optional]
+    required += [] if is_labelled and not (path / "utt2emo").exists() else ["utt2emo", "emotions"]
     missing = [name for name in required if not (path / name).is_file()]
     if not any((path / name).is_file() for name in DIVISIONS):
         missing.append(" or ".join(DIVISIONS))
@@ -53,12 +55,20 @@ def read(path: Path, recordings: bool = True) -> DataDir:
         table.attribute: _read_table(path / name, table, problems) if (path / name).is_file() else {}
         for name, table in TABLES.items()
     }
-    emotions = tuple(word for line in read_lines(path / "emotions") for word in split_words(line))
-    extra_files = sorted(file for file in path.glob("utt2*") if file.name not in TABLES and file.is_file())
+    dimensions = {
+        table.attribute: _read_table(path / name, table, problems)
+        for name, table in DIMENSION_TABLES.items()
+        if (path / name).is_file()
+    }
+    lines = read_lines(path / "emotions") if (path / "emotions").is_file() else []
+    emotions = tuple(word for line in lines for word in split_words(line))
+    known = {*TABLES, *DIMENSION_TABLES}
+    extra_files = sorted(file for file in path.glob("utt2*") if file.name not in known and file.is_file())
     extra = {file.name.removeprefix("utt2"): _read_table(file, EXTRA, problems) for file in extra_files}
     data = DataDir(
         **columns,
         emotions=emotions,
+        dimensions=dimensions,
         extra=extra,
         channel=_read_channel(path / _CHANNEL),
         duplicates=frozenset(read_duplicates(path / _DUPLICATES)) if (path / _DUPLICATES).is_file() else frozenset(),
@@ -86,12 +96,17 @@ def write(path: Path, data: DataDir) -> None:
     for name, table in TABLES.items():
         values = getattr(data, table.attribute)
         if values or not table.is_optional:
-            write_table(path / name, values)
+            write_table(path / name, {key: table.format(value) for key, value in values.items()})
+        else:
+            (path / name).unlink(missing_ok=True)
+    for name, table in DIMENSION_TABLES.items():
+        if table.attribute in data.dimensions:
+            write_table(path / name, data.dimensions[table.attribute])
         else:
             (path / name).unlink(missing_ok=True)
     for name, values in data.extra.items():
         write_table(path / f"utt2{name}", values)
-    write_lines(path / "emotions", data.emotions)
+    _write_optional(path / "emotions", data.emotions)
     _write_optional(path / _CHANNEL, [data.channel] if data.channel != "1" else [])
     _write_optional(path / _DUPLICATES, sorted(" ".join(sorted(group)) for group in data.duplicates))
     read(path, recordings=False)
@@ -100,7 +115,9 @@ def write(path: Path, data: DataDir) -> None:
 def summary(data: DataDir) -> str:
     """Return the corpus in one line: utterances, hours, speakers, folds or parts, and the count of each emotion."""
     counts = Counter(data.emotion.values())
-    classes = ", ".join(f"{emotion} {counts[emotion]}" for emotion in data.emotions)
+    labels = [", ".join(f"{emotion} {counts[emotion]}" for emotion in data.emotions)] if data.emotions else []
+    for name, numbers in data.dimensions.items():
+        labels.append(f"{name} {min(numbers.values()):g} to {max(numbers.values()):g}")
     source = f" in {plural(len(data.wav), 'recording')}" if data.segments else ""
     if data.split:
         sizes = Counter(data.split.values())
@@ -109,7 +126,7 @@ def summary(data: DataDir) -> str:
         division = plural(len(data.folds), "fold")
     return (
         f"{plural(len(data.speaker), 'utterance')}{source}, {sum(data.seconds.values()) / 3600:.2f} h, "
-        f"{_count_speakers(data)}, {division}; {classes}"
+        f"{_count_speakers(data)}, {division}; {'; '.join(labels)}"
     )
 
 
@@ -159,7 +176,7 @@ def _read_channel(path: Path) -> str:
 
 def _check_kept_files(path: Path, data: DataDir) -> None:
     """Check that files utt2X that `write` would keep have the utterances of the corpus."""
-    written = {*TABLES, *(f"utt2{name}" for name in data.extra)}
+    written = {*TABLES, *DIMENSION_TABLES, *(f"utt2{name}" for name in data.extra)}
     kept = [file for file in sorted(path.glob("utt2*")) if file.name not in written]
     stale = [file.name for file in kept if _read_table(file, EXTRA, []).keys() != data.speaker.keys()]
     if stale:

@@ -114,5 +114,5 @@ def _divide_by_speaker(data: DataDir, utterances: list[str]) -> list[list[str]]:
     """Divide utterances into PARTS parts with different speakers; with fewer speakers, into one part per speaker."""
     speaker = {utt: data.speaker[utt] for utt in utterances}
     count = max(2, min(PARTS, len(set(speaker.values()))))
-    part = folds.assign(speaker, data.emotion, data.gender, count)
+    part = folds.assign(speaker, data.strata, data.gender, count)
     return [[utt for utt in utterances if part[speaker[utt]] == number] for number in range(1, count + 1)]
