@@ -1,6 +1,6 @@
 # Sourced by a recipe's run.sh, which defines prepare_data. Reads the options of run.sh and runs its stages: 0 data,
 # 1 features, 2 training, 3 scores, and 4, a model for use, only where the options choose it. `soctk-plan` checks all
-# options before any work, and sets the variables of the stages.
+# options before any work, and sets the variables of the stages. A recipe may define before_stages, which gets the options.
 # shellcheck shell=bash disable=SC2154
 
 # due STAGE DESCRIPTION LOG: succeeds if the options select this stage, and then prints its description.
@@ -33,6 +33,7 @@ plan=$(soctk-plan --shell "$recipe" "$@") || exit
 eval "$plan"
 cd "$recipe"
 export PYTHONUNBUFFERED=1  # output and errors reach the log in the order in which they are written
+! declare -F before_stages > /dev/null || before_stages "$@"
 
 if due 0 "data: $source -> $data" "$data_log"; then
     logged prepare_data

@@ -86,8 +86,9 @@ def recipe_command(recipe: "Recipe") -> Command:
     for name, own in recipe.options.items():
         if name in parameters:
             raise SoctkError(f"'{name}' is an option of every recipe", remedy="Rename the option.", where=where)
-        kind = click.Choice(own.choices) if own.choices else str
-        parameters[name] = click.Option([f"--{name}"], type=kind, default=own.default, help=own.help)
+        kind = click.Choice(own.choices) if own.choices else Directory(exists=True) if own.is_folder else str
+        default = None if own.is_folder else own.default
+        parameters[name] = click.Option([f"--{name}"], type=kind, default=default, help=own.help)
     known = parameters.keys() - {"corpus", "expdir"} - recipe.options.keys()
     for name, value in recipe.defaults.items():
         if name not in known:
@@ -186,6 +187,7 @@ def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
     from soctk.training import plan
 
     own = {name: values.pop(name.replace("-", "_")) for name in recipe.options}
+    own = {name: str(value.absolute()) if isinstance(value, Path) else value or "" for name, value in own.items()}
     arguments = ["DATA", "STORE", "--upstream", values["upstream"], *values["extract_args"]]
     if _parse(extract.main, "--extract-args", arguments, _EXTRACT_OPTIONS[1:]).params["upstream"] != values["upstream"]:
         raise _taken("--extract-args", "--upstream")

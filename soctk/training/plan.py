@@ -148,7 +148,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
     upstream = _path_or_name(options.upstream)
     _check_layers(options, resolved, config.conf_directories(given=conf_dirs))
     data, features, experiment = _names(recipe, options, resolved, upstream)
-    expdir = _absolute(options.expdir) if options.expdir else "exp"
+    expdir = _absolute(options.expdir) if options.expdir else f"exp{_suffix(recipe, options, 'expdir', '/')}"
     corpus = _corpus(recipe, options, data)
     variables = {
         "stage": str(options.stage),
@@ -269,14 +269,14 @@ def _names(recipe: Recipe, options: Options, resolved: Config, upstream: str) ->
     return data, features, "".join(parts)
 
 
-def _suffix(recipe: Recipe, options: Options, name: Name) -> str:
+def _suffix(recipe: Recipe, options: Options, name: Name, separator: str = "-") -> str:
     values = [
         options.own[key]
         for key, option in recipe.options.items()
         if name in option.names and options.own[key] != option.default
     ]
     values += [key for key, protocol in recipe.protocols.items() if name in protocol.names and key == options.protocol]
-    return "".join(f"-{value}" for value in values)
+    return "".join(f"{separator}{value}" for value in values)
 
 
 def _layer_name(layers: str | tuple[int, ...]) -> str:

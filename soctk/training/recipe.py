@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from soctk.errors import SoctkError, listing
 from soctk.mappings import read_yaml
 
-Name = Literal["data", "features", "experiment"]
+Name = Literal["data", "features", "experiment", "expdir"]
 # Shell variables of bin/recipe.sh: an option with one of these names would overwrite it.
 _RESERVED = {"data", "experiment", "extras", "feats", "log", "model", "number", "plan", "recipe", "source", "status"}
 OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
@@ -41,12 +41,15 @@ class OwnOption(_Section):
         help: the text in --help.
         default: the value without the option.
         choices: the allowed values; None allows any text.
-        names: the directories whose names get the suffix `-VALUE`, if the value is not the default.
+        is_folder: whether the value is the path of a folder; it then becomes absolute.
+        names: the directories whose names get the suffix `-VALUE`, if the value is not the default. `expdir` gets a
+            folder VALUE, so that each value has its own table of scores.
     """
 
     help: str
     default: str = ""
     choices: list[str] | None = None
+    is_folder: bool = False
     names: list[Name] = []
 
     @model_validator(mode="after")
