@@ -10,9 +10,10 @@ from conftest import ROOT
 
 from soctk import config
 from soctk.features import upstream
-from soctk.inference.bundle import FORMAT, Bundle, EncoderSettings, ModelSettings
+from soctk.inference.bundle import FORMAT, PRIOR, Bundle, EncoderSettings, ModelSettings
 from soctk.inference.recogniser import Recogniser
 from soctk.inference.result import Segment
+from soctk.inference.torch_runtime import TorchRuntime
 from soctk.training.classifier import EmotionClassifier
 
 RATE = 8000
@@ -58,13 +59,16 @@ def random_bundle(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         classifier = EmotionClassifier(encoder.hidden_sizes[0], len(layers), 3, experiment).eval()
-        prior = torch.randn(classifier.descriptor_size) if experiment.recentre.by == "speaker" else None
-    return Bundle(settings, classifier, prior, ["0" * 64], Path("model"))
+        weights = {name: weight.numpy() for name, weight in classifier.state_dict().items()}
+        if experiment.recentre.by == "speaker":
+            weights[PRIOR] = torch.randn(classifier.descriptor_size).numpy()
+    return Bundle(settings, weights, ["0" * 64], Path("model"))
 
 
 def random_model(*args, **options) -> Recogniser:
     """Return a recogniser; the arguments are those of `random_bundle`."""
-    return Recogniser(random_bundle(*args, **options), upstream.load(options.get("name", "fbank")))
+    bundle = random_bundle(*args, **options)
+    return Recogniser(bundle, TorchRuntime(bundle, upstream.load(options.get("name", "fbank"))))
 
 
 def assert_same(segments: Iterable[Segment], expected: Iterable[Segment]) -> None:

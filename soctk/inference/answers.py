@@ -23,7 +23,7 @@ def whole(model: Recogniser, name: str, path: Path, speaker: Speaker | None) -> 
     """
     with _naming(name):
         samples, rate = audio.load_native(path, model.settings.channel)
-        posteriors = model.log_posteriors(samples, rate, speaker).exp().tolist()
+        posteriors = np.exp(model.log_posteriors(samples, rate, speaker)).tolist()
     return Prediction(name, 0.0, len(samples) / rate, _result(model.emotions, posteriors))
 
 

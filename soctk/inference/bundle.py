@@ -7,21 +7,21 @@
 - `README.md`: the model card.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
+import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import load, save
 
 from soctk.errors import SoctkError
 from soctk.mappings import read_yaml
 from soctk.schema import Config, Section
-from soctk.training.classifier import EmotionClassifier
 
 # The format of the folder. A change that makes folders unreadable for older versions of soctk increases it.
 FORMAT = 1
@@ -32,7 +32,7 @@ SETTINGS, WEIGHTS, RECORDINGS, ENCODER, CARD = (
     "encoder",
     "README.md",
 )
-PRIOR = "recentre.prior"
+PRIOR, _BIAS = "recentre.prior", "head.bias"
 
 
 class EncoderSettings(Section):
@@ -98,31 +98,55 @@ class Bundle:
 
     Attributes:
         settings: the content of config.yaml.
-        classifier: pooling layers and head, in evaluation mode.
-        prior: the mean `(P,)` of the mean descriptors of the training speakers, with which re-centring starts
-            (soctk.training.recentre); None without re-centring.
+        weights: the parameters of pooling and head, by their names in soctk.training.classifier.EmotionClassifier; and
+            `recentre.prior` `(P,)` with re-centring: the mean of the mean descriptors of the training speakers
+            (soctk.training.recentre).
         recordings: the digests of the training recordings, sorted.
         path: the folder; None for a model that is not written yet.
     """
 
     settings: ModelSettings
-    classifier: EmotionClassifier
-    prior: torch.Tensor | None
+    weights: Mapping[str, np.ndarray]
     recordings: Sequence[str]
     path: Path | None = None
+
+    @property
+    def prior(self) -> np.ndarray | None:
+        """The weight `recentre.prior`; None without re-centring."""
+        return self.weights.get(PRIOR)
+
+    def check_weights(self, shapes: Mapping[str, tuple[int, ...]], descriptor_size: int) -> None:
+        """Check names, shapes and data types of the weights.
+
+        Args:
+            shapes: those of the classifier that the settings describe.
+            descriptor_size: its P.
+
+        Raises:
+            SoctkError: they differ.
+        """
+        prior = {} if self.settings.experiment.recentre.by == "none" else {PRIOR: (descriptor_size,)}
+        expected = {name: (tuple(shape), _dtype(name)) for name, shape in {**shapes, **prior}.items()}
+        if {name: (weight.shape, weight.dtype) for name, weight in self.weights.items()} != expected:
+            raise self.damaged(WEIGHTS, f"its weights are not those of the model in {SETTINGS}")
+
+    def damaged(self, name: str, what: str) -> SoctkError:
+        """Return the error for a damaged file of the model, such as WEIGHTS."""
+        return damaged(self.path / name if self.path else name, what)
 
 
 def write(folder: Path, bundle: Bundle) -> None:
     """Write all files of a packed model except the encoder and the model card into an existing folder."""
     settings = yaml.safe_dump(bundle.settings.model_dump(), sort_keys=False, allow_unicode=True)
     (folder / SETTINGS).write_text(settings, encoding="utf-8")
-    prior = {} if bundle.prior is None else {PRIOR: bundle.prior}
-    (folder / WEIGHTS).write_bytes(save({**bundle.classifier.state_dict(), **prior}))
+    (folder / WEIGHTS).write_bytes(save(dict(bundle.weights)))
     (folder / RECORDINGS).write_text("".join(f"{digest}\n" for digest in bundle.recordings), encoding="ascii")
 
 
 def read(folder: Path) -> Bundle:
     """Read a packed model.
+
+    The runtime checks that the weights are those of the model in config.yaml (Bundle.check_weights).
 
     Raises:
         SoctkError: the folder is no packed model, has another format, or is damaged.
@@ -136,15 +160,12 @@ def read(folder: Path) -> Bundle:
             where=folder,
         )
     settings = _read_settings(folder / SETTINGS)
-    classifier = _new_classifier(settings, folder / SETTINGS)
-    weights = _read_weights(folder / WEIGHTS, settings, classifier)
-    prior = weights.pop(PRIOR, None)
-    classifier.load_state_dict(weights, assign=True)
+    weights = _read_weights(folder / WEIGHTS)
     try:
         recordings = (folder / RECORDINGS).read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(folder / RECORDINGS, str(error)) from error
-    return Bundle(settings, classifier.eval(), prior, recordings, folder)
+        raise damaged(folder / RECORDINGS, str(error)) from error
+    return Bundle(settings, weights, recordings, folder)
 
 
 def _read_settings(path: Path) -> ModelSettings:
@@ -160,41 +181,26 @@ def _read_settings(path: Path) -> ModelSettings:
         return ModelSettings.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise _damaged(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+        raise damaged(path, f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
 
 
-def _new_classifier(settings: ModelSettings, path: Path) -> EmotionClassifier:
-    """Return a classifier without weights, for which no memory is reserved: the settings may be damaged."""
-    encoder = settings.encoder
-    try:
-        with torch.device("meta"):
-            return EmotionClassifier(
-                encoder.hidden_size, len(encoder.layers), len(settings.emotions), settings.experiment
-            )
-    except SoctkError as error:
-        raise _damaged(path, error.what) from error
-    except (RuntimeError, OverflowError, TypeError) as error:  # sizes that torch cannot represent
-        raise _damaged(path, "a size is too large") from error
-
-
-def _read_weights(path: Path, settings: ModelSettings, classifier: EmotionClassifier) -> dict[str, torch.Tensor]:
-    """Return the weights of the classifier, and the prior if the model has one."""
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
     try:
         weights = load(path.read_bytes())
-    except (OSError, SafetensorError, KeyError) as error:  # KeyError: a data type that torch lacks
-        raise _damaged(path, str(error)) from error
-    expected = {name: (weight.shape, weight.dtype) for name, weight in classifier.state_dict().items()}
-    if settings.experiment.recentre.by != "none":
-        expected[PRIOR] = torch.Size([classifier.descriptor_size]), torch.float32
-    if {name: (weight.shape, weight.dtype) for name, weight in weights.items()} != expected:
-        raise _damaged(path, f"its weights are not those of the model in {SETTINGS}")
+    except (OSError, SafetensorError, KeyError) as error:  # KeyError: a data type that numpy lacks
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
     for name, weight in weights.items():
         # The linear head gives a class without training utterances the bias -inf (soctk.training.linear).
-        usable = weight.isfinite() | (weight == -torch.inf) if name == "head.bias" else weight.isfinite()
+        usable = np.isfinite(weight) | (weight == -np.inf) if name == _BIAS else np.isfinite(weight)
         if not usable.all():
-            raise _damaged(path, "NaN or infinite weights")
+            raise damaged(path, "NaN or infinite weights")
     return weights
 
 
-def _damaged(path: Path, what: str) -> SoctkError:
+def _dtype(name: str) -> np.dtype:
+    return np.dtype(np.int64 if name.endswith("num_batches_tracked") else np.float32)
+
+
+def damaged(path: str | PathLike, what: str) -> SoctkError:
+    """Return the error for a damaged file of a packed model."""
     return SoctkError(f"damaged ({what})", remedy="Copy the folder again, or pack the experiment again.", where=path)

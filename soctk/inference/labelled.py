@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from soctk import progress, provenance
@@ -120,8 +121,8 @@ def _log_posteriors(model: Recogniser, data: DataDir) -> torch.Tensor:
     rows = []
     for utt, path in progress.track(data.wav.items(), "predict", "utt", len(data.wav)):
         samples, rate = audio.load_native(path, data.channel)
-        rows.append(model.log_posteriors(samples, rate, speakers.get(data.speaker[utt])).cpu())
-    return torch.stack(rows)
+        rows.append(model.log_posteriors(samples, rate, speakers.get(data.speaker[utt])))
+    return torch.from_numpy(np.stack(rows))
 
 
 def _settings(model: Recogniser, device: str) -> dict:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 
-from soctk.inference.recogniser import Result
+from soctk.inference.result import Result
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,9 @@ def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained
     )
     digests = store.recordings
     recordings = sorted({digests[utt] for utt in trained.utterances})
-    return Bundle(settings, trained.classifier, trained.prior, recordings)
+    weights = {name: weight.numpy() for name, weight in trained.classifier.state_dict().items()}
+    prior = {} if trained.prior is None else {bundles.PRIOR: trained.prior.numpy()}
+    return Bundle(settings, {**weights, **prior}, recordings)
 
 
 def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model: Path) -> Bundle:

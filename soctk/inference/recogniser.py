@@ -1,7 +1,6 @@
 """The recogniser: recordings or waveforms -> frames -> descriptors -> posteriors, by a packed model."""
 
 import copy
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -9,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from soctk.corpus import audio
-from soctk.device import resolve
 from soctk.errors import SoctkError
-from soctk.features.upstream import Upstream
 from soctk.inference import bundle as bundles
-from soctk.inference import encoders, hub, waveforms, windows
+from soctk.inference import frames as of_states
+from soctk.inference import hub, waveforms, windows
 from soctk.inference.bundle import Bundle
 from soctk.inference.result import Result, Segment
+from soctk.inference.runtime import Runtime
 from soctk.inference.streaming import Stream
 from soctk.inference.windows import Part
-from soctk.training.frame_norm import normalise
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Speaker:
         offsets: speed -> the vector `(P,)` that is subtracted from the descriptors of the speaker.
     """
 
-    offsets: Mapping[float, torch.Tensor]
+    offsets: Mapping[float, np.ndarray]
 
 
 class Recogniser:
@@ -40,27 +37,22 @@ class Recogniser:
 
     Args:
         bundle: the packed model.
-        encoder: its encoder.
-        device: `cpu` or `cuda`, the device of the encoder.
+        runtime: its encoder, pooling and head.
     """
 
-    def __init__(self, bundle: Bundle, encoder: Upstream, device: str = "cpu"):
-        self.bundle, self.encoder = bundle, encoder
+    def __init__(self, bundle: Bundle, runtime: Runtime):
+        self.bundle, self.runtime = bundle, runtime
         self.settings = bundle.settings
-        self._device = device
-        self._classifier = bundle.classifier.to(device)
-        self._prior = None if bundle.prior is None else bundle.prior.to(device)
-        # Encoders stop after the highest hidden state by hooks on their layers, which all threads would see.
-        self._encoding = threading.Lock()
 
     @classmethod
     def load(
         cls, model: str | PathLike[str], encoder: Path | None = None, device: str = "cpu", revision: str | None = None
     ) -> "Recogniser":
         """Load a packed model; see soctk.load."""
-        device = resolve(device)
+        from soctk.inference.torch_runtime import TorchRuntime  # imports torch, which takes seconds
+
         bundle = bundles.read(hub.find(model, revision))
-        return cls(bundle, encoders.load(bundle, encoder, device), device)
+        return cls(bundle, TorchRuntime.load(bundle, encoder, device))
 
     def with_channel(self, channel: str) -> "Recogniser":
         """Return this recogniser for files whose speech is in another channel: 1, 2, ..., or mix for their mean."""
@@ -76,7 +68,7 @@ class Recogniser:
     @property
     def is_recentred(self) -> bool:
         """Whether the model needs recordings of the speaker without labels (`enrol`)."""
-        return self._prior is not None
+        return self.bundle.prior is not None
 
     @property
     def min_seconds(self) -> float:
@@ -89,7 +81,7 @@ class Recogniser:
 
         It is infinite for most encoders.
         """
-        return self.encoder.max_seconds * min(self._speeds)
+        return self.runtime.max_seconds * min(self._speeds)
 
     def __call__(self, recording: Any, sample_rate: int | None = None, speaker: Speaker | None = None) -> Result:
         """Classify one recording.
@@ -160,8 +152,7 @@ class Recogniser:
             self.settings.channel,
         )
 
-    @torch.inference_mode()
-    def log_posteriors(self, samples: np.ndarray, rate: int, speaker: Speaker | None = None) -> torch.Tensor:
+    def log_posteriors(self, samples: np.ndarray, rate: int, speaker: Speaker | None = None) -> np.ndarray:
         """Return the log-posteriors `(K,)` of a waveform `(samples,)` with a rate in Hz.
 
         With copies at other speeds in training, the posteriors are the mean over the waveform and its copies.
@@ -172,8 +163,7 @@ class Recogniser:
         """
         return self._classify([samples], rate, speaker)[0]
 
-    @torch.inference_mode()
-    def describe(self, samples: np.ndarray, rate: int, speed: float = 1) -> torch.Tensor:
+    def describe(self, samples: np.ndarray, rate: int, speed: float = 1) -> np.ndarray:
         """Return the descriptor `(P,)` of a waveform `(samples,)` with a rate in Hz, played at a speed.
 
         Raises:
@@ -181,8 +171,7 @@ class Recogniser:
         """
         return self._describe([samples], rate, speed)[0]
 
-    @torch.inference_mode()
-    def frames(self, samples: np.ndarray, rate: int, speed: float = 1) -> torch.Tensor:
+    def frames(self, samples: np.ndarray, rate: int, speed: float = 1) -> np.ndarray:
         """Return the frames `(T, L, D)` of the L hidden states of the model, as training read them from the store.
 
         Raises:
@@ -197,13 +186,14 @@ class Recogniser:
             SoctkError: `__call__` raises it.
             ValueError: there are no recordings, the model has no re-centring, or `__call__` raises it.
         """
-        if self._prior is None:
+        prior = self.bundle.prior
+        if prior is None:
             raise ValueError("this model has no re-centring, so it needs no recordings of the speaker")
         _require_several(recordings)
         count, relevance = len(recordings), self.settings.experiment.recentre.relevance
         if not count:
             raise ValueError("at least one recording of the speaker is needed")
-        sums = dict.fromkeys(self._speeds, relevance * self._prior)
+        sums = dict.fromkeys(self._speeds, relevance * prior)
         for recording in recordings:
             samples, rate = waveforms.read(recording, sample_rate, self.settings.channel)
             for speed in self._speeds:
@@ -215,7 +205,8 @@ class Recogniser:
         return [1, *self.settings.speeds]
 
     def _check_speaker(self, speaker: Speaker | None) -> None:
-        if self._prior is None:
+        prior = self.bundle.prior
+        if prior is None:
             if speaker is not None:
                 raise ValueError("this model has no re-centring, so it takes no speaker")
             return
@@ -225,7 +216,7 @@ class Recogniser:
                 "(without labels): model(recording, speaker=model.enrol(recordings))"
             )
         shapes = {speed: offset.shape for speed, offset in speaker.offsets.items()}
-        if shapes != dict.fromkeys(self._speeds, self._prior.shape):
+        if shapes != dict.fromkeys(self._speeds, prior.shape):
             raise ValueError("this speaker is from another model; enrol the speaker with this one")
 
     def _check_windows(self, window: float, hop: float, speaker: Speaker | None) -> None:
@@ -234,9 +225,9 @@ class Recogniser:
 
     def _check_duration(self, seconds: float, speed: float) -> None:
         at_speed = "" if speed == 1 else f" at the speed {speed:g}, which the model uses too"
-        if seconds > self.encoder.max_seconds:
+        if seconds > self.runtime.max_seconds:
             raise SoctkError(
-                f"the recording has {seconds:.1f} s{at_speed}, and the encoder takes {self.encoder.max_seconds:g} s",
+                f"the recording has {seconds:.1f} s{at_speed}, and the encoder takes {self.runtime.max_seconds:g} s",
                 remedy="Classify it in windows (soctk-predict --window 3, model.windows).",
             )
         if seconds < audio.MIN_SECONDS:
@@ -253,8 +244,7 @@ class Recogniser:
             for (start, samples), of_window in zip(batch, posteriors, strict=True):
                 yield Segment(start, start + len(samples) / rate, self._result(of_window))
 
-    @torch.inference_mode()
-    def _classify(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> torch.Tensor:
+    def _classify(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> np.ndarray:
         """Return the log-posteriors `(N, K)` of N waveforms; see `log_posteriors`."""
         self._check_speaker(speaker)
         by_speed = []
@@ -262,42 +252,33 @@ class Recogniser:
             descriptors = self._describe(several, rate, speed)
             if speaker is not None:
                 descriptors = descriptors - speaker.offsets[speed]
-            by_speed.append(self._classifier.head(descriptors).log_softmax(-1))
-        return torch.stack(by_speed).logsumexp(0).log_softmax(-1)
+            by_speed.append(_log_softmax(self.runtime.logits(descriptors)))
+        return _log_softmax(np.logaddexp.reduce(by_speed))
 
-    def _describe(self, several: Sequence[np.ndarray], rate: int, speed: float) -> torch.Tensor:
+    def _describe(self, several: Sequence[np.ndarray], rate: int, speed: float) -> np.ndarray:
         """Return the descriptors `(N, P)` of N waveforms; see `describe`."""
-        frames = self._encode(several, rate, speed)
-        lengths = torch.tensor([len(one) for one in frames], device=frames[0].device)
-        return self._classifier.describe(torch.cat(frames), lengths)
+        return self.runtime.describe(self._encode(several, rate, speed))
 
-    def _encode(self, several: Sequence[np.ndarray], rate: int, speed: float) -> list[torch.Tensor]:
+    def _encode(self, several: Sequence[np.ndarray], rate: int, speed: float) -> list[np.ndarray]:
         """Return the frames `(T, L, D)` of each of N waveforms; see `frames`."""
         settings = self.settings.encoder
         resampled = [waveforms.resample(samples, rate, settings.sample_rate, speed) for samples in several]
         for waveform in resampled:
             self._check_duration(len(waveform) / settings.sample_rate, speed)
-        together = len(resampled) if self.encoder.batches else 1
-        states = []
-        with self._encoding:
-            for first in range(0, len(resampled), together):
-                states += self.encoder.hidden_states(resampled[first : first + together], settings.layers)
-        return [self._as_in_training(one) for one in states]
+        normalisation = self.settings.experiment.frames.layer_norm
+        states = self.runtime.hidden_states(resampled)
+        return [of_states.frames(one, settings.dtype, normalisation) for one in states]
 
-    def _as_in_training(self, states: torch.Tensor) -> torch.Tensor:
-        """Return hidden states `(L, T, D)` as the frames `(T, L, D)` that training read from the store."""
-        dtype = self.settings.encoder.dtype
-        rounded = states.to(getattr(torch, dtype))
-        if not rounded.isfinite().all():
-            raise SoctkError(f"the frames are not finite in {dtype}", remedy="Check the recording.")
-        frames = rounded.to(self._device).float().transpose(0, 1)
-        return normalise(frames, self.settings.experiment.frames.layer_norm)
-
-    def _result(self, log_posteriors: torch.Tensor) -> Result:
-        posteriors = dict(zip(self.emotions, log_posteriors.exp().tolist(), strict=True))
+    def _result(self, log_posteriors: np.ndarray) -> Result:
+        posteriors = dict(zip(self.emotions, np.exp(log_posteriors).tolist(), strict=True))
         return Result(max(posteriors, key=posteriors.__getitem__), posteriors)
 
 
 def _require_several(recordings: Any) -> None:
     if isinstance(recordings, str | PathLike):
         raise ValueError(f"give a list of recordings: [{str(recordings)!r}]")
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the log-posteriors of logits `(N, K)`; some of the K, but not all, may be -inf."""
+    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import soxr
-import torch
 
 from soctk.corpus import audio
 from soctk.corpus.decoding import MAX_CHANNELS, RATES
@@ -95,7 +94,7 @@ def resample(samples: np.ndarray, rate: float, to: int, speed: float = 1) -> np.
 
 
 def _as_float(waveform: Any) -> np.ndarray:
-    if isinstance(waveform, torch.Tensor):
+    if hasattr(waveform, "detach"):  # a tensor of torch, which need not be installed
         waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
     samples = np.asarray(waveform)
     if samples.dtype.kind == "i" and samples.dtype.itemsize > 1:

@@ -157,7 +157,7 @@ def load_short(monkeypatch) -> None:
 
     def short(*arguments):
         model = load(*arguments)
-        model.encoder.max_seconds = 2.0
+        model.runtime.encoder.max_seconds = 2.0
         return model
 
     monkeypatch.setattr(Recogniser, "load", short)

@@ -21,6 +21,7 @@ from soctk.errors import SoctkError
 from soctk.features import upstream
 from soctk.inference import bundle, hub
 from soctk.inference.recogniser import Recogniser
+from soctk.inference.torch_runtime import TorchRuntime
 
 CARD = "---\nlibrary_name: soctk\n---\n# A model\n"
 
@@ -231,7 +232,7 @@ def test_soctk_predict_loads_model_and_encoder_from_the_hub_in_their_revisions(s
     commit = server.add("bob/hubert", trained)
     server.add("bob/hubert", changed)
     encoder = written.settings.encoder
-    expected = Recogniser(written, upstream.load(str(tmp_path / "hubert0")))(noise(1.0), RATE)
+    expected = Recogniser(written, TorchRuntime(written, upstream.load(str(tmp_path / "hubert0"))))(noise(1.0), RATE)
     source = encoder.model_copy(update={"hub": "bob/hubert", "source": f"revision:{commit}"})
     settings = written.settings.model_copy(update={"encoder": source})
     (tmp_path / "model").mkdir()

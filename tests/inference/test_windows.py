@@ -92,13 +92,13 @@ def batching(tmp_path_factory):
 
 
 def test_windows_that_are_encoded_together_have_the_answers_of_their_samples(batching, monkeypatch):
-    sizes, encode = [], type(batching.encoder).hidden_states
+    sizes, encode = [], type(batching.runtime.encoder).hidden_states
 
     def counting(encoder, waveforms, layers):
         sizes.append(len(waveforms))
         return encode(encoder, waveforms, layers)
 
-    monkeypatch.setattr(type(batching.encoder), "hidden_states", counting)
+    monkeypatch.setattr(type(batching.runtime.encoder), "hidden_states", counting)
     (samples,) = noise(20.5)
     segments = list(batching.windows(samples, RATE, window=3.0, hop=1.0))
     assert sizes == [8, 8, 2, 1]
@@ -204,7 +204,7 @@ def test_windows_that_make_no_sense_are_refused_at_once(model, arguments, messag
 
 def test_windows_respect_the_limit_of_the_encoder(monkeypatch):
     model = random_model(speeds=(0.8, 1.25))
-    monkeypatch.setattr(type(model.encoder), "max_seconds", 2.0)
+    monkeypatch.setattr(type(model.runtime.encoder), "max_seconds", 2.0)
     assert model.max_seconds == pytest.approx(1.6)
     with pytest.raises(ValueError, match=r"window is 1\.7 s; choose at most 1\.6 s, which is what the encoder takes"):
         model.windows(noise(5.0), RATE, window=1.7)
