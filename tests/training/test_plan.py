@@ -118,7 +118,7 @@ def test_the_recipes_own_options_and_protocols_are_part_of_the_names(make, optio
         ({"pooling": "maen"}, r"--pooling maen: unknown pooling 'maen'\nDid you mean 'mean'\?"),
         ({"pooling": "mean+"}, "unknown pooling ''"),
         ({"head": "liner"}, r"unknown head 'liner'\nDid you mean 'linear'\?"),
-        ({"preset": "papers"}, r"unknown preset 'papers'\nDid you mean 'paper'\? Known: default, paper\."),
+        ({"preset": "papers"}, r"unknown preset 'papers'\nDid you mean 'paper'\? Known: default, emobox, paper\."),
         ({"enrol": 5}, "recentre: .*enrol needs by: speaker"),
         ({"pooling": "soc", "head": "linear"}, "the head linear cannot train .*soc"),
         ({"layers": (3, 4), "combine": "sum"}, "cannot train the weights of the layers"),
