@@ -2,11 +2,12 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from filecmp import cmp
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from soctk.corpus import audio, names
 from soctk.errors import SoctkError, listing
 
 
@@ -65,3 +66,89 @@ def first_of_each(copies: Mapping[str, Sequence[Path]], names: Iterable[str], co
             f"these files have the same name but different content\n{listing(different)}", remedy=remedy, where=corpus
         )
     return [copies[name][0] for name in names]
+
+
+def find_expected(
+    corpus: Path,
+    pattern: str,
+    expected: Sequence[str],
+    remedy: str,
+    tell: Callable[[str], object],
+    partial: bool = False,
+) -> dict[str, Path]:
+    """Return name -> recording for the recordings of a published corpus.
+
+    Args:
+        corpus: the folder to search, at any depth.
+        pattern: the pattern of the file names (`find`).
+        expected: the names of all recordings, without extension.
+        remedy: how to get a whole copy.
+        tell: is called with a line about repeated files, unknown files and an incomplete copy.
+        partial: whether to use an incomplete copy; otherwise missing recordings are an error.
+
+    Raises:
+        SoctkError: recordings are missing (with `partial`: all of them), or two recordings with the same name differ.
+    """
+    copies = find(corpus, pattern)
+    present = [name for name in expected if name in copies]
+    missing = [name for name in expected if name not in copies]
+    what = f"{len(missing)} of the {len(expected)} recordings are missing\n{listing(missing)}"
+    if missing and not (partial and present):
+        hint = " To use an incomplete copy, give --partial true." if present else ""
+        raise SoctkError(what, remedy=f"{remedy}{hint}", where=corpus)
+    if missing:
+        tell(f"Warning: {what}\nResults cannot be compared with published ones.")
+    paths = first_of_each(copies, present, corpus, remedy)
+    repeated = sum(len(copies[name]) > 1 for name in present)
+    if repeated:
+        tell(f"{corpus} contains {repeated} files more than once; the first copy of each is used")
+    unknown = sorted(copies.keys() - set(expected))
+    if unknown:
+        tell(f"Note: {len(unknown)} files are not part of the corpus and are not used, such as {unknown[0]}")
+    return dict(zip(present, paths, strict=True))
+
+
+def match(corpus: Path, paths: Iterable[str], remedy: str) -> dict[str, Path]:
+    """Return path -> the recording below `corpus` with the same name whose folders agree best, from the last one on.
+
+    Names are compared in normalised Unicode. If no file has the name, a recording with another extension counts, such
+    as a WAV file that was made of a video. Paths without a recording are left out.
+
+    Args:
+        corpus: the folder to search, at any depth.
+        paths: paths of recordings as the metadata of a corpus give them.
+        remedy: what to do if several recordings are equally good.
+
+    Raises:
+        SoctkError: several recordings with different content agree equally well.
+    """
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for file in list_files(corpus.absolute()):
+        by_name[names.normalise(file.name)].append(file)
+        if file.suffix.lower() in audio.SUFFIXES:
+            by_stem[names.normalise(file.stem)].append(file)
+    found, ambiguous = {}, []
+    for path in paths:
+        wanted = PurePosixPath(names.normalise(path))
+        files = by_name.get(wanted.name) or by_stem.get(wanted.stem, [])
+        if not files:
+            continue
+        depths = [_common_folders(wanted, file) for file in files]
+        best, *others = [file for file, depth in zip(files, depths, strict=True) if depth == max(depths)]
+        if any(not cmp(best, other, False) for other in others):
+            ambiguous.append(f"{path}: {best} and {others[0]}")
+        found[path] = best
+    if ambiguous:
+        raise SoctkError(
+            f"{len(ambiguous)} paths have several recordings with different content\n{listing(ambiguous)}",
+            remedy=remedy,
+            where=corpus,
+        )
+    return found
+
+
+def _common_folders(wanted: PurePosixPath, file: Path) -> int:
+    """Return the number of folders, from the last one on, that two paths have in common."""
+    pairs = zip(wanted.parts[-2::-1], file.parts[-2::-1], strict=False)
+    return next((depth for depth, (one, two) in enumerate(pairs) if one != names.normalise(two)), len(wanted.parts) - 1)

@@ -66,3 +66,53 @@ def test_copies_with_the_same_size_and_date_but_different_content_are_refused(tm
         recordings.first_of_each(copies, ["1"], tmp_path, "Unpack it again.")
     message = "these files have the same name but different content\n  1\nUnpack it again."
     assert str(error.value) == f"{tmp_path}: {message}"
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_path_of_the_metadata_matches_the_recording_with_the_most_folders_in_common(tmp_path):
+    ann = write(tmp_path / "copy" / "ann" / "sad" / "1.wav", b"1")
+    bob = write(tmp_path / "copy" / "bob" / "sad" / "1.wav", b"2")
+    write(tmp_path / "copy" / "bob" / "angry" / "1.wav", b"3")
+    accents = write(tmp_path / "D\u0065\u0301but" / "2.wav", b"4")  # decomposed, as macOS writes it
+    converted = write(tmp_path / "clips" / "dia0_utt0.wav", b"5")
+    paths = ["x/ann/sad/1.wav", "other/bob/sad/1.wav", "x/D\u00e9but/2.wav", "x/test/dia0_utt0.mp4", "x/3.wav"]
+    assert recordings.match(tmp_path, paths, "Do this.") == {
+        "x/ann/sad/1.wav": ann,
+        "other/bob/sad/1.wav": bob,
+        "x/D\u00e9but/2.wav": accents,
+        "x/test/dia0_utt0.mp4": converted,
+    }
+
+
+def test_recordings_that_match_equally_well_are_refused_if_they_differ(tmp_path):
+    first = write(tmp_path / "a" / "1.wav", b"1")
+    write(tmp_path / "b" / "1.wav", b"1")
+    assert recordings.match(tmp_path, ["c/1.wav"], "Do this.") == {"c/1.wav": first}
+    write(tmp_path / "b" / "1.wav", b"2")
+    with pytest.raises(SoctkError, match=r"1 paths have several recordings with different content\n  c/1.wav: .*/a/1"):
+        recordings.match(tmp_path, ["c/1.wav"], "Do this.")
+
+
+def test_missing_repeated_and_unknown_recordings_of_a_corpus_are_told(tmp_path):
+    a = write(tmp_path / "a.wav", b"1")
+    write(tmp_path / "again" / "a.wav", b"1")
+    write(tmp_path / "z.wav", b"3")
+    with pytest.raises(
+        SoctkError, match=r"1 of the 2 recordings are missing\n  b\nGet it. To use an incomplete copy, "
+    ):
+        recordings.find_expected(tmp_path, "*.wav", ["a", "b"], "Get it.", print)
+    with pytest.raises(SoctkError, match=r"2 of the 2 recordings are missing\n  c\n  d\nGet it\.$"):
+        recordings.find_expected(tmp_path, "*.wav", ["c", "d"], "Get it.", print, partial=True)
+    lines = []
+    found = recordings.find_expected(tmp_path, "*.wav", ["a", "b"], "Get it.", lines.append, partial=True)
+    assert found == {"a": a}
+    assert lines == [
+        "Warning: 1 of the 2 recordings are missing\n  b\nResults cannot be compared with published ones.",
+        f"{tmp_path} contains 1 files more than once; the first copy of each is used",
+        "Note: 1 files are not part of the corpus and are not used, such as z",
+    ]
