@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -75,7 +76,8 @@ def audacity(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iter
 def textgrid(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
     """Yield a TextGrid of Praat for one recording, with a tier for windows, if there are any, and one for the whole.
 
-    Intervals of a tier cannot overlap. Where windows do, the boundary is the middle of what they share.
+    Intervals of a tier cannot overlap. Where windows do, the boundary is the middle of what they share. Intervals of a
+    tier have no gaps either: between windows, such as of speech, there are intervals without text.
     """
     every = list(predictions)
     if not every:
@@ -87,11 +89,11 @@ def textgrid(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iter
     yield 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
     yield f"xmin = 0\nxmax = {end:.6f}\ntiers? <exists>\nsize = {len(tiers)}\nitem []:\n"
     for number, (name, tier) in enumerate(tiers.items(), start=1):
+        intervals = list(_intervals(tier, end))
         yield f'    item [{number}]:\n        class = "IntervalTier"\n        name = "{name}"\n'
-        yield f"        xmin = 0\n        xmax = {end:.6f}\n        intervals: size = {len(tier)}\n"
-        bounds = [0.0, *(_boundary(one, two) for one, two in pairwise(tier)), end]
-        for index, (prediction, (low, high)) in enumerate(zip(tier, pairwise(bounds), strict=True), start=1):
-            text = prediction.result.emotion.replace('"', '""')
+        yield f"        xmin = 0\n        xmax = {end:.6f}\n        intervals: size = {len(intervals)}\n"
+        for index, (low, high, emotion) in enumerate(intervals, start=1):
+            text = emotion.replace('"', '""')
             yield f"        intervals [{index}]:\n            xmin = {low:.6f}\n            xmax = {high:.6f}\n"
             yield f'            text = "{text}"\n'
 
@@ -140,5 +142,21 @@ def _days(time: float) -> str:
     return f"{rounded.days} days {minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction}"
 
 
-def _boundary(one: Prediction, two: Prediction) -> float:
-    return (one.end + two.start) / 2
+def _intervals(tier: Sequence[Prediction], end: float) -> Iterator[tuple[float, float, str]]:
+    """Yield start, end and emotion of intervals from 0 to `end`; the emotion of a gap between windows is empty."""
+    position = 0.0
+    for prediction, (low, high) in zip(tier, disjoint(tier), strict=True):
+        if low > position:
+            yield position, low, ""
+        yield low, high, prediction.result.emotion
+        position = high
+    if end > position:
+        yield position, end, ""
+
+
+def disjoint(windows: Sequence[Prediction]) -> list[tuple[float, float]]:
+    """Return start and end of windows without their overlaps: two windows end and start in the middle of theirs."""
+    bounds = [min((one.end + two.start) / 2, one.end) for one, two in pairwise(windows)]
+    starts = [max(low, window.start) for low, window in zip([-math.inf, *bounds], windows, strict=True)]
+    ends = [min(high, window.end) for high, window in zip([*bounds, math.inf], windows, strict=True)]
+    return list(zip(starts, ends, strict=True))

@@ -1,6 +1,7 @@
 """The recogniser: recordings or waveforms -> frames -> descriptors -> posteriors, by a packed model."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -136,6 +137,45 @@ class Recogniser:
         self._check_windows(window, hop, speaker)
         pieces, rate = windows.blocks(recording, sample_rate, self.settings.channel)
         parts = windows.cut(pieces, windows.Cutter(rate, window, hop, self.min_seconds))
+        return self._segments(parts, rate, speaker)
+
+    def speech(
+        self,
+        recording: Any,
+        sample_rate: int | None = None,
+        window: float | None = None,
+        hop: float = 1.0,
+        speaker: Speaker | None = None,
+    ) -> Iterator[Segment]:
+        """Find the speech in a recording, and classify each stretch of it, or windows within the stretches.
+
+        A pause of less than 0.5 s does not end a stretch. A stretch of more than 15 s is cut at its longest pause. The
+        recording is read twice, first for the detection of speech; memory does not grow with its length (`windows`).
+
+        Args:
+            recording: see `__call__`.
+            sample_rate: of a waveform, in Hz.
+            window: the length of a window within speech, in s; None for the stretches themselves.
+            hop: the time from the start of a window to the start of the next, in s; from 0.01 to `window`.
+            speaker: the speaker, for a model with re-centring (`enrol`).
+
+        Raises:
+            SoctkError: the extra `vad` is not installed; or `windows` raises it.
+            ValueError: `windows` raises it.
+        """
+        from soctk.inference import speech  # imports torch, which not every runtime needs
+
+        longest = min(speech.LONGEST, self.max_seconds) if window is None else math.inf
+        if window is None:
+            self._check_speaker(speaker)
+        else:
+            self._check_windows(window, hop, speaker)
+        pieces, rate = windows.blocks(recording, sample_rate, self.settings.channel)
+        found = speech.find(pieces, rate, longest)
+        pieces, _ = windows.blocks(recording, sample_rate, self.settings.channel)
+        # A window that is longer than each stretch gives the stretches.
+        size, step = (longest + 1, longest) if window is None else (window, hop)
+        parts = speech.cut(pieces, found, rate, lambda: windows.Cutter(rate, size, step, self.min_seconds))
         return self._segments(parts, rate, speaker)
 
     def stream(self, sample_rate: int, window: float = 3.0, hop: float = 1.0, speaker: Speaker | None = None) -> Stream:

@@ -99,6 +99,17 @@ def test_windows_that_do_not_overlap_keep_their_limits_in_a_textgrid():
     assert "intervals [2]: xmin = 1.000000 xmax = 1.200000" in written
 
 
+def test_between_stretches_of_speech_a_textgrid_has_intervals_without_text():
+    parts = [predict(start=1, end=2, is_window=True), predict(start=3, end=4, is_window=True), predict(start=1, end=5)]
+    windows, whole = " ".join(text("textgrid", parts).split()).split('name = "recording"')
+    expected = [(0, 1, ""), (1, 2, "angry"), (2, 3, ""), (3, 4, "angry"), (4, 5, "")]
+    for number, (start, end, emotion) in enumerate(expected, start=1):
+        assert f'intervals [{number}]: xmin = {start}.000000 xmax = {end}.000000 text = "{emotion}"' in windows
+    assert "intervals: size = 5" in windows
+    assert 'intervals [1]: xmin = 0.000000 xmax = 1.000000 text = ""' in whole
+    assert 'intervals [2]: xmin = 1.000000 xmax = 5.000000 text = "angry"' in whole
+
+
 def test_quotes_in_a_textgrid_are_doubled():
     quoted = Prediction("a.wav", 0.0, 1.0, Result('"x"', {'"x"': 1.0}))
     assert 'text = """x"""' in text("textgrid", [quoted])
