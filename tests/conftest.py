@@ -1,5 +1,6 @@
 """Fixtures and functions that several tests use: a small corpus, runs with predictions, and the folder ../shared."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.segments import Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_RATE = 16000
@@ -67,6 +69,24 @@ def write_corpus(root: Path, utterances_each: int = 2, seed: int = 0) -> DataDir
 def corpus(tmp_path) -> DataDir:
     """A new corpus for each test, with its data directory at tmp_path/data."""
     return write_corpus(tmp_path)
+
+
+def with_segments(root: Path, corpus: DataDir) -> DataDir:
+    """Write the corpus again, to root/data: one recording for each speaker, of which the utterances are segments."""
+    segments, wav = {}, {}
+    for speaker in corpus.fold:
+        name = f"{speaker}-tape"
+        wav[name] = root / "tapes" / f"{name}.wav"
+        wav[name].parent.mkdir(parents=True, exist_ok=True)
+        pieces, length = [], 0
+        for utt in (utt for utt in corpus.utterances if corpus.speaker[utt] == speaker):
+            samples, _ = soundfile.read(corpus.wav[utt], dtype="int16")
+            pieces += [np.full(800, 1000, dtype=np.int16), samples]
+            segments[utt] = Segment(name, (length + 800) / SAMPLE_RATE, (length + 800 + len(samples)) / SAMPLE_RATE)
+            length += 800 + len(samples)
+        soundfile.write(wav[name], np.concatenate(pieces), SAMPLE_RATE)
+    datadir.write(root / "data", dataclasses.replace(corpus, wav=wav, segments=segments))
+    return datadir.read(root / "data")
 
 
 @pytest.fixture(scope="session")

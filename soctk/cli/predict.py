@@ -273,6 +273,7 @@ def _classify(
     has_progress: bool,
 ) -> "Iterator[Prediction]":
     """Yield the answers; recordings that cannot be used are reported."""
+    from soctk.corpus.segments import Clip
     from soctk.errors import SoctkError
     from soctk.inference import answers, pipes
     from soctk.progress import track
@@ -283,11 +284,11 @@ def _classify(
         try:
             with ExitStack() as stack:
                 is_pipe = source.name == _PIPE
-                path = stack.enter_context(pipes.saved(sys.stdin.buffer, rate)) if is_pipe else source.path
+                clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, rate))) if is_pipe else source.clip
                 if window:
-                    yield from answers.windows(used, source.name, path, speaker, window, hop)
+                    yield from answers.windows(used, source.name, clip, speaker, window, hop)
                 else:
-                    yield answers.whole(used, source.name, path, speaker)
+                    yield answers.whole(used, source.name, clip, speaker)
                 problems.is_everything = False
         except SoctkError as error:
             problems.add(source.name, error)

@@ -144,8 +144,8 @@ def _load_clips(clips: Sequence[Clip], channel: str) -> tuple[Iterator[tuple[int
     return chosen(parts), native_rate
 
 
-def load_blocks(path: Path, channel: str = "1") -> tuple[Iterator[np.ndarray], int]:
-    """Read one channel of a long recording block by block; see `load_native`.
+def load_blocks(source: Path | Clip, channel: str = "1") -> tuple[Iterator[np.ndarray], int]:
+    """Read one channel of a long recording block by block; see `load_native`. A part of a recording is one block.
 
     Returns:
         An iterator over blocks `(samples,)`, and the sample rate in Hz. Formats without an exact header are decoded
@@ -155,6 +155,8 @@ def load_blocks(path: Path, channel: str = "1") -> tuple[Iterator[np.ndarray], i
         SoctkError: `load_native` raises it; the iterator does so for faults after the beginning of the file.
     """
 
+    path = _as_clip(source).path
+
     def chosen(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         try:
             for block in blocks:
@@ -162,6 +164,9 @@ def load_blocks(path: Path, channel: str = "1") -> tuple[Iterator[np.ndarray], i
         except UnusableRecording as error:
             raise SoctkError(str(error), remedy=error.remedy, where=path) from error
 
+    if not _as_clip(source).is_whole:
+        samples, native_rate = load_native(source, channel)
+        return iter([samples]), native_rate
     try:
         blocks, native_rate = decode_blocks(path)
     except UnusableRecording as error:

@@ -1,14 +1,16 @@
 """The content of a data directory: a corpus as mappings, and the file that holds each of them."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from soctk.corpus.annotations import DIMENSIONS, format_distribution, parse_distribution, parse_value
 from soctk.corpus.segments import Clip, Segment
+
+Value = TypeVar("Value")
 
 # The parts of a published partition that are no test; every other part is a test.
 TRAIN, DEV = "train", "dev"
@@ -117,6 +119,29 @@ class DataDir:
     def part(self, name: str) -> list[str]:
         """Return the utterances of a part of the published partition, sorted."""
         return [utt for utt, part in self.split.items() if part == name]
+
+    def only(self, utterances: Container[str]) -> "DataDir":
+        """Return the corpus with some of its utterances, and with their speakers and recordings only."""
+
+        def kept(table: Mapping[str, Value]) -> dict[str, Value]:
+            return {utt: value for utt, value in table.items() if utt in utterances}
+
+        speaker, segments = kept(self.speaker), kept(self.segments)
+        names, recordings = set(speaker.values()), {segment.recording for segment in segments.values()} or set(speaker)
+        return replace(
+            self,
+            wav={name: path for name, path in self.wav.items() if name in recordings},
+            speaker=speaker,
+            emotion=kept(self.emotion),
+            seconds=kept(self.seconds),
+            gender={name: gender for name, gender in self.gender.items() if name in names},
+            fold={name: fold for name, fold in self.fold.items() if name in names},
+            segments=segments,
+            split=kept(self.split),
+            utterance_fold=kept(self.utterance_fold),
+            extra={name: kept(values) for name, values in self.extra.items()},
+            duplicates=frozenset(filter(None, (frozenset(filter(speaker.get, group)) for group in self.duplicates))),
+        )
 
     def checksum(self) -> str:
         """Return a checksum of the labels, speakers and folds; it does not depend on the paths of the recordings."""

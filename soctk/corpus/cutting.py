@@ -13,8 +13,8 @@ OVERSHOOT = 0.05
 _END = 1 << 62  # samples; beyond the end of any recording
 _CORRECT = (
     "Times are in seconds from the beginning of the file: correct start and end (in the table, or in the file "
-    "`segments` of the data directory). If the files are cut already and the times are those of a longer recording, ignore them: "
-    "soctk-import --column start= --column end=."
+    "`segments` of the data directory). If the files are cut already and the times are those of a longer recording, "
+    "ignore them: soctk-import --column start= --column end=."
 )
 
 

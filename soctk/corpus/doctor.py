@@ -23,7 +23,7 @@ def check(path: Path) -> tuple[str, list[Finding]]:
         SoctkError: the data directory is invalid, or the folder has no recordings.
     """
     data = datadir.read(path) if (path / "wav.scp").is_file() else None
-    results = audio.inspect(data.wav, data.channel) if data else audio.inspect(_find_recordings(path))
+    results = audio.inspect(data.clips, data.channel) if data else audio.inspect(_find_recordings(path))
     unusable = {utt: result for utt, result in results.items() if isinstance(result, UnusableRecording)}
     usable = {utt: result for utt, result in results.items() if isinstance(result, AudioInfo)}
     findings = _list_unusable(unusable) + _list_oddities(usable)

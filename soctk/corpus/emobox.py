@@ -103,7 +103,7 @@ def write(folder: Path, name: str, data: DataDir) -> None:
     Raises:
         SoctkError: a recording cannot be read.
     """
-    infos = audio.check(data.wav, data.channel)
+    infos = audio.check(data.clips, data.channel)
     rows = {utt: _make_row(name, data, utt, infos[utt]) for utt in data.utterances}
     jsonl.write(folder / f"{name}.jsonl", rows.values())
     for fold in data.folds:

@@ -1,7 +1,6 @@
 """Extraction: a frozen upstream encodes each recording of a data directory once, into a feature store."""
 
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,8 +13,9 @@ from joblib import Parallel, delayed
 from soctk import parallel, progress, provenance
 from soctk.corpus import audio, quick_checks
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError, listing
-from soctk.features import upstream
+from soctk.features import disk_space, upstream
 from soctk.features.speed import copy_id
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
@@ -57,14 +57,14 @@ class Utterance:
 
     Attributes:
         id: its id in the store.
-        path: the path of the recording.
-        digest: the digest of the recording.
+        clip: the place of its sound: a recording, or a part of one.
+        digest: the digest of its samples.
         speed: the playback speed.
         seconds: the duration at this speed.
     """
 
     id: str
-    path: Path
+    clip: Clip
     digest: str
     speed: float
     seconds: float
@@ -122,7 +122,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     own_shards = shards if job is None else shards[job - 1 :: nj]
     missing = [[utterance for utterance in shard if utterance.id not in done] for shard in own_shards]
     jobs = [partial(_extract_shard, store, extraction, shard, nj, data.channel) for shard in missing if shard]
-    _check_disk_space(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
+    disk_space.check(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
     on_cpu = extraction.device == "cpu"
     count, seconds, size, others = _run_jobs(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
     left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
@@ -152,15 +152,18 @@ def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -
 
 def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
     """Return the utterances of a corpus, followed by their copies at each speed; print notes on the recordings."""
-    recordings = audio.check(data.wav, data.channel)
-    for note in quick_checks.notes(data, recordings):
+    clips = data.clips
+    infos = audio.check(clips, data.channel)
+    for note in quick_checks.notes(data, infos):
         progress.message(note)
+    # The parts of a recording follow each other, so that they are in one shard, or in few, which read it once each.
+    order = sorted(clips, key=lambda utt: (clips[utt].path, clips[utt].start)) if data.segments else list(clips)
     utterances = [
-        Utterance(copy_id(utt, speed), data.wav[utt], info.digest, speed, info.seconds / speed)
+        Utterance(copy_id(utt, speed), clips[utt], infos[utt].digest, speed, infos[utt].seconds / speed)
         for speed in (1, *speeds)
-        for utt, info in recordings.items()
+        for utt in order
     ]
-    clashes = [each.id for each in utterances if each.speed != 1 and each.id in recordings]
+    clashes = [each.id for each in utterances if each.speed != 1 and each.id in infos]
     if clashes:
         raise SoctkError(
             f"these utterances have the ids of copies at another speed\n{listing(clashes)}",
@@ -223,37 +226,6 @@ def _divide_into_shards(utterances: Sequence[Utterance], at_least: int) -> list[
     return shards
 
 
-def _check_disk_space(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
-    """Print the disk space that the features of `seconds` of audio need; raise a SoctkError if the disk has less."""
-    if not seconds:
-        return
-    numbers = len(settings["layers"]) * settings["hidden_size"]
-    frames = seconds * 1000 / settings["frame_shift_ms"]
-    size = frames * numbers * np.dtype(settings["dtype"]).itemsize
-    layers = ", ".join(map(str, settings["layers"]))
-    needs = (
-        f"{seconds / 3600:.2f} h of audio, frames of {settings['hidden_size']} values in {settings['dtype']}, "
-        f"layers {layers}: {format_size(size)}"
-    )
-    progress.message(f"{path}: {needs}")
-    free = shutil.disk_usage(path).free
-    if size > free:
-        raise SoctkError(
-            f"not enough disk space: {needs}, but only {format_size(free)} are free",
-            remedy="Free disk space, extract fewer hidden states (--layer), or use another disk.",
-            where=path,
-        )
-
-
-def format_size(size: float) -> str:
-    """Return a number of bytes with a unit, such as "46.1 MB"."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
 def _run_jobs(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
     """Run the jobs; return the total of what `_extract_shard` returns."""
     totals = np.zeros(4)
@@ -305,7 +277,7 @@ def _extract_shard(
                 raise SoctkError(
                     f"the features of {utterance.id} are not finite in {extraction.dtype}",
                     remedy="Use --dtype float32 and another directory. If the error remains, the upstream is faulty.",
-                    where=utterance.path,
+                    where=utterance.clip.path,
                 )
     in_order = {utterance.id: frames[utterance.id] for utterance in utterances}
     size = store.write_shard(in_order, {utterance.id: utterance.digest for utterance in utterances})
@@ -315,11 +287,26 @@ def _extract_shard(
 
 
 def _load_waveforms(
-    utterances: Iterable[Utterance], sample_rate: int, channel: str, threads: int
+    utterances: Sequence[Utterance], sample_rate: int, channel: str, threads: int
 ) -> Iterator[np.ndarray]:
-    """Yield the waveforms in order; several threads decode and resample the next ones in advance."""
-    jobs = (delayed(audio.load)(utterance.path, sample_rate, utterance.speed, channel) for utterance in utterances)
-    return Parallel(threads, backend="threading", return_as="generator")(jobs)
+    """Yield the waveforms in order; several threads decode and resample the next ones in advance.
+
+    Each recording is read once, for all of its utterances; those that come later are kept until then.
+    """
+    groups: dict[Path, list[Utterance]] = {}
+    for utterance in utterances:
+        groups.setdefault(utterance.clip.path, []).append(utterance)
+    jobs = (
+        delayed(audio.load_each)([(each.clip, each.speed) for each in group], sample_rate, channel)
+        for group in groups.values()
+    )
+    loaded = zip(groups.values(), Parallel(threads, backend="threading", return_as="generator")(jobs), strict=True)
+    waiting: dict[str, np.ndarray] = {}
+    for utterance in utterances:
+        while utterance.id not in waiting:
+            group, waveforms = next(loaded)
+            waiting |= {each.id: waveform for each, waveform in zip(group, waveforms, strict=True)}
+        yield waiting.pop(utterance.id)
 
 
 def _make_batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:

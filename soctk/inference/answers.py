@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
 from soctk.corpus import audio
 from soctk.corpus.decoding import UnusableRecording
+from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError
 from soctk.inference import pipes
 from soctk.inference.outputs import Prediction
@@ -15,20 +15,20 @@ from soctk.inference.recogniser import Recogniser, Speaker
 from soctk.inference.result import Result, Segment
 
 
-def whole(model: Recogniser, name: str, path: Path, speaker: Speaker | None) -> Prediction:
-    """Classify a recording as a whole.
+def whole(model: Recogniser, name: str, clip: Clip, speaker: Speaker | None) -> Prediction:
+    """Classify a recording, or a part of one, as a whole; the times in the answer are those in the recording.
 
     Raises:
         SoctkError: it cannot be used, or is longer or shorter than the model takes.
     """
     with _naming(name):
-        samples, rate = audio.load_native(path, model.settings.channel)
+        samples, rate = audio.load_native(clip, model.settings.channel)
         posteriors = np.exp(model.log_posteriors(samples, rate, speaker)).tolist()
-    return Prediction(name, 0.0, len(samples) / rate, _result(model.emotions, posteriors))
+    return Prediction(name, clip.start, clip.start + len(samples) / rate, _result(model.emotions, posteriors))
 
 
 def windows(
-    model: Recogniser, name: str, path: Path, speaker: Speaker | None, window: float, hop: float
+    model: Recogniser, name: str, clip: Clip, speaker: Speaker | None, window: float, hop: float
 ) -> Iterator[Prediction]:
     """Classify a recording in windows; yield an answer for each window, and then one for the whole recording.
 
@@ -37,7 +37,7 @@ def windows(
     Args:
         model: the model.
         name: the name of the recording in the answers.
-        path: the recording.
+        clip: the recording, or a part of one.
         speaker: the speaker, for a model with re-centring.
         window: the length of a window, in s.
         hop: the time from the start of a window to the start of the next, in s.
@@ -47,11 +47,11 @@ def windows(
     """
     total, count, end = np.zeros(len(model.emotions)), 0, 0.0
     with _naming(name):
-        for segment in model.windows(path, window=window, hop=hop, speaker=speaker):
-            yield _of_segment(name, segment)
+        for segment in model.windows(clip, window=window, hop=hop, speaker=speaker):
+            yield _of_segment(name, segment, clip.start)
             total += [segment.result.posteriors[emotion] for emotion in model.emotions]
             count, end = count + 1, segment.end
-    yield Prediction(name, 0.0, end, _result(model.emotions, (total / count).tolist()))
+    yield Prediction(name, clip.start, clip.start + end, _result(model.emotions, (total / count).tolist()))
 
 
 def live(
@@ -91,8 +91,9 @@ def _naming(name: str) -> Iterator[None]:
         raise SoctkError(str(error), remedy="Use another recording.", where=name) from error
 
 
-def _of_segment(name: str, segment: Segment) -> Prediction:
-    return Prediction(name, segment.start, segment.end, segment.result, is_window=True)
+def _of_segment(name: str, segment: Segment, start: float = 0) -> Prediction:
+    """Return the answer for a window of sound that begins at `start` seconds of its recording."""
+    return Prediction(name, start + segment.start, start + segment.end, segment.result, is_window=True)
 
 
 def _result(emotions: Sequence[str], posteriors: Sequence[float]) -> Result:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError
 from soctk.inference import sources
 from soctk.inference.recogniser import Recogniser, Speaker
@@ -34,24 +35,24 @@ def enrol(model: Recogniser, folder: str | None, where: Path) -> Speaker | None:
             remedy="Give a folder with some: --enrol DIR. All inputs must then be recordings of this speaker.",
             where=where,
         )
-    paths = []
+    clips = []
     for source in sources.expand([folder]):
         if isinstance(source, SoctkError):
             raise source
-        paths.append(source.path)
+        clips.append(source.clip)
     try:
-        return model.enrol(paths)
+        return model.enrol(clips)
     except SoctkError as error:
         raise SoctkError(
             f"this recording of the speaker cannot be used: {error.what}",
             remedy="Remove it from --enrol, or replace it.",
-            where=error.where or next(path for path in paths if not _is_usable(model, path)),
+            where=error.where or next(clip.path for clip in clips if not _is_usable(model, clip)),
         ) from error
 
 
-def _is_usable(model: Recogniser, path: Path) -> bool:
+def _is_usable(model: Recogniser, clip: Clip) -> bool:
     try:
-        model.enrol([path])
+        model.enrol([clip])
     except SoctkError:
         return False
     return True

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soctk.corpus import audio, datadir, recordings
+from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError
 
 PIPE = "-"
@@ -15,17 +16,22 @@ _DATA_DIRECTORY = "wav.scp"
 
 @dataclass(frozen=True)
 class Source:
-    """A recording to classify.
+    """A recording to classify, or a part of one.
 
     Attributes:
         name: the name in the output: the path as it was given, or below the folder that was given.
-        path: the file.
+        clip: the file, or the part of it.
         channel: the channel that a data directory declares: 1, 2, ..., or mix; None elsewhere.
     """
 
     name: str
-    path: Path
+    clip: Clip
     channel: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.clip.path
 
 
 def expand(inputs: Sequence[str]) -> Iterator[Source | SoctkError]:
@@ -43,10 +49,11 @@ def expand(inputs: Sequence[str]) -> Iterator[Source | SoctkError]:
 
 
 def distinct(sources: Sequence[Source]) -> list[Source]:
-    """Return the sources without repeated paths; the first of equal paths stays."""
-    first: dict[str, Source] = {}
+    """Return the sources without those that are repeated; the first of equal ones stays."""
+    first: dict[tuple[str, float, float | None], Source] = {}
     for source in sources:
-        first.setdefault(os.path.abspath(source.path), source)  # noqa: PTH100 - a link is another recording
+        path = os.path.abspath(source.path)  # noqa: PTH100 - a link is another recording
+        first.setdefault((path, source.clip.start, source.clip.end), source)
     return list(first.values())
 
 
@@ -75,7 +82,7 @@ def _expand(text: str) -> Iterator[Source]:
     if text in ("", _LIST):
         raise SoctkError("no path", remedy="Give a recording, a folder, or @FILE.", where=repr(text))
     if text == PIPE:
-        yield Source(PIPE, Path(PIPE))
+        yield Source(PIPE, Clip(Path(PIPE)))
     elif text.startswith(_LIST):
         yield from _read_list(Path(text.removeprefix(_LIST)))
     else:
@@ -85,12 +92,12 @@ def _expand(text: str) -> Iterator[Source]:
 def _expand_path(text: str) -> Iterator[Source]:
     path = Path(text)
     if not path.is_dir():
-        yield Source(text, path)  # a missing file is found when it is read
+        yield Source(text, Clip(path))  # a missing file is found when it is read
     elif is_data_directory(path):
         data = datadir.read(path, recordings=False)
-        yield from (Source(str(file), file, data.channel) for file in data.wav.values())
+        yield from (Source(str(clip.path), clip, data.channel) for clip in data.clips.values())
     else:
-        yield from (Source(str(file), file) for file in find_recordings(path))
+        yield from (Source(str(file), Clip(file)) for file in find_recordings(path))
 
 
 def _read_list(path: Path) -> Iterator[Source]:

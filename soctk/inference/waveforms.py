@@ -9,6 +9,7 @@ import soxr
 
 from soctk.corpus import audio
 from soctk.corpus.decoding import MAX_CHANNELS, RATES
+from soctk.corpus.segments import Clip
 
 # A larger sample is no sound with full scale 1, but integers that were converted to floats.
 _LARGEST = 100.0
@@ -18,8 +19,8 @@ def read(recording: Any, sample_rate: int | None, channel: str) -> tuple[np.ndar
     """Return the samples `(samples,)` of a recording in float32 (full scale 1) and their rate in Hz.
 
     Args:
-        recording: the path of a file; or a waveform `(samples,)` or `(channels, samples)`, numpy or torch, in floating
-            point with full scale 1, or signed integers.
+        recording: the path of a file, or a part of a file (soctk.corpus.segments.Clip); or a waveform `(samples,)` or
+            `(channels, samples)`, numpy or torch, in floating point with full scale 1, or signed integers.
         sample_rate: of a waveform, in Hz; None for a file.
         channel: 1, 2, ..., or mix for the mean of all channels.
 
@@ -28,7 +29,7 @@ def read(recording: Any, sample_rate: int | None, channel: str) -> tuple[np.ndar
         ValueError: the waveform has another shape, another type, no rate, NaN or infinite samples, or is too short.
     """
     if is_file(recording, sample_rate):
-        return audio.load_native(Path(recording), channel)
+        return audio.load_native(as_clip(recording), channel)
     rate = check_rate(sample_rate)
     samples = check(recording, channel)
     require_length(len(samples), rate)
@@ -36,16 +37,21 @@ def read(recording: Any, sample_rate: int | None, channel: str) -> tuple[np.ndar
 
 
 def is_file(recording: Any, sample_rate: int | None) -> bool:
-    """Return whether a recording is given as the path of a file.
+    """Return whether a recording is given as a file, or a part of one.
 
     Raises:
         ValueError: there is a path and a sample rate.
     """
-    if not isinstance(recording, str | PathLike):
+    if not isinstance(recording, str | PathLike | Clip):
         return False
     if sample_rate is not None:
         raise ValueError("sample_rate is for waveforms only; the rate of a file is in the file")
     return True
+
+
+def as_clip(recording: Any) -> Clip:
+    """Return the file of a recording for which `is_file` is true, or the part of a file."""
+    return recording if isinstance(recording, Clip) else Clip(Path(recording))
 
 
 def check_rate(sample_rate: int | None) -> int:

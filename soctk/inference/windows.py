@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,7 +84,7 @@ def blocks(recording: Any, sample_rate: int | None, channel: str) -> tuple[Itera
         ValueError: the waveform cannot be used.
     """
     if waveforms.is_file(recording, sample_rate):
-        return audio.load_blocks(Path(recording), channel)
+        return audio.load_blocks(waveforms.as_clip(recording), channel)
     samples, rate = waveforms.read(recording, sample_rate, channel)
     return (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK)), rate
 

@@ -44,7 +44,7 @@ class Corpus:
     def summary(self) -> str:
         """The numbers of kept and dropped utterances, in one line."""
         dropped = ", ".join(f"{label} {count}" for label, count in self.dropped.items())
-        return f"{len(self.data.wav)} utterances, dropped: {dropped or 'none'}"
+        return f"{len(self.data.utterances)} utterances, dropped: {dropped or 'none'}"
 
 
 def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str, str | None]]) -> list[Corpus]:
@@ -80,12 +80,12 @@ def pair(train: Corpus, test: Corpus) -> tuple[DataDir, JoinedStore]:
     corpora = sorted((train, test), key=lambda corpus: corpus.name)
     fold_of = {test.name: 1, train.name: 2}
     data = DataDir(
-        wav=_joined(corpora, lambda data: data.wav),
+        wav={f"{c.name}:{utt}": clip.path for c in corpora for utt, clip in c.data.clips.items()},
         speaker={f"{c.name}:{utt}": f"{c.name}:{spk}" for c in corpora for utt, spk in c.data.speaker.items()},
         emotion=_joined(corpora, lambda data: data.emotion),
         seconds=_joined(corpora, lambda data: data.seconds),
         gender=_joined(corpora, lambda data: data.gender),
-        fold={f"{c.name}:{speaker}": fold_of[c.name] for c in corpora for speaker in c.data.fold},
+        fold={f"{c.name}:{speaker}": fold_of[c.name] for c in corpora for speaker in c.data.speaker.values()},
         emotions=train.data.emotions,
         duplicates=frozenset(
             frozenset(f"{c.name}:{utt}" for utt in group) for c in corpora for group in c.data.duplicates
@@ -215,22 +215,16 @@ def _restricted(corpus: Corpus, class_of: Mapping[str, str | None], classes: tup
     data = corpus.data
     kept = {label: name for label, name in class_of.items() if name is not None and name in classes}
     emotion = {utt: kept[label] for utt, label in data.emotion.items() if label in kept}
-    speaker = {utt: data.speaker[utt] for utt in data.speaker if utt in emotion}
-    speakers = set(speaker.values())
-    folds = sorted({data.fold[name] for name in speakers})
+    data = data.only(emotion)
+    folds = data.folds
     restricted = replace(
         data,
-        wav={utt: path for utt, path in data.wav.items() if utt in emotion},
-        speaker=speaker,
         emotion=emotion,
-        seconds={utt: seconds for utt, seconds in data.seconds.items() if utt in emotion},
-        gender={name: gender for name, gender in data.gender.items() if name in speakers},
-        fold={name: 1 + folds.index(fold) for name, fold in data.fold.items() if name in speakers},
+        fold={name: 1 + folds.index(fold) for name, fold in data.fold.items()},
+        utterance_fold={utt: 1 + folds.index(fold) for utt, fold in data.utterance_fold.items()},
         emotions=classes,
-        extra={name: {utt: values[utt] for utt in emotion} for name, values in data.extra.items()},
-        duplicates=frozenset(group.intersection(emotion) for group in data.duplicates),
         path=None,  # the data directory at this path has all utterances with their original labels
     )
-    counts = Counter(data.emotion.values())
-    dropped = {label: counts[label] for label in data.emotions if label not in kept}
+    counts = Counter(corpus.data.emotion.values())
+    dropped = {label: counts[label] for label in corpus.data.emotions if label not in kept}
     return replace(corpus, data=restricted, dropped=dropped)

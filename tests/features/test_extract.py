@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import with_segments
 from safetensors.torch import load_file
 
-from soctk.corpus import audio, datadir
+from soctk.corpus import audio, datadir, decoding
 from soctk.errors import SoctkError
-from soctk.features import extract, upstream
+from soctk.features import disk_space, extract, upstream
 from soctk.features.extract import Extraction, Summary
 from soctk.features.store import FeatureStore
 from soctk.schema import UpstreamConfig
@@ -132,9 +133,43 @@ def test_each_copy_is_encoded_at_its_own_speed(tmp_path, corpus, small_shards):
         extract.extract(corpus, tmp_path / "feats", FBANK)
 
 
+@pytest.mark.parametrize("speeds", [(), (0.9,)])
+def test_segments_give_the_features_of_separate_recordings_and_each_recording_is_read_once(
+    tmp_path, corpus, monkeypatch, speeds
+):
+    extraction = dataclasses.replace(FBANK, speeds=speeds)
+    extract.extract(corpus, tmp_path / "feats", extraction)
+    segmented = with_segments(tmp_path / "segmented", corpus)
+    opened = []
+    blocks = decoding._blocks
+    monkeypatch.setattr(decoding, "_blocks", lambda file: [opened.append(file.name), *blocks(file)][1:])
+    summary = extract.extract(segmented, tmp_path / "again", extraction)
+    assert summary.utterances == 36 * (1 + len(speeds))
+    assert len(opened) == 2 * 6  # for the checks, and for the features; all copies are in one shard here
+    expected, found = FeatureStore.open(tmp_path / "feats"), FeatureStore.open(tmp_path / "again")
+    assert found.recordings == expected.recordings
+    for suffix in ("", *(f"-sp{speed}" for speed in speeds)):
+        names = [utt + suffix for utt in corpus.utterances]
+        assert torch.equal(found.load(names), expected.load(names))
+
+
+def test_a_segment_outside_of_its_recording_is_refused_before_extraction(tmp_path, corpus):
+    data = with_segments(tmp_path / "segmented", corpus)
+    late = dataclasses.replace(data.segments["spk0-sad-1"], end=99.0)
+    data = dataclasses.replace(data, segments={**data.segments, "spk0-sad-1": late})
+    with pytest.raises(
+        SoctkError, match=r"shorter than a segment needs \(1\): Times are(?s:.*)spk0-sad-1 .*to 99 s of "
+    ):
+        extract.extract(data, tmp_path / "feats", FBANK)
+
+
 def test_an_utterance_with_the_id_of_a_copy_is_refused(tmp_path, corpus):
     first, second, *_ = corpus.utterances
-    renamed = dataclasses.replace(corpus, wav={first: corpus.wav[first], f"{first}-sp0.9": corpus.wav[second]})
+    names = {utt: f"{first}-sp0.9" if utt == second else utt for utt in corpus.utterances}
+    columns = ("wav", "speaker", "emotion", "seconds")
+    renamed = dataclasses.replace(
+        corpus, **{column: {names[utt]: value for utt, value in getattr(corpus, column).items()} for column in columns}
+    )
     with pytest.raises(SoctkError, match=rf"these utterances have the ids of copies at another speed\n  {first}-sp0.9"):
         extract.extract(renamed, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(0.9,)))
 
@@ -142,8 +177,8 @@ def test_an_utterance_with_the_id_of_a_copy_is_refused(tmp_path, corpus):
 def test_too_short_copies_are_refused(tmp_path, corpus):
     path = tmp_path / "short.wav"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, 960), 16000)
-    short = dataclasses.replace(corpus, wav={"brief": path})
-    with pytest.raises(SoctkError, match=r"1 copies are shorter than 50 ms\n  brief-sp2\n"):
+    short = dataclasses.replace(corpus.only({"spk0-sad-0"}), wav={"spk0-sad-0": path})
+    with pytest.raises(SoctkError, match=r"1 copies are shorter than 50 ms\n  spk0-sad-0-sp2\n"):
         extract.extract(short, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(2.0,)))
 
 
@@ -245,7 +280,7 @@ def _extract_in_shards_of(data: Path, store: Path, seconds: float) -> None:
 
 
 def test_utterances_that_another_process_extracts_meanwhile_are_counted(tmp_path, corpus, small_shards, monkeypatch):
-    first, half = FeatureStore.create, dataclasses.replace(corpus, wav=dict(list(corpus.wav.items())[:18]))
+    first, half = FeatureStore.create, corpus.only(corpus.utterances[:18])
 
     def create_and_wait(path, settings):
         store = first(path, settings)
@@ -448,4 +483,4 @@ def test_an_upstream_is_compared_with_its_file_in_conf(tmp_path, corpus):
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (46_080_000, "46.1 MB"), (999_999_999, "1 GB"), (2.5e12, "2.5 TB")],
 )
 def test_sizes_are_written_with_units(size, text):
-    assert extract.format_size(size) == text
+    assert disk_space.format_size(size) == text
