@@ -86,7 +86,8 @@ def main(
     from soctk.corpus import datadir
     from soctk.device import resolve
     from soctk.errors import plural
-    from soctk.features.extract import Extraction, extract, format_size
+    from soctk.features.disk_space import format_size
+    from soctk.features.extract import Extraction, extract
 
     if job and job > nj:
         raise click.UsageError(f"--job {job} is beyond --nj {nj}")
@@ -99,7 +100,8 @@ def main(
     started = time.perf_counter()
     summary = extract(corpus, store, extraction, nj, job)
     copies = f", each at {1 + len(speeds)} speeds" if speeds else ""
-    click.echo(f"{store}: {plural(len(corpus.wav), 'utterance')}{copies}, {summary.utterances} of them extracted now")
+    count = plural(len(corpus.utterances), "utterance")
+    click.echo(f"{store}: {count}{copies}, {summary.utterances} of them extracted now")
     if summary.utterances:
         seconds = time.perf_counter() - started
         click.echo(

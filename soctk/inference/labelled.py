@@ -33,7 +33,7 @@ class Labelled:
     def summary(self) -> str:
         """The numbers of kept and dropped utterances, in one line."""
         dropped = ", ".join(f"{label} {count}" for label, count in self.dropped.items())
-        return f"{len(self.data.wav)} utterances, dropped: {dropped or 'none'}"
+        return f"{len(self.data.utterances)} utterances, dropped: {dropped or 'none'}"
 
 
 def select(data: DataDir, model: Recogniser, labels: Mapping[str, str | None]) -> Labelled:
@@ -60,9 +60,7 @@ def select(data: DataDir, model: Recogniser, labels: Mapping[str, str | None]) -
     counts = Counter(data.emotion.values())
     return Labelled(
         replace(
-            data,
-            wav={utt: path for utt, path in data.wav.items() if utt in emotion},
-            speaker={utt: speaker for utt, speaker in data.speaker.items() if utt in emotion},
+            data.only(emotion),
             emotion=emotion,
             emotions=tuple(model.emotions),
         ),
@@ -92,9 +90,10 @@ def write(model: Recogniser, labelled: Labelled, directory: Path, device: str) -
 
 
 def _check_recordings(model: Recogniser, data: DataDir) -> None:
-    recordings = audio.check(data.wav, data.channel)
+    clips = data.clips
+    recordings = audio.check(clips, data.channel)
     trained = set(model.bundle.recordings)
-    shared = [f"{utt} {data.wav[utt]}" for utt, info in recordings.items() if info.digest in trained]
+    shared = [f"{utt} {clips[utt]}" for utt, info in recordings.items() if info.digest in trained]
     if shared:
         raise SoctkError(
             f"{len(shared)} of {len(recordings)} recordings trained this model, so its scores on them would be too "
@@ -112,17 +111,17 @@ def _check_recordings(model: Recogniser, data: DataDir) -> None:
         )
 
 
-def _log_posteriors(model: Recogniser, data: DataDir) -> torch.Tensor:
+def _log_posteriors(model: Recogniser, data: DataDir) -> np.ndarray:
     """Return the log-posteriors `(N, K)` of all utterances."""
-    speakers = {}
+    clips, speakers = data.clips, {}
     if model.is_recentred:
         for name in progress.track(sorted(set(data.speaker.values())), "enrol", "speaker"):
-            speakers[name] = model.enrol([data.wav[utt] for utt in data.wav if data.speaker[utt] == name])
+            speakers[name] = model.enrol([clip for utt, clip in clips.items() if data.speaker[utt] == name])
     rows = []
-    for utt, path in progress.track(data.wav.items(), "predict", "utt", len(data.wav)):
-        samples, rate = audio.load_native(path, data.channel)
+    for utt, clip in progress.track(clips.items(), "predict", "utt", len(clips)):
+        samples, rate = audio.load_native(clip, data.channel)
         rows.append(model.log_posteriors(samples, rate, speakers.get(data.speaker[utt])))
-    return torch.from_numpy(np.stack(rows))
+    return np.stack(rows)
 
 
 def _settings(model: Recogniser, device: str) -> dict:

@@ -204,7 +204,7 @@ def _gives_the_stored_frames(encoder: Upstream, experiment: Experiment, layers: 
     shortest = min(data.seconds, key=data.seconds.__getitem__)
     if any(encoder.hidden_sizes[layer : layer + 1] != [store.settings["hidden_size"]] for layer in layers):
         return False
-    waveform = audio.load(data.wav[shortest], encoder.sample_rate, channel=data.channel)
+    waveform = audio.load(data.clip(shortest), encoder.sample_rate, channel=data.channel)
     (frames,) = encoder.hidden_states([waveform], layers)
     stored = store.load([shortest], layers).float()
     error = frames.transpose(0, 1) - stored if len(stored) == frames.shape[1] else stored
