@@ -151,6 +151,7 @@ def _find_plain_rate(path: Path) -> int | None:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             is_plain = (
                 file.format in _PLAIN
+                and file.seekable()  # GSM 6.10 in WAV is not
                 and file.samplerate in RATES
                 and file.channels <= MAX_CHANNELS
                 and file.frames >= MIN_SECONDS * file.samplerate
