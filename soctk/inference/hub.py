@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from soctk.errors import SoctkError
 from soctk.inference.bundle import CARD, ENCODER, RECORDINGS, SETTINGS, WEIGHTS
@@ -118,7 +119,7 @@ def page(repo: str) -> str:
 def _download(repo: str, revision: str | None) -> Path:
     from huggingface_hub import HfApi, errors, snapshot_download
 
-    options = {"revision": revision, "allow_patterns": list(_FILES)}
+    options: dict[str, Any] = {"revision": revision, "allow_patterns": list(_FILES)}
     with _errors(repo, repo, revision):
         try:
             # One short request: without a network, snapshot_download would repeat its requests for 20 s.

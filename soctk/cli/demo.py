@@ -1,0 +1,58 @@
+"""soctk-demo: a page in the browser that gives the emotions of recordings."""
+
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+
+import click
+
+from soctk.cli.common import CONTEXT, Command, Model, device_option, encoder_option, option, revision_option
+from soctk.cli.predict import Seconds
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=Model())
+@option("--host", default="127.0.0.1", help="Address to serve the page at; 0.0.0.0 lets other machines use it.")
+@option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the page.", show_default="the first free one from 7860 on"
+)
+@option("--window", type=Seconds(), default=3.0, help="Length of the windows of long recordings, in s.")
+@option("--hop", type=Seconds(), default=1.0, help="Time from the start of a window to the start of the next, in s.")
+@encoder_option
+@revision_option
+@device_option
+def main(
+    model: str,
+    host: str,
+    port: int | None,
+    window: float,
+    hop: float,
+    encoder: Path | None,
+    revision: str | None,
+    device: str,
+) -> None:
+    """Serve a page on which one drops or records speech and sees its emotions, until Ctrl-C.
+
+    MODEL is the folder of a model that soctk-pack wrote, or its id OWNER/NAME on the Hugging Face hub. The numbers are
+    those of soctk-predict; recordings longer than 10 s are classified in windows. The page works without a network,
+    and sends nothing to other machines.
+    """
+    from soctk.device import resolve
+    from soctk.errors import SoctkError
+    from soctk.inference import demo
+    from soctk.inference.recogniser import Recogniser
+    from soctk.inference.windows import check
+
+    loaded = Recogniser.load(model, encoder, resolve(device), revision)
+    try:
+        check(window, hop, loaded.min_seconds, loaded.max_seconds)
+    except ValueError as error:
+        raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
+    with demo.running(demo.Demo(loaded, window, hop), host, port) as address:
+        click.echo(f"{address} shows the page. Ctrl-C ends it.")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that recordings are removed
+        try:
+            Event().wait()
+        except KeyboardInterrupt:
+            click.echo("Ended.")
