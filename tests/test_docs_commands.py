@@ -73,6 +73,8 @@ def reason_not_to_run(command: Command) -> str | None:
         return "CI runs it"
     if words[0] == "pip":
         return "needs the package index"
+    if words[0] == "soctk-demo":
+        return "serves a page until Ctrl-C"
     if any(word.startswith("DIR") for word in words):
         return "needs a corpus or an encoder of the reader"
     if "--nj" in words and int(words[words.index("--nj") + 1]) > 2:
