@@ -47,6 +47,7 @@ def write(bundle: Bundle, data: DataDir, scores: ExperimentScores) -> str:
         "```sh\nsoctk-predict . RECORDING.wav\n```\n",
         "```python\nimport soctk\n\nmodel = soctk.load('.')\nresult = model('RECORDING.wav')\n"
         "print(result.emotion, result.posteriors)\n```\n",
+        "`.` is this folder. Elsewhere, give its path, or its id on the Hugging Face hub.\n",
         *_use(bundle),
         "## Model\n",
         f"- Encoder: {settings.encoder.name}, hidden states {', '.join(map(str, settings.encoder.layers))}; frozen "
