@@ -82,7 +82,7 @@ def main(
     """
     from tabulate import tabulate
 
-    from soctk.corpus import datadir
+    from soctk.corpus import datadir, splits
     from soctk.device import resolve
     from soctk.features.store import FeatureStore
     from soctk.training.inputs import Features
@@ -97,7 +97,7 @@ def main(
         raise click.UsageError(f"{axis} is an axis of --grid, and another option sets it too; leave that option out")
     corpus = datadir.read(data, recordings=False)
     features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
-    points = Sweep(dict(grid), protocol, model)
+    points = Sweep(dict(grid), splits.protocol_of(corpus, protocol), model)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
     shown = table.drop(columns="name").map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
     click.echo(

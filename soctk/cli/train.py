@@ -30,7 +30,8 @@ from soctk.cli.common import (
     type=click.Choice(["soctk", "emobox", "cross-lingual"]),
     default="soctk",
     help="Validation utterances: the next fold (soctk), 20% of the other folds at random (emobox), or a fifth of the "
-    "training speakers (cross-lingual, where each of two folds is a language).",
+    "training speakers (cross-lingual, where each of two folds is a language). If DATA has a published partition or "
+    "published folds (utt2split, utt2fold), soctk means these.",
 )
 @option(
     "--tensorboard", is_flag=True, help="Also write the training log in TensorBoard's format, beside each train.jsonl."
@@ -61,7 +62,7 @@ def main(
 
     Finished runs with the same settings are not repeated.
     """
-    from soctk.corpus import datadir
+    from soctk.corpus import datadir, splits
     from soctk.device import resolve
     from soctk.errors import plural
     from soctk.features.store import FeatureStore
@@ -69,8 +70,8 @@ def main(
     from soctk.training.experiment import Experiment
     from soctk.training.inputs import Features
 
-    config = settings.resolve(**model, protocol=protocol)
     corpus = datadir.read(data, recordings=False)
+    config = settings.resolve(**model, protocol=splits.protocol_of(corpus, protocol))
     folds = folds or corpus.folds
     device = resolve(device)
     features = Features(FeatureStore.open(store), corpus.utterances, device)

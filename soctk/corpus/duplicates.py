@@ -61,7 +61,7 @@ def check_splits(
                     continue
                 places = [f"{utt} (speaker {data.speaker[utt]}, {part})" for part, utt in shared.items()]
                 lines.setdefault(group, f"fold {fold}: {' = '.join(places)}")
-                is_across_folds |= len({data.fold[data.speaker[utt]] for utt in group}) > 1
+                is_across_folds |= len({data.fold[data.speaker[utt]] for utt in group} if data.fold else ()) > 1
     if lines:
         raise SoctkError(
             f"{plural(len(lines), 'recording')} in several of the training, validation and test utterances of a fold\n"
@@ -90,7 +90,7 @@ def describe_allowed(groups: Collection[tuple[str, ...]]) -> str:
 def _parts(data: DataDir, split: splits.Split, protocol: Protocol) -> dict[str, str]:
     """Return utterance -> the name of its part: test, validation, training, or a part of the training utterances."""
     part = {**dict.fromkeys(split.train, "training"), **dict.fromkeys(split.valid, "validation")}
-    if protocol != "emobox":  # under emobox, the inner split is the split
+    if protocol != "emobox" and not splits.has_dev(data):  # there, the inner split is the split
         scored = [utterances for _, utterances in splits.inner_splits(data, split, protocol)]
         valid = set(split.valid)
         for number, utterances in enumerate(scored, start=1):

@@ -5,17 +5,17 @@ lists them with all cases (soctk.corpus.doctor).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from statistics import median
 
-from soctk.corpus import duplicates
+from soctk.corpus import division_checks, duplicates
 from soctk.corpus.audio import AudioInfo
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.division_checks import FEWEST_FOLDS
+from soctk.corpus.findings import Finding
 from soctk.errors import plural
 
 WHISPER_SECONDS = 30  # Whisper encodes at most this much audio; other encoders need memory with its square
-FEWEST_FOLDS = 3  # to train, validate and test on different speakers
 # Durations count as equal if they differ by less than this (s). It is a sign of cut recordings if at least
 # _SHARE_AT_LONGEST of the recordings, and at least _AT_LONGEST of them, have the longest duration of the corpus.
 _EQUAL_SECONDS = 1e-3
@@ -23,31 +23,7 @@ _SHARE_AT_LONGEST = 0.1
 _AT_LONGEST = 8
 _MANY = 5  # utterances of a speaker
 _IMBALANCE = 3  # a model rarely predicts classes that have so many times fewer utterances than the largest one
-_CASES = 3  # in a note
 _KEEP_ONE = "Keep one of them"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check and its result.
-
-    Attributes:
-        what: the fault that the check looks for.
-        cases: the cases found, one line each; empty if the corpus does not have this fault.
-        changes_results: whether a case stops the extraction or changes a score; otherwise it is only an oddity.
-        remedy: what to do about it.
-    """
-
-    what: str
-    cases: list[str]
-    changes_results: bool
-    remedy: str = ""
-
-    def note(self) -> str:
-        """Return the finding in one line."""
-        listed = ", ".join(self.cases[:_CASES])
-        cases = listed if len(self.cases) <= _CASES else f"{len(self.cases)}, such as {listed}"
-        return f"Note: {self.what}: {cases}. {self.remedy}".rstrip()
 
 
 def notes(data: DataDir, infos: Mapping[str, AudioInfo] | None = None) -> list[str]:
@@ -145,12 +121,13 @@ def find_copies(infos: Mapping[str, AudioInfo]) -> list[tuple[str, ...]]:
 
 def check_copies(data: DataDir, infos: Mapping[str, AudioInfo]) -> list[Finding]:
     """Find recordings that occur twice: in two folds, test data leak into training; in one, an answer counts twice."""
+    parts = "parts of the partition" if data.split else "folds"
     cases: dict[str, list[str]] = defaultdict(list)
     for group in find_copies(infos):
         speakers = {data.speaker[utt] for utt in group}
         if any(known.issuperset(group) for known in data.duplicates):
             kind = "known"
-        elif len({data.fold[speaker] for speaker in speakers}) > 1:
+        elif len({data.split.get(utt) or data.fold_of(utt) for utt in group}) > 1:
             kind = "folds"
         elif len({data.emotion[utt] for utt in group}) > 1:
             kind = "emotions"
@@ -162,34 +139,33 @@ def check_copies(data: DataDir, infos: Mapping[str, AudioInfo]) -> list[Finding]
     published = "or list them in the file `duplicates` (soctk-import --duplicates) if a publication names them"
     return [
         Finding(
-            "the same recording in several folds (in training and test data)",
+            f"the same recording in several {parts} (in training and test data)",
             cases["folds"],
             True,
-            f"{_KEEP_ONE}, or put their speakers into one fold, {published}; otherwise soctk-train refuses them.",
+            f"{_KEEP_ONE}, {'or put their speakers into one fold, ' if data.fold else ''}{published}; otherwise "
+            "soctk-train refuses them.",
         ),
         Finding("the same recording with several emotions", cases["emotions"], True, "Keep the right one."),
-        Finding("the same recording by several speakers of one fold", cases["speakers"], True, f"{_KEEP_ONE}."),
+        Finding(
+            f"the same recording by several speakers of one {'part' if data.split else 'fold'}",
+            cases["speakers"],
+            True,
+            f"{_KEEP_ONE}.",
+        ),
         Finding("the same recording twice, by one speaker and with one emotion", cases["same"], True, f"{_KEEP_ONE}."),
         Finding("known duplicates, listed in the file `duplicates`", cases["known"], False, "All are kept."),
     ]
 
 
 def check_labels(data: DataDir) -> list[Finding]:
-    """Find classes that a fold cannot train or test, too few folds or speakers, and speakers of one utterance."""
-    folds_with: dict[str, set[int]] = {emotion: set() for emotion in data.emotions}
-    for utt, emotion in data.emotion.items():
-        folds_with[emotion].add(data.fold[data.speaker[utt]])
-    used = {emotion: folds for emotion, folds in folds_with.items() if folds}
-    count = len(data.folds)
-    untested = {fold: [name for name, folds in used.items() if fold not in folds] for fold in data.folds}
-    untrained = {fold: [name for name, folds in used.items() if folds <= _held_out(fold, count)] for fold in data.folds}
-    utterances = Counter(data.speaker.values())
+    """Find classes without utterances or with few, faults of the folds or the partition, and odd speakers."""
+    used = Counter(data.emotion.values())
+    utterances = Counter(name for utt, name in data.speaker.items() if utt not in data.unknown)
     usual = median(utterances.values()) if utterances else 0
     return [
-        _few_folds(data),
         Finding(
             "an emotion without utterances",
-            [emotion for emotion, folds in folds_with.items() if not folds],
+            [emotion for emotion in data.emotions if emotion not in used],
             True,
             "Remove it from the file `emotions`.",
         ),
@@ -200,20 +176,7 @@ def check_labels(data: DataDir) -> list[Finding]:
             "A classifier needs two or more: check the column of the emotion, and the label map.",
         ),
         _imbalance(data),
-        Finding(
-            "folds that do not train all emotions",
-            _list_folds(untrained if count >= FEWEST_FOLDS else {}),
-            True,
-            "The models of these folds never predict these emotions: make other folds (soctk-import --folds), or merge "
-            "or drop the emotions (--labels).",
-        ),
-        Finding(
-            "folds that do not test all emotions",
-            _list_folds(untested),
-            False,
-            "The UA of these folds is the mean over the other emotions: make other folds (soctk-import --folds or "
-            "--num-folds), or merge or drop the emotions (--labels).",
-        ),
+        *division_checks.check(data),
         Finding(
             "every speaker has one utterance",
             list(utterances) if len(utterances) > FEWEST_FOLDS and max(utterances.values()) == 1 else [],
@@ -230,28 +193,6 @@ def check_labels(data: DataDir) -> list[Finding]:
     ]
 
 
-def _held_out(fold: int, count: int) -> set[int]:
-    """Return the folds without training data of a fold under the protocol soctk: its own and the next one."""
-    return {fold, fold % count + 1}
-
-
-def _few_folds(data: DataDir) -> Finding:
-    speakers = len(data.fold)
-    if speakers < FEWEST_FOLDS:
-        remedy = "Add recordings of other speakers: no model can be trained, validated and tested on different ones."
-    else:
-        remedy = (
-            f"Make {FEWEST_FOLDS} or more (soctk-import --num-folds) to train, validate and test on different "
-            "speakers. Two are enough for --protocol cross-lingual and cross-corpus alone."
-        )
-    few = (
-        [f"{plural(len(data.folds), 'fold')} of {plural(speakers, 'speaker')}"]
-        if len(data.folds) < FEWEST_FOLDS
-        else []
-    )
-    return Finding(f"fewer than {FEWEST_FOLDS} folds", few, True, remedy)
-
-
 def _imbalance(data: DataDir) -> Finding:
     counts = Counter(data.emotion.values())
     most = max(counts.values(), default=0)
@@ -264,7 +205,3 @@ def _imbalance(data: DataDir) -> Finding:
         "A model predicts them rarely. To count all classes equally in training: soctk-train --set "
         "head.class_weight=balanced (docs/labels.md).",
     )
-
-
-def _list_folds(lacking: Mapping[int, Iterable[str]]) -> list[str]:
-    return [f"fold {fold}: {' '.join(names)}" for fold, names in lacking.items() if names]

@@ -77,7 +77,7 @@ def _utterances(experiment: ExperimentScores) -> pd.DataFrame:
     if data is None:
         table = predictions.utterances[["fold", "spk", "ref"]]
         return table.assign(emotion=[predictions.emotions[index] for index in table["ref"]])
-    rows = [(data.fold[speaker], speaker, data.emotion[utt]) for utt, speaker in data.speaker.items()]
+    rows = [(data.fold_of(utt), speaker, data.emotion.get(utt)) for utt, speaker in data.speaker.items()]
     return pd.DataFrame(rows, columns=["fold", "spk", "emotion"])
 
 

@@ -113,10 +113,13 @@ def most_confident_errors(experiment: ExperimentScores, directory: Path, most: i
 
 
 def _recording(experiment: ExperimentScores, utt: str, directory: Path) -> str | None:
-    if experiment.data is None or not experiment.data.wav[utt].is_file():
+    clip = experiment.data.clip(utt) if experiment.data else None
+    if clip is None or not clip.path.is_file():
         return None
     # Bytes, because a path need not be UTF-8.
-    return quote(os.fsencode(os.path.relpath(experiment.data.wav[utt].resolve(), directory.resolve())))
+    url = quote(os.fsencode(os.path.relpath(clip.path.resolve(), directory.resolve())))
+    # A media fragment: the player plays this part of the recording.
+    return url if clip.is_whole or clip.end is None else f"{url}#t={clip.start:.3f},{clip.end:.3f}"
 
 
 def _shorten_names(report: Report) -> tuple[str, Report]:

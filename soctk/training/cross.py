@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.labels import in_order
 from soctk.errors import SoctkError, listing
@@ -139,7 +140,7 @@ def _experiment(
     if train.name == test.name:
         path, folds = exp / train.name, train.data.folds
         data, store = train.data, train.store
-        config = config.model_copy(update={"protocol": "soctk"})
+        config = config.model_copy(update={"protocol": splits.protocol_of(data, "soctk")})
     else:
         path, folds = exp / f"{train.name}-to-{test.name}", [1]
         data, store = pair(train, test)

@@ -67,7 +67,8 @@ def of_fold(experiment: Experiment, run: RunDirectory, nj: int = 1) -> FinalMode
 def on_all_speakers(experiment: Experiment, runs: Sequence[RunDirectory], seed: int, nj: int = 1) -> FinalModel:
     """Train the settings of an experiment once more, on all its speakers.
 
-    The head linear chooses C by cross-validation over all folds. The head mlp is trained for the median of the best
+    The head linear chooses C by cross-validation over all folds, or on the validation data of a published partition.
+    All utterances, those of the tests too, then train the model. The head mlp is trained for the median of the best
     epochs of the runs; no speakers are held back for validation.
 
     Args:
@@ -112,10 +113,13 @@ def _fit_linear(
     """Fit the head; return the chosen C."""
     config = experiment.config.head
     assert isinstance(config, LinearConfig) and isinstance(classifier.head, torch.nn.Linear)
-    over_folds = replace(inputs, config=inputs.config.model_copy(update={"protocol": "soctk"}))
-    everyone = Split(inputs.data.utterances, [], [])
-    inner = InnerFits.compute(over_folds, config, [(everyone, seed)], nj, experiment.device)
-    records = inner.records(everyone, seed)
+    if inputs.data.split:  # C by the validation data of the partition
+        chosen_on, split = inputs, inputs.split(1, seed)
+    else:
+        chosen_on = replace(inputs, config=inputs.config.model_copy(update={"protocol": "soctk"}))
+        split = Split(inputs.data.utterances, [], [])
+    inner = InnerFits.compute(chosen_on, config, [(split, seed)], nj, experiment.device)
+    records = inner.records(split, seed)
     C = min(records, key=lambda record: record["valid_loss"])["C"]
     head = classifier.head.cpu()
     linear.fit(head, inputs.blocks, inputs.target, fitted, C, config, inputs.recentring(seed))

@@ -93,6 +93,7 @@ def test_emotions_without_training_data_are_found(tmp_path, corpus):
     datadir.write(tmp_path / "data", dataclasses.replace(corpus, emotion=emotion, emotions=(*corpus.emotions, "bored")))
     assert find_cases(tmp_path / "data") == {
         "an emotion without utterances": ["bored"],
+        "classes with less than 1/3 of the 22 utterances of calm": ["sad 2"],
         "folds that do not train all emotions": ["fold 1: sad", "fold 3: sad"],
         "folds that do not test all emotions": ["fold 2: sad", "fold 3: sad"],
     }

@@ -1,0 +1,58 @@
+"""Whether test speakers may be in the training data: published partitions and folds do not always separate speakers."""
+
+from collections.abc import Sequence
+
+from soctk.corpus.content import DEV, TRAIN
+from soctk.corpus.datadir import DataDir
+from soctk.errors import plural
+
+ALL = "all"  # stands for the test utterances of all folds, where there is no partition with named tests
+
+
+def find_overlaps(data: DataDir) -> dict[str, str]:
+    """Return test -> why its speakers may be in the training or validation data; empty if no test has such speakers.
+
+    The key is the name of a test of the published partition, or ALL for folds.
+    """
+    if data.fold:
+        return {}
+    if data.split:
+        others = [*data.part(TRAIN), *data.part(DEV)]
+        reasons = {test: _describe(data, data.part(test), others) for test in data.tests}
+    else:
+        reasons = {ALL: _describe_folds(data)}
+    return {test: reason for test, reason in reasons.items() if reason}
+
+
+def _describe(data: DataDir, tested: Sequence[str], others: Sequence[str]) -> str:
+    """Return why speakers of the tested utterances may be among those of the others; empty if they are not."""
+    speakers, used = _known(data, tested), _known(data, others)
+    shared = speakers & used
+    reasons = []
+    if shared:
+        reasons.append(
+            f"{len(shared)} of its {plural(len(speakers), 'speaker')} are in the training or validation data"
+        )
+    for name, utterances in (("test", tested), ("training and validation", others)):
+        unknown = len(data.unknown.intersection(utterances))
+        if unknown:
+            count = "all" if unknown == len(utterances) else f"{unknown} of {len(utterances)}"
+            reasons.append(f"the speakers of {count} {name} utterances are unknown")
+    return "; ".join(reasons)
+
+
+def _describe_folds(data: DataDir) -> str:
+    folds_of: dict[str, set[int]] = {}
+    for utt, fold in data.utterance_fold.items():
+        if utt not in data.unknown:
+            folds_of.setdefault(data.speaker[utt], set()).add(fold)
+    shared = sum(len(folds) > 1 for folds in folds_of.values())
+    reasons = [f"{shared} of {plural(len(folds_of), 'speaker')} are in several folds"] if shared else []
+    if data.unknown:
+        count = "all" if len(data.unknown) == len(data.speaker) else f"{len(data.unknown)} of {len(data.speaker)}"
+        reasons.append(f"the speakers of {count} utterances are unknown")
+    return "; ".join(reasons)
+
+
+def _known(data: DataDir, utterances: Sequence[str]) -> set[str]:
+    return {data.speaker[utt] for utt in utterances if utt not in data.unknown}
