@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 # The keys of a run's config.yaml that may differ between the runs of an experiment.
 OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
 
-Protocol = Literal["soctk", "emobox", "cross-lingual", "cross-corpus"]
+Protocol = Literal["soctk", "emobox", "partition", "utterance-folds", "cross-lingual", "cross-corpus"]
 # Whether frames are normalised: each over its D features (true), all of an utterance together, or not.
 LayerNorm = bool | Literal["utterance"]
 ClassWeight = Literal["none", "balanced"]

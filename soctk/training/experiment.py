@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from soctk import parallel, progress, provenance
-from soctk.corpus import duplicates, splits
+from soctk.corpus import duplicates, independence, splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError, listing
@@ -94,9 +94,17 @@ class Experiment:
                 remedy="Choose poolings without trained parameters; for several layers, --combine concat.",
                 where="--recentre",
             )
+        if self.config.recentre.by != "none" and self.data.unknown:
+            raise SoctkError(
+                f"the speakers of {len(self.data.unknown)} of {len(self.data.utterances)} utterances are unknown, and "
+                "re-centring subtracts the mean of the speaker",
+                remedy="Train without re-centring.",
+                where="--recentre",
+            )
         if self.tensorboard:
             require_tensorboard()
-        seeds = seeds[:1] if self.config.protocol == "soctk" else seeds  # the seed draws no utterances
+        is_drawn = self.config.protocol not in ("soctk", "utterance-folds") and not splits.has_dev(self.data)
+        seeds = seeds if is_drawn else seeds[:1]
         notes, labels = [], target.make(self.config, self.data)
         index = {utt: i for i, utt in enumerate(self.data.utterances)}
         for fold in folds:
@@ -148,9 +156,10 @@ class Experiment:
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings for config.yaml: all that determine the results, except fold and seed."""
-        store = self.features.store
+        store, overlaps = self.features.store, independence.find_overlaps(self.data)
         return {
             "data": self.data.checksum(),
+            **({"speaker_overlap": overlaps} if overlaps else {}),
             "features": {**store_json.compared(store.settings), "recordings": store.checksum()},
             **self.config.recorded(),
         }
