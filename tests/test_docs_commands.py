@@ -8,6 +8,7 @@ Every command is checked: the options of a recipe by the recipe's own parser, th
 that needs a corpus, an encoder, many cores or the network is only checked; `reason_not_to_run` says why.
 """
 
+import ast
 import configparser
 import contextlib
 import importlib
@@ -122,7 +123,11 @@ def check_command(command: Command, folder: Path, monkeypatch) -> Path:
         assert subprocess.run(["bash", "-n", "-c", command.text]).returncode == 0
         assert f"{program.split('=')[0]}=(env)" in (ROOT / "egs" / "mini" / "cmd.sh").read_text()
     elif program == "cat":
-        yaml.safe_load("\n".join(command.text.splitlines()[1:-1]))
+        content = "\n".join(command.text.splitlines()[1:-1])
+        if arguments[-1].endswith(".py"):
+            ast.parse(content)
+        else:
+            yaml.safe_load(content)
     elif program == "cp":
         assert arguments[0] == "-r"
         assert (ROOT / folder / arguments[1]).is_dir()

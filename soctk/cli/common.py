@@ -193,7 +193,11 @@ device_option = option(
 )
 
 encoder_option = option(
-    "--encoder", type=Directory(), help="Folder of the encoder.", show_default="in the model, or the hub's"
+    "--encoder",
+    metavar="DIR|MODULE:CLASS|FILE.py:CLASS",
+    type=Directory(),
+    help="Folder of the encoder, or your own class that was the encoder in training.",
+    show_default="in the model, or the hub's",
 )
 revision_option = option(
     "--revision",

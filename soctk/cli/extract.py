@@ -28,7 +28,8 @@ _GPU_BATCH_SECONDS = 160.0
 @option(
     "--upstream",
     required=True,
-    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, or a Hugging Face hub id.",
+    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, a Hugging Face hub id, or your own "
+    "class, MODULE:CLASS or FILE.py:CLASS.",
 )
 @conf_option
 @option(

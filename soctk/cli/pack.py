@@ -89,19 +89,23 @@ def main(
     needs_folder = encoder is None and settings.encoder.source.startswith("sha256:")
     if needs_folder:
         click.echo(f"It needs the encoder {settings.encoder.name} from a folder; --with-encoder DIR includes it.")
-    click.echo(f"soctk-predict {shlex.quote(str(model))} RECORDING.wav{' --encoder DIR' if needs_folder else ''}")
+    click.echo(f"soctk-predict {shlex.quote(str(model))} RECORDING.wav{argument}")
     if push:
         commit = _push(model, push, private)
         click.echo(
             f"{hub.page(push)}: written, commit {commit}. Its model card has no licence yet: write it there into "
-            f"README.md.\nsoctk-predict {push} RECORDING.wav{' --encoder DIR' if needs_folder else ''}"
+            f"README.md.\nsoctk-predict {push} RECORDING.wav{argument}"
         )
 
 
 def _push(model: Path, repo: str, private: bool) -> str:
     from soctk.errors import SoctkError
-    from soctk.inference import hub
+    from soctk.inference import encoders, hub
 
+    needs_class = encoders.is_own(settings.encoder)
+    argument = " --encoder DIR" if needs_folder else f" --encoder {settings.encoder.name}" if needs_class else ""
+    if needs_class:
+        click.echo(f"It needs the class {settings.encoder.name}, which it does not contain.")
     try:
         return hub.push(model, repo, private)
     except SoctkError as error:

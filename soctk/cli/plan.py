@@ -124,7 +124,8 @@ def recipe_command(recipe: "Recipe") -> Command:
 @option(
     "--upstream",
     default="fbank",
-    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, or a Hugging Face hub id.",
+    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, a Hugging Face hub id, or your own "
+    "class, MODULE:CLASS or FILE.py:CLASS.",
 )
 @option(
     "--layer",

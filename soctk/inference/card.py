@@ -4,6 +4,7 @@ import yaml
 
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
+from soctk.inference import encoders
 from soctk.inference.bundle import Bundle
 from soctk.scoring.score import ExperimentScores
 
@@ -103,3 +104,8 @@ def _interval(scores: ExperimentScores, metric: str) -> str:
 
 def _escape(name: str) -> str:
     return name.replace("|", "\\|")
+    if encoders.is_own(encoder):
+        notes.append(
+            f"The encoder is the Python class {encoder.name}, which is not in this folder ({encoder.source}). Name it: "
+            f"`soctk-predict . RECORDING.wav --encoder {encoder.name}`.\n"
+        )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from soctk.errors import SoctkError
 from soctk.features import upstream
-from soctk.features.upstream import Upstream
+from soctk.features.upstream import Upstream, own
 from soctk.inference.bundle import ENCODER, Bundle, EncoderSettings
 
 _S3PRL = "espnet-s3prl"
@@ -18,7 +18,8 @@ def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Ups
 
     Args:
         bundle: the model.
-        folder: the folder of the encoder, for a model that was trained with an encoder from a folder.
+        folder: the folder of the encoder, for a model that was trained with an encoder from a folder; MODULE:CLASS or
+            FILE.py:CLASS for a model that was trained with an encoder of one's own (soctk.features.upstream.own).
         device: `cpu` or `cuda`.
 
     Raises:
@@ -28,11 +29,12 @@ def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Ups
     encoder = _load(bundle, _find(bundle, folder), device)
     if _identity(encoder.source) != _identity(settings.source):
         give = f"Give the folder of {settings.name} with exactly these files (--encoder DIR)."
+        own_file = f"Give {settings.name} with exactly this source file, or weights with this checksum."
         include = "The hub has changed. Use a model that includes its encoder (soctk-pack --with-encoder)."
         raise SoctkError(
             f"this encoder is not the one that the model was trained with: it has {encoder.source}, "
             f"and the model needs {settings.source}",
-            remedy=give if has_checksum(settings) else include,
+            remedy=give if has_checksum(settings) else own_file if is_own(settings) else include,
             where=folder or bundle.path,
         )
     if any(encoder.hidden_sizes[layer : layer + 1] != [settings.hidden_size] for layer in settings.layers):
@@ -65,9 +67,23 @@ def has_checksum(settings: EncoderSettings) -> bool:
     return settings.source.startswith(_CHECKSUM)
 
 
+def is_own(settings: EncoderSettings) -> bool:
+    """Return whether the encoder is a class of the user (soctk.features.upstream.own)."""
+    return settings.source.startswith(own.SOURCE)
+
+
 def _find(bundle: Bundle, folder: Path | None) -> str:
     """Return the name under which soctk.features.upstream.load finds the encoder."""
     settings = bundle.settings.encoder
+    if is_own(settings):
+        if folder is None or not own.is_own(str(folder)):
+            raise SoctkError(
+                f"the model needs the encoder {settings.name}, which is a Python class; soctk runs such code only if you "
+                "name it",
+                remedy=f"Name it: --encoder {settings.name} or --encoder FILE.py:CLASS. Its checksum is compared.",
+                where=bundle.path,
+            )
+        return str(folder)
     if folder is not None:
         if not has_checksum(settings):
             raise SoctkError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from soctk import config
 from soctk.errors import SoctkError
+from soctk.features.upstream import own
 from soctk.schema import Config, Protocol
 from soctk.training import settings
 from soctk.training.classifier import EmotionClassifier
@@ -176,11 +177,12 @@ def make(recipe: Recipe, options: Options) -> Plan:
     train_options = [*conf, *_model(options, resolved), "--seeds", _spaced(options.seeds)]
     if options.folds:
         train_options += ["--folds", _spaced(options.folds)]
+    has_folder = Path(upstream).is_absolute() and not own.is_own(upstream)
     return Plan(
         variables,
         extract_options=[*extract_options, *work, *options.extract_args],
         train_options=[*train_options, *work, *options.train_args],
-        pack_options=[*(["--with-encoder", upstream] if Path(upstream).is_absolute() else []), *work],
+        pack_options=[*(["--with-encoder", upstream] if has_folder else []), *work],
     )
 
 
@@ -250,7 +252,8 @@ def _names(recipe: Recipe, options: Options, resolved: Config, upstream: str) ->
     UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET][-spS][-recentred][-enrolN][-TAG]; each may end with the values of
     the recipe's own options and protocol.
     """
-    name = Path(upstream.replace(":", "-")).name
+    name = own.display_name(upstream) if own.is_own(upstream) else Path(upstream).name
+    name = name.replace(":", "-")
     speeds = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
     frames, head = resolved.frames, resolved.head.name
     layers = options.layers if frames.layers == "all" else tuple(frames.layers)
@@ -308,11 +311,21 @@ def _absolute(path: str) -> str:
 
 
 def _path_or_name(upstream: str) -> str:
-    """Return the absolute path of an upstream's folder, or the upstream's name.
+    """Return the upstream with the absolute path of its folder or file, or its name.
 
     A folder without a config.json counts only if the given path contains a slash: the name fbank means the upstream,
-    even if a folder has this name.
+    even if a folder has this name. MODULE:CLASS becomes FILE.py:CLASS if the file is in the working directory, which
+    is another one in the stages.
+
+    Raises:
+        SoctkError: there is no such file.
     """
+    if own.is_own(upstream):
+        module, _, name = upstream.rpartition(":")
+        file = Path(module if module.endswith(".py") else f"{module}.py").expanduser()
+        if module.endswith(".py") and not file.is_file():
+            raise SoctkError("no such file", remedy="Check the path.", where=f"--upstream {upstream}")
+        return f"{_absolute(str(file))}:{name}" if file.is_file() else upstream
     folder = Path(upstream)
     if folder.is_dir() and ("/" in upstream or (folder / "config.json").is_file()):
         return os.path.abspath(folder)  # noqa: PTH100 - a link keeps its name

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from soctk.errors import SoctkError
+from soctk.features.upstream import own
 from soctk.schema import UpstreamConfig
 
 # The choice of hidden states: the last one, all, or a tuple of their numbers.
@@ -62,7 +63,8 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32", revis
 
     Args:
         name: for s3prl `s3prl:NAME` or NAME; for Hugging Face transformers the directory of a checkpoint or a hub id
-            OWNER/NAME. A name without `/` means a directory only if this directory has a config.json.
+            OWNER/NAME. A name without `/` means a directory only if this directory has a config.json. MODULE:CLASS and
+            FILE.py:CLASS mean a class of the user (soctk.features.upstream.own), whose code is run.
         device: `cpu` or `cuda`.
         precision: the data type of autocast; float32 means no autocast.
         revision: the commit, tag or branch of a hub id; by default the newest commit.
@@ -70,6 +72,8 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32", revis
     Raises:
         SoctkError: the upstream is unknown or not supported, or its weights are not available.
     """
+    if own.is_own(name):
+        return own.OwnUpstream(name, device, precision)
     if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
         raise SoctkError("no such directory", remedy="Check the path.", where=f"--upstream {name}")
     if not name.startswith(_S3PRL) and ("/" in name or (Path(name) / "config.json").is_file()):
