@@ -30,9 +30,7 @@ def _describe(data: DataDir, tested: Sequence[str], others: Sequence[str]) -> st
     shared = speakers & used
     reasons = []
     if shared:
-        reasons.append(
-            f"{len(shared)} of its {plural(len(speakers), 'speaker')} are in the training or validation data"
-        )
+        reasons.append(f"{len(shared)} of {plural(len(speakers), 'test speaker')} also in training or validation data")
     for name, utterances in (("test", tested), ("training and validation", others)):
         unknown = len(data.unknown.intersection(utterances))
         if unknown:
@@ -47,7 +45,7 @@ def _describe_folds(data: DataDir) -> str:
         if utt not in data.unknown:
             folds_of.setdefault(data.speaker[utt], set()).add(fold)
     shared = sum(len(folds) > 1 for folds in folds_of.values())
-    reasons = [f"{shared} of {plural(len(folds_of), 'speaker')} are in several folds"] if shared else []
+    reasons = [f"{shared} of {plural(len(folds_of), 'speaker')} in several folds"] if shared else []
     if data.unknown:
         count = "all" if len(data.unknown) == len(data.speaker) else f"{len(data.unknown)} of {len(data.speaker)}"
         reasons.append(f"the speakers of {count} utterances are unknown")

@@ -1,6 +1,7 @@
 """Published partitions and published folds that share speakers: splits, overlaps of speakers, and notes."""
 
 import dataclasses
+import itertools
 
 import pytest
 
@@ -12,6 +13,7 @@ from soctk.errors import SoctkError
 
 def make(parts: dict[str, str], speaker: dict[str, str] | None = None, **changes) -> DataDir:
     """Make a corpus without files, from utterance -> part; the speaker is the first letter, the emotion the last."""
+    parts = dict(sorted(parts.items()))
     speaker = {utt: utt[0] for utt in parts} | (speaker or {})
     data = DataDir(
         wav={},
@@ -57,7 +59,7 @@ def test_without_dev_some_training_speakers_validate(speakers):
         validated += parts.valid
     assert sorted(validated) == data.part("train")
     scored = [scored for _, scored in inner_splits(data, split(data, 1, "partition", 0), "partition")]
-    assert sorted(sum(scored, start=[])) == data.part("train")
+    assert sorted(itertools.chain(*scored)) == data.part("train")
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["one speaker", "unknown speakers"])
@@ -104,8 +106,8 @@ def test_speakers_of_each_test_that_are_in_training_are_counted():
     assert independence.find_overlaps(make(PARTS)) == {}
     shared = make(PARTS, {"c1x": "a", "d1x": "b"})
     assert independence.find_overlaps(shared) == {
-        "test1": "1 of its 2 speakers are in the training or validation data",
-        "test2": "1 of its 1 speaker are in the training or validation data",
+        "test1": "1 of 2 test speakers also in training or validation data",
+        "test2": "1 of 1 test speaker also in training or validation data",
     }
 
 
@@ -123,7 +125,7 @@ def test_unknown_speakers_are_counted_for_each_test():
 def test_speakers_in_several_folds_are_counted():
     folds = {utt: 1 + i % 3 for i, utt in enumerate(PARTS)}
     data = make(PARTS, split={}, utterance_fold=folds)
-    assert independence.find_overlaps(data) == {"all": "3 of 4 speakers are in several folds"}
+    assert independence.find_overlaps(data) == {"all": "3 of 4 speakers in several folds"}
     disjoint = dataclasses.replace(data, utterance_fold={utt: 1 + "abcd".index(utt[0]) % 3 for utt in PARTS})
     assert independence.find_overlaps(disjoint) == {}
     speakers = dataclasses.replace(data, utterance_fold={}, fold={"a": 1, "b": 2, "c": 3, "d": 1})
@@ -135,7 +137,7 @@ def test_notes_on_a_partition_name_its_tests():
     notes = "\n".join(quick_checks.notes(data))
     assert "Note: tests that do not train all emotions: test1: z, test2: z. The models of train never predict" in notes
     assert "Note: tests that do not test all emotions: test1: z, test2: y. " in notes
-    assert "test speakers may be in the training data: test2: 1 of its 2 speakers are in the training" in notes
+    assert "test speakers may be in the training data: test2: 1 of 2 test speakers also in training" in notes
     assert "--folds" not in notes
     assert "fewer than 3 folds" not in notes
 
