@@ -73,7 +73,7 @@ def main(
     if private and not push:
         raise click.UsageError("--private works with --push only")
     from soctk.device import resolve
-    from soctk.inference import hub
+    from soctk.inference import encoders, hub
     from soctk.inference.pack import Packing, pack
 
     if push:
@@ -87,6 +87,10 @@ def main(
         f"{training['speakers']} speakers, folds {training['folds']}, {chosen}"
     )
     needs_folder = encoder is None and settings.encoder.source.startswith("sha256:")
+    needs_class = encoders.is_own(settings.encoder)
+    argument = " --encoder DIR" if needs_folder else f" --encoder {settings.encoder.name}" if needs_class else ""
+    if needs_class:
+        click.echo(f"It needs the class {settings.encoder.name}, which it does not contain.")
     if needs_folder:
         click.echo(f"It needs the encoder {settings.encoder.name} from a folder; --with-encoder DIR includes it.")
     click.echo(f"soctk-predict {shlex.quote(str(model))} RECORDING.wav{argument}")
@@ -100,12 +104,8 @@ def main(
 
 def _push(model: Path, repo: str, private: bool) -> str:
     from soctk.errors import SoctkError
-    from soctk.inference import encoders, hub
+    from soctk.inference import hub
 
-    needs_class = encoders.is_own(settings.encoder)
-    argument = " --encoder DIR" if needs_folder else f" --encoder {settings.encoder.name}" if needs_class else ""
-    if needs_class:
-        click.echo(f"It needs the class {settings.encoder.name}, which it does not contain.")
     try:
         return hub.push(model, repo, private)
     except SoctkError as error:

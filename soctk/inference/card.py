@@ -92,6 +92,11 @@ def _use(bundle: Bundle) -> list[str]:
             f"The encoder is in the folder `encoder`, or give its folder: `--encoder DIR` ({encoder.name}, checksum "
             f"{encoder.source}).\n"
         )
+    if encoders.is_own(encoder):
+        notes.append(
+            f"The encoder is the Python class {encoder.name}, which is not in this folder ({encoder.source}). Name it: "
+            f"`soctk-predict . RECORDING.wav --encoder {encoder.name}`.\n"
+        )
     return notes
 
 
@@ -104,8 +109,3 @@ def _interval(scores: ExperimentScores, metric: str) -> str:
 
 def _escape(name: str) -> str:
     return name.replace("|", "\\|")
-    if encoders.is_own(encoder):
-        notes.append(
-            f"The encoder is the Python class {encoder.name}, which is not in this folder ({encoder.source}). Name it: "
-            f"`soctk-predict . RECORDING.wav --encoder {encoder.name}`.\n"
-        )

@@ -173,6 +173,12 @@ def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model
         SoctkError: it is not the encoder of the feature store.
     """
     settings = bundle.settings
+    if encoders.is_own(settings.encoder):
+        raise SoctkError(
+            f"the features are from {settings.encoder.name}, which is a Python class, and models contain no code",
+            remedy="Leave out --with-encoder: soctk-predict --encoder names the class.",
+            where=f"--with-encoder {source}",
+        )
     if encoders.is_s3prl(settings.encoder):
         raise SoctkError(
             f"the features are from {settings.encoder.name} of s3prl, which is not read from a folder",
@@ -185,12 +191,6 @@ def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model
     found = upstream.load(str(source.absolute()), precision=settings.encoder.precision)
     is_same = found.source == settings.encoder.source
     if not encoders.has_checksum(settings.encoder):  # from the hub
-    if encoders.is_own(settings.encoder):
-        raise SoctkError(
-            f"the features are from {settings.encoder.name}, which is a Python class, and models contain no code",
-            remedy="Leave out --with-encoder: soctk-predict --encoder names the class.",
-            where=f"--with-encoder {source}",
-        )
         is_same = _gives_the_stored_frames(found, experiment, settings.encoder.layers)
     if not is_same:
         raise SoctkError(
