@@ -1,13 +1,9 @@
 """soctk-predict: the emotions of recordings, by a packed model."""
 
-import gc
 import math
 import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -18,20 +14,16 @@ from soctk.cli.common import (
     Directory,
     File,
     Model,
+    collection_paused,
     device_option,
     encoder_option,
     option,
     revision_option,
 )
 
-if TYPE_CHECKING:
-    from soctk.errors import SoctkError
-    from soctk.inference.outputs import Prediction
-    from soctk.inference.recogniser import Recogniser, Speaker
-    from soctk.inference.sources import Source
-
 _PIPE = "-"
 _FORMATS = ("tsv", "csv", "jsonl", "textgrid", "audacity", "audformat")
+_PICTURES = (".png", ".pdf", ".svg")
 _WINDOW, _HOP = 3.0, 1.0  # s
 
 
@@ -62,6 +54,19 @@ class Seconds(click.ParamType):
     type=Seconds(),
     help="Time from the start of a window to the start of the next, in s.",
     show_default=f"{_HOP:g}, or the window if it is shorter",
+)
+@option(
+    "--vad",
+    "is_speech",
+    is_flag=True,
+    help="Classify the stretches of speech, without pauses and noise; with --window, windows within speech.",
+)
+@option(
+    "--plot",
+    type=File(),
+    metavar="FILE.png|pdf|svg",
+    help="Draw the emotions of one recording over time; with --window, --vad or --stream.",
+    show_default="off",
 )
 @option(
     "--stream",
@@ -111,6 +116,8 @@ def main(
     output: Path | None,
     window: float | None,
     hop: float | None,
+    is_speech: bool,
+    plot: Path | None,
     is_stream: bool,
     rate: int | None,
     channel: str | None,
@@ -130,7 +137,8 @@ def main(
     posterior as confidence, and the posteriors of all emotions.
 
     With --window, each recording has a line for each window, and then one for the whole recording: the mean of the
-    posteriors of its windows. Recordings that cannot be used are named on standard error; the others are classified,
+    posteriors of its windows. With --vad, it has a line for each stretch of speech instead, and the mean is weighted by
+    their durations. Recordings that cannot be used are named on standard error; the others are classified,
     and the exit code is 1.
     """
     _check_usage(ctx, inputs)
@@ -138,34 +146,35 @@ def main(
         window = window or _WINDOW
     hop = hop or min(_HOP, window or _HOP)
     try:
-        from soctk.corpus.datadir import check_channel
-        from soctk.device import resolve
-        from soctk.inference import answers, enrolment
-        from soctk.inference.recogniser import Recogniser
+        with collection_paused():
+            from soctk.cli import classify
+            from soctk.corpus.datadir import check_channel
+            from soctk.inference.answers import Division
+            from soctk.inference.recogniser import Recogniser
 
-        device = resolve(device)
-        if channel:
-            check_channel(channel, "--channel")
-        if score:
-            _score(Recogniser.load(model, encoder, device, revision), inputs[0], score, labels, device)
-            return
-        problems = _Problems()
-        found = [] if is_stream else _find(inputs, form, output, problems)
-        if found or is_stream:
-            loaded = Recogniser.load(model, encoder, device, revision)
+            if channel:
+                check_channel(channel, "--channel")
+            problems = classify.Problems()
+            found = [] if is_stream or score else classify.find(inputs, form, output, plot, problems)
+            needs_model = bool(found or is_stream or score)
+            loaded = Recogniser.load(model, encoder, device, revision) if needs_model else None
+        if loaded and score:
+            classify.score(loaded, inputs[0], score, labels, device)
+        elif loaded:
             loaded = loaded.with_channel(channel) if channel else loaded
-            speaker = enrolment.enrol(loaded, enrol, Path(model))
-            if window:
-                _check_windows(loaded, window, hop, speaker)
+            division = Division(window, hop, is_speech)
+            speaker = classify.enrol(loaded, enrol, Path(model), division)
             if is_stream:
-                predictions = answers.live(loaded, _PIPE, sys.stdin.fileno(), rate, speaker, window or _WINDOW, hop)
+                predictions = classify.listen(loaded, rate, speaker, window or _WINDOW, hop)
             else:
-                predictions = _classify(loaded, found, channel, speaker, window, hop, rate, problems, bool(output))
-            _write(predictions, form, loaded.emotions, output, problems)
+                predictions = classify.each(loaded, found, channel, speaker, division, rate, problems, bool(output))
+            if plot:
+                predictions = classify.plotted(predictions, loaded.emotions, plot, problems)
+            classify.write(predictions, form, loaded.emotions, output, problems)
         problems.finish()
     except KeyboardInterrupt:
-        gc.freeze()  # skips the garbage collection at exit, which takes seconds if torch is loaded
-        click.echo(f"Interrupted.{f' {output} is not written.' if output else ''}", err=True)
+        lost = "".join(f" {file} is not written." for file in (output, plot) if file)
+        click.echo(f"Interrupted.{lost}", err=True)
         raise click.exceptions.Exit(128 + signal.SIGINT) from None
 
 
@@ -177,8 +186,8 @@ def _check_usage(ctx: click.Context, inputs: tuple[str, ...]) -> None:
         if parameter.name and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     }
     if "score" in given:
-        others = [given[name] for name in given if name in ("form", "output", "window", "hop", "is_stream", "rate",
-                                                             "channel", "enrol")]  # fmt: skip
+        others = [given[name] for name in given if name in ("form", "output", "window", "hop", "is_speech", "plot",
+                                                             "is_stream", "rate", "channel", "enrol")]  # fmt: skip
         if others:
             raise click.UsageError(f"--score writes predictions for soctk-score; {others[0]} does not work with it")
         if len(inputs) > 1:
@@ -187,7 +196,16 @@ def _check_usage(ctx: click.Context, inputs: tuple[str, ...]) -> None:
         raise click.UsageError("--labels works with --score only")
     if "hop" in given and not {"window", "is_stream"} & given.keys():
         raise click.UsageError("--hop works with --window or --stream only")
+    if "plot" in given:
+        if not {"window", "is_speech", "is_stream"} & given.keys():
+            raise click.UsageError("--plot draws emotions over time; add --window, --vad or --stream")
+        if ctx.params["plot"].suffix.lower() not in _PICTURES:
+            raise click.UsageError(f"--plot FILE ends with one of {', '.join(_PICTURES)}")
+        if ctx.params["plot"] == ctx.params["output"]:
+            raise click.UsageError("--plot and -o are the same file")
     if "is_stream" in given:
+        if "is_speech" in given:
+            raise click.UsageError("--vad needs the end of the sound, so it does not work with --stream")
         if inputs != (_PIPE,):
             raise click.UsageError("--stream takes - as the only INPUT: the sound from a pipe")
         if "output" in given:
@@ -201,124 +219,3 @@ def _check_usage(ctx: click.Context, inputs: tuple[str, ...]) -> None:
             raise click.UsageError("- is given more than once, and there is one pipe")
     elif "rate" in given:
         raise click.UsageError("--rate is for raw samples from a pipe, with - as INPUT; files have their rate inside")
-
-
-class _Problems:
-    """Prints an error for each input that cannot be classified, and all remedies at the end.
-
-    Attributes:
-        is_everything: whether no input has been classified so far.
-    """
-
-    def __init__(self) -> None:
-        self.is_everything = True
-        self._remedies: dict[str, int] = {}
-
-    def add(self, name: str, error: "SoctkError") -> None:
-        from soctk.errors import printable
-
-        click.echo(f"Error: {printable(name)}: {error.what}", err=True)
-        self._remedies[error.remedy] = self._remedies.get(error.remedy, 0) + 1
-
-    def finish(self) -> None:
-        """End the command with the exit code 1 if something could not be classified."""
-        if self._remedies:
-            count = sum(self._remedies.values())
-            click.echo(f"{count} of the inputs could not be classified. What to do:", err=True)
-            for remedy, of_this_kind in self._remedies.items():
-                click.echo(f"  ({of_this_kind}) {remedy}", err=True)
-            raise click.exceptions.Exit(1)
-
-
-def _find(inputs: tuple[str, ...], form: str, output: Path | None, problems: _Problems) -> "list[Source]":
-    """Return the recordings to classify."""
-    from soctk.errors import SoctkError
-    from soctk.inference import outputs, sources
-
-    every = []
-    for source in sources.expand(inputs):
-        if isinstance(source, SoctkError):
-            problems.add(str(source.where), source)
-        else:
-            every.append(source)
-    found = sources.distinct(every)
-    if len(found) < len(every):
-        click.echo(f"Note: of {len(every)} inputs, {len(every) - len(found)} are repeated; they are classified once.",
-                   err=True)  # fmt: skip
-    if form in outputs.OF_ONE_RECORDING and len(found) > 1:
-        raise click.UsageError(f"--format {form} describes one recording, not {len(found)}; run the command for each")
-    if output and output.exists() and any(output.samefile(source.path) for source in found if source.path.exists()):
-        raise SoctkError("it is one of the inputs", remedy="Choose another file.", where=f"--output {output}")
-    return found
-
-
-def _check_windows(model: "Recogniser", window: float, hop: float, speaker: "Speaker | None") -> None:
-    from soctk.errors import SoctkError
-
-    try:
-        model.stream(model.settings.encoder.sample_rate, window, hop, speaker)
-    except ValueError as error:
-        raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
-
-
-def _classify(
-    model: "Recogniser",
-    found: "list[Source]",
-    channel: str | None,
-    speaker: "Speaker | None",
-    window: float | None,
-    hop: float,
-    rate: int | None,
-    problems: _Problems,
-    has_progress: bool,
-) -> "Iterator[Prediction]":
-    """Yield the answers; recordings that cannot be used are reported."""
-    from soctk.corpus.segments import Clip
-    from soctk.errors import SoctkError
-    from soctk.inference import answers, pipes
-    from soctk.progress import track
-
-    items: Iterable[Source] = track(found, "predict", "file") if has_progress else found
-    for source in items:
-        used = model.with_channel(source.channel) if source.channel and not channel else model
-        try:
-            with ExitStack() as stack:
-                is_pipe = source.name == _PIPE
-                clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, rate))) if is_pipe else source.clip
-                if window:
-                    yield from answers.windows(used, source.name, clip, speaker, window, hop)
-                else:
-                    yield answers.whole(used, source.name, clip, speaker)
-                problems.is_everything = False
-        except SoctkError as error:
-            problems.add(source.name, error)
-
-
-def _write(
-    predictions: "Iterator[Prediction]", form: str, emotions: list[str], output: Path | None, problems: _Problems
-) -> None:
-    """Write the answers to the screen as they come, or to a file, which appears when it is complete."""
-    from soctk.files import atomic
-    from soctk.inference import outputs
-
-    pieces = outputs.FORMATS[form](predictions, emotions)
-    if output is None:
-        for piece in pieces:
-            click.echo(piece, nl=False)
-        return
-    with atomic(output) as path, path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        file.writelines(pieces)
-        if problems.is_everything:
-            problems.finish()  # raises, so that no file without an answer appears
-
-
-def _score(model: "Recogniser", folder: str, directory: Path, labels: Path | None, device: str) -> None:
-    from soctk.corpus import datadir
-    from soctk.corpus.labels import read as read_labels
-    from soctk.inference import labelled
-
-    data = datadir.read(Path(folder))
-    selected = labelled.select(data, model, read_labels(labels) if labels else {})
-    click.echo(f"{folder}: {selected.summary}")
-    run = labelled.write(model, selected, directory, device)
-    click.echo(f"{run.predictions}: written\nsoctk-score {directory}")

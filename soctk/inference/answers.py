@@ -1,7 +1,9 @@
-"""Answers for recordings: for each as a whole, in windows, or while the sound arrives."""
+"""Answers for recordings: for each as a whole, in windows, for its speech, or while the sound arrives."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -15,43 +17,65 @@ from soctk.inference.recogniser import Recogniser, Speaker
 from soctk.inference.result import Result, Segment
 
 
-def whole(model: Recogniser, name: str, clip: Clip, speaker: Speaker | None) -> Prediction:
-    """Classify a recording, or a part of one, as a whole; the times in the answer are those in the recording.
+@dataclass(frozen=True)
+class Division:
+    """How a recording is divided into the parts that are classified.
 
-    Raises:
-        SoctkError: it cannot be used, or is longer or shorter than the model takes.
+    Attributes:
+        window: the length of a window, in s; None for no windows.
+        hop: the time from the start of a window to the start of the next, in s.
+        is_speech: whether only stretches of speech are classified, or with a window the windows within them.
     """
-    with _naming(name):
-        samples, rate = audio.load_native(clip, model.settings.channel)
-        posteriors = np.exp(model.log_posteriors(samples, rate, speaker)).tolist()
-    return Prediction(name, clip.start, clip.start + len(samples) / rate, _result(model.emotions, posteriors))
+
+    window: float | None = None
+    hop: float = 1.0
+    is_speech: bool = False
 
 
-def windows(
-    model: Recogniser, name: str, clip: Clip, speaker: Speaker | None, window: float, hop: float
+def recording(
+    model: Recogniser, name: str, clip: Clip, speaker: Speaker | None, division: Division
 ) -> Iterator[Prediction]:
-    """Classify a recording in windows; yield an answer for each window, and then one for the whole recording.
+    """Classify a recording, or a part of one; the times in the answers are those in the recording.
 
-    The posteriors of the whole are the mean of those of the windows.
+    If it is divided, there is an answer for each part, and then one for the whole. The posteriors of the whole are the
+    mean of those of the windows, or of the stretches of speech weighted by their durations.
 
     Args:
         model: the model.
         name: the name of the recording in the answers.
         clip: the recording, or a part of one.
         speaker: the speaker, for a model with re-centring.
-        window: the length of a window, in s.
-        hop: the time from the start of a window to the start of the next, in s.
+        division: how it is divided.
 
     Raises:
-        SoctkError: it cannot be used; for faults after its beginning, after the answers for the windows before.
+        SoctkError: it cannot be used, is longer or shorter than the model takes, or has no speech. For faults after its
+            beginning, the error comes after the answers for the windows before.
     """
-    total, count, end = np.zeros(len(model.emotions)), 0, 0.0
     with _naming(name):
-        for segment in model.windows(clip, window=window, hop=hop, speaker=speaker):
-            yield _of_segment(name, segment, clip.start)
-            total += [segment.result.posteriors[emotion] for emotion in model.emotions]
-            count, end = count + 1, segment.end
-    yield Prediction(name, clip.start, clip.start + end, _result(model.emotions, (total / count).tolist()))
+        if division.window is None and not division.is_speech:
+            samples, rate = audio.load_native(clip, model.settings.channel)
+            posteriors = np.exp(model.log_posteriors(samples, rate, speaker)).tolist()
+            yield Prediction(name, clip.start, clip.start + len(samples) / rate, _result(model.emotions, posteriors))
+            return
+        total, weights, end = np.zeros(len(model.emotions)), 0.0, clip.start
+        start = None
+        for segment in _divide(model, clip, speaker, division):
+            part = _of_segment(name, segment, clip.start)
+            yield part
+            weight = 1.0 if division.window else part.end - part.start
+            total += [weight * part.result.posteriors[emotion] for emotion in model.emotions]
+            start, end, weights = part.start if start is None else start, part.end, weights + weight
+        yield Prediction(name, start or 0.0, end, _result(model.emotions, (total / weights).tolist()))
+
+
+def _divide(model: Recogniser, clip: Clip, speaker: Speaker | None, division: Division) -> Iterator[Segment]:
+    if not division.is_speech:
+        return model.windows(clip, None, division.window or 0, division.hop, speaker)
+    segments = model.speech(clip, None, division.window, division.hop, speaker)
+    first = next(segments, None)
+    if first is None:
+        raise SoctkError("no speech is found in it", remedy="Check the recording, or classify all of it (no --vad).")
+    return chain([first], segments)
 
 
 def live(

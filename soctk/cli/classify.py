@@ -1,0 +1,168 @@
+"""The work of soctk-predict: find the recordings, classify them, and write the answers.
+
+Inputs that cannot be classified are reported, and the others done.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from soctk.corpus import datadir
+from soctk.corpus.labels import read as read_labels
+from soctk.corpus.segments import Clip
+from soctk.errors import SoctkError, printable
+from soctk.files import atomic
+from soctk.inference import answers, enrolment, outputs, pipes, sources
+from soctk.inference.answers import Division
+from soctk.inference.outputs import Prediction
+from soctk.inference.recogniser import Recogniser, Speaker
+from soctk.inference.sources import PIPE, Source
+from soctk.progress import track
+
+
+class Problems:
+    """Prints an error for each input that cannot be classified, and all remedies at the end.
+
+    Attributes:
+        is_everything: whether no input has been classified so far.
+    """
+
+    def __init__(self) -> None:
+        self.is_everything = True
+        self._remedies: dict[str, int] = {}
+
+    def add(self, name: str, error: SoctkError) -> None:
+        """Print the error about an input."""
+        click.echo(f"Error: {printable(name)}: {error.what}", err=True)
+        self._remedies[error.remedy] = self._remedies.get(error.remedy, 0) + 1
+
+    def __bool__(self) -> bool:
+        return bool(self._remedies)
+
+    def finish(self) -> None:
+        """End the command with the exit code 1 if something could not be classified."""
+        if self:
+            count = sum(self._remedies.values())
+            click.echo(f"{count} of the inputs could not be classified. What to do:", err=True)
+            for remedy, of_this_kind in self._remedies.items():
+                click.echo(f"  ({of_this_kind}) {remedy}", err=True)
+            raise click.exceptions.Exit(1)
+
+
+def find(
+    inputs: tuple[str, ...], form: str, output: Path | None, plot: Path | None, problems: Problems
+) -> list[Source]:
+    """Return the recordings to classify."""
+    every = []
+    for source in sources.expand(inputs):
+        if isinstance(source, SoctkError):
+            problems.add(str(source.where), source)
+        else:
+            every.append(source)
+    found = sources.distinct(every)
+    if len(found) < len(every):
+        click.echo(f"Note: of {len(every)} inputs, {len(every) - len(found)} are repeated; they are classified once.",
+                   err=True)  # fmt: skip
+    if form in outputs.OF_ONE_RECORDING and len(found) > 1:
+        raise click.UsageError(f"--format {form} describes one recording, not {len(found)}; run the command for each")
+    if plot and len(found) > 1:
+        raise click.UsageError(f"--plot draws one recording, not {len(found)}; run the command for each")
+    for option, file in (("--output", output), ("--plot", plot)):
+        if file and file.exists() and any(file.samefile(source.path) for source in found if source.path.exists()):
+            raise SoctkError("it is one of the inputs", remedy="Choose another file.", where=f"{option} {file}")
+    return found
+
+
+def enrol(model: Recogniser, folder: str | None, where: Path, division: Division) -> Speaker | None:
+    """Return the speaker for a model with re-centring, after a check of the windows.
+
+    Args:
+        model: the model.
+        folder: recordings of the speaker.
+        where: the model, for messages.
+        division: how recordings are divided.
+    """
+    speaker = enrolment.enrol(model, folder, where)
+    if division.window:
+        try:
+            model.stream(model.settings.encoder.sample_rate, division.window, division.hop, speaker)
+        except ValueError as error:
+            raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
+    return speaker
+
+
+def each(
+    model: Recogniser,
+    found: Sequence[Source],
+    channel: str | None,
+    speaker: Speaker | None,
+    division: Division,
+    rate: int | None,
+    problems: Problems,
+    has_progress: bool,
+) -> Iterator[Prediction]:
+    """Yield the answers for recordings; those that cannot be used are reported."""
+    items: Iterable[Source] = track(found, "predict", "file") if has_progress else found
+    for source in items:
+        used = model.with_channel(source.channel) if source.channel and not channel else model
+        try:
+            with ExitStack() as stack:
+                is_pipe = source.name == PIPE
+                clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, rate))) if is_pipe else source.clip
+                yield from answers.recording(used, source.name, clip, speaker, division)
+                problems.is_everything = False
+        except SoctkError as error:
+            problems.add(source.name, error)
+
+
+def listen(
+    model: Recogniser, rate: int | None, speaker: Speaker | None, window: float, hop: float
+) -> Iterator[Prediction]:
+    """Yield the answers for sound on standard input while it arrives."""
+    return answers.live(model, PIPE, sys.stdin.fileno(), rate, speaker, window, hop)
+
+
+def plotted(
+    predictions: Iterable[Prediction], emotions: Sequence[str], plot: Path, problems: Problems
+) -> Iterator[Prediction]:
+    """Yield the answers, and then draw those for windows, unless there was a problem."""
+    windows = []
+    for prediction in predictions:
+        if prediction.is_window:
+            windows.append(prediction)
+        yield prediction
+    if windows and not problems:
+        from soctk.reporting import drawing, timeline  # imports matplotlib
+
+        with atomic(plot) as path:
+            drawing.write(timeline.draw(windows, emotions), path, plot.suffix[1:].lower())
+
+
+def write(
+    predictions: Iterator[Prediction], form: str, emotions: list[str], output: Path | None, problems: Problems
+) -> None:
+    """Write the answers to the screen as they come, or to a file, which appears when it is complete."""
+    pieces = outputs.FORMATS[form](predictions, emotions)
+    if output is None:
+        for piece in pieces:
+            click.echo(piece, nl=False)
+        return
+    with atomic(output) as path, path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        file.writelines(pieces)
+        if problems.is_everything:
+            problems.finish()  # raises, so that no file without an answer appears
+
+
+def score(model: Recogniser, folder: str, directory: Path, labels: Path | None, device: str) -> None:
+    """Write predictions for soctk-score."""
+    from soctk.device import resolve  # imports torch, which not every runtime needs
+    from soctk.inference import labelled
+
+    data = datadir.read(Path(folder))
+    selected = labelled.select(data, model, read_labels(labels) if labels else {})
+    click.echo(f"{folder}: {selected.summary}")
+    run = labelled.write(model, selected, directory, resolve(device))
+    click.echo(f"{run.predictions}: written\nsoctk-score {directory}")
