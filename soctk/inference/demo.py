@@ -18,6 +18,7 @@ from soctk.corpus import audio
 from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError
 from soctk.inference import answers, outputs
+from soctk.inference.answers import Division
 from soctk.inference.outputs import Prediction
 from soctk.inference.recogniser import Recogniser, Speaker
 
@@ -70,10 +71,9 @@ class Demo:
         """
         clip = Clip(recording)
         enrolled = self._enrol(speaker) if self.model.is_recentred else None
-        if _seconds(recording, self.model.settings.channel) > min(LONG, self.model.max_seconds):
-            yield from answers.windows(self.model, recording.name, clip, enrolled, self.window, self.hop)
-        else:
-            yield answers.whole(self.model, recording.name, clip, enrolled)
+        is_long = _seconds(recording, self.model.settings.channel) > min(LONG, self.model.max_seconds)
+        division = Division(self.window if is_long else None, self.hop)
+        yield from answers.recording(self.model, recording.name, clip, enrolled, division)
 
     def _enrol(self, recordings: Sequence[Path]) -> Speaker:
         if not recordings:
@@ -232,11 +232,12 @@ def _introduction(demo: Demo) -> str:
 
 def _legend(colours: Mapping[str, str]) -> str:
     """Return the legend of the time line; Gradio's own has one line, which a phone cuts."""
+    style = "display: inline-block; max-width: 100%; margin-right: 1em; overflow-wrap: anywhere"
     entries = (
-        f'<span style="white-space: nowrap"><span style="color: {colour}">●</span> {html.escape(emotion)}</span>'
+        f'<span style="{style}"><span style="color: {colour}">●</span> {html.escape(emotion)}</span>'
         for emotion, colour in colours.items()
     )
-    return "Emotions over time: " + " &nbsp; ".join(entries)
+    return f"Emotions over time: {' '.join(entries)}"
 
 
 def _escaped(text: str) -> str:
