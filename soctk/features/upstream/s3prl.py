@@ -19,14 +19,16 @@ from soctk import onednn  # noqa: E402
 from soctk.errors import SoctkError, unknown_name  # noqa: E402
 from soctk.features.upstream import early_exit  # noqa: E402
 
+_NORMALISED = ("fbank", "mfcc")  # each feature of an utterance gets mean 0 and variance 1
 SAMPLE_RATE = 16000  # Hz, the same for all s3prl upstreams
 
 
 class S3prlUpstream:
     """An encoder of s3prl with the interface soctk.features.upstream.Upstream; it encodes one utterance at a time.
 
-    The frames equal those of `s3prl.nn.S3PRLUpstream`, except for fbank and mfcc of digital silence. There
-    s3prl divides rounding errors by their standard deviation, which gives noise; this class returns zeros.
+    The frames equal those of `s3prl.nn.S3PRLUpstream`, except for values of fbank and mfcc that are constant over time,
+    such as those of digital silence, and of frequencies that a recording with a low sample rate lacks. There s3prl
+    divides rounding errors by their standard deviation, which gives noise; this class returns zeros.
     """
 
     hub = ""
@@ -62,6 +64,8 @@ class S3prlUpstream:
         stacked = torch.stack(states).float()
         if isinstance(self._expert, SpectralFeatures) and not waveform.any():
             stacked.zero_()
+        elif self.name in _NORMALISED:
+            stacked.masked_fill_((stacked == stacked[:, :1]).all(1, keepdim=True), 0)
         return [stacked]
 
     def _run_lower_layers(self, samples: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:

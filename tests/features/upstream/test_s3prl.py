@@ -51,6 +51,14 @@ def test_silence_gives_zeros(name):
     assert not state.any()
 
 
+def test_frequencies_that_a_recording_lacks_give_zeros(waveform):
+    spectrum = np.fft.rfft(waveform)
+    spectrum[3000:] = 0  # above 3 kHz
+    state = only_state(upstream.load("fbank"), np.fft.irfft(spectrum).astype(np.float32))
+    assert not state[:, 70:80].any()
+    assert state[:, :40].any(dim=0).all()
+
+
 def test_the_prefix_s3prl_is_accepted(waveform):
     assert upstream.load("s3prl:mfcc").name == "mfcc"
 
