@@ -112,7 +112,8 @@ def match(corpus: Path, paths: Iterable[str], remedy: str) -> dict[str, Path]:
     """Return path -> the recording below `corpus` with the same name whose folders agree best, from the last one on.
 
     Names are compared in normalised Unicode. If no file has the name, a recording with another extension counts, such
-    as a WAV file that was made of a video. Paths without a recording are left out.
+    as a WAV file that was made of a video. Each recording is used once, for the path that agrees best. Paths without a
+    recording are left out.
 
     Args:
         corpus: the folder to search, at any depth.
@@ -122,23 +123,24 @@ def match(corpus: Path, paths: Iterable[str], remedy: str) -> dict[str, Path]:
     Raises:
         SoctkError: several recordings with different content agree equally well.
     """
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    by_stem: dict[str, list[Path]] = defaultdict(list)
+    by_end: dict[tuple[str, ...], list[Path]] = defaultdict(list)  # the last folders and the name -> files
     for file in list_files(corpus.absolute()):
-        by_name[names.normalise(file.name)].append(file)
-        if file.suffix.lower() in audio.SUFFIXES:
-            by_stem[names.normalise(file.stem)].append(file)
-    found, ambiguous = {}, []
-    for path in paths:
-        wanted = PurePosixPath(names.normalise(path))
-        files = by_name.get(wanted.name) or by_stem.get(wanted.stem, [])
-        if not files:
-            continue
-        depths = [_common_folders(wanted, file) for file in files]
-        best, *others = [file for file, depth in zip(files, depths, strict=True) if depth == max(depths)]
-        if any(not cmp(best, other, False) for other in others):
-            ambiguous.append(f"{path}: {best} and {others[0]}")
-        found[path] = best
+        parts = tuple(names.normalise(part) for part in file.parts[1:])
+        stem = (*parts[:-1], names.normalise(file.stem)) if file.suffix.lower() in audio.SUFFIXES else ()
+        for end in (parts, stem):
+            for length in range(1, len(end) + 1):
+                by_end[end[-length:]].append(file)
+    matches = {path: _longest_end(by_end, PurePosixPath(names.normalise(path))) for path in paths}
+    found: dict[str, Path] = {}
+    ambiguous: list[str] = []
+    used: set[Path] = set()
+    for path, (_, files) in sorted(matches.items(), key=lambda item: -item[1][0]):
+        free = [file for file in files if file not in used]
+        if free:
+            found[path] = free[0]
+            used.update(free)
+        if any(not cmp(free[0], other, False) for other in free[1:]):
+            ambiguous.append(f"{path}: {free[0]} and {free[1]}")
     if ambiguous:
         raise SoctkError(
             f"{len(ambiguous)} paths have several recordings with different content\n{listing(ambiguous)}",
@@ -148,7 +150,10 @@ def match(corpus: Path, paths: Iterable[str], remedy: str) -> dict[str, Path]:
     return found
 
 
-def _common_folders(wanted: PurePosixPath, file: Path) -> int:
-    """Return the number of folders, from the last one on, that two paths have in common."""
-    pairs = zip(wanted.parts[-2::-1], file.parts[-2::-1], strict=False)
-    return next((depth for depth, (one, two) in enumerate(pairs) if one != names.normalise(two)), len(wanted.parts) - 1)
+def _longest_end(by_end: Mapping[tuple[str, ...], list[Path]], path: PurePosixPath) -> tuple[int, list[Path]]:
+    """Return the number of parts, from the last one on, that files have in common with a path, and these files."""
+    for parts in (path.parts, (*path.parts[:-1], path.stem)):
+        for length in range(len(parts), 0, -1):
+            if parts[-length:] in by_end:
+                return length, by_end[parts[-length:]]
+    return 0, []

@@ -98,6 +98,12 @@ def test_recordings_that_match_equally_well_are_refused_if_they_differ(tmp_path)
         recordings.match(tmp_path, ["c/1.wav"], "Do this.")
 
 
+def test_a_recording_of_another_path_does_not_replace_a_missing_one(tmp_path):
+    write(tmp_path / "bob" / "sad" / "1.wav", b"2")
+    paths = ["ann/sad/1.wav", "bob/sad/1.wav", "cleo/sad/1.wav"]
+    assert list(recordings.match(tmp_path, paths, "Do this.")) == ["bob/sad/1.wav"]
+
+
 def test_missing_repeated_and_unknown_recordings_of_a_corpus_are_told(tmp_path):
     a = write(tmp_path / "a.wav", b"1")
     write(tmp_path / "again" / "a.wav", b"1")
