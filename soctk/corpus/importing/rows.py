@@ -30,6 +30,7 @@ COLUMNS = {
     "fold": ("fold",),
     "start": ("start", "start_time", "starttime"),
     "end": ("end", "end_time", "endtime"),
+    "utterance": (),  # the id; by default soctk makes it from the speaker and the file name
 }
 # Rows may have further columns with this prefix: utt2X becomes the property X of the utterance.
 EXTRA = "utt2"

@@ -1,12 +1,12 @@
 """The table of the kinds of sources, and a function that reads rows from several sources together."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from soctk.corpus import emobox, jsonl, names
-from soctk.corpus.importing import audformat, delimited, filenames
+from soctk.corpus.importing import audformat, delimited, filenames, kaldi, parquet
 from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.rows import (
     COLUMNS,
@@ -45,12 +45,16 @@ class Source:
         read: returns the records of a path; it gets the path, the pattern of file names (None without --pattern), and a
             function that is called with lines for the user.
         audio_root: returns the folder that relative paths in the records start from.
+        columns: the fields that give columns, unless the user chooses others; other columns are recognised by name.
+        is_property: returns whether a field that gives no column is kept as a property utt2X.
     """
 
     description: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path, str | None, Tell], Sequence[Record]]
     audio_root: Callable[[Path], Path]
+    columns: Choice = field(default_factory=dict)
+    is_property: Callable[[str], bool] = lambda name: False
 
 
 # The first kind that recognises a path reads it.
@@ -61,11 +65,25 @@ SOURCES = (
         lambda path, pattern, tell: emobox.read(path, tell),
         lambda path: path.absolute().parents[1],  # paths start from the folder that holds data/NAME
     ),
+    Source(
+        "a data directory of Kaldi",
+        kaldi.is_kaldi,
+        lambda path, pattern, tell: kaldi.read(path, tell),
+        lambda path: Path.cwd(),  # as for Kaldi's own programs
+        kaldi.COLUMNS,
+        kaldi.is_property,
+    ),
     Source("a folder of recordings (with --pattern)", Path.is_dir, filenames.list_recordings, lambda path: path),
     Source(
         "a table (.csv, .tsv)",
         delimited.is_delimited,
         lambda path, pattern, tell: delimited.read(path),
+        lambda path: path.parent,
+    ),
+    Source(
+        "a table in Parquet (.parquet)",
+        parquet.is_parquet,
+        lambda path, pattern, tell: parquet.read(path),
         lambda path: path.parent,
     ),
     Source(
@@ -118,7 +136,10 @@ def read(
     """
     pattern_fields = filenames.compile_pattern(pattern)[1] if pattern else []  # first, to report an invalid pattern
     choice, account = choice or {}, account or Account()
-    tables = [_read_table(source, pattern, choice, audio, labels, account) for source in sources]
+    headers = [source for source in sources if audformat.is_header(source)]
+    if headers[:1] == [sources[0]]:
+        raise audformat.without_tables(sources[0])
+    tables = [_read_table(source, pattern, choice, audio, labels, account, headers) for source in sources]
     fields = dict.fromkeys([field for table in tables for field in table.fields] + pattern_fields)
     check_choice(choice, fields)
     used = {field for table in tables for its_fields in table.used.values() for field in its_fields}
@@ -149,28 +170,42 @@ def audio_root(source: Path) -> Path:
 
 
 def _read_table(
-    source: Path, pattern: str | None, choice: Choice, audio: Path | None, labels: Collection[str], account: Account
+    source: Path,
+    pattern: str | None,
+    choice: Choice,
+    audio: Path | None,
+    labels: Collection[str],
+    account: Account,
+    headers: Sequence[Path],
 ) -> Table:
-    """Read a source and recognise its columns; note the fields that are not used."""
-    records = _find_kind(source).read(source, pattern, account.note)
+    """Read a source and recognise its columns; `headers` are the audformat headers among the sources."""
+    kind = _find_kind(source)
+    choice = {**kind.columns, **choice}
+    records = kind.read(source, pattern, account.note)
     written = [record for record in records if not all(map(_is_blank, record.values()))]
     if not written:
         raise SoctkError("it has no rows", remedy="Check the path.", where=source)
+    split = audformat.find_split(source, headers)
     found: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    properties: dict[tuple[str, ...], list[str]] = {}
     rows = []
-    for record in track(written, "read labels", "row"):
+    for record in track(({**split, **record} for record in written), "read labels", "row", len(written)):
         fields = tuple(record)
         if fields not in found:
             found[fields] = find_fields(fields, choice, source)
-        rows.append(recognise_columns(record, choice, source, labels, found[fields]))
+            recognised = {name for its_fields in found[fields].values() for name in its_fields}
+            properties[fields] = [name for name in fields if name not in recognised and kind.is_property(name)]
+        row = recognise_columns(record, choice, source, labels, found[fields])
+        rows.append(row | {name: names.to_word(record[name]) or "unknown" for name in properties[fields]})
     used: dict[str, list[str]] = {}  # JSON objects may name the same column in different ways
     for column, its_fields in [item for columns in found.values() for item in columns.items()]:
         used[column] = list(dict.fromkeys([*used.get(column, []), *its_fields]))
     fields = tuple(dict.fromkeys(field for its_fields in found for field in its_fields))
     for column, its_fields in used.items():
         account.fields.setdefault(column, its_fields)
+    kept = {name: [name] for its_fields in properties.values() for name in its_fields}
     root = (audio or audio_root(source)).absolute()
-    return Table(source, root, fields, rows, len(records) - len(written), used)
+    return Table(source, root, fields, rows, len(records) - len(written), used | kept)
 
 
 def _is_blank(value: Any) -> bool:
