@@ -16,10 +16,10 @@ class Column(click.ParamType):
     def convert(self, value, param, ctx):
         """Return a pair of str."""
         kind, equals, name = value.partition("=")
-        known = ("path", "emotion", "speaker", "sex", "fold", "start", "end")
+        known = ("path", "emotion", "speaker", "sex", "fold", "utterance-fold", "split", "start", "end")
         if not equals or kind not in known:
             self.fail(f"'{value}' is not KIND=NAME with a KIND of {', '.join(known)}", param, ctx)
-        return kind, name
+        return kind.replace("-", "_"), name
 
 
 class Channel(click.ParamType):
@@ -50,7 +50,8 @@ class Channel(click.ParamType):
     type=Column(),
     metavar="KIND=NAME",
     multiple=True,
-    help="Name of the column for path, emotion, speaker, sex, fold, start or end, such as path=recording. Can be "
+    help="Name of the column for path, emotion, speaker, sex, fold, utterance-fold (published folds that may share "
+    "speakers), split (a published partition into train, dev and tests), start or end, such as path=recording. Can be "
     "repeated; the columns of a KIND given twice are joined with '-'. An empty NAME ignores the kind.",
     show_default="NAME is KIND",
 )
@@ -92,11 +93,12 @@ def main(
 ) -> None:
     """Write the data directory DATA from SOURCES.
 
-    A source is a table (.csv, .tsv, .jsonl) with the columns path, emotion, speaker and optionally sex and fold; or a
+    A source is a table (.csv, .tsv, .jsonl) with the columns path, emotion, speaker and optionally sex, fold, split (a
+    published partition, with which speakers may be unknown), start and end (parts of recordings, in seconds); or a
     folder of EmoBox's metadata; or, with --pattern, a folder of recordings. Further tables with the same columns add
     recordings. Other sources add columns, by path or by speaker: tables, or the db.yaml of an audformat database.
 
-    If no source gives folds, the speakers are divided into folds, balanced by class and sex.
+    If no source gives folds or a partition, the speakers are divided into folds, balanced by class and sex.
     """
     from soctk.corpus import datadir, importing
     from soctk.corpus.folds import read as read_folds
@@ -116,10 +118,11 @@ def main(
     root = audio or importing.audio_root(sources[0])
     corpus = importing.build_corpus(rows, root, classes, table, num_folds, account, channel, known_copies)
     datadir.write(data, corpus)
-    for line in account.summary(len(corpus.wav)):
+    for line in account.summary(len(corpus.utterances)):
         click.echo(line)
     click.echo(f"{data}: {datadir.summary(corpus)}")
-    click.echo(f"folds: {table}{' (made now)' if is_made else ''}")
+    if corpus.fold:
+        click.echo(f"folds: {table}{' (made now)' if is_made else ''}")
 
 
 def _choice(columns: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from soctk.corpus import audio, jsonl
+from soctk.corpus.content import DEV
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing, plural
 from soctk.files import atomic
@@ -101,14 +102,24 @@ def write(folder: Path, name: str, data: DataDir) -> None:
         data: the corpus.
 
     Raises:
-        SoctkError: a recording cannot be read.
+        SoctkError: a recording cannot be read, or the corpus has segments.
     """
+    if data.segments:
+        raise SoctkError(
+            "the utterances are segments, and EmoBox's metadata describe whole recordings",
+            remedy="Cut the segments into files of their own (such as with Kaldi's extract-segments), or export to "
+            "Kaldi.",
+            where=data.path,
+        )
     infos = audio.check(data.clips, data.channel)
     rows = {utt: _make_row(name, data, utt, infos[utt]) for utt in data.utterances}
     jsonl.write(folder / f"{name}.jsonl", rows.values())
     for fold in data.folds:
-        test = set(data.utterances_of([fold]))
-        for part, utterances in (("train", rows.keys() - test), ("test", test)):
+        test, valid = set(data.utterances_of([fold])), set(data.part(DEV))
+        parts = {"train": rows.keys() - test - valid, "valid": valid, "test": test}
+        for part, utterances in parts.items():
+            if part == "valid" and not valid:
+                continue
             file = folder / f"fold_{fold}" / f"{name}_{part}_fold_{fold}.jsonl"
             jsonl.write(file, (rows[utt] for utt in sorted(utterances)))
     with atomic(folder / "label_map.json") as temporary:

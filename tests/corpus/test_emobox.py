@@ -82,7 +82,7 @@ def test_emoboxs_own_files_give_classes_and_folds(tmp_path):
     write_emobox(tmp_path / "data" / "c", [("a-1", 1, "p"), ("a-2", 1, "c"), ("b-1", 2, "p")])
     assert emobox.is_emobox(tmp_path / "data" / "c")
     rows = importing.read([tmp_path / "data" / "c"], "{speaker}-{n}.wav")
-    assert [(row["speaker"], row["fold"], row["emotion"]) for row in rows] == [
+    assert [(row["speaker"], row["utterance_fold"], row["emotion"]) for row in rows] == [
         ("a", "1", "Fear"),
         ("a", "1", "Angry"),
         ("b", "2", "Fear"),
@@ -97,7 +97,7 @@ def test_the_folds_of_ravdess_are_those_of_the_recipe(tmp_path, shared):
     pattern = "ravdess-03-01-{emotion}-{intensity}-{statement}-{repetition}-{speaker}.wav"
     read = importing.read([tmp_path / "data" / "ravdess"], pattern)
     assert len(read) == 1440
-    assert Counter((row["speaker"], row["fold"]) for row in read)["20", "1"] == 60
+    assert Counter((row["speaker"], row["utterance_fold"]) for row in read)["20", "1"] == 60
 
 
 def test_an_utterance_in_two_test_folds_is_refused(tmp_path):

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from soctk.corpus import audio, folds, names, quick_checks
+from soctk.corpus import names, quick_checks
+from soctk.corpus.audio import AudioInfo
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.importing.account import Account
+from soctk.corpus.importing.division import divide, has_published, without_unknown_speakers
+from soctk.corpus.importing.ids import name_recordings, name_utterances
 from soctk.corpus.importing.locate import locate
 from soctk.corpus.importing.rows import COLUMNS, EXTRA, Row, require_column, require_values
-from soctk.corpus.importing.speakers import collect_folds, collect_sexes, use_given_folds
-from soctk.corpus.importing.times import check_no_segments
-from soctk.corpus.kaldi_files import check_words
+from soctk.corpus.importing.speakers import collect_sexes
+from soctk.corpus.importing.times import find_clips, inspect
 from soctk.corpus.labels import in_order
+from soctk.corpus.segments import Clip, Segment
 from soctk.errors import SoctkError, listing, plural
 
 
@@ -31,11 +34,12 @@ def build_corpus(
     """Return the corpus that the rows describe. Every recording is decoded once, to check it.
 
     Args:
-        rows: with the columns path, emotion and speaker, and optionally sex, fold, start, end and utt2X for any X.
+        rows: with the columns path, emotion and speaker, and optionally sex, fold, utterance_fold, split, start, end,
+            utterance (an id) and utt2X for any X. With split or utterance_fold, speakers may be unknown.
         root: the folder that relative paths start from.
         labels: the label map, which gives the order of the classes; may be empty.
         table: the path of the fold table. If it does not exist or has no folds, they are written to it
-            (soctk.corpus.folds).
+            (soctk.corpus.folds). It is not used if the rows have a published partition.
         count: the number of folds to make, if neither the rows nor the table give folds.
         account: the account of the rows; without it, they are not counted. It gets the notes of the quick checks
             (soctk.corpus.quick_checks).
@@ -44,7 +48,7 @@ def build_corpus(
 
     Raises:
         SoctkError: a value is missing or contradictory, names look alike, a recording cannot be used or occurs twice, a
-            row describes a part of a recording, folds cannot be made, or the account does not add up.
+            row describes no part of its recording, folds cannot be made, or the account does not add up.
     """
     account = account or _count(rows, root)
     if not rows:
@@ -52,42 +56,65 @@ def build_corpus(
         if any(account.left_out.values()):
             what = f"all rows are left out: {account.equation(0)}"
         raise SoctkError(what, remedy="Check the sources, and the label map.", where=root)
-    for column in ("path", "emotion", "speaker"):
+    if has_published(rows):
+        rows = without_unknown_speakers(rows)
+        required = ("path", "emotion")
+    else:
+        required = ("path", "emotion", "speaker")
+    for column in required:
         require_column(column, rows)
         require_values(column, rows)
     for column in ("speaker", "emotion"):
-        names.check_spelling(f"{column}s", (row[column] for row in rows))
+        names.check_spelling(f"{column}s", (row[column] for row in rows if row.get(column)))
     rows = locate(rows, root)
-    _check_recordings_differ(rows, root)
-    utterances = _assign_ids(rows, root)
-    infos = audio.check({utt: _recording(row, root) for utt, row in utterances.items()}, channel)
-    copies = _find_copies(utterances, {utt: info.digest for utt, info in infos.items()}, account)
+    clips = find_clips(rows, root)
+    _check_recordings_differ(rows, clips)
+    utterances, clip_of = _named(rows, clips, root)
+    found, infos = inspect(clip_of, channel)
+    copies = _find_copies(utterances, clip_of, {utt: info.digest for utt, info in infos.items()}, account)
     if copies:
         account.left_out["copied from another row (same file name, sound and labels)"] += len(copies)
-        info_of = {row["path"]: infos[utt] for utt, row in utterances.items()}
-        utterances = _assign_ids([row for utt, row in utterances.items() if utt not in copies], root)
-        infos = {utt: info_of[row["path"]] for utt, row in utterances.items()}
-    seconds = {utt: info.seconds for utt, info in infos.items()}
-    check_no_segments(utterances, seconds)
-    speaker = {utt: names.to_word(row["speaker"]) for utt, row in utterances.items()}
+        known = {clip_of[utt]: (found[utt], infos[utt]) for utt in utterances}
+        kept = [utt for utt in utterances if utt not in copies]
+        utterances, clip_of = _named([utterances[utt] for utt in kept], [clip_of[utt] for utt in kept], root)
+        found = {utt: known[clip][0] for utt, clip in clip_of.items()}
+        infos = {utt: known[clip][1] for utt, clip in clip_of.items()}
+    account.settle(len(utterances))
+    corpus = _assemble(utterances, found, infos, root, labels, table, count, account, channel, known_copies)
+    for note in quick_checks.notes(corpus, infos):
+        account.note(note)
+    return corpus
+
+
+def _assemble(
+    utterances: Mapping[str, Row],
+    clips: Mapping[str, Clip],
+    infos: Mapping[str, AudioInfo],
+    root: Path,
+    labels: Mapping[str, str | None],
+    table: Path,
+    count: int | None,
+    account: Account,
+    channel: str,
+    known_copies: frozenset[frozenset[str]],
+) -> DataDir:
+    """Return the corpus of rows with ids, whose recordings are known; see `build_corpus`."""
+    speaker = {utt: names.to_word(row.get("speaker", "")) or utt for utt, row in utterances.items()}
     emotion = {utt: names.to_word(row["emotion"]) for utt, row in utterances.items()}
     gender = collect_sexes(utterances, speaker, account.fields)
     unknown = len(set(speaker.values()) - gender.keys())
     if gender and unknown:
         account.note(f"Note: the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
-    given_folds = collect_folds(utterances, speaker)
-    account.settle(len(utterances))
-    if given_folds:
-        fold = use_given_folds(given_folds, table, speaker, emotion, gender, count)
-    else:
-        fold = folds.read_or_assign(table, speaker, emotion, gender, count)
-    corpus = DataDir(
-        wav={utt: _recording(row, root) for utt, row in utterances.items()},
+    division = divide(utterances, speaker, emotion, gender, table, count, account)
+    wav, segments = _place(clips, infos, root)
+    return DataDir(
+        wav=wav,
+        segments=segments,
         speaker=speaker,
         emotion=emotion,
-        seconds={utt: round(value, 4) for utt, value in seconds.items()},
+        seconds={utt: round(infos[utt].seconds, 4) for utt in utterances},
         gender=gender,
-        fold=fold,
+        **{"fold": {}, **division},
         emotions=in_order(
             set(emotion.values()), {label: name and names.to_word(name) for label, name in labels.items()}
         ),
@@ -95,9 +122,26 @@ def build_corpus(
         channel=channel,
         duplicates=known_copies,
     )
-    for note in quick_checks.notes(corpus, infos):
-        account.note(note)
-    return corpus
+
+
+def _named(rows: Sequence[Row], clips: Sequence[Clip], root: Path) -> tuple[dict[str, Row], dict[str, Clip]]:
+    """Return utterance id -> row, and utterance id -> clip, sorted."""
+    ids = name_utterances(rows, clips, root)
+    return dict(sorted(zip(ids, rows, strict=True))), dict(sorted(zip(ids, clips, strict=True)))
+
+
+def _place(
+    clips: Mapping[str, Clip], infos: Mapping[str, AudioInfo], root: Path
+) -> tuple[dict[str, Path], dict[str, Segment]]:
+    """Return recording -> path, and utterance -> segment; no segments if all utterances are whole recordings."""
+    if all(clip.is_whole for clip in clips.values()):
+        return {utt: clip.path for utt, clip in clips.items()}, {}
+    name_of = name_recordings([clip.path for clip in clips.values()], root)
+    segments = {
+        utt: Segment(name_of[clip.path], clip.start, round(infos[utt].seconds, 6) if clip.end is None else clip.end)
+        for utt, clip in clips.items()
+    }
+    return {name: path for path, name in sorted(name_of.items(), key=lambda item: item[1])}, segments
 
 
 def _count(rows: Sequence[Row], root: Path) -> Account:
@@ -106,67 +150,35 @@ def _count(rows: Sequence[Row], root: Path) -> Account:
     return account
 
 
-def _recording(row: Row, root: Path) -> Path:
-    return (root / row["path"]).absolute()
-
-
-def _check_recordings_differ(rows: Sequence[Row], root: Path) -> None:
-    """Refuse two rows with one recording, even through links: with two speakers it would be in training and test."""
+def _check_recordings_differ(rows: Sequence[Row], clips: Sequence[Clip]) -> None:
+    """Refuse two rows with the same sound, even through links: with two speakers it would be in training and test."""
     # Unlike Path.resolve, realpath accepts a link to itself. The cache holds the folders, which are few.
     resolve = lru_cache(maxsize=None)(lambda path: Path(os.path.realpath(path)))
-    paths = [root / row["path"] for row in rows]
+    paths = [clip.path for clip in clips]
     recordings = [resolve(path) if path.is_symlink() else resolve(path.parent) / path.name for path in paths]
-    counts = Counter(recordings)
-    repeated = [row["path"] for row, recording in zip(rows, recordings, strict=True) if counts[recording] > 1]
+    places = [(path, clip.start, clip.end) for path, clip in zip(recordings, clips, strict=True)]
+    counts = Counter(places)
+    repeated = [row["path"] for row, place in zip(rows, places, strict=True) if counts[place] > 1]
     if repeated:
         raise SoctkError(
             f"{len(repeated)} rows share their recording with another row\n{listing(repeated)}",
-            remedy="Keep one row for each recording, and remove links to folders that are in the corpus already. "
-            "Cut the segments of a recording into files of their own.",
+            remedy="Keep one row for each recording, and remove links to folders that are in the corpus already. If "
+            "the rows are parts of the recording, name the columns with their times in seconds: --column start=NAME "
+            "--column end=NAME.",
         )
 
 
-def _assign_ids(rows: Sequence[Row], root: Path) -> dict[str, Row]:
-    """Return utterance id -> row, sorted. An id is the speaker and the file name, or the path if file names repeat."""
-    ids = [_make_id(row, Path(row["path"]).stem) for row in rows]
-    if len(set(ids)) < len(ids):
-        # relative to root, so that an absolute path gives the same id
-        parts = [Path(os.path.relpath(_recording(row, root), root.absolute())).with_suffix("").parts for row in rows]
-        ids = [
-            _make_id(row, "-".join(part for part in its_parts if part != "..").strip("/-"))
-            for row, its_parts in zip(rows, parts, strict=True)
-        ]
-    paths: dict[str, list[str]] = defaultdict(list)
-    for utt, row in zip(ids, rows, strict=True):
-        paths[utt].append(row["path"])
-    repeated = [f"{utt}: {' and '.join(its_paths)}" for utt, its_paths in paths.items() if len(its_paths) > 1]
-    if repeated:
-        raise SoctkError(
-            f"several recordings would have the same utterance id\n{listing(repeated)}", remedy="Rename the files."
-        )
-    names.check_spelling("utterances", ids, numbers=False)
-    check_words([*ids, *(names.to_word(row["emotion"]) for row in rows)], root)
-    return dict(sorted(zip(ids, rows, strict=True)))
-
-
-def _make_id(row: Row, name: str) -> str:
-    """Return SPEAKER-NAME; if the name begins with the speaker, that part is dropped from the name."""
-    speaker = names.to_word(row["speaker"])
-    name = names.to_word(name)
-    rest = name.removeprefix(speaker)
-    if len(rest) < len(name) and rest[:1] in ("-", "_", "."):
-        name = rest.lstrip("-_.")
-    return f"{speaker}-{name}"
-
-
-def _find_copies(utterances: Mapping[str, Row], digests: Mapping[str, str], account: Account) -> set[str]:
+def _find_copies(
+    utterances: Mapping[str, Row], clips: Mapping[str, Clip], digests: Mapping[str, str], account: Account
+) -> set[str]:
     """Return the utterances whose recordings are copies, such as those in a copy of the folder inside itself.
 
-    A copy has the file name, sound and labels of another row. If only the labels differ, both are kept, with a note.
+    A copy has the file name, times, sound and labels of another row. If only the labels differ, both are kept, with a
+    note.
     """
-    same: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for utt, row in utterances.items():
-        same[Path(row["path"]).name, digests[utt]].append(utt)
+    same: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for utt, clip in clips.items():
+        same[clip.path.name, clip.start, clip.end, digests[utt]].append(utt)
     # The first is the one with the shortest path: that of the outer folder.
     groups = [sorted(group, key=lambda utt: (len(utterances[utt]["path"]), utt)) for group in same.values()]
     copies, different = set(), []

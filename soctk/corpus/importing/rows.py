@@ -28,6 +28,8 @@ COLUMNS = {
     "speaker": ("speaker", "speaker_id", "spk"),
     "sex": ("sex", "gender"),
     "fold": ("fold",),
+    "utterance_fold": ("utterance_fold",),
+    "split": ("split", "split_set", "partition"),
     "start": ("start", "start_time", "starttime"),
     "end": ("end", "end_time", "endtime"),
     "utterance": (),  # the id; by default soctk makes it from the speaker and the file name

@@ -8,6 +8,7 @@ from typing import Any
 from soctk.corpus import emobox, jsonl, names
 from soctk.corpus.importing import audformat, delimited, filenames, kaldi, parquet
 from soctk.corpus.importing.account import Account
+from soctk.corpus.importing.division import has_published
 from soctk.corpus.importing.rows import (
     COLUMNS,
     EXTRA,
@@ -64,6 +65,7 @@ SOURCES = (
         lambda path: path.is_dir() and emobox.is_emobox(path),
         lambda path, pattern, tell: emobox.read(path, tell),
         lambda path: path.absolute().parents[1],  # paths start from the folder that holds data/NAME
+        {"utterance_fold": ("fold",), "fold": ()},  # the folds of some corpora share speakers
     ),
     Source(
         "a data directory of Kaldi",
@@ -155,7 +157,7 @@ def read(
         if table not in joined:
             rows = complete_from(rows, named, table, joined, account)
     rows = [{**name, **drop_empty(row)} for name, row in zip(named, rows, strict=True)] if pattern else rows
-    for column in ("emotion", "speaker"):
+    for column in ("emotion",) if has_published(rows) else ("emotion", "speaker"):
         require_column(column, rows, None, fields)
     return rows
 

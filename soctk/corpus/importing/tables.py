@@ -1,5 +1,6 @@
 """Tables of one corpus: those with the same columns are joined, and the others complete their rows."""
 
+import math
 import os.path
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from soctk.corpus import names
 from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.rows import Row, complete, drop_empty, merge_by, require_column, require_values
+from soctk.corpus.importing.times import parse_seconds
 from soctk.errors import SoctkError, listing, plural
 
 
@@ -53,9 +55,9 @@ def join(tables: Sequence[Table], account: Account) -> list[Row]:
         account.left_out["blank"] += table.blank
         for row in table.rows:
             path = _rebase(row["path"], table.root, tables[0].root)
-            other = table_of.setdefault(names.normalise(os.path.normpath(path)), table)
+            other = table_of.setdefault(names.normalise(os.path.normpath(path)) + _times(row), table)
             if other is not table:
-                repeated.append(f"{row['path']}: {other.source} and {table.source}")
+                repeated.append(f"{row['path']}{_times(row)}: {other.source} and {table.source}")
             rows.append({**row, "path": path})
     if repeated:
         raise SoctkError(
@@ -75,6 +77,8 @@ def complete_from(
 ) -> list[Row]:
     """Fill in missing values of the rows from a table, by path or by speaker.
 
+    If both have start and end, rows are matched by path and times.
+
     Raises:
         SoctkError: the table contradicts itself, has paths that are not in the rows, or nothing in common with them.
     """
@@ -83,11 +87,13 @@ def complete_from(
     require_column(key, table.rows, table.source, table.fields)
     # If all recordings start from one folder, paths are compared as they are written.
     has_roots = len({other.root for other in joined}) > 1
+    has_times = table.columns & first.columns & {"start", "end"}
 
     def key_of(row: Row, root: Path) -> str:
         text = row.get(key, "")
         if key == "path" and text:
             text = os.path.normpath(_rebase(text, root, first.root) if has_roots else text)
+            return names.normalise(text) + (_times(row) if has_times else "")
         return names.normalise(text)
 
     keys = [key_of({**name, **drop_empty(row)}, first.root) for name, row in zip(named, rows, strict=True)]
@@ -111,6 +117,14 @@ def complete_from(
             f"Note: {table.source}: {plural(differing, 'value')} different from those of {first.source}, which are used"
         )
     return complete(rows, keys, merged)
+
+
+def _times(row: Row) -> str:
+    """Return the times of a row in one spelling; empty for a whole recording."""
+    if not row.get("start") and not row.get("end"):
+        return ""
+    start, end = (parse_seconds(row.get(column, ""), default) for column, default in (("start", 0), ("end", math.inf)))
+    return f" from {start:.6f} to {end:.6f} s"
 
 
 def _rebase(path: str, root: Path, new_root: Path) -> str:

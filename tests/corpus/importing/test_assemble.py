@@ -5,8 +5,9 @@ import pytest
 import soundfile
 from small_corpus import SPEAKERS, assert_is_corpus, make_rows, write_recordings
 
-from soctk.corpus import datadir, folds
+from soctk.corpus import audio, datadir, folds
 from soctk.corpus.importing import Account, build_corpus, read
+from soctk.corpus.segments import Clip, Segment
 from soctk.errors import SoctkError
 
 
@@ -129,21 +130,24 @@ def test_folds_in_the_labels_are_used_and_written(recordings, tmp_path):
         ),
         (change_first_row(fold="1"), "these speakers have no fold, or not the same in all rows\n  ann: 1 and none\n"),
         ([{**row, "sex": "x"} for row in make_rows()], "unknown sex 'x' of speaker ann\nWrite m or f, male or female"),
-        ([{**row, "fold": "train"} for row in make_rows()], "the column fold gives a partition (train), not"),
+        (
+            [{**row, "fold": "train"} for row in make_rows()],
+            "the partition has only train\nAdd rows of a test, or ignore",
+        ),
         ([{**row, "fold": "a"} for row in make_rows()], "these folds are not numbers from 1: a\nNumber the"),
         ([{**row, "fold": "0"} for row in make_rows()], "these folds are not numbers from 1: 0\nNumber the"),
         (change_first_row(emotion="s\udce4d"), "these ids and classes are not UTF-8\n  's\\udce4d'\nRename the files"),
         (
             change_first_row(start="0.06"),
-            "1 of 18 rows describe a part of a recording\n  ann/ann_calm_1.wav: 0.06 to the end of 0.100 s\nCut these",
+            "1 of 18 recordings cannot be used\nshorter than 50 ms (1): ",
         ),
         (
             change_first_row(start="0 days", end="0 days 00:00:00.010"),
-            "1 of 18 rows describe a part of a recording\n  ann/ann_calm_1.wav: 0 days to 0 days 00:00:00.010 of 0.1",
+            "1 of 1 recordings cannot be used\nshorter than 50 ms (1): ",
         ),
         (
             change_first_row(start="99999999999 days"),
-            "in 1 of 18 rows, start and end are not times within the recording\n  ann/ann_calm_1.wav: 99999999999 ",
+            "1 of 18 recordings cannot be used\nshorter than a segment needs (1): Times are in seconds from",
         ),
         (
             change_first_row(end="soon"),
@@ -200,7 +204,7 @@ def test_fields_of_file_names_are_kept_as_properties_of_utterances(recordings, t
     assert datadir.read(tmp_path / "data").extra == data.extra
 
 
-@pytest.mark.parametrize(("field", "note"), [("n", True), ("_take", False), ("duration", True), ("split", True)])
+@pytest.mark.parametrize(("field", "note"), [("n", True), ("_take", False), ("duration", True), ("dist", True)])
 def test_fields_of_file_names_that_are_not_kept_are_told(recordings, field, note):
     account = Account()
     rows = read([recordings], f"{{speaker}}_{{emotion}}_{{{field}}}.wav", account=account)
@@ -263,3 +267,92 @@ def test_a_map_that_drops_all_rows_is_named(tmp_path):
     account.left_out["with the label 'x', dropped by l.yaml"] = 2
     with pytest.raises(SoctkError, match=r"all rows are left out: 2 in .* = 0 utterances \+ 2 with the label 'x'"):
         build_corpus([], tmp_path, {}, tmp_path / "folds.yaml", account=account)
+
+
+def write_tapes(root):
+    """Write a tape of 6 s for each of four speakers; return rows of three segments of each."""
+    rows, noise = [], np.random.default_rng(0)
+    for name in ("ann", "bob", "cleo", "dan"):
+        soundfile.write(root / f"tape-{name}.wav", noise.uniform(-0.3, 0.3, 6 * 8000), 8000)
+        for start, end, emotion in (("0.25", "1.5", "calm"), ("1.5", "3.125", "sad"), ("4", "", "calm")):
+            rows.append({"path": f"tape-{name}.wav", "emotion": emotion, "speaker": name, "start": start, "end": end})
+    return rows
+
+
+def test_parts_of_recordings_become_segments(tmp_path):
+    rows = write_tapes(tmp_path)
+    data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
+    assert data.utterances[:3] == [
+        "ann-tape-ann-0000250-0001500",
+        "ann-tape-ann-0001500-0003125",
+        "ann-tape-ann-0004000-end",
+    ]
+    assert data.segments["ann-tape-ann-0001500-0003125"] == Segment("tape-ann", 1.5, 3.125)
+    assert data.segments["ann-tape-ann-0004000-end"] == Segment("tape-ann", 4, 6)
+    assert data.seconds["ann-tape-ann-0001500-0003125"] == 1.625
+    assert data.wav == {f"tape-{name}": tmp_path / f"tape-{name}.wav" for name in ("ann", "bob", "cleo", "dan")}
+    datadir.write(tmp_path / "data", data)
+    assert datadir.read(tmp_path / "data") == data
+    assert len(audio.check(data.clips)) == 12
+
+
+def test_whole_recordings_among_parts_are_segments_too(tmp_path):
+    rows = write_tapes(tmp_path)
+    soundfile.write(tmp_path / "zoe.wav", np.random.default_rng(1).uniform(-0.3, 0.3, 8000), 8000)
+    rows.append({"path": "zoe.wav", "emotion": "sad", "speaker": "zoe"})
+    data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
+    assert data.segments["zoe-zoe"] == Segment("zoe", 0, 1)
+    assert data.clip("zoe-zoe") == Clip(tmp_path / "zoe.wav", 0, 1)
+
+
+def test_recordings_of_the_same_name_get_ids_with_their_folders(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    rows = [
+        {**row, "path": f"{folder}/{row['path']}"}
+        for folder in ("one", "two")
+        for row in write_tapes(tmp_path / folder)
+    ]
+    for row in rows:
+        row["speaker"] = f"{row['speaker']}-{row['path'][:3]}"
+    data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
+    assert len(data.utterances) == 24
+    assert "one-tape-ann" in data.wav
+    assert data.segments["ann-two-tape-ann-0004000-end"].recording == "two-tape-ann"
+
+
+def test_the_same_part_twice_is_refused(tmp_path):
+    rows = write_tapes(tmp_path)
+    with pytest.raises(SoctkError, match=r"2 rows share their recording(.|\n)*--column start=NAME --column end=NAME"):
+        build_corpus([*rows, {**rows[0], "emotion": "sad"}], tmp_path, {}, tmp_path / "folds.yaml")
+
+
+def test_an_utterance_keeps_its_own_id_after_its_speaker(tmp_path):
+    rows = [{**row, "utterance": f"{row['speaker']}x{i}"} for i, row in enumerate(write_tapes(tmp_path))]
+    rows[1]["utterance"] = "take 2"
+    assert build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml").utterances[:3] == ["ann-take_2", "annx0", "annx2"]
+
+
+def test_utterances_of_unknown_speakers_need_a_partition(tmp_path):
+    rows = write_tapes(tmp_path)
+    parts = {"ann": "train", "bob": "train", "cleo": "dev", "dan": "test"}
+    for row in rows:
+        row["split"] = parts[row["speaker"]]
+        row["speaker"] = {"bob": "", "cleo": "Unknown"}.get(row["speaker"], row["speaker"])
+    data = build_corpus(rows, tmp_path, {}, tmp_path / "folds.yaml")
+    assert data.split["ann-tape-ann-0004000-end"] == "train"
+    assert data.unknown == {utt for utt in data.utterances if utt.startswith(("tape-bob", "tape-cleo"))}
+    assert len(data.unknown) == 6
+    assert data.fold == {}
+    datadir.write(tmp_path / "data", data)
+    assert datadir.read(tmp_path / "data") == data
+    without = [{name: text for name, text in row.items() if name not in ("speaker", "split")} for row in rows]
+    with pytest.raises(SoctkError, match="no column gives the speaker"):
+        build_corpus(without, tmp_path, {}, tmp_path / "folds.yaml")
+    anonymous = build_corpus(
+        [{**row, "split": old["split"]} for row, old in zip(without, rows, strict=True)],
+        tmp_path,
+        {},
+        tmp_path / "f.yaml",
+    )
+    assert anonymous.unknown == set(anonymous.utterances)
