@@ -1,7 +1,5 @@
 """The device on which tensors are computed."""
 
-import torch
-
 from soctk.errors import SoctkError
 
 
@@ -11,6 +9,10 @@ def resolve(device: str) -> str:
     Raises:
         SoctkError: `cuda` is given and torch finds no GPU.
     """
+    if device == "cpu":
+        return device
+    import torch  # takes seconds, and the ONNX runtime does without
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

@@ -156,13 +156,12 @@ def write(
             problems.finish()  # raises, so that no file without an answer appears
 
 
-def score(model: Recogniser, folder: str, directory: Path, labels: Path | None, device: str) -> None:
+def score(model: Recogniser, folder: str, directory: Path, labels: Path | None) -> None:
     """Write predictions for soctk-score."""
-    from soctk.device import resolve  # imports torch, which not every runtime needs
-    from soctk.inference import labelled
+    from soctk.inference import labelled  # imports torch, which not every runtime needs
 
     data = datadir.read(Path(folder))
     selected = labelled.select(data, model, read_labels(labels) if labels else {})
     click.echo(f"{folder}: {selected.summary}")
-    run = labelled.write(model, selected, directory, resolve(device))
+    run = labelled.write(model, selected, directory, model.runtime.device)
     click.echo(f"{run.predictions}: written\nsoctk-score {directory}")

@@ -41,6 +41,16 @@ from soctk.cli.common import (
     show_default="none",
 )
 @option(
+    "--onnx",
+    is_flag=True,
+    help="Write an ONNX form of the encoder too, for soctk-predict --runtime onnx, which needs no torch (extra onnx).",
+)
+@option(
+    "--int8",
+    is_flag=True,
+    help="With --onnx: round the encoder's weights to 8 bits. The form is smaller, and its posteriors differ.",
+)
+@option(
     "--push",
     metavar="USER/NAME",
     help="Upload the model to the Hugging Face hub under this name too. It needs a login: hf auth login.",
@@ -57,6 +67,8 @@ def main(
     fold: int | None,
     seed: int | None,
     encoder: Path | None,
+    onnx: bool,
+    int8: bool,
     push: str | None,
     private: bool,
     data: Path | None,
@@ -72,13 +84,17 @@ def main(
     """
     if private and not push:
         raise click.UsageError("--private works with --push only")
+    if int8 and not onnx:
+        raise click.UsageError("--int8 works with --onnx only")
     from soctk.device import resolve
     from soctk.inference import encoders, hub
+    from soctk.inference.onnx.form import OnnxWeights
     from soctk.inference.pack import Packing, pack
 
     if push:
         hub.check_access(push, private)
-    packing = Packing(experiment, fold, seed, data, feats, encoder, nj, resolve(device))
+    weights: OnnxWeights | None = "int8" if int8 else "float32" if onnx else None
+    packing = Packing(experiment, fold, seed, data, feats, encoder, nj, resolve(device), weights)
     settings = pack(packing, model).settings
     training = settings.training
     chosen = next(f"{name} {training[name]:g}" for name in ("C", "epochs", "seed") if name in training)

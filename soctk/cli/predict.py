@@ -4,6 +4,7 @@ import math
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -20,6 +21,9 @@ from soctk.cli.common import (
     option,
     revision_option,
 )
+
+if TYPE_CHECKING:
+    from soctk.inference.runtime import RuntimeName
 
 _PIPE = "-"
 _FORMATS = ("tsv", "csv", "jsonl", "textgrid", "audacity", "audformat")
@@ -95,6 +99,12 @@ class Seconds(click.ParamType):
 @encoder_option
 @revision_option
 @option(
+    "--runtime",
+    type=click.Choice(("torch", "onnx")),
+    default="torch",
+    help="What computes. onnx starts faster, without torch, and needs a model packed with soctk-pack --onnx.",
+)
+@option(
     "--score",
     type=Directory(),
     help="INPUT is a data directory with labels: write predictions for soctk-score to this new directory.",
@@ -124,6 +134,7 @@ def main(
     enrol: str | None,
     encoder: Path | None,
     revision: str | None,
+    runtime: "RuntimeName",
     score: Path | None,
     labels: Path | None,
     device: str,
@@ -157,9 +168,9 @@ def main(
             problems = classify.Problems()
             found = [] if is_stream or score else classify.find(inputs, form, output, plot, problems)
             needs_model = bool(found or is_stream or score)
-            loaded = Recogniser.load(model, encoder, device, revision) if needs_model else None
+            loaded = Recogniser.load(model, encoder, device, revision, runtime) if needs_model else None
         if loaded and score:
-            classify.score(loaded, inputs[0], score, labels, device)
+            classify.score(loaded, inputs[0], score, labels)
         elif loaded:
             loaded = loaded.with_channel(channel) if channel else loaded
             division = Division(window, hop, is_speech)

@@ -6,6 +6,7 @@ from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.inference import encoders
 from soctk.inference.bundle import Bundle
+from soctk.inference.onnx.form import OnnxWeights
 from soctk.scoring.score import ExperimentScores
 
 _LICENCES = (
@@ -21,13 +22,14 @@ _LIMITS = (
 )
 
 
-def write(bundle: Bundle, data: DataDir, scores: ExperimentScores) -> str:
+def write(bundle: Bundle, data: DataDir, scores: ExperimentScores, onnx: OnnxWeights | None = None) -> str:
     """Return the text of the model card.
 
     Args:
         bundle: the packed model.
         data: the corpus of the experiment.
         scores: the scores of the experiment.
+        onnx: the data type of the weights in the ONNX form of the encoder; None if the model has none.
     """
     settings = bundle.settings
     front = {
@@ -50,6 +52,7 @@ def write(bundle: Bundle, data: DataDir, scores: ExperimentScores) -> str:
         "print(result.emotion, result.posteriors)\n```\n",
         "`.` is this folder. Elsewhere, give its path, or its id on the Hugging Face hub.\n",
         *_use(bundle),
+        *_ONNX[onnx],
         "## Model\n",
         f"- Encoder: {settings.encoder.name}, hidden states {', '.join(map(str, settings.encoder.layers))}; frozen "
         f"({settings.encoder.source}).",
@@ -76,6 +79,18 @@ def write(bundle: Bundle, data: DataDir, scores: ExperimentScores) -> str:
     return "\n".join(lines) + "\n"
 
 
+_ONNX: dict[OnnxWeights | None, list[str]] = {
+    None: [],
+    "float32": [
+        "The folder `onnx` has the encoder for onnxruntime. With it, the model does without torch and starts faster; "
+        "posteriors are the same up to rounding: `soctk-predict . RECORDING.wav --runtime onnx`.\n"
+    ],
+    "int8": [
+        "The folder `onnx` has the encoder for onnxruntime, with weights that are rounded to 8 bits. With it, the "
+        "model does without torch, but its posteriors differ, and the scores below do not hold exactly: "
+        "`soctk-predict . RECORDING.wav --runtime onnx`.\n"
+    ],
+}
 _TITLES = {"WA": "WA (%)", "UA": "UA (%)", "F1": "macro-F1 (%)", "log_loss": "log-loss (nats)"}
 
 

@@ -10,8 +10,12 @@ from typing import Any
 
 from soctk.errors import SoctkError
 from soctk.inference.bundle import CARD, ENCODER, RECORDINGS, SETTINGS, WEIGHTS
+from soctk.inference.onnx import form
 
-_FILES = (SETTINGS, WEIGHTS, RECORDINGS, CARD, f"{ENCODER}/*.json", f"{ENCODER}/*.safetensors")
+_FILES = (
+    *(SETTINGS, WEIGHTS, RECORDINGS, CARD, f"{ENCODER}/*.json", f"{ENCODER}/*.safetensors"),
+    *(f"{form.FOLDER}/{name}" for name in (form.SETTINGS, form.GRAPH, form.ARRAYS)),
+)
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _SHA256 = re.compile("[0-9a-f]{64}")
 _TIMEOUT = 10  # s

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from soctk import provenance
+from soctk import progress, provenance
 from soctk.corpus import audio, datadir
 from soctk.errors import SoctkError
 from soctk.features import imported, upstream
@@ -14,6 +14,7 @@ from soctk.files import atomic_directory
 from soctk.inference import bundle as bundles
 from soctk.inference import card, encoders
 from soctk.inference.bundle import Bundle, EncoderSettings, ModelSettings
+from soctk.inference.onnx.form import OnnxWeights
 from soctk.schema import Config
 from soctk.scoring import recorded, score
 from soctk.scoring.runs import RunDirectory
@@ -39,6 +40,7 @@ class Packing:
         encoder: the folder of the encoder to include in the model.
         nj: how many fits are done at a time.
         device: `cpu` or `cuda`.
+        onnx: the data type of the weights in an ONNX form of the encoder (soctk.inference.onnx); None for no such form.
     """
 
     experiment: Path
@@ -49,6 +51,7 @@ class Packing:
     encoder: Path | None = None
     nj: int = 1
     device: str = "cpu"
+    onnx: OnnxWeights | None = None
 
 
 def pack(packing: Packing, folder: Path) -> Bundle:
@@ -57,12 +60,13 @@ def pack(packing: Packing, folder: Path) -> Bundle:
     Raises:
         SoctkError: the folder exists; the experiment has no finished runs, or not this fold or seed; its data directory
             or store is missing or has changed; training fails (soctk.training.final); or the encoder to include is not
-            that of the store.
+            that of the store; or the model has no ONNX form (soctk.inference.onnx.export).
     """
     if folder.exists():
         raise SoctkError("it exists already", remedy="Remove it, or choose another name.", where=folder)
     runs = _runs(packing)
     experiment, scores = _open(packing, runs), score.score([packing.experiment], packing.data)
+    _check_onnx(packing, experiment)
     if packing.fold is None:
         trained = final.on_all_speakers(experiment, runs, runs[0].seed, packing.nj)
     else:
@@ -72,7 +76,10 @@ def pack(packing: Packing, folder: Path) -> Bundle:
         if packing.encoder is not None:
             bundle = _include_encoder(bundle, packing.encoder, experiment, unfinished)
         bundles.write(unfinished, bundle)
-        (unfinished / bundles.CARD).write_text(card.write(bundle, experiment.data, scores[0]), encoding="utf-8")
+        if packing.onnx is not None:
+            _write_onnx(replace(bundle, path=unfinished), packing.onnx)
+        text = card.write(bundle, experiment.data, scores[0], packing.onnx)
+        (unfinished / bundles.CARD).write_text(text, encoding="utf-8")
     return replace(bundle, path=folder)
 
 
@@ -99,7 +106,9 @@ def _open(packing: Packing, runs: Sequence[RunDirectory]) -> Experiment:
     shared = recorded.read(runs)
     data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))
     store_path = _find(packing, "feats", packing.store or shared.made_from.get("features"))
-    config = Config.model_validate({name: shared.settings[name] for name in Config.model_fields.keys() & shared.settings})
+    config = Config.model_validate(
+        {name: shared.settings[name] for name in Config.model_fields.keys() & shared.settings}
+    )
     data = datadir.read(data_path, recordings=False)
     store = FeatureStore.open(store_path)
     if store.settings.get("source") == imported.SOURCE:
@@ -127,19 +136,7 @@ def _find(packing: Packing, option: str, path: Path | None) -> Path:
 
 
 def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained: FinalModel) -> Bundle:
-    config, data, store = experiment.config, experiment.data, experiment.features.store
-    stored = store.settings
-    encoder = EncoderSettings(
-        name=stored["upstream"],
-        hub=stored.get("hub", ""),
-        source=stored["source"],
-        layers=experiment.features.layers(config),
-        hidden_size=stored["hidden_size"],
-        sample_rate=stored["sample_rate"],
-        frame_shift_ms=stored["frame_shift_ms"],
-        precision=stored["precision"],
-        dtype=stored["dtype"],
-    )
+    config, data = experiment.config, experiment.data
     training = {
         "corpus": data.path.name if data.path else "",
         "experiment": packing.experiment.resolve().name,
@@ -154,16 +151,31 @@ def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained
         emotions=list(data.emotions),
         channel=data.channel,
         speeds=experiment.features.speeds(config),
-        encoder=encoder,
+        encoder=_encoder_settings(experiment),
         experiment=config,
         training=training,
         made_with={**provenance.versions("soctk", "torch", "transformers"), "commit": provenance.commit()},
     )
-    digests = store.recordings
+    digests = experiment.features.store.recordings
     recordings = sorted({digests[utt] for utt in trained.utterances})
     weights = {name: weight.numpy() for name, weight in trained.classifier.state_dict().items()}
     prior = {} if trained.prior is None else {bundles.PRIOR: trained.prior.numpy()}
     return Bundle(settings, {**weights, **prior}, recordings)
+
+
+def _encoder_settings(experiment: Experiment) -> EncoderSettings:
+    stored = experiment.features.store.settings
+    return EncoderSettings(
+        name=stored["upstream"],
+        hub=stored.get("hub", ""),
+        source=stored["source"],
+        layers=experiment.features.layers(experiment.config),
+        hidden_size=stored["hidden_size"],
+        sample_rate=stored["sample_rate"],
+        frame_shift_ms=stored["frame_shift_ms"],
+        precision=stored["precision"],
+        dtype=stored["dtype"],
+    )
 
 
 def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model: Path) -> Bundle:
@@ -215,3 +227,26 @@ def _gives_the_stored_frames(encoder: Upstream, experiment: Experiment, layers: 
     stored = store.load([shortest], layers).float()
     error = frames.transpose(0, 1) - stored if len(stored) == frames.shape[1] else stored
     return bool(error.norm() < _LARGEST_ERROR * stored.norm())
+
+
+def _check_onnx(packing: Packing, experiment: Experiment) -> None:
+    """Check, before training, what can be checked about the ONNX form of the model."""
+    if packing.onnx is None:
+        return
+    from soctk.inference.onnx import export
+
+    settings = _encoder_settings(experiment)
+    export.check(experiment.config, settings)
+    if encoders.has_checksum(settings) and packing.encoder is None:
+        raise SoctkError(
+            f"the ONNX form is made from the encoder {settings.name}, whose folder is not given",
+            remedy="Give it: --with-encoder DIR. The copy in the model is for torch; you may remove it afterwards.",
+            where="--onnx",
+        )
+
+
+def _write_onnx(bundle: Bundle, weights: OnnxWeights) -> None:
+    from soctk.inference.onnx import export
+
+    with progress.step("export to ONNX"):
+        export.write(bundle, encoders.load(bundle), weights)

@@ -15,9 +15,10 @@ from soctk.errors import SoctkError
 from soctk.inference import bundle as bundles
 from soctk.inference import frames as of_states
 from soctk.inference import hub, waveforms, windows
+from soctk.inference import runtime as runtimes
 from soctk.inference.bundle import Bundle
 from soctk.inference.result import Result, Segment
-from soctk.inference.runtime import Runtime
+from soctk.inference.runtime import Runtime, RuntimeName
 from soctk.inference.streaming import Stream
 from soctk.inference.windows import Part
 
@@ -47,13 +48,16 @@ class Recogniser:
 
     @classmethod
     def load(
-        cls, model: str | PathLike[str], encoder: Path | None = None, device: str = "cpu", revision: str | None = None
+        cls,
+        model: str | PathLike[str],
+        encoder: Path | None = None,
+        device: str = "cpu",
+        revision: str | None = None,
+        runtime: RuntimeName = "torch",
     ) -> "Recogniser":
         """Load a packed model; see soctk.load."""
-        from soctk.inference.torch_runtime import TorchRuntime  # imports torch, which takes seconds
-
         bundle = bundles.read(hub.find(model, revision))
-        return cls(bundle, TorchRuntime.load(bundle, encoder, device))
+        return cls(bundle, runtimes.load(bundle, runtime, encoder, device))
 
     def with_channel(self, channel: str) -> "Recogniser":
         """Return this recogniser for files whose speech is in another channel: 1, 2, ..., or mix for their mean."""

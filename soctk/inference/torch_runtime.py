@@ -27,17 +27,13 @@ class TorchRuntime:
     def __init__(self, bundle: Bundle, encoder: Upstream, device: str = "cpu"):
         self.encoder = encoder
         self.classifier = classifier(bundle).to(device)
-        self._layers, self._device = bundle.settings.encoder.layers, device
+        self.device, self._layers = device, bundle.settings.encoder.layers
         # Encoders stop after the highest hidden state by hooks on their layers, which all threads would see.
         self._encoding = threading.Lock()
 
     @classmethod
     def load(cls, bundle: Bundle, encoder: Path | None = None, device: str = "cpu") -> "TorchRuntime":
-        """Load the encoder of a model; see soctk.inference.encoders.load for the arguments.
-
-        Raises:
-            SoctkError: the encoder is not available or is another one, or there is no GPU.
-        """
+        """Load the encoder of a model; see soctk.inference.runtime.load."""
         device = resolve(device)
         return cls(bundle, encoders.load(bundle, encoder, device), device)
 
@@ -59,14 +55,14 @@ class TorchRuntime:
     @torch.inference_mode()
     def describe(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """See Runtime.describe."""
-        lengths = torch.tensor([len(one) for one in frames], device=self._device)
-        together = torch.cat([torch.from_numpy(one) for one in frames]).to(self._device)
+        lengths = torch.tensor([len(one) for one in frames], device=self.device)
+        together = torch.cat([torch.from_numpy(one) for one in frames]).to(self.device)
         return self.classifier.describe(together, lengths).cpu().numpy()
 
     @torch.inference_mode()
     def logits(self, descriptors: np.ndarray) -> np.ndarray:
         """See Runtime.logits."""
-        return self.classifier.head(torch.from_numpy(descriptors).to(self._device)).cpu().numpy()
+        return self.classifier.head(torch.from_numpy(descriptors).to(self.device)).cpu().numpy()
 
 
 def classifier(bundle: Bundle) -> EmotionClassifier:

@@ -10,6 +10,7 @@ from soctk.cli import pack, predict
 from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.inference import bundle
+from soctk.inference import pack as packing
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -114,3 +115,47 @@ def test_private_alone_has_no_meaning(experiment, tmp_path):
     result = invoke(experiment, tmp_path / "model", "--private")
     assert result.exit_code == 2
     assert "--private works with --push only" in result.stderr
+
+
+def test_a_model_with_the_onnx_form_classifies_recordings_without_torch(experiment, tmp_path):
+    result = invoke(experiment, tmp_path / "model", "--onnx")
+    assert result.exit_code == 0, result.output
+    recording = next((experiment.parent / "recordings of the corpus").glob("*.wav"))
+    answers = [
+        CliRunner().invoke(predict.main, [str(tmp_path / "model"), str(recording), "--runtime", runtime])
+        for runtime in ("torch", "onnx")
+    ]
+    first, second = ([float(value) for value in one.stdout.split("\t")[-3:]] for one in answers)
+    assert first == pytest.approx(second, abs=1e-4)
+    assert "posteriors are the same up to rounding" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_int8_is_part_of_the_onnx_form(experiment, tmp_path):
+    result = invoke(experiment, tmp_path / "model", "--int8")
+    assert result.exit_code == 2
+    assert "--int8 works with --onnx only" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"precision": "bfloat16"},
+            "--onnx: the features were computed in bfloat16, and the ONNX form computes in float",
+        ),
+        (
+            {"source": "sha256:0"},
+            "--onnx: the ONNX form is made from the encoder fbank, whose folder is not given\nGive",
+        ),
+    ],
+)
+def test_a_model_that_cannot_run_without_torch_is_refused_before_training(
+    experiment, tmp_path, monkeypatch, changes, message
+):
+    settings = packing._encoder_settings
+    monkeypatch.setattr(packing, "_encoder_settings", lambda made: settings(made).model_copy(update=changes))
+    monkeypatch.setattr(packing.final, "on_all_speakers", None)
+    result = invoke(experiment, tmp_path / "model", "--onnx")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not (tmp_path / "model").exists()

@@ -51,7 +51,7 @@ class HuggingFaceUpstream:
         self.name = directory.resolve().name
         self._device = device
         self._autocast = torch.autocast(device, getattr(torch, precision), enabled=precision != "float32")
-        self._extractor, model = _load(name_or_path, revision)
+        self.extractor, model = _load(name_or_path, revision)
         self._model = model.get_encoder() if model.config.is_encoder_decoder else model
         self._model = self._model.float().to(device).eval()
         if precision == "float32":
@@ -59,10 +59,11 @@ class HuggingFaceUpstream:
         self._is_whisper = isinstance(self._model, WhisperEncoder)
         # Any: the encoders have no common class. _probe reports a model without encoder layers.
         self._encoder: Any = self._model if self._is_whisper else getattr(self._model, "encoder", None)
-        self.batches = model.config.model_type in _MASKED_EXACTLY
+        self.model_type = model.config.model_type
+        self.batches = self.model_type in _MASKED_EXACTLY
         self.source = _identify_source(name_or_path, revision)
         self.hub = "" if directory.is_dir() else name_or_path
-        self.sample_rate = self._extractor.sampling_rate
+        self.sample_rate = self.extractor.sampling_rate
         self.frame_shift, self.hidden_sizes = self._probe()
         self.max_seconds = math.inf
         if self._is_whisper:
@@ -85,7 +86,7 @@ class HuggingFaceUpstream:
         return [utterance[:, :length] for utterance, length in zip(states, lengths, strict=True)]
 
     def _extract_inputs(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
-        return self._extractor(
+        return self.extractor(
             waveform, sampling_rate=self.sample_rate, return_tensors="pt", padding="longest", truncation=False
         ).to(self._device)
 
@@ -99,7 +100,7 @@ class HuggingFaceUpstream:
         if self._is_whisper:
             frames = nn.functional.gelu(self._model.conv1(input_features))
             frames = nn.functional.gelu(self._model.conv2(frames))[0].T
-            return frames + self._model.embed_positions.weight[: len(frames)]
+            return frames + self._model.embed_positions.weight[: frames.shape[0]]
         if input_features is None:
             input_features = self._model.feature_extractor(input_values).transpose(1, 2)
         elif attention_mask is not None:  # drops w2v-BERT's last frame if half of it is padding
@@ -114,12 +115,12 @@ class HuggingFaceUpstream:
         if min(lengths) < frames.shape[1]:
             counts = torch.tensor(lengths, device=frames.device)
             mask = torch.arange(frames.shape[1], device=frames.device) < counts[:, None]
-        if self._is_whisper:
-            return lambda: self._run_whisper_layers(frames, mask)
-        return lambda: self._encoder(frames, attention_mask=mask).last_hidden_state
+        return lambda: self._run_layers(frames, mask)
 
-    def _run_whisper_layers(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Run Whisper's layers as in the forward method of transformers, which has no argument for a mask."""
+    def _run_layers(self, frames: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Run the transformer layers; Whisper's forward method has no argument for a mask, so this one calls each."""
+        if not self._is_whisper:
+            return self._encoder(frames, attention_mask=mask).last_hidden_state
         if mask is not None:
             mask = torch.zeros_like(mask, dtype=frames.dtype).masked_fill(~mask, -torch.inf)[:, None, None]
         for layer in self._model.layers:
@@ -143,6 +144,40 @@ class HuggingFaceUpstream:
                 remedy="Use wav2vec 2.0, HuBERT, WavLM or a model with the same interface, w2v-BERT, or Whisper.",
                 where=f"--upstream {self.name}",
             ) from error
+
+
+class Traceable(nn.Module):
+    """Hidden states of one utterance, computed such that torch.export can record them for any number of frames.
+
+    Args:
+        upstream: an encoder for which `batches` is True.
+        layers: the numbers of L hidden states.
+    """
+
+    def __init__(self, upstream: HuggingFaceUpstream, layers: Sequence[int]):
+        super().__init__()
+        self.model = upstream._model  # registers the weights
+        self._upstream, self._layers = upstream, layers
+        self._input = upstream.extractor.model_input_names[0]
+
+    def example(self) -> torch.Tensor:
+        """Return the input `(1, ..., samples or frames)` for 2 s of noise."""
+        noise = np.random.default_rng(0).standard_normal(2 * self._upstream.sample_rate, dtype=np.float32)
+        return self._upstream._extract_inputs(noise)[self._input]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the hidden states `(L, T, D)`, for the output of the feature extractor."""
+        upstream = self._upstream
+        frames = upstream._run_front_end(**{self._input: inputs})[None]
+        every = upstream._encoder.layers
+        upstream._encoder.layers = every[: max(self._layers) + 1]  # the input of the last one is the highest state
+        try:
+            states = early_exit.hidden_states(
+                lambda: upstream._run_layers(frames, None), upstream._encoder.layers, self._layers, exits=False
+            )
+        finally:
+            upstream._encoder.layers = every
+        return torch.stack(states)[:, 0]
 
 
 def _load(name_or_path: str, revision: str | None):
