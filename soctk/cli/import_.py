@@ -35,8 +35,9 @@ class Channel(click.ParamType):
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
-@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("sources", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.argument("data", type=Directory())
+@option("--kaldi", metavar="DIR", type=Directory(exists=True), help="Data directory of Kaldi: it is the first source.")
 @option(
     "--audio",
     type=Directory(exists=True),
@@ -82,6 +83,7 @@ class Channel(click.ParamType):
 def main(
     sources: tuple[Path, ...],
     data: Path,
+    kaldi: Path | None,
     audio: Path | None,
     pattern: str | None,
     columns: tuple[tuple[str, str], ...],
@@ -102,11 +104,17 @@ def main(
     """
     from soctk.corpus import datadir, importing
     from soctk.corpus.folds import read as read_folds
+    from soctk.corpus.importing import kaldi as kaldi_files
     from soctk.corpus.labels import read as read_labels
 
-    account = importing.Account()
+    if not sources and not kaldi:
+        raise click.UsageError("Missing argument 'SOURCES...'.")
+    if kaldi:
+        kaldi_files.check(kaldi)
+        sources = (kaldi, *sources)
+    account, choice = importing.Account(), _choice(columns)
     classes = read_labels(labels) if labels else {}
-    rows = importing.read(sources, pattern, _choice(columns), audio=audio, labels=classes, account=account)
+    rows = importing.read(sources, pattern, choice, audio=audio, labels=classes, account=account)
     if classes:
         rows, dropped = importing.relabel(rows, classes)
         for label, count in sorted(dropped.items()):
@@ -116,7 +124,8 @@ def main(
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))
     root = audio or importing.audio_root(sources[0])
-    corpus = importing.build_corpus(rows, root, classes, table, num_folds, account, channel, known_copies)
+    order = classes or (kaldi_files.read_classes(kaldi) if kaldi and "emotion" not in choice else {})
+    corpus = importing.build_corpus(rows, root, order, table, num_folds, account, channel, known_copies)
     datadir.write(data, corpus)
     for line in account.summary(len(corpus.utterances)):
         click.echo(line)

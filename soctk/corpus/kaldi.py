@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from soctk.corpus.content import TABLES, DataDir
-from soctk.corpus.kaldi_files import write_lines, write_table
+from soctk.corpus import datadir
+from soctk.corpus.datadir import DataDir
+from soctk.corpus.kaldi_files import write_lines
 from soctk.errors import SoctkError
 
 
 def write(path: Path, data: DataDir) -> None:
-    """Write a data directory for Kaldi's own scripts: with spk2utt, but without spk2fold and emotions.
+    """Write a data directory with spk2utt, for Kaldi's own scripts; they ignore the files that are soctk's own.
 
     Raises:
-        SoctkError: the sorted utterances are not in the order of their speakers, as Kaldi's scripts require.
+        SoctkError: the sorted utterances are not in the order of their speakers, as Kaldi's scripts require; or
+            soctk.corpus.datadir.write raises it.
     """
     if sorted(data.speaker) != sorted(data.speaker, key=lambda utt: (data.speaker[utt], utt)):
         raise SoctkError(
@@ -19,12 +21,7 @@ def write(path: Path, data: DataDir) -> None:
             remedy="Begin each utterance id with its speaker and '-', as soctk-import does.",
             where=path,
         )
-    for name, table in TABLES.items():
-        values = getattr(data, table.attribute)
-        if name != "spk2fold" and values:
-            write_table(path / name, values)
-        elif name == "segments":
-            (path / name).unlink(missing_ok=True)
+    datadir.write(path, data)
     utterances: dict[str, list[str]] = {}
     for utt in sorted(data.speaker):
         utterances.setdefault(data.speaker[utt], []).append(utt)

@@ -610,10 +610,11 @@ def test_without_sexes_there_is_no_spk2gender(tmp_path, corpus):
     assert datadir.read(tmp_path / "data").gender == {}
 
 
-def test_a_directory_for_kaldi_has_spk2utt_and_no_folds(tmp_path, corpus):
+def test_a_directory_for_kaldi_has_spk2utt_too(tmp_path, corpus):
     kaldi.write(tmp_path / "kaldi", corpus)
     files = {path.name: path.read_text().splitlines() for path in (tmp_path / "kaldi").iterdir()}
-    assert files.keys() == {"wav.scp", "utt2spk", "spk2utt", "spk2gender", "utt2dur", "utt2emo"}
+    assert files.keys() == {path.name for path in (tmp_path / "data").iterdir()} | {"spk2utt"}
+    assert datadir.read(tmp_path / "kaldi") == corpus
     assert files["spk2utt"][0] == ("spk0 spk0-angry-0 spk0-angry-1 spk0-calm-0 spk0-calm-1 spk0-sad-0 spk0-sad-1")
     assert [line.split(" ", 1)[0] for line in files["wav.scp"]] == corpus.utterances
 

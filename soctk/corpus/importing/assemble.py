@@ -106,7 +106,7 @@ def _assemble(
     if gender and unknown:
         account.note(f"Note: the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
     division = divide(utterances, speaker, emotion, gender, table, count, account)
-    wav, segments = _place(clips, infos, root)
+    wav, segments = _place(utterances, clips, infos, root)
     return DataDir(
         wav=wav,
         segments=segments,
@@ -131,12 +131,13 @@ def _named(rows: Sequence[Row], clips: Sequence[Clip], root: Path) -> tuple[dict
 
 
 def _place(
-    clips: Mapping[str, Clip], infos: Mapping[str, AudioInfo], root: Path
+    utterances: Mapping[str, Row], clips: Mapping[str, Clip], infos: Mapping[str, AudioInfo], root: Path
 ) -> tuple[dict[str, Path], dict[str, Segment]]:
     """Return recording -> path, and utterance -> segment; no segments if all utterances are whole recordings."""
     if all(clip.is_whole for clip in clips.values()):
         return {utt: clip.path for utt, clip in clips.items()}, {}
-    name_of = name_recordings([clip.path for clip in clips.values()], root)
+    given = {clips[utt].path: row["recording"] for utt, row in utterances.items() if row.get("recording")}
+    name_of = name_recordings([clip.path for clip in clips.values()], root, given)
     segments = {
         utt: Segment(name_of[clip.path], clip.start, round(infos[utt].seconds, 6) if clip.end is None else clip.end)
         for utt, clip in clips.items()

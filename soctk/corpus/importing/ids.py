@@ -2,7 +2,7 @@
 
 import os.path
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from soctk.corpus import names
@@ -36,16 +36,21 @@ def name_utterances(rows: Sequence[Row], clips: Sequence[Clip], root: Path) -> l
     return ids
 
 
-def name_recordings(paths: Sequence[Path], root: Path) -> dict[Path, str]:
+def name_recordings(paths: Sequence[Path], root: Path, given: Mapping[Path, str]) -> dict[Path, str]:
     """Return path -> the id of the recording: the file name without extension, or the path if names repeat.
+
+    Args:
+        paths: the paths of the recordings.
+        root: the folder from which relative paths start.
+        given: path -> the id that the rows give (`recording`), if they do.
 
     Raises:
         SoctkError: recordings would have the same id, or an id is not one word in UTF-8.
     """
     paths = list(dict.fromkeys(paths))
-    ids = [names.to_word(path.stem) for path in paths]
+    ids = [names.to_word(given.get(path) or path.stem) for path in paths]
     if len(set(ids)) < len(ids):
-        ids = [names.to_word(_join_path(path, root)) for path in paths]
+        ids = [names.to_word(given.get(path) or _join_path(path, root)) for path in paths]
     _check_differ(ids, list(map(str, paths)))
     check_words(ids, root)
     return dict(zip(paths, ids, strict=True))

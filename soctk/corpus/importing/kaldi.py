@@ -16,6 +16,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "speaker": ("utt2spk",),
     "emotion": ("utt2emo",),
     "sex": ("spk2gender",),
+    "recording": ("recording",),
     "start": ("start",),
     "end": ("end",),
     "split": ("utt2split",),
@@ -36,6 +37,17 @@ def is_kaldi(path: Path) -> bool:
     return (path / _RECORDINGS).is_file()
 
 
+def check(path: Path) -> None:
+    """Check that a folder is a data directory of Kaldi.
+
+    Raises:
+        SoctkError: it is not.
+    """
+    for name in (_RECORDINGS, _UTTERANCES):
+        if not (path / name).is_file():
+            raise SoctkError(f"not a data directory of Kaldi: it has no {name}", remedy="Check the path.", where=path)
+
+
 def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
     """Return a record for each utterance, sorted: its id, its recording, start and end, and the value in each utt2X.
 
@@ -50,9 +62,7 @@ def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
         SoctkError: a file is missing or malformed, an utterance has no recording, or a recording is a command that
             cannot be replaced by a file.
     """
-    for name in (_RECORDINGS, _UTTERANCES):
-        if not (path / name).is_file():
-            raise SoctkError(f"not a data directory of Kaldi: it has no {name}", remedy="Check the path.", where=path)
+    check(path)
     speakers = _read_table(path / _UTTERANCES)
     recordings = _find_files(path / _RECORDINGS, tell)
     segments = _read_segments(path / _SEGMENTS) if (path / _SEGMENTS).is_file() else {}
@@ -74,7 +84,7 @@ def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
     for utt, speaker in sorted(speakers.items()):
         recording, start, end = place_of[utt] or ("", "", "")
         record = {"utterance": utt, _RECORDINGS: recordings[recording]}
-        record |= {"start": start, "end": end} if segments else {}
+        record |= {"recording": recording, "start": start, "end": end} if segments else {}
         record |= {name: values.get(utt, "") for name, values in by_utterance.items()}
         record |= {name: values.get(speaker, "") for name, values in by_speaker.items()}
         records.append(record)

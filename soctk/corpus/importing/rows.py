@@ -33,6 +33,7 @@ COLUMNS = {
     "start": ("start", "start_time", "starttime"),
     "end": ("end", "end_time", "endtime"),
     "utterance": (),  # the id; by default soctk makes it from the speaker and the file name
+    "recording": (),  # the id of the recording of a part; by default the file name
 }
 # Rows may have further columns with this prefix: utt2X becomes the property X of the utterance.
 EXTRA = "utt2"
