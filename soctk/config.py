@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from soctk.errors import SoctkError, listing, unknown_name
 from soctk.mappings import parse_yaml, read_yaml
 from soctk.schema import (
+    DIMENSIONS,
     Config,
     FramesConfig,
     LinearConfig,
@@ -67,6 +68,7 @@ def load(
     head: str = "mlp",
     protocol: Protocol = "soctk",
     overrides: Iterable[str] = (),
+    target: str = "emotion",
 ) -> Config:
     """Merge the files of the conf directories and the overrides; later values replace earlier ones.
 
@@ -80,9 +82,11 @@ def load(
         protocol: how validation utterances are chosen (soctk.corpus.splits).
         overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.soc.d=16`; with one pooling, `pooling.d=16`
             is enough. VALUE is read as YAML.
+        target: what is predicted: `emotion`, `distribution`, or dimensions joined by `+`.
 
     Raises:
-        SoctkError: a file is missing or is not a YAML mapping, a key is unknown, or a value has a wrong type or range.
+        SoctkError: a file is missing or is not a YAML mapping, a key is unknown, a value has a wrong type or range, or
+            a setting has no effect on the target.
     """
     _check_conf_dirs(conf_dirs)
     poolings = pooling.split("+")
@@ -100,12 +104,14 @@ def load(
     if head == "mlp":
         sections["train"] = _merge_files(conf_dirs, "train.yaml")
     sections["head"]["name"] = head
+    overrides = list(overrides)
     for override in overrides:
         _apply_override(sections, override)
     if sections["frames"].get("combine") == "auto":
         sections["frames"]["combine"] = "concat" if head == "linear" else "sum"
+    _check_target(target, sections["head"], overrides)
     where = " < ".join(str(folder) for folder in conf_dirs)
-    return _validated({"protocol": protocol, "train": None, **sections}, where)
+    return _validated({"protocol": protocol, "target": target, "train": None, **sections}, where)
 
 
 def load_model(conf_dirs: Sequence[Path]) -> ModelConfig:
@@ -194,6 +200,30 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
         raise SoctkError(
             f"not a YAML value: {error}", remedy="Write e.g. 1 or [1, 2].", where=f"--set {override}"
         ) from error
+
+
+def _check_target(target: str, head: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse an unknown target, and settings of classes that have no effect on dimensions."""
+    names = target.split("+")
+    if target in ("emotion", "distribution"):
+        return
+    unknown = [name for name in names if name not in DIMENSIONS]
+    if unknown or len(set(names)) < len(names):
+        what = f"unknown target '{unknown[0]}'" if unknown else "a dimension is named twice"
+        raise SoctkError(
+            what,
+            remedy=f"Choose emotion, distribution, or one or several of {', '.join(DIMENSIONS)}, joined by +.",
+            where=f"--target {target}",
+        )
+    given = [override for override in overrides if override.startswith("head.within_class_shrinkage=")]
+    if head.get("class_weight") == "balanced":
+        given.append("head.class_weight=balanced")
+    if given:
+        raise SoctkError(
+            "this setting is for classes, and dimensions have none",
+            remedy="Leave the setting out, or choose another --target.",
+            where=f"--set {given[0]}",
+        )
 
 
 def _select_pooling(poolings: dict[str, Any], path: list[str], where: str) -> tuple[dict[str, Any], list[str]]:

@@ -11,6 +11,8 @@ Protocol = Literal["soctk", "emobox", "partition", "utterance-folds", "cross-lin
 # Whether frames are normalised: each over its D features (true), all of an utterance together, or not.
 LayerNorm = bool | Literal["utterance"]
 ClassWeight = Literal["none", "balanced"]
+# The dimensions of emotion; a corpus may have a file utt2DIM for each.
+DIMENSIONS = ("arousal", "valence", "dominance")
 # The options of a pooling layer, name -> value; the layer validates them (soctk.pooling.create).
 Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
 
@@ -152,6 +154,7 @@ class Config(Section):
         recentre: the re-centring of the descriptors.
         head: the classifier.
         train: the training loop; None for the head `linear`, which does not use it.
+        target: what is predicted: `emotion`, `distribution` over emotions, or dimensions joined by `+`.
     """
 
     protocol: Protocol
@@ -160,6 +163,22 @@ class Config(Section):
     recentre: RecentreConfig
     head: Annotated[MLPConfig | LinearConfig, Field(discriminator="name")]
     train: TrainConfig | None
+    target: str = "emotion"
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions that are predicted; empty for emotions."""
+        return () if self.target in ("emotion", "distribution") else tuple(self.target.split("+"))
+
+    @field_validator("target")
+    @classmethod
+    def _check_target(cls, target):
+        names = target.split("+")
+        if target not in ("emotion", "distribution") and (
+            not set(names) <= set(DIMENSIONS) or len(set(names)) < len(names)
+        ):
+            raise ValueError(f"not emotion, distribution, or one or several of {', '.join(DIMENSIONS)} joined by +")
+        return target
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings for a config.yaml, without those that have a default in this file.

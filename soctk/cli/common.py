@@ -289,6 +289,15 @@ set_option = option(
 )
 
 
+target_option = option(
+    "--target",
+    metavar="TARGET",
+    default="emotion",
+    help="What is predicted: emotion, distribution (over the emotions, from several annotators), or dimensions: one or "
+    "several of arousal, valence and dominance, joined by +.",
+)
+
+
 def model_options(command):
     """Add the options that choose the settings of a model: the parameters of soctk.training.settings.resolve."""
     settings = (preset_option, pooling_option, head_option, conf_option, set_option)

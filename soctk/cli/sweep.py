@@ -15,6 +15,7 @@ from soctk.cli.common import (
     nj_option,
     option,
     seeds_option,
+    target_option,
 )
 
 
@@ -53,6 +54,7 @@ class Axis(click.ParamType):
     '"frames.layers=[[3], [3, 4]]". Can be repeated.',
 )
 @model_options
+@target_option
 @folds_option
 @seeds_option
 @option(

@@ -15,6 +15,7 @@ from soctk.cli.common import (
     nj_option,
     option,
     seeds_option,
+    target_option,
 )
 
 
@@ -23,6 +24,7 @@ from soctk.cli.common import (
 @click.argument("store", type=Directory())
 @click.argument("experiment", type=Directory())
 @model_options
+@target_option
 @folds_option
 @seeds_option
 @option(

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-# The dimensions of emotion; each may have a file utt2DIM.
-DIMENSIONS = ("arousal", "valence", "dominance")
 # A sum of probabilities may differ from 1 by this much: they are rounded in files.
 _ROUNDING = 1e-3
 

@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from soctk.corpus.annotations import DIMENSIONS
 from soctk.corpus.content import DEV, DIVISIONS, TABLES, TRAIN, DataDir
 from soctk.corpus.kaldi_files import (
     find_undecoded,
@@ -14,6 +13,7 @@ from soctk.corpus.kaldi_files import (
 )
 from soctk.errors import plural
 from soctk.progress import track
+from soctk.schema import DIMENSIONS
 
 # The columns of predictions.tsv before those of the emotions.
 PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
@@ -133,7 +133,7 @@ def _check_emotions(data: DataDir) -> Iterable[str]:
     for utt, emotion in data.emotion.items():
         if emotion not in data.emotions:
             yield f"utt2emo: {utt} has the emotion {emotion}, which is not in the file emotions"
-    for emotion in set(PREDICTION_COLUMNS).intersection(data.emotions):
+    for emotion in {*PREDICTION_COLUMNS, "dist"}.intersection(data.emotions):
         yield f"emotions: {emotion} is the name of a column of predictions.tsv; choose another name"
     for emotion, count in Counter(data.emotions).items():
         if count > 1:

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from soctk.corpus.annotations import DIMENSIONS, format_distribution, parse_distribution, parse_value
+from soctk.corpus.annotations import format_distribution, parse_distribution, parse_value
 from soctk.corpus.segments import Clip, Segment
+from soctk.schema import DIMENSIONS
 
 Value = TypeVar("Value")
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from soctk import progress, provenance
 from soctk.corpus import audio
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing
 from soctk.inference.recogniser import Recogniser
+from soctk.scoring import prediction_file
 from soctk.scoring.runs import RunDirectory
 from soctk.training.run_writer import RunWriter
 
@@ -85,7 +85,8 @@ def write(model: Recogniser, labelled: Labelled, directory: Path, device: str) -
     _check_recordings(model, data)
     with RunWriter.opened(run, tensorboard=False) as writer:
         writer.write_settings(_settings(model, device))
-        writer.write_predictions(data, list(data.wav), _log_posteriors(model, data))
+        posteriors = np.exp(_log_posteriors(model, data))
+        writer.write_predictions(prediction_file.of_classes(data, data.utterances, posteriors))
     return run
 
 

@@ -1,7 +1,7 @@
 """A report as text for the terminal, as RESULTS.md, scores.json and TSV, and as LaTeX for a paper."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -11,18 +11,28 @@ from soctk.files import atomic
 from soctk.reporting.report import Report
 from soctk.reporting.tables import (
     COMPARISON_HEADERS,
-    METRIC_TITLES,
     bounds,
+    by_scale,
     comparison_rows,
     details,
     fold_rows,
     labels,
+    part_label,
     summary,
 )
-from soctk.reporting.text import fill, markdown, markdown_code, markdown_list, narrow_table, spreadsheet
-from soctk.reporting.wording import COMPARISON_MEANING, MEANING, RECENTRING, TITLES, common_prefix, missing_classes
-from soctk.scoring.metrics import METRICS
-from soctk.scoring.statistics import STATISTICS
+from soctk.reporting.text import fill, latex, markdown, markdown_code, markdown_list, narrow_table, spreadsheet
+from soctk.reporting.wording import (
+    COMPARISON_MEANING,
+    RECENTRING,
+    TITLES,
+    common_prefix,
+    meaning,
+    missing_classes,
+    overlaps,
+    split_key,
+)
+from soctk.scoring import scales
+from soctk.scoring.score import ExperimentScores
 
 
 def write(directory: Path, report: Report) -> None:
@@ -37,29 +47,50 @@ def as_text(report: Report) -> str:
     """Return the tables for a terminal of 80 columns."""
     prefix = common_prefix([experiment.name for experiment in report.experiments])
     names = {name: text.removeprefix(prefix) for name, text in labels(report).items()}
-    rows = []
-    for e in report.experiments:
-        cells = (f"{e.pooled[m].value:.2f}\n{bounds(e.pooled[m], digits=1)}" for m in METRICS)
-        rows.append((names[e.name], f"{len(e.folds)} x {len(e.seeds)}", *cells, f"{e.pooled['log_loss'].value:.2f}"))
     parts = [f"All names begin with {prefix}"] if prefix else []
-    parts.append(narrow_table(rows, ("experiment", "runs", *METRIC_TITLES, "log-loss")))
+    for same in by_scale(report):
+        metrics = (*same[0].scale.compared, *same[0].scale.others[:1])
+        rows = [row for e in same for row in _narrow_rows(e, names[e.name], metrics)]
+        parts.append(narrow_table(rows, ("experiment", "runs", *(TITLES[metric] for metric in metrics))))
     parts.append(
         "Scores over the test utterances of all folds together, averaged over seeds.\n"
         "[]: their 95% intervals over speakers. runs: folds x seeds."
     )
     if report.is_recentred:
         parts.append(RECENTRING)
+    parts += overlaps(report.experiments)
     if len(report.experiments) == 1:
-        parts.append(narrow_table(fold_rows(report.experiments[0], METRICS), ("fold", "utterances", *METRIC_TITLES)))
+        e = report.experiments[0]
+        parts += [
+            narrow_table(
+                fold_rows(e, [scales.key(metric, part) for metric in e.scale.compared]),
+                (f"fold ({part})" if part else "fold", "utterances", *(TITLES[metric] for metric in e.scale.compared)),
+            )
+            for part in e.scale.parts
+        ]
     parts += missing_classes(report.experiments)
     if report.comparison is not None:
         parts += [narrow_table(_narrow_comparison(report.comparison, names), COMPARISON_HEADERS), COMPARISON_MEANING]
     return "\n\n".join(fill(part) for part in [*parts, *report.notes()])
 
 
+def _narrow_rows(e: ExperimentScores, name: str, metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each dimension of an experiment, or one for its classes; an interval has a line of its own."""
+    for part in e.scale.parts:
+        keys = [scales.key(metric, part) for metric in metrics]
+        cells = [f"{e.pooled[m].value:.2f}\n{bounds(e.pooled[m], 2 if part else 1)}" for m in keys]
+        if not part:
+            cells[-1] = cells[-1].partition("\n")[0]  # the interval of the log-loss does not fit
+        yield part_label(e, part, name), f"{len(e.folds)} x {len(e.seeds)}", *cells
+
+
 def as_markdown(report: Report) -> str:
     """Return the text of RESULTS.md."""
-    parts = ["# Results", f"Written by {markdown_code(report.command)} on {date.today()}.", *MEANING]
+    parts = [
+        "# Results",
+        f"Written by {markdown_code(report.command)} on {date.today()}.",
+        *meaning(report.experiments),
+    ]
     parts.append(markdown_list(report.heading()))
     parts += _markdown_parts(summary(report, "github"))
     parts += [markdown_list(report.notes())] if report.notes() else []
@@ -70,8 +101,10 @@ def as_markdown(report: Report) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """Return the tables about all experiments in LaTeX, for its package booktabs."""
-    return "\n\n".join(part for part in summary(report, "latex_booktabs") if part.startswith(r"\begin{tabular}"))
+    """Return the tables about all experiments in LaTeX, for its package booktabs, and what their marks mean."""
+    tables = [part for part in summary(report, "latex_booktabs") if part.startswith(r"\begin{tabular}")]
+    marks = [*([RECENTRING] if report.is_recentred else []), *overlaps(report.experiments)]
+    return "\n\n".join([*tables, *map(latex, marks)])
 
 
 def as_tsv(report: Report) -> str:
@@ -83,12 +116,13 @@ def as_tsv(report: Report) -> str:
     rows = []
     for e in report.experiments:
         row = {"experiment": e.name, "protocol": e.protocol, "head": e.head, "is_recentred": e.is_recentred}
+        row |= {"speaker_overlap": e.speaker_overlap}
         row |= {"folds": len(e.folds), "seeds": len(e.seeds), "utterances": int(e.folds["utterances"].sum())}
         over_folds, over_seeds = e.over_folds(), e.over_seeds()
-        for metric in TITLES:
+        for metric in e.scale.columns:
             row |= {metric: e.pooled[metric].value, f"{metric}_folds": over_folds[metric].mean}
             row |= {f"{metric}_sd_folds": over_folds[metric].sd, f"{metric}_sd_seeds": over_seeds[metric].sd}
-            if metric in STATISTICS:
+            if metric != "ECE":
                 row |= {f"{metric}_{bound}": getattr(e.pooled[metric], bound) for bound in ("low", "high")}
         rows.append({name: spreadsheet(cell) for name, cell in row.items()})
     return pd.DataFrame(rows).to_csv(sep="\t", index=False, float_format="%.4f").rstrip("\n")
@@ -112,10 +146,11 @@ def _markdown_parts(parts: Sequence[str]) -> list[str]:
 
 
 def _narrow_comparison(comparison: pd.DataFrame, names: dict[str, str]) -> list[tuple[str, ...]]:
-    """Return the rows of WA and UA; the two names take two lines, and so do the difference and its interval."""
+    """Return the rows of WA, UA and CCC; the two names take two lines, and so do the difference and its interval."""
     rows = []
-    for metric in ("WA", "UA"):
+    shown = [name for name in dict.fromkeys(comparison["metric"]) if split_key(name)[0] in ("WA", "UA", "CCC")]
+    for metric in shown:
         for first, second, difference, *tests in comparison_rows(comparison[comparison["metric"] == metric], names):
             difference = difference.replace("−", "-").replace(" [", "\n[")
-            rows.append((f"{first}\n{second}", TITLES[metric], difference, *tests))
+            rows.append((f"{first}\n{second}", " ".join(filter(None, split_key(metric))), difference, *tests))
     return rows

@@ -8,7 +8,7 @@ import pandas as pd
 
 from soctk import provenance
 from soctk.corpus.splits import DESCRIPTIONS
-from soctk.reporting.wording import HEADS, RECENTRING, label
+from soctk.reporting.wording import HEADS, RECENTRING, RIDGE, label, overlaps
 from soctk.scoring import choice, published
 from soctk.scoring.compare import compare
 from soctk.scoring.intervals import FEWEST_SPEAKERS
@@ -41,16 +41,22 @@ class Report:
         """Return sentences about protocols, heads, the processing of descriptors and recordings, and versions."""
         descriptions: Mapping[str, str] = {str(name): text for name, text in DESCRIPTIONS.items()}
         protocols = {e.protocol: descriptions.get(e.protocol, _NO_CONFIG) for e in self.experiments}
-        heads = sorted({e.head for e in self.experiments})
+        classes = [e for e in self.experiments if e.predictions.emotions]
+        heads = sorted({e.head for e in classes})
+        is_ridge = any(e.head == "linear" for e in self.experiments if e.predictions.dimensions)
         made_with = sorted({line for e in self.experiments for line in e.predictions.made_with})
         scored_with = provenance.versions("soctk", "numpy", "pandas", "scikit-learn")
         versions = ", ".join(f"{package} {version}" for package, version in scored_with.items())
         return [
             *(f"Protocol {name}: {description}." for name, description in protocols.items()),
             *(f"Head {name}: {HEADS.get(name, _NO_CONFIG)}." for name in heads),
+            *([f"Head linear, for dimensions: {RIDGE}."] if is_ridge else []),
+            *self._concordance(),
+            *self._class_weights(),
             *self._within_class(),
             *self._speeds(),
             *([RECENTRING] if self.is_recentred else []),
+            *overlaps(self.experiments),
             *(f"Trained with {line}." for line in made_with),
             f"Scored with {versions}, commit {provenance.commit()}.",
         ]
@@ -62,10 +68,11 @@ class Report:
 
     def published_for(self, experiment: ExperimentScores) -> pd.DataFrame:
         """Return published scores for the experiment's corpus, upstream and pooling, with the differences in method."""
-        if self.published_scores is None or experiment.data is None or experiment.data.path is None:
+        scores, data = self.published_scores, experiment.data
+        if scores is None or data is None or data.path is None or not experiment.predictions.emotions:
             return pd.DataFrame()
-        corpus = experiment.data.path.resolve().name
-        return published.matching(self.published_scores, corpus, experiment.predictions.settings)
+        corpus = data.path.resolve().name
+        return published.matching(scores, corpus, experiment.predictions.settings)
 
     def notes(self) -> list[str]:
         """Return warnings about the scores, one sentence each; experiments with the same warning share it."""
@@ -83,12 +90,26 @@ class Report:
                     lines.append(f"Warning: {row['source']}: {not_comparable(row['differs'])}.")
         return list(dict.fromkeys(lines))
 
+    def _concordance(self) -> list[str]:
+        """Return a sentence about the training of the head mlp for dimensions if an experiment uses it."""
+        if not any(e.head == "mlp" for e in self.experiments if e.predictions.dimensions):
+            return []
+        return ["Head mlp, for dimensions: two linear layers, trained on 1 minus the mean CCC of each batch."]
+
+    def _class_weights(self) -> list[str]:
+        """Return a sentence about class weights (soctk.training.classes) if an experiment uses them."""
+        heads = {label(e): e.predictions.settings.get("head", {}) for e in self.experiments}
+        using = [name for name, head in heads.items() if head.get("class_weight", "none") == "balanced"]
+        if not using:
+            return []
+        return [f"Class weights (all classes count equally in training and validation): {', '.join(using)}."]
+
     def _within_class(self) -> list[str]:
         """Return a sentence about within-class normalisation (soctk.training.within_class) if an experiment uses it."""
         shrinkage = {
             label(e): e.predictions.settings["head"].get("within_class_shrinkage", 1)
             for e in self.experiments
-            if e.head == "linear"
+            if e.head == "linear" and e.predictions.emotions
         }
         without = [name for name, value in shrinkage.items() if value == 1]
         if len(without) == len(shrinkage):

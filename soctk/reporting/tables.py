@@ -7,7 +7,8 @@ import pandas as pd
 
 from soctk.reporting.report import Report, listed, not_comparable
 from soctk.reporting.text import table
-from soctk.reporting.wording import COMPARISON_MEANING, TITLES, label, missing_classes
+from soctk.reporting.wording import COMPARISON_MEANING, TITLES, digits, label, missing_classes, number, overlaps, title
+from soctk.scoring import scales
 from soctk.scoring.intervals import Interval
 from soctk.scoring.metrics import METRICS
 from soctk.scoring.score import ExperimentScores, Spread
@@ -15,26 +16,25 @@ from soctk.scoring.subgroups import Subgroup
 
 COMPARISON_HEADERS = ("experiments", "metric", "difference", "p", "Holm", "McNemar", "Holm")
 METRIC_TITLES = tuple(TITLES[metric] for metric in METRICS)
-# If an attribute has more than twice this many values, its table shows this many with the lowest WA and this many with
-# the highest WA.
+# If an attribute has more than twice this many values, its table shows this many with the lowest score and this many
+# with the highest score.
 SUBGROUPS_SHOWN = 12
 
 
 def summary(report: Report, style: str) -> list[str]:
     """Return the tables about all experiments, and sentences about them."""
-    headers = (*(f"{title} [95%]" for title in METRIC_TITLES), "log-loss [95%]", "ECE")
-    parts = [
-        "Scores over the test utterances of all folds together, with 95% intervals over speakers:",
-        table(_pooled_rows(report), ("all utterances", *headers), style),
-        "Means over folds, with standard deviations:",
-        table(_mean_rows(report), ("experiment", "folds", "seeds", *METRIC_TITLES), style),
-        *missing_classes(report.experiments),
-    ]
+    parts = ["Scores over the test utterances of all folds together, with 95% intervals over speakers:"]
+    parts += [table(_pooled_rows(same), ("all utterances", *_pooled_headers(same)), style) for same in by_scale(report)]
+    parts.append("Means over folds, with standard deviations:")
+    for same in by_scale(report):
+        headers = (TITLES[metric] for metric in same[0].scale.compared)
+        parts.append(table(_mean_rows(same), ("experiment", "folds", "seeds", *headers), style))
+    parts += missing_classes(report.experiments)
     if report.comparison is not None:
         parts.append(COMPARISON_MEANING)
-        for metric in METRICS:
-            rows = comparison_rows(report.comparison[report.comparison["metric"] == metric], labels(report))
-            parts.append(table(rows, (TITLES[metric], "and", *COMPARISON_HEADERS[2:]), style))
+        for name in dict.fromkeys(report.comparison["metric"]):
+            rows = comparison_rows(report.comparison[report.comparison["metric"] == name], labels(report))
+            parts.append(table(rows, (title(name), "and", *COMPARISON_HEADERS[2:]), style))
     published = published_rows(report)
     if published:
         parts.append(table(published, ("published", "source", *METRIC_TITLES, "differences"), style))
@@ -46,17 +46,30 @@ def details(experiment: ExperimentScores, style: str) -> list[str]:
     sentence = f"Protocol {experiment.protocol}, head {experiment.head}, seeds {listed(experiment.seeds)}."
     if experiment.predictions.left_out:
         sentence += f" Seeds left out because folds are missing: {listed(experiment.predictions.left_out)}."
-    classified = tuple(f"as {name}" for name in experiment.confusion)
-    return [
-        sentence,
-        table(fold_rows(experiment, tuple(TITLES)), ("fold", "utterances", *TITLES.values()), style),
-        table(_class_rows(experiment), ("class", "precision", "recall", "F1", "utterances", *classified), style),
-        table(
-            _subgroup_rows(experiment),
-            ("subgroup", "value", "utterances", "speakers", "WA [95%]", "UA", "macro-F1"),
-            style,
-        ),
-    ]
+    scale = experiment.scale
+    parts = [sentence, *overlaps([experiment])]
+    parts.append(table(fold_rows(experiment, scale.columns), ("fold", "utterances", *map(title, scale.columns)), style))
+    if len(experiment.per_class):
+        classified = tuple(f"as {name}" for name in experiment.confusion)
+        headers = ("class", "precision", "recall", "F1", "utterances", *classified)
+        parts.append(table(_class_rows(experiment), headers, style))
+    first, *others = _subgroup_columns(experiment)
+    headers = ("subgroup", "value", "utterances", "speakers", f"{title(first)} [95%]", *map(title, others))
+    return [*parts, table(_subgroup_rows(experiment), headers, style)]
+
+
+def by_scale(report: Report) -> list[list[ExperimentScores]]:
+    """Return the experiments with the same metrics together: those of classes, and those of dimensions."""
+    together: dict[tuple[str, ...], list[ExperimentScores]] = {}
+    for experiment in report.experiments:
+        together.setdefault(experiment.scale.compared, []).append(experiment)
+    return list(together.values())
+
+
+def part_label(experiment: ExperimentScores, part: str, name: str | None = None) -> str:
+    """Return the printed name of an experiment, or of one of its dimensions."""
+    name = label(experiment) if name is None else name
+    return f"{name}: {part}" if part else name
 
 
 def labels(report: Report) -> dict[str, str]:
@@ -89,7 +102,8 @@ def comparison_rows(comparison: pd.DataFrame, names: Mapping[str, str]) -> list[
     rows = []
     for row in comparison.to_dict("records"):
         interval = Interval(row["difference"], row["low"], row["high"])
-        difference = f"{interval.value:+.2f} {bounds(interval)}".replace("-", "−")
+        places = digits(row["metric"])
+        difference = f"{interval.value:+.{places}f} {bounds(interval, places)}".replace("-", "−")
         tests = (p_value(row[column]) for column in ("p", "p_holm", "mcnemar", "mcnemar_holm"))
         rows.append((names[row["first"]], names[row["second"]], difference, *tests))
     return rows
@@ -99,7 +113,7 @@ def fold_rows(experiment: ExperimentScores, metrics: Iterable[str]) -> list[tupl
     """Return a row for each fold, and rows with the mean and standard deviation over folds and over seeds."""
     metrics = tuple(metrics)
     rows: list[tuple[object, ...]] = [
-        (fold, int(values["utterances"]), *(f"{values[metric]:.{_digits(metric)}f}" for metric in metrics))
+        (fold, int(values["utterances"]), *(number(values[metric], metric) for metric in metrics))
         for fold, values in experiment.folds.to_dict("index").items()
     ]
     utterances = int(experiment.folds["utterances"].sum())
@@ -107,20 +121,27 @@ def fold_rows(experiment: ExperimentScores, metrics: Iterable[str]) -> list[tupl
     if len(experiment.seeds) > 1:
         spreads.append(("seeds", "", experiment.over_seeds()))
     for name, count, spread in spreads:
-        cells = (plus_minus(spread[metric], _digits(metric)) for metric in metrics)
+        cells = (plus_minus(spread[metric], digits(metric)) for metric in metrics)
         rows.append((f"mean ± sd over {name}", count, *cells))
     return rows
 
 
-def plus_minus(spread: Spread, digits: int = 2) -> str:
-    """Return "mean ± sd", or the mean alone if there is only one value."""
-    mean = f"{spread.mean:.{digits}f}"
-    return mean if math.isnan(spread.sd) else f"{mean} ± {spread.sd:.{digits}f}"
+def plus_minus(spread: Spread, places: int = 2) -> str:
+    """Return "mean ± sd", or the mean alone if there is only one value; "" for a mean that is not defined."""
+    if math.isnan(spread.mean):
+        return ""
+    mean = f"{spread.mean:.{places}f}"
+    return mean if math.isnan(spread.sd) else f"{mean} ± {spread.sd:.{places}f}"
 
 
-def bounds(interval: Interval, digits: int = 2) -> str:
+def bounds(interval: Interval, places: int = 2) -> str:
     """Return "[low, high]", or "" if there are too few speakers for an interval."""
-    return "" if math.isnan(interval.low) else f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return "" if math.isnan(interval.low) else f"[{interval.low:.{places}f}, {interval.high:.{places}f}]"
+
+
+def with_bounds(interval: Interval, name: str) -> str:
+    """Return "value [low, high]" of a score."""
+    return f"{number(interval.value, name)} {bounds(interval, digits(name))}".rstrip()
 
 
 def p_value(value: float) -> str:
@@ -130,18 +151,35 @@ def p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _mean_rows(report: Report) -> list[tuple[object, ...]]:
-    return [
-        (label(e), len(e.folds), len(e.seeds), *(plus_minus(e.over_folds()[metric]) for metric in METRICS))
-        for e in report.experiments
-    ]
+def _mean_rows(experiments: Sequence[ExperimentScores]) -> list[tuple[object, ...]]:
+    rows = []
+    for e in experiments:
+        means = e.over_folds()
+        for part in e.scale.parts:
+            names = [scales.key(metric, part) for metric in e.scale.compared]
+            cells = (plus_minus(means[name], digits(name)) for name in names)
+            rows.append((part_label(e, part), len(e.folds), len(e.seeds), *cells))
+    return rows
 
 
-def _pooled_rows(report: Report) -> list[tuple[str, ...]]:
-    return [
-        (label(e), *(f"{e.pooled[m].value:.{_digits(m)}f} {bounds(e.pooled[m], _digits(m))}".rstrip() for m in TITLES))
-        for e in report.experiments
-    ]
+def _pooled_metrics(experiments: Sequence[ExperimentScores]) -> list[str]:
+    return list(dict.fromkeys(metric for e in experiments for metric in e.scale.metrics))
+
+
+def _pooled_headers(experiments: Sequence[ExperimentScores]) -> list[str]:
+    without_interval = {"ECE"}
+    names = _pooled_metrics(experiments)
+    return [TITLES[name] if name in without_interval else f"{TITLES[name]} [95%]" for name in names]
+
+
+def _pooled_rows(experiments: Sequence[ExperimentScores]) -> list[tuple[str, ...]]:
+    rows = []
+    for e in experiments:
+        for part in e.scale.parts:
+            names = [scales.key(metric, part) for metric in _pooled_metrics(experiments)]
+            cells = (with_bounds(e.pooled[name], name) if name in e.pooled else "" for name in names)
+            rows.append((part_label(e, part), *cells))
+    return rows
 
 
 def _class_rows(experiment: ExperimentScores) -> list[tuple[str, ...]]:
@@ -154,33 +192,36 @@ def _class_rows(experiment: ExperimentScores) -> list[tuple[str, ...]]:
     return rows
 
 
+def _subgroup_columns(experiment: ExperimentScores) -> list[str]:
+    """Return the scores of subgroups: all metrics of classes, or CCC of each dimension."""
+    scale = experiment.scale
+    shown = scale.compared if scale.parts == ("",) else scale.compared[:1]
+    return [scales.key(metric, part) for part in scale.parts for metric in shown]
+
+
 def _subgroup_rows(experiment: ExperimentScores) -> list[tuple[object, ...]]:
+    first, *others = _subgroup_columns(experiment)
     return [
         (
             group.attribute,
             group.value,
             group.utterances,
             group.speakers,
-            f"{group.scores['WA'].value:.2f} {bounds(group.scores['WA'])}".rstrip(),
-            f"{group.scores['UA'].value:.2f}",
-            f"{group.scores['F1'].value:.2f}",
+            with_bounds(group.scores[first], first),
+            *(number(group.scores[name].value, name) for name in others),
         )
-        for group in _shown(experiment.subgroups)
+        for group in _shown(experiment.subgroups, first)
         if group.attribute != "fold"  # the folds have a table of their own
     ]
 
 
-def _shown(subgroups: Sequence[Subgroup]) -> list[Subgroup]:
-    """Return the subgroups; if an attribute has many values, only the values with the lowest and the highest WA."""
+def _shown(subgroups: Sequence[Subgroup], name: str) -> list[Subgroup]:
+    """Return the subgroups; if an attribute has many values, only the values with the lowest and the highest score."""
     shown = []
     for attribute in dict.fromkeys(group.attribute for group in subgroups):
         groups = [group for group in subgroups if group.attribute == attribute]
         if len(groups) > 2 * SUBGROUPS_SHOWN:
-            ordered = sorted(groups, key=lambda group: group.scores["WA"].value)
+            ordered = sorted(groups, key=lambda group: group.scores[name].value)
             groups = ordered[:SUBGROUPS_SHOWN] + ordered[-SUBGROUPS_SHOWN:]
         shown += groups
     return shown
-
-
-def _digits(metric: str) -> int:
-    return 3 if metric == "log_loss" else 2

@@ -1,5 +1,6 @@
 """The sentences and names that all reports share."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
@@ -7,8 +8,16 @@ from soctk.scoring.score import ExperimentScores
 
 # Marks experiments that use unlabelled recordings of the test speakers (ExperimentScores.is_recentred).
 RECENTRED = "†"
+# Marks experiments whose test speakers may be in the training data (ExperimentScores.speaker_overlap).
+OVERLAPPING = "‡"
 
-TITLES = {"WA": "WA", "UA": "UA", "F1": "macro-F1", "log_loss": "log-loss", "ECE": "ECE"}
+TITLES = {
+    **{"WA": "WA", "UA": "UA", "F1": "macro-F1", "log_loss": "log-loss", "ECE": "ECE"},
+    **{"cross_entropy": "cross-entropy", "JSD": "JSD"},
+    **{"CCC": "CCC", "r": "r", "RMSE": "RMSE"},
+}
+# The digits after the point; 2 for metrics in %.
+_DIGITS = dict.fromkeys(("log_loss", "cross_entropy", "JSD", "CCC", "r", "RMSE"), 3)
 
 HEADS = {
     "mlp": "two linear layers, trained on the training utterances; the epoch with the lowest validation loss gives the "
@@ -20,16 +29,34 @@ HEADS = {
     "effect only if it draws utterances (protocol emobox, or re-centring with a limited number of recordings)",
 }
 
-MEANING = (
+RIDGE = (
+    "ridge regression, fitted to the training and validation utterances together, one strength for all dimensions. The "
+    "strength 1/C has the lowest loss, 1 minus the mean CCC, in an inner cross-validation as for classes"
+)
+
+_DIMENSIONS_MEANING = (
+    "CCC is the concordance correlation coefficient of labels and predictions (Lin 1989), r Pearson's correlation, and "
+    "RMSE the root of the mean squared error, in the unit of the labels. The labels of test utterances are used only "
+    "for these scores.",
+)
+_CLASSES_MEANING = (
     "WA is the accuracy over utterances, UA the mean of the class recalls, and macro-F1 the mean of the class F1 "
     "scores, all in %. UA and macro-F1 of a fold or a subgroup are means over the classes that it has. The labels of "
     "test utterances are used only for these scores.",
+)
+_SHARED_MEANING = (
     "All utterances: each seed is scored over the test utterances of all folds together, and the scores are averaged "
     "over seeds. [] is the 95% interval of this score. It shows how the score varies with other speakers, not with "
     "other training runs.",
     "Folds: each fold is scored alone, and averaged over seeds. ± is the sample standard deviation. Published scores "
     "are often means over folds (as in EmoBox).",
+)
+_POSTERIORS_MEANING = (
     "Log-loss (in nats) and expected calibration error (ECE, in %, 15 bins) measure the posteriors.",
+)
+
+_UNKNOWN = (
+    " The intervals take each utterance of an unknown speaker for a speaker of its own, so they may be too narrow."
 )
 
 RECENTRING = (
@@ -46,9 +73,67 @@ COMPARISON_MEANING = (
 )
 
 
+_DISTRIBUTIONS_MEANING = (
+    "Cross-entropy (in nats) and Jensen-Shannon divergence (JSD, in bits, from 0 for equal distributions to 1) compare "
+    "the posteriors with the annotators' distribution over the emotions; WA and UA refer to the majority.",
+)
+
+
+def meaning(experiments: Sequence[ExperimentScores]) -> list[str]:
+    """Return sentences about the meaning of the scores of these experiments."""
+    are_classes = any(e.predictions.emotions for e in experiments)
+    are_distributions = any("JSD" in e.scale.others for e in experiments)
+    are_dimensions = any(e.predictions.dimensions for e in experiments)
+    return [
+        *(_CLASSES_MEANING if are_classes else ()),
+        *(_DIMENSIONS_MEANING if are_dimensions else ()),
+        *_SHARED_MEANING,
+        *(_POSTERIORS_MEANING if are_classes else ()),
+        *(_DISTRIBUTIONS_MEANING if are_distributions else ()),
+    ]
+
+
+def title(key: str) -> str:
+    """Return the printed name of a score, such as macro-F1, or CCC of arousal."""
+    metric, part = split_key(key)
+    return f"{TITLES[metric]} of {part}" if part else TITLES[metric]
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Return the metric and the part of the key of a score (scales.key)."""
+    if key in TITLES:
+        return key, ""
+    metric, _, part = key.partition("_")
+    return metric, part
+
+
+def number(value: float, metric: str) -> str:
+    """Return a score as text; "" for NaN, where a metric is not defined."""
+    return "" if math.isnan(value) else f"{value:.{digits(metric)}f}"
+
+
+def digits(metric: str) -> int:
+    """Return the number of digits after the point."""
+    return _DIGITS.get(split_key(metric)[0], 2)
+
+
 def label(experiment: ExperimentScores) -> str:
-    """Return the printed name of an experiment, which has a dagger if the experiment is re-centred."""
-    return f"{experiment.name} {RECENTRED}" if experiment.is_recentred else experiment.name
+    """Return the printed name of an experiment, with the marks of re-centring and of overlapping speakers."""
+    marks = RECENTRED * experiment.is_recentred + OVERLAPPING * bool(experiment.speaker_overlap)
+    return f"{experiment.name} {marks}".rstrip()
+
+
+def overlaps(experiments: Iterable[ExperimentScores]) -> list[str]:
+    """Return a sentence for each reason why test speakers may be in training data, with the marked experiments."""
+    names: dict[str, list[str]] = {}
+    for experiment in experiments:
+        if experiment.speaker_overlap:
+            names.setdefault(experiment.speaker_overlap, []).append(experiment.name)
+    return [
+        f"{OVERLAPPING} Not independent of the speaker, or not known to be ({', '.join(its_names)}): {reason}. Do not "
+        f"compare these scores with scores of speaker-disjoint tests.{_UNKNOWN if 'unknown' in reason else ''}"
+        for reason, its_names in names.items()
+    ]
 
 
 def missing_classes(experiments: Sequence[ExperimentScores]) -> list[str]:

@@ -58,6 +58,15 @@ class Choice:
         grid = f"{self.lowest:g} to {self.highest:g}"
         return f"C = {value:g}, the {self.edge} of its grid ({grid})" if self.edge else f"C = {value:g} (grid {grid})"
 
+    def scores(self) -> str:
+        """Return the validation scores of the choice, such as `WA 71.2, UA 69.9` (in %) or `CCC 0.612`."""
+        named = {key.removeprefix("valid_"): value for key, value in self.record.items() if key.startswith("valid_")}
+        return ", ".join(
+            f"{name} {value:.3f}" if name == "CCC" else f"{name} {100 * value:.1f}"
+            for name, value in named.items()
+            if name != "loss"
+        )
+
 
 def read(run: RunDirectory) -> Choice | None:
     """Read the choice of a run from its train.jsonl; return None if the file is missing.

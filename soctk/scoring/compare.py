@@ -7,18 +7,19 @@ import numpy as np
 import pandas as pd
 
 from soctk.errors import SoctkError
-from soctk.scoring.metrics import METRICS
+from soctk.scoring import scales
+from soctk.scoring.intervals import Statistic
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.score import ExperimentScores
 from soctk.scoring.significance import holm, mcnemar, permutation_tests
-from soctk.scoring.statistics import STATISTICS, Counts, count
 
 
 def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
     """Compare every pair of experiments.
 
     Returns:
-        A row for each metric (WA, UA, F1) and pair of experiments, with the columns
+        A row for each metric (WA, UA, F1; or CCC, r and RMSE of each dimension) and pair of experiments with the same
+        metrics and test, with the columns
 
         - metric, first, second: the metric and the names of the experiments;
         - difference, low, high: the score of the second experiment minus that of the first, over all folds and averaged
@@ -37,21 +38,49 @@ def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
             remedy="Give two experiments, or a directory with several.",
             where="--compare",
         )
-    for other in experiments[1:]:
-        _check_same_utterances(experiments[0], other)
-    by_utterance = _test_pairs([experiment.predictions for experiment in experiments])
-    counts = {experiment.name: next(count(experiment.predictions)) for experiment in experiments}
-    return pd.concat([_compare_by(metric, counts, by_utterance) for metric in METRICS], ignore_index=True)
+    tables = []
+    for same in _by_scale(experiments):
+        for other in same[1:]:
+            _check_same_utterances(same[0], other)
+        tables += _compare_all(same)
+    if not tables:
+        raise SoctkError(
+            "no two experiments predict the same (classes, or dimensions) on the same test",
+            remedy="Compare experiments with the same --target and the same tests.",
+            where="--compare",
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
-def _compare_by(metric: str, counts: Mapping[str, Counts], by_utterance: Sequence[float]) -> pd.DataFrame:
+def _by_scale(experiments: Sequence[ExperimentScores]) -> list[list[ExperimentScores]]:
+    """Return the experiments with the same metrics and test together; those without a partner are left out."""
+    together: dict[object, list[ExperimentScores]] = {}
+    for experiment in experiments:
+        same = (experiment.scale.parts, experiment.scale.compared, experiment.test)
+        together.setdefault(same, []).append(experiment)
+    return [same for same in together.values() if len(same) > 1]
+
+
+def _compare_all(experiments: Sequence[ExperimentScores]) -> list[pd.DataFrame]:
+    """Return the rows of each metric for experiments with the same metrics."""
+    scale = experiments[0].scale
+    has_answers = not experiments[0].predictions.dimensions
+    by_utterance = _test_pairs([experiment.predictions for experiment in experiments]) if has_answers else []
+    groups = {experiment.name: next(scales.groups(experiment.predictions)) for experiment in experiments}
+    names = [scales.key(metric, part) for part in scale.parts for metric in scale.compared]
+    return [
+        _compare_by(name, {experiment: group.statistics[name] for experiment, group in groups.items()}, by_utterance)
+        for name in names
+    ]
+
+
+def _compare_by(metric: str, statistics: Mapping[str, Statistic], by_utterance: Sequence[float]) -> pd.DataFrame:
     """Return the rows of one metric; `by_utterance` has McNemar's p value for each pair of experiments."""
-    ratios = {name: STATISTICS[metric](speaker_counts) for name, speaker_counts in counts.items()}
-    pairs = list(combinations(ratios, 2))
-    p_values = permutation_tests([(ratios[first], ratios[second]) for first, second in pairs])
+    pairs = list(combinations(statistics, 2))
+    p_values = permutation_tests([(statistics[first], statistics[second]) for first, second in pairs])
     rows = []
     for (first, second), p_value in zip(pairs, p_values, strict=True):
-        difference = ratios[second].minus(ratios[first]).interval()
+        difference = statistics[second].minus(statistics[first]).interval()
         names = {"metric": metric, "first": first, "second": second}
         bounds = {"difference": difference.value, "low": difference.low, "high": difference.high}
         rows.append(names | bounds | {"p": p_value})

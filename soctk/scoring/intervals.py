@@ -6,7 +6,7 @@ denominators of these ratios are sums over speakers. Time and memory are proport
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.stats import t as student
@@ -25,6 +25,31 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Statistic(Protocol):
+    """A statistic over speakers: of one system, or the difference of two systems."""
+
+    @property
+    def speakers(self) -> int:
+        """S, the number of speakers."""
+
+    def value(self) -> float:
+        """Return the value over all speakers."""
+
+    def interval(self) -> Interval:
+        """Return the value and its 95% interval over speakers."""
+
+    def minus(self, other: Any) -> Any:
+        """Return this statistic minus that of another system with the same speakers, in the same order."""
+
+    def exchanged(self, other: Any, signs: np.ndarray) -> np.ndarray:
+        """Return the difference of two systems after each exchange of the results of speakers, `(B,)`.
+
+        Args:
+            other: the same statistic of the other system.
+            signs: 1 for each speaker whose results stay, and -1 for each whose results are exchanged, `(B, S)`.
+        """
 
 
 @dataclass(frozen=True)
@@ -46,6 +71,11 @@ class Ratios:
     steps: np.ndarray
     largest: float = math.inf
     is_difference: bool = False
+
+    @property
+    def speakers(self) -> int:
+        """S, the number of speakers."""
+        return len(self.numerators)
 
     def value(self) -> float:
         """Return the value of the statistic over all speakers."""
@@ -116,6 +146,20 @@ class Ratios:
             self.largest,
             is_difference=True,
         )
+
+    def exchanged(self, other: "Ratios", signs: np.ndarray) -> np.ndarray:
+        """See Statistic.exchanged."""
+        columns = math.lcm(len(self.weights), len(other.weights))
+        weights = np.tile(self.weights, columns // len(self.weights)) * len(self.weights) / columns
+        middles, changes = [], []
+        for part in ("numerators", "denominators"):
+            first, second = (np.tile(getattr(system, part), columns // len(system.weights)) for system in (self, other))
+            middles.append((first + second).sum(0) / 2)
+            changes.append(signs @ (first - second) / 2)
+        first, second = (
+            divide(middles[0] + side * changes[0], middles[1] + side * changes[1]) @ weights for side in (1, -1)
+        )
+        return first - second
 
     def _wilson(self, value: float, error: float, quantile: float) -> Interval:
         """Return Wilson's interval: the shares whose distance from `value` is at most `quantile` standard errors."""

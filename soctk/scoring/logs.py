@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from soctk.errors import SoctkError
 from soctk.mappings import parse_json
@@ -10,13 +10,20 @@ from soctk.scoring.runs import RunDirectory
 
 
 class _Record(BaseModel, strict=True, allow_inf_nan=False):
-    """The values of a record that reports read; losses in nats, WA as a fraction."""
+    """The values of a record that reports read; losses in nats, WA as a fraction; or CCC and losses 1 - CCC."""
 
     epoch: int | None = Field(None, ge=1, le=10**9)
     C: float | None = Field(None, gt=1e-30, lt=1e30)
     train_loss: float = Field(0.0, ge=0, lt=1e30)
     valid_loss: float = Field(ge=0, lt=1e30)
-    valid_WA: float = Field(ge=0, le=1)
+    valid_WA: float | None = Field(None, ge=0, le=1)
+    valid_CCC: float | None = Field(None, ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _check_score(self):
+        if (self.valid_WA is None) == (self.valid_CCC is None):
+            raise ValueError("it needs valid_WA or valid_CCC")
+        return self
 
 
 def read(run: RunDirectory) -> list[dict[str, Any]]:

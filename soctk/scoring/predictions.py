@@ -1,9 +1,7 @@
 """The predictions of an experiment, read from its runs and checked for completeness, consistency and leaks."""
 
-import csv
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,32 +10,11 @@ import numpy as np
 import pandas as pd
 
 from soctk.corpus import recordings
-from soctk.corpus.datadir import PREDICTION_COLUMNS, DataDir
-from soctk.errors import SoctkError, listing, printable
+from soctk.corpus.datadir import DataDir
+from soctk.errors import SoctkError, listing
 from soctk.scoring import recorded
+from soctk.scoring.prediction_file import RunPredictions, read_run
 from soctk.scoring.runs import RunDirectory
-
-_KEY = ("utt", "spk", "ref")
-_RETRAIN_RUN = "Remove the run's directory and train it again."
-# predictions.tsv has six decimals; larger deviations are not due to rounding.
-_ROUNDING = 1e-4
-
-
-@dataclass(frozen=True)
-class RunPredictions:
-    """The content of one predictions.tsv.
-
-    The posteriors are an array and no columns of the table, so that an emotion may have the name of any column.
-
-    Attributes:
-        emotions: the classes, in the order of the posterior columns.
-        table: the columns utt, spk, and ref and hyp as indices into `emotions`.
-        posteriors: `(len(table), len(emotions))`; each row sums to 1 within the rounding of the file.
-    """
-
-    emotions: tuple[str, ...]
-    table: pd.DataFrame
-    posteriors: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -46,13 +23,16 @@ class Predictions:
 
     Attributes:
         path: the experiment's directory.
-        emotions: the classes, in the order of the posterior columns.
-        table: the columns fold, seed, utt, spk, and ref and hyp as indices into `emotions`.
+        emotions: the classes, in the order of the posterior columns; empty for dimensions.
+        table: the columns fold and seed, and those of RunPredictions (test only if there are several).
         posteriors: `(len(table), len(emotions))`; each row sums to 1.
         settings: the settings that all runs share (soctk.scoring.recorded); empty without config.yaml.
         made_with: the versions, commit and device of the runs; each distinct combination once.
         made_from: the data directory (`data`) and the feature store (`features`), if the runs recorded them.
         left_out: the seeds that were skipped because some of their folds are missing.
+        dimensions: the dimensions; empty for classes.
+        shares: the probabilities of the classes according to the annotators, `(len(table), len(emotions))`; without
+            them, there are no columns.
     """
 
     path: Path
@@ -63,6 +43,8 @@ class Predictions:
     made_with: list[str]
     made_from: Mapping[str, Path]
     left_out: list[int]
+    dimensions: tuple[str, ...] = ()
+    shares: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def folds(self) -> list[int]:
@@ -82,9 +64,25 @@ class Predictions:
 
     @cached_property
     def utterances(self) -> pd.DataFrame:
-        """A row for each utterance: fold, utt, spk and ref, sorted by fold and utt."""
+        """A row for each utterance: fold, utt, spk and its labels, ref or ref_DIM, sorted by fold and utt."""
         first = self.table[self.table["seed"] == self.seeds[0]]
-        return first[["fold", *_KEY]].sort_values(["fold", "utt"], ignore_index=True)
+        return first[["fold", *_key(self.table)]].sort_values(["fold", "utt"], ignore_index=True)
+
+
+    def by_test(self) -> "dict[str, Predictions]":
+        """Return test -> its predictions, for a partition with several tests; otherwise all, with an empty name."""
+        if "test" not in self.table:
+            return {"": self}
+        parts = self.table.groupby("test", sort=True).indices
+        return {
+            str(name): replace(
+                self,
+                table=self.table.iloc[rows].drop(columns="test").reset_index(drop=True),
+                posteriors=self.posteriors[rows],
+                shares=self.shares[rows],
+            )
+            for name, rows in parts.items()
+        }
 
 
 def find(exp: Path) -> dict[Path, list[RunDirectory]]:
@@ -123,48 +121,27 @@ def read(runs: Sequence[RunDirectory]) -> Predictions:
     left_out = _find_incomplete_seeds(experiment, runs)
     kept = sorted(run for run in runs if run.seed not in left_out)
     contents = {run: read_run(run.predictions) for run in kept}
-    emotions = _get_shared_emotions(experiment, contents.values())
+    emotions, dimensions = _get_shared_names(experiment, contents.values())
     tables = {run: content.table for run, content in contents.items()}
     _check_seeds_agree(experiment, tables)
-    _check_folds_are_disjoint(experiment, {run.fold: tables[run] for run in kept if run.seed == kept[0].seed})
     shared = recorded.read(kept)
+    by_fold = {run.fold: tables[run] for run in kept if run.seed == kept[0].seed}
+    _check_folds_are_disjoint(experiment, by_fold, can_share_speakers=bool(shared.settings.get("speaker_overlap")))
     table = pd.concat([tables[run].assign(fold=run.fold, seed=run.seed) for run in kept], ignore_index=True)
     posteriors = np.concatenate([content.posteriors for content in contents.values()])
+    shares = np.concatenate([content.shares for content in contents.values()])
     return Predictions(
         path=experiment,
         emotions=emotions,
-        table=table[["fold", "seed", *PREDICTION_COLUMNS]],
+        dimensions=dimensions,
+        table=table[["fold", "seed", *table.columns.drop(["fold", "seed"])]],
         posteriors=posteriors / posteriors.sum(axis=1, keepdims=True),
+        shares=shares / shares.sum(axis=1, keepdims=True),
         settings=shared.settings,
         made_with=shared.made_with,
         made_from=shared.made_from,
         left_out=left_out,
     )
-
-
-def read_run(path: Path) -> RunPredictions:
-    """Read one predictions.tsv: the columns utt, spk, ref and hyp, and the posterior of each emotion.
-
-    Raises:
-        SoctkError: the file is not such a table; an utterance occurs twice; a class has no posterior column, or two;
-            the posteriors of a row are not a distribution; or hyp is not the class with the highest posterior.
-    """
-    emotions, rows = _read_table(path)
-    names = rows[list(range(len(PREDICTION_COLUMNS)))].set_axis(list(PREDICTION_COLUMNS), axis=1)
-    if names.empty:
-        raise _damaged(path, "the table has no rows")
-    if names.isna().to_numpy().any() or (names == "").to_numpy().any():
-        raise _damaged(path, f"a row lacks one of the columns {', '.join(PREDICTION_COLUMNS)}")
-    unknown = {*names["ref"].unique(), *names["hyp"].unique()}.difference(emotions)
-    if unknown:
-        raise _damaged(path, f"no posterior column for {', '.join(sorted(unknown))}")
-    repeated = names["utt"][names["utt"].duplicated()]
-    if len(repeated):
-        raise _damaged(path, f"{len(repeated)} utterances occur twice, such as {repeated.iloc[0]}")
-    positions = {column: pd.Index(emotions).get_indexer(pd.Index(names[column])) for column in ("ref", "hyp")}
-    content = RunPredictions(emotions, names.assign(**positions), _read_posteriors(path, rows))
-    _check_posteriors(path, content)
-    return content
 
 
 def check_against(predictions: Predictions, data: DataDir) -> None:
@@ -181,7 +158,16 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
             where=predictions.path,
         )
     tested = predictions.utterances
-    leaks = tested[tested["spk"].map(data.fold) != tested["fold"]]
+    if data.utterance_fold:
+        leaks = tested[tested["utt"].map(data.utterance_fold).fillna(tested["fold"]) != tested["fold"]]
+        if len(leaks):
+            raise SoctkError(
+                f"{len(leaks)} utterances are tested in another fold than {data.path} assigns, such as "
+                f"{leaks['utt'].iloc[0]}",
+                remedy="Give the data directory of training (--data), or train again.",
+                where=predictions.path,
+            )
+    leaks = tested[tested["spk"].map(data.fold) != tested["fold"]] if data.fold else tested[:0]
     if len(leaks):
         utt, speaker, fold = leaks.iloc[0][["utt", "spk", "fold"]]
         assigned = f"fold {data.fold[speaker]}" if speaker in data.fold else "no fold"
@@ -202,12 +188,7 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
                 remedy="Scores of different utterances are not comparable: remove the experiment and train it again.",
                 where=predictions.path,
             )
-    labels = pd.Index(predictions.emotions)[tested["ref"]]
-    relabelled = [
-        f"{utt}: {label}, but {data.emotion[utt]} in {data.path}"
-        for utt, label in zip(tested["utt"], labels, strict=True)
-        if label != data.emotion[utt]
-    ]
+    relabelled = list(_find_relabelled(predictions, data))
     if relabelled:
         raise SoctkError(
             f"{len(relabelled)} utterances have other labels than in the data directory\n"
@@ -223,57 +204,21 @@ def data_directory(predictions: Predictions, given: Path | None = None) -> Path 
     return given or (recorded_path if recorded_path and recorded_path.is_dir() else None)
 
 
-def _damaged(path: Path, what: str) -> SoctkError:
-    return SoctkError(printable(what), remedy=_RETRAIN_RUN, where=path)
-
-
-def _read_table(path: Path) -> tuple[tuple[str, ...], pd.DataFrame]:
-    """Return the emotions of the header, and the rows, with the numbers of the columns as their names."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            header = file.readline().rstrip("\r\n").split("\t")
-            columns, emotions = header[: len(PREDICTION_COLUMNS)], tuple(header[len(PREDICTION_COLUMNS) :])
-            if tuple(columns) != PREDICTION_COLUMNS:
-                raise _damaged(path, f"the columns are not {', '.join(PREDICTION_COLUMNS)} and the emotions")
-            if len(set(emotions)) < len(emotions) or "" in emotions:
-                raise _damaged(path, f"an emotion has no name or two columns: {', '.join(emotions)}")
-            with warnings.catch_warnings(category=pd.errors.ParserWarning, action="error"):
-                rows = pd.read_csv(
-                    file,
-                    sep="\t",
-                    header=None,
-                    names=list(range(len(header))),
-                    index_col=False,
-                    dtype=dict.fromkeys(range(len(PREDICTION_COLUMNS)), str),
-                    keep_default_na=False,
-                    quoting=csv.QUOTE_NONE,
-                    low_memory=False,
-                )
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        raise _damaged(path, f"not a table ({error})") from error
-    return emotions, rows
-
-
-def _read_posteriors(path: Path, rows: pd.DataFrame) -> np.ndarray:
-    try:
-        return rows[list(range(len(PREDICTION_COLUMNS), rows.shape[1]))].to_numpy(dtype=np.float64)
-    except ValueError as error:
-        raise _damaged(path, f"a posterior is not a number ({error})") from error
-
-
-def _check_posteriors(path: Path, content: RunPredictions) -> None:
-    table, posteriors = content.table, content.posteriors
-    chosen = posteriors[np.arange(len(table)), table["hyp"].to_numpy()]
-    total = posteriors.sum(axis=1)
-    faults = {
-        "the posteriors are not between 0 and 1, or do not sum to 1": ~(
-            (posteriors.min(axis=1) >= 0) & (np.abs(total - 1) < _ROUNDING)
-        ),
-        "hyp is not the class with the highest posterior": chosen < posteriors.max(axis=1) - _ROUNDING,
-    }
-    for fault, rows in faults.items():
-        if rows.any():
-            raise _damaged(path, f"utterance {table['utt'][rows.argmax()]}: {fault}")
+def _find_relabelled(predictions: Predictions, data: DataDir) -> Iterator[str]:
+    """Yield a line for each utterance with another label than in the data directory."""
+    tested = predictions.utterances
+    if predictions.emotions:
+        labels = pd.Index(predictions.emotions)[tested["ref"]]
+        for utt, label in zip(tested["utt"], labels, strict=True):
+            if label != data.emotion.get(utt):
+                yield f"{utt}: {label}, but {data.emotion.get(utt, 'none')} in {data.path}"
+    for name in predictions.dimensions:
+        values = tested["utt"].map(data.dimensions.get(name, {}))
+        differs = ~np.isclose(tested[f"ref_{name}"], values, rtol=1e-6, atol=1e-6)
+        for utt, label, value in zip(
+            tested["utt"][differs], tested[f"ref_{name}"][differs], values[differs], strict=True
+        ):
+            yield f"{utt}: {name} {label:g}, but {value:g} in {data.path}"
 
 
 def _find_incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> list[int]:
@@ -293,20 +238,30 @@ def _find_incomplete_seeds(experiment: Path, runs: Iterable[RunDirectory]) -> li
     return incomplete
 
 
-def _get_shared_emotions(experiment: Path, contents: Iterable[RunPredictions]) -> tuple[str, ...]:
-    variants = {content.emotions for content in contents}
+def _get_shared_names(experiment: Path, contents: Iterable[RunPredictions]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the emotions and the dimensions of the runs."""
+    variants = {(content.emotions, content.dimensions, content.shares.shape[1] > 0) for content in contents}
     if len(variants) > 1:
-        described = "; ".join(", ".join(emotions) for emotions in sorted(variants))
+        described = "; ".join(
+            ", ".join([*names, *(["with distributions"] if has_shares else [])])
+            for *both, has_shares in sorted(variants)
+            for names in [sum(both, start=())]
+        )
+        what = "labels" if any(dimensions or has_shares for _, dimensions, has_shares in variants) else "emotions"
         raise SoctkError(
-            f"the runs have different emotions: {described}",
-            remedy="Train each set of emotions in an experiment of its own (--tag).",
+            f"the runs have different {what}: {described}",
+            remedy=f"Train each set of {what} in an experiment of its own (--tag).",
             where=experiment,
         )
-    return variants.pop()
+    emotions, dimensions, _ = variants.pop()
+    return emotions, dimensions
 
 
-def _check_folds_are_disjoint(experiment: Path, tables: Mapping[int, pd.DataFrame]) -> None:
-    for column, consequence in (("utt", ""), ("spk", ", and therefore was in the training data of both")):
+def _check_folds_are_disjoint(
+    experiment: Path, tables: Mapping[int, pd.DataFrame], can_share_speakers: bool
+) -> None:
+    both = {"utt": "", "spk": ", and therefore was in the training data of both"}
+    for column, consequence in list(both.items())[: 1 if can_share_speakers else 2]:
         fold_of: dict[str, int] = {}
         for fold, table in tables.items():
             for name in table[column].unique().tolist():
@@ -322,7 +277,7 @@ def _check_folds_are_disjoint(experiment: Path, tables: Mapping[int, pd.DataFram
 def _check_seeds_agree(experiment: Path, tables: Mapping[RunDirectory, pd.DataFrame]) -> None:
     first: dict[int, tuple[int, pd.DataFrame]] = {}
     for run, table in tables.items():
-        key = table[list(_KEY)]
+        key = table[_key(table)]
         other_seed, other = first.setdefault(run.fold, (run.seed, key))
         if key.equals(other) or _sort_by_utterance(key).equals(_sort_by_utterance(other)):
             continue
@@ -341,3 +296,8 @@ def _check_seeds_agree(experiment: Path, tables: Mapping[RunDirectory, pd.DataFr
 
 def _sort_by_utterance(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("utt", ignore_index=True)
+
+
+def _key(table: pd.DataFrame) -> list[str]:
+    """Return the columns that say what is tested: utt, spk, and the labels."""
+    return ["utt", "spk", *(column for column in table.columns if column == "ref" or column.startswith("ref_"))]

@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, StrictStr, ValidationError
 
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, printable
 from soctk.mappings import differences, read_yaml
 from soctk.schema import OF_ONE_RUN
 from soctk.scoring.runs import RunDirectory
@@ -38,9 +38,10 @@ class _Schema(BaseModel):
     frames: _Frames = _Frames()
     pooling: dict[str, Any] = {}
     recentre: _Recentre = _Recentre()
+    speaker_overlap: dict[str, str] = {}
     head: _Head = _Head()
     made_with: dict[str, Any] = {}
-    made_from: dict[str, str] = {}
+    made_from: dict[str, StrictStr] = {}
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,17 @@ def is_recentred(settings: Mapping[str, Any]) -> bool:
     return settings.get("recentre", {}).get("by", "none") != "none"
 
 
+def speaker_overlap(settings: Mapping[str, Any], test: str) -> str:
+    """Return why speakers of a test may be in the training data (soctk.corpus.independence); empty if they are not.
+
+    Args:
+        settings: the settings of the experiment.
+        test: the name of one of several tests; empty if there is one, or none with a name.
+    """
+    overlaps = settings.get("speaker_overlap", {})
+    return overlaps.get(test, "") if test else "; ".join(overlaps.values())
+
+
 def _check_agree(settings: Mapping[RunDirectory, Mapping[str, Any]]) -> None:
     for (first, one), (second, other) in pairwise(settings.items()):
         lines = differences(one, other, names=(f"in {first}", f"in {second}"))
@@ -118,7 +130,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except ValidationError as error:
         keys = dict.fromkeys(".".join(map(str, problem["loc"][:2])) for problem in error.errors())
         raise SoctkError(
-            f"damaged: invalid value of {', '.join(keys)}",
+            printable(f"damaged: invalid value of {', '.join(keys)}"),
             remedy="Remove the run's directory and train it again.",
             where=path,
         ) from error

@@ -1,7 +1,7 @@
 """The scores of experiments, computed from their predictions alone."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +14,12 @@ from soctk import progress
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, printable
-from soctk.scoring import leaks, metrics, predictions, recorded
+from soctk.scoring import leaks, metrics, predictions, recorded, scales
 from soctk.scoring.intervals import Interval
-from soctk.scoring.metrics import METRICS
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.runs import RunDirectory
-from soctk.scoring.statistics import STATISTICS, count
+from soctk.scoring.scales import Scale
 from soctk.scoring.subgroups import Subgroup, subgroups
-
-# The scores of a run; WA, UA, F1 and ECE in %.
-COLUMNS = (*METRICS, "log_loss", "ECE")
 
 
 @dataclass(frozen=True)
@@ -39,26 +35,35 @@ class ExperimentScores:
     """The scores of one experiment.
 
     Attributes:
-        name: the experiment's directory, relative to the scored directory, in printable characters.
+        name: the experiment's directory, relative to the scored directory, in printable characters; for one of several
+            tests of a published partition followed by `/` and the name of the test.
+        test: the name of the test, if the corpus has a published partition with several; else empty.
         is_recentred: whether the experiment uses unlabelled recordings of the test speakers (soctk.training.recentre).
             If so, its scores are not comparable with those of experiments without such recordings.
         predictions: the scored predictions.
         data: the corpus; None if its data directory is not available.
         shared_recordings: what is to be known about recordings in training and test data (soctk.scoring.leaks).
-        runs: a row for each fold and seed: fold, seed, utterances, WA, UA, F1 (in %), log_loss (nats), ECE (in %).
-        pooled: metric -> value over the utterances of all folds together, averaged over seeds, and its interval over
+        speaker_overlap: why test speakers may be in the training data (soctk.corpus.independence); empty if they are
+            not.
+        scale: the metrics of the experiment.
+        runs: a row for each fold and seed: fold, seed, utterances, and a column for each score (scale.columns).
+        pooled: score -> value over the utterances of all folds together, averaged over seeds, and its interval over
             speakers (ECE has none).
         per_class: precision, recall and F1 (in %) of each class over all folds, averaged over seeds, and its number of
-            utterances.
-        confusion: number of utterances of each class (rows) classified as each class (columns), averaged over seeds.
+            utterances; without rows for dimensions.
+        confusion: number of utterances of each class (rows) classified as each class (columns), averaged over seeds;
+            empty for dimensions.
         subgroups: the scores of subgroups of the utterances.
     """
 
     name: str
+    test: str
     is_recentred: bool
     predictions: Predictions
     data: DataDir | None
     shared_recordings: str
+    speaker_overlap: str
+    scale: Scale
     runs: pd.DataFrame
     pooled: Mapping[str, Interval]
     per_class: pd.DataFrame
@@ -68,7 +73,7 @@ class ExperimentScores:
     @cached_property
     def folds(self) -> pd.DataFrame:
         """A row for each fold, indexed by fold: utterances, and each metric averaged over seeds."""
-        return self.runs.groupby("fold")[["utterances", *COLUMNS]].mean().astype({"utterances": int})
+        return self.runs.groupby("fold")[["utterances", *self.scale.columns]].mean().astype({"utterances": int})
 
     @property
     def seeds(self) -> list[int]:
@@ -90,6 +95,8 @@ class ExperimentScores:
 
         UA and macro-F1 of such a fold are means over its other classes.
         """
+        if not self.predictions.emotions:
+            return {}
         tested, missing = self.predictions.utterances, {}
         for fold in self.predictions.folds:
             occurring = set(tested["ref"][tested["fold"] == fold].unique())
@@ -98,11 +105,12 @@ class ExperimentScores:
 
     def over_folds(self) -> dict[str, Spread]:
         """Return the spread of each metric over folds, after averaging over seeds."""
-        return _measure_spread(self.folds)
+        return _measure_spread(self.folds, self.scale.columns)
 
     def over_seeds(self) -> dict[str, Spread]:
         """Return the spread of each metric over seeds, after averaging over folds."""
-        return _measure_spread(self.runs.groupby("seed")[list(COLUMNS)].mean())
+        columns = self.scale.columns
+        return _measure_spread(self.runs.groupby("seed")[list(columns)].mean(), columns)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all scores as values that JSON can represent; NaN becomes None."""
@@ -110,7 +118,9 @@ class ExperimentScores:
         return _as_json(
             {
                 "protocol": self.protocol,
+                "test": self.test,
                 "is_recentred": self.is_recentred,
+                "speaker_overlap": self.speaker_overlap,
                 "head": self.head,
                 "features": settings.get("features"),
                 "pooling": settings.get("pooling"),
@@ -151,7 +161,7 @@ def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScor
     scores = []
     for number, (name, runs) in enumerate(experiments.values(), start=1):
         with progress.step(f"score experiment {number} of {len(experiments)}"):
-            scores.append(_score_experiment(name, predictions.read(runs), data, corpora))
+            scores += _score_experiment(name, predictions.read(runs), data, corpora)
     return scores
 
 
@@ -189,38 +199,69 @@ def _read_corpus(scored: Predictions, given: Path | None, corpora: dict[Path, Da
 
 def _score_experiment(
     name: str, scored: Predictions, given: Path | None, corpora: dict[Path, DataDir]
-) -> ExperimentScores:
+) -> Iterator[ExperimentScores]:
+    """Yield the scores of an experiment, for each test of a published partition if there are several."""
     data = _read_corpus(scored, given, corpora)
-    table, posteriors = scored.table, scored.posteriors
-    reference, hypothesis = table["ref"].to_numpy(), table["hyp"].to_numpy()
-    fold, seed = table["fold"].to_numpy(), table["seed"].to_numpy()
+    shared_recordings = leaks.check(scored, data) if data else ""
+    for test, part in scored.by_test().items():
+        yield _score_part(f"{name}/{test}" if test else name, test, part, data, shared_recordings)
+
+
+def _score_part(
+    name: str, test: str, scored: Predictions, data: DataDir | None, shared_recordings: str
+) -> ExperimentScores:
+    table = scored.table
     runs = [
-        {"fold": fold[rows[0]], "seed": seed[rows[0]], "utterances": len(rows)}
-        | metrics.accuracies(reference[rows], hypothesis[rows])
-        | metrics.probabilistic(reference[rows], posteriors[rows])
+        {"fold": table["fold"].iloc[rows[0]], "seed": table["seed"].iloc[rows[0]], "utterances": len(rows)}
+        | scales.measure(scored, np.asarray(rows))
         for rows in table.groupby(["fold", "seed"]).indices.values()
     ]
-    rows_of_seeds = list(table.groupby("seed").indices.values())
-    (counts,) = count(scored)
-    pooled = {metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()}
-    errors = [metrics.calibration_error(reference[rows], posteriors[rows]) for rows in rows_of_seeds]
-    by_seed = [metrics.per_class(reference[rows], hypothesis[rows], scored.emotions) for rows in rows_of_seeds]
+    per_class, confusion = _classes(scored)
     return ExperimentScores(
         name=name,
+        test=test,
         is_recentred=recorded.is_recentred(scored.settings),
         predictions=scored,
         data=data,
-        shared_recordings=leaks.check(scored, data) if data else "",
+        shared_recordings=shared_recordings,
+        speaker_overlap=recorded.speaker_overlap(scored.settings, test),
+        scale=scales.scale(scored),
         runs=pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True),
-        pooled=pooled | {"ECE": Interval(float(np.mean(errors)), math.nan, math.nan)},
-        per_class=sum(by_seed[1:], start=by_seed[0]) / len(by_seed),
-        confusion=metrics.confusion(reference, hypothesis, scored.emotions) / len(scored.seeds),
+        pooled=_pool(scored),
+        per_class=per_class,
+        confusion=confusion,
         subgroups=subgroups(scored, data),
     )
 
 
-def _measure_spread(table: pd.DataFrame) -> dict[str, Spread]:
-    return {metric: Spread(table[metric].mean(), table[metric].std(ddof=1)) for metric in COLUMNS}
+def _pool(scored: Predictions) -> dict[str, Interval]:
+    """Return score -> value over all utterances, averaged over seeds, and its interval over speakers."""
+    (group,) = scales.groups(scored)
+    pooled = {name: statistic.interval() for name, statistic in group.statistics.items()}
+    others = [name for name in scales.scale(scored).columns if name not in pooled]
+    rows_of_seeds = scored.table.groupby("seed").indices.values() if others else []
+    by_seed = [scales.measure(scored, np.asarray(rows)) for rows in rows_of_seeds]
+    return pooled | {
+        name: Interval(float(np.mean([scores[name] for scores in by_seed])), math.nan, math.nan) for name in others
+    }
+
+
+def _classes(scored: Predictions) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the scores of each class, and the confusion matrix, averaged over seeds."""
+    if not scored.emotions:
+        return pd.DataFrame(), pd.DataFrame()
+    table = scored.table
+    reference, hypothesis = table["ref"].to_numpy(), table["hyp"].to_numpy()
+    by_seed = [
+        metrics.per_class(reference[rows], hypothesis[rows], scored.emotions)
+        for rows in table.groupby("seed").indices.values()
+    ]
+    per_class = sum(by_seed[1:], start=by_seed[0]) / len(by_seed)
+    return per_class, metrics.confusion(reference, hypothesis, scored.emotions) / len(scored.seeds)
+
+
+def _measure_spread(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, Spread]:
+    return {name: Spread(table[name].mean(), table[name].std(ddof=1)) for name in columns}
 
 
 def _as_json(value: Any) -> Any:

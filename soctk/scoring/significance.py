@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from soctk.scoring.intervals import Ratios, divide
+from soctk.scoring.intervals import Statistic
 
 PERMUTATIONS = 10_000
 # Exchanges are drawn in blocks of at most this many signs (16 MB).
 _BLOCK = 2_000_000
 
 
-def permutation_tests(pairs: Sequence[tuple[Ratios, Ratios]]) -> list[float]:
+def permutation_tests(pairs: Sequence[tuple[Statistic, Statistic]]) -> list[float]:
     """Test whether a statistic differs between two systems, for several pairs; return the two-sided p values.
 
     Under the null hypothesis the results of the two systems for a speaker are exchangeable. The test exchanges all
@@ -32,10 +32,10 @@ def permutation_tests(pairs: Sequence[tuple[Ratios, Ratios]]) -> list[float]:
     as_large = np.zeros(len(pairs), dtype=int)
     observed = [abs(one.value() - other.value()) for one, other in pairs]
     exchanges = 0
-    for signs in _draw_signs(len(pairs[0][0].numerators)):
+    for signs in _draw_signs(pairs[0][0].speakers):
         exchanges += len(signs)
         for i, (one, other) in enumerate(pairs):
-            as_large[i] += (np.abs(_exchange(one, other, signs)) >= observed[i] - 1e-9).sum()
+            as_large[i] += (np.abs(one.exchanged(other, signs)) >= observed[i] - 1e-9).sum()
     return (as_large / exchanges).tolist()
 
 
@@ -58,27 +58,6 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return corrected
-
-
-def _exchange(one: Ratios, other: Ratios, signs: np.ndarray) -> np.ndarray:
-    """Return the difference of the two systems after each exchange, `(B,)`.
-
-    Args:
-        one: the first system.
-        other: the second system.
-        signs: 1 for each speaker whose results stay, and -1 for each whose results are exchanged, `(B, S)`.
-    """
-    columns = math.lcm(len(one.weights), len(other.weights))
-    weights = np.tile(one.weights, columns // len(one.weights)) * len(one.weights) / columns
-    middles, changes = [], []
-    for part in ("numerators", "denominators"):
-        first, second = (np.tile(getattr(system, part), columns // len(system.weights)) for system in (one, other))
-        middles.append((first + second).sum(0) / 2)
-        changes.append(signs @ (first - second) / 2)
-    first, second = (
-        divide(middles[0] + side * changes[0], middles[1] + side * changes[1]) @ weights for side in (1, -1)
-    )
-    return first - second
 
 
 def _draw_signs(speakers: int) -> Iterator[np.ndarray]:

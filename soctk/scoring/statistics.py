@@ -1,7 +1,7 @@
 """WA, UA, macro-F1 and log-loss as ratios of sums over speakers, which intervals and tests need."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -20,12 +20,14 @@ class Counts:
         right: `(M, S, K)`, the number of utterances of each class that were classified correctly.
         answers: `(M, S, K)`, the number of utterances that were classified as each class.
         log_loss: `(S,)`, the sum over utterances of -ln of the posterior of the reference class, averaged over seeds.
+        annotated: for distributions, cross_entropy and JSD -> their sums over utterances, averaged over seeds, `(S,)`.
     """
 
     references: np.ndarray
     right: np.ndarray
     answers: np.ndarray
     log_loss: np.ndarray
+    annotated: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def count(predictions: Predictions, codes: np.ndarray | None = None, values: int = 1) -> Iterator[Counts]:
@@ -52,12 +54,16 @@ def count(predictions: Predictions, codes: np.ndarray | None = None, values: int
     right = reference == hypothesis
     references, answers = (_tally((seed, pair, chosen), shape) for chosen in (reference, hypothesis))
     correct = _tally((seed[right], pair[right], reference[right]), shape)
-    losses = metrics.log_losses(reference, predictions.posteriors)
-    log_loss = np.bincount(pair, losses, minlength=len(pairs)) / len(seeds)
+    losses = {"log_loss": metrics.log_losses(reference, predictions.posteriors)}
+    if predictions.shares.size:
+        losses |= metrics.annotated(predictions.shares, predictions.posteriors)
+    means = {name: np.bincount(pair, values, minlength=len(pairs)) / len(seeds) for name, values in losses.items()}
+    log_loss = means.pop("log_loss")
     bounds = np.searchsorted(pairs, np.arange(values + 1) * len(names))
     for start, stop in pairwise(bounds):
         part = slice(start, stop)
-        yield Counts(references[0, part], correct[:, part], answers[:, part], log_loss[part])
+        annotated = {name: sums[part] for name, sums in means.items()}
+        yield Counts(references[0, part], correct[:, part], answers[:, part], log_loss[part], annotated)
 
 
 def accuracy(counts: Counts) -> Ratios:
@@ -91,8 +97,17 @@ def macro_f1(counts: Counts) -> Ratios:
 
 def log_loss(counts: Counts) -> Ratios:
     """Return the mean log-loss in nats; the mean over seeds."""
-    utterances = counts.references.sum(1, keepdims=True)
-    return Ratios(counts.log_loss[:, None], utterances, np.ones(1), 1 / utterances.sum(0))
+    return _mean(counts.log_loss, counts)
+
+
+def cross_entropy(counts: Counts) -> Ratios:
+    """Return the mean cross-entropy with the annotators' distributions, in nats; the mean over seeds."""
+    return _mean(counts.annotated["cross_entropy"], counts)
+
+
+def divergence(counts: Counts) -> Ratios:
+    """Return the mean Jensen-Shannon divergence from the annotators' distributions, in bits; the mean over seeds."""
+    return _mean(counts.annotated["JSD"], counts)
 
 
 STATISTICS: dict[str, Callable[[Counts], Ratios]] = {
@@ -101,6 +116,14 @@ STATISTICS: dict[str, Callable[[Counts], Ratios]] = {
     "F1": macro_f1,
     "log_loss": log_loss,
 }
+# For annotators' distributions, besides STATISTICS.
+DISTRIBUTION_STATISTICS = {"cross_entropy": cross_entropy, "JSD": divergence}
+
+
+def _mean(sums: np.ndarray, counts: Counts) -> Ratios:
+    """Return the mean over utterances of a loss, given its sums over the utterances of each speaker, `(S,)`."""
+    utterances = counts.references.sum(1, keepdims=True)
+    return Ratios(sums[:, None], utterances, np.ones(1), 1 / utterances.sum(0))
 
 
 def _tally(indices: tuple[np.ndarray, ...], shape: tuple[int, ...]) -> np.ndarray:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from soctk.corpus.datadir import DataDir
+from soctk.scoring import scales
 from soctk.scoring.intervals import Interval
 from soctk.scoring.predictions import Predictions
-from soctk.scoring.statistics import STATISTICS, count
 
 SEXES = {"f": "female", "m": "male"}
 DURATION_GROUPS = 4
@@ -40,10 +40,9 @@ def subgroups(predictions: Predictions, data: DataDir | None) -> list[Subgroup]:
     utterance = pd.Index(predictions.utterances["utt"]).get_indexer(pd.Index(predictions.table["utt"]))
     for attribute, column in _list_attributes(predictions.utterances, data).items():
         codes, values = pd.factorize(column, sort=True)
-        for value, counts in zip(values, count(predictions, codes[utterance], len(values)), strict=True):
-            scores = {metric: statistic(counts).interval() for metric, statistic in STATISTICS.items()}
-            utterances, speakers = int(counts.references.sum()), len(counts.references)
-            result.append(Subgroup(attribute, str(value), utterances, speakers, scores))
+        for value, group in zip(values, scales.groups(predictions, codes[utterance], len(values)), strict=True):
+            scores = {name: statistic.interval() for name, statistic in group.statistics.items()}
+            result.append(Subgroup(attribute, str(value), group.utterances, group.speakers, scores))
     return result
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.schema import ClassWeight, LinearConfig
+from soctk.scoring import prediction_file
 from soctk.scoring.intervals import divide
 from soctk.scoring.metrics import accuracies
 from soctk.training.logistic import LogisticSolver
@@ -86,6 +89,10 @@ class Classes:
             "valid_UA": percent["UA"] / 100,
         }
 
+    def table(self, data: DataDir, utterances: Sequence[str], predictions: np.ndarray) -> pd.DataFrame:
+        """See Target.table."""
+        return prediction_file.of_classes(data, utterances, np.exp(predictions))
+
     def finish(self, head: nn.Linear) -> None:
         """See Target.finish: logits have no unit."""
 
@@ -97,5 +104,9 @@ class Classes:
 
     def _class_weights(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the balanced weight of each class among some rows; 0 for a class that does not occur."""
-        counts = np.bincount(self.labels[np.asarray(rows)], minlength=len(self.names))
+        counts = self._counts(rows)
         return divide(np.array(len(rows)), (counts > 0).sum() * counts)
+
+    def _counts(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the number of rows of each class."""
+        return np.bincount(self.labels[np.asarray(rows)], minlength=len(self.names))

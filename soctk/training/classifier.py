@@ -60,6 +60,11 @@ class EmotionClassifier(nn.Module):
         """P, the number of values of a descriptor."""
         return sum(layer.output_size for layer in self._layers())
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """The last layer."""
+        return cast(nn.Linear, self.head[-1] if isinstance(self.head, nn.Sequential) else self.head)
+
     def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return descriptors `(B, P)`.
 

@@ -172,7 +172,9 @@ class Experiment:
     def new_model(self) -> EmotionClassifier:
         """Return a classifier with initial weights, which torch's random state determines."""
         hidden_size, layers = self.features.store.settings["hidden_size"], self.features.layers(self.config)
-        return EmotionClassifier(hidden_size, len(layers), len(self.data.emotions), self.config)
+        return EmotionClassifier(
+            hidden_size, len(layers), len(self.config.dimensions or self.data.emotions), self.config
+        )
 
     def _run_one(
         self, run: RunDirectory, inputs: TrainingData, inner: InnerFits | None, made_with: dict[str, str]
@@ -196,10 +198,9 @@ class Experiment:
                     remedy="Check the store for extreme features, or use --set frames.layer_norm=true.",
                     where=self.features.store.where,
                 )
-            writer.write_predictions(self.data, split.test, predicted)
+            writer.write_predictions(inputs.target.table(self.data, split.test, predicted.cpu().numpy()))
         choice = Choice.of(records)
-        scores = f"WA {100 * choice.record['valid_WA']:.1f}, UA {100 * choice.record['valid_UA']:.1f}"
-        return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {scores}"
+        return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"
 
     def _trainer(
         self, model: EmotionClassifier, inputs: TrainingData, split: Split, seed: int, inner: InnerFits | None

@@ -158,6 +158,7 @@ def _train_mlp(
         learner, features = classifier, inputs.frames.to(experiment.device)
     target = inputs.target.of_run(fitted, experiment.device)
     loop.train_for(learner, features, target, fitted, config, seed, epochs)
+    target.finish(classifier.output_layer)
 
 
 def _prior(inputs: TrainingData, utterances: Sequence[str], seed: int) -> torch.Tensor:

@@ -19,7 +19,8 @@ class LogisticSolver:
         labels: their classes `(n,)`, from 0.
         num_classes: K. A class without a training utterance has the posterior 0.
         shrinkage: the shrinkage alpha of WithinClass.
-        weights: the weight `(n,)` of each input in the likelihood; None if all are 1.
+        weights: the weight of each input in the likelihood, `(n,)`; or the weights of its copies with each class,
+            `(n, K)`, if it has a distribution over classes; None for the weight 1.
     """
 
     def __init__(
@@ -31,10 +32,15 @@ class LogisticSolver:
         weights: np.ndarray | None = None,
     ):
         self._labels, self._num_classes, self._weights = labels, num_classes, weights
-        self._classes = np.unique(labels)
+        copied = None
+        if weights is not None and weights.ndim == 2:
+            copied, self._labels = np.nonzero(weights)
+            self._weights = weights[copied, self._labels]
+        self._classes = np.unique(self._labels)
         if len(self._classes) > 1:
             self._within = WithinClass(values, labels, shrinkage)
-            self._inputs = self._within.normalise(values)
+            inputs = self._within.normalise(values)
+            self._inputs = inputs if copied is None else inputs[copied]
             # With the default tolerance of 1e-4, a fit that starts from the weights of the previous C can stop at once.
             self._model = LogisticRegression(tol=1e-5, max_iter=1000, warm_start=True)
 

@@ -1,22 +1,20 @@
 """The files of a run: config.yaml, train.jsonl, model.safetensors, predictions.tsv, and a log for TensorBoard."""
 
-import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 import yaml
 from safetensors.torch import save
 from torch import nn
 
-from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.files import atomic_directory
+from soctk.scoring import prediction_file
 from soctk.scoring.runs import RunDirectory
 
 
@@ -66,16 +64,9 @@ class RunWriter:
         """Write model.safetensors."""
         self._path(self.run.weights).write_bytes(save(model.state_dict()))
 
-    def write_predictions(self, data: DataDir, utterances: Sequence[str], log_posteriors: torch.Tensor) -> None:
-        """Write predictions.tsv: utt, spk, ref, hyp, and the posterior of each class with six decimals.
-
-        Args:
-            data: the corpus.
-            utterances: N ids.
-            log_posteriors: `(N, K)`, the classes in the order of `data.emotions`.
-        """
-        table = _predictions(data, utterances, log_posteriors)
-        table.to_csv(self._path(self.run.predictions), sep="\t", index=False, quoting=csv.QUOTE_NONE)
+    def write_predictions(self, table: pd.DataFrame) -> None:
+        """Write predictions.tsv (soctk.scoring.prediction_file)."""
+        prediction_file.write(self._path(self.run.predictions), table)
 
     def _path(self, final: Path) -> Path:
         return self.directory / final.name
@@ -109,16 +100,3 @@ def _tensorboard(directory: Path, is_wanted: bool) -> Iterator[Callable[[dict[st
                 writer.add_scalar(name, value, step)
 
         yield write
-
-
-def _predictions(data: DataDir, utterances: Sequence[str], log_posteriors: torch.Tensor) -> pd.DataFrame:
-    best = log_posteriors.argmax(-1).tolist()
-    columns = {
-        "utt": list(utterances),
-        "spk": [data.speaker[utt] for utt in utterances],
-        "ref": [data.emotion[utt] for utt in utterances],
-        "hyp": [data.emotions[i] for i in best],
-    }
-    posteriors = log_posteriors.exp().cpu().T.tolist()
-    written = {emotion: [f"{p:.6f}" for p in column] for emotion, column in zip(data.emotions, posteriors, strict=True)}
-    return pd.DataFrame(columns | written)

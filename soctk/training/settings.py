@@ -30,6 +30,7 @@ def resolve(
     recentre: str | None = None,
     enrol: str | int | None = None,
     protocol: Protocol = "soctk",
+    target: str = "emotion",
     overrides: Iterable[str] = (),
 ) -> Config:
     """Return the settings for these options; an option that is None keeps the value of the conf directories.
@@ -45,6 +46,7 @@ def resolve(
         recentre: `speaker` or `none`.
         enrol: how many utterances of a test speaker give the speaker's mean: `all`, or a number.
         protocol: how validation utterances are chosen.
+        target: what is predicted (soctk.config.load).
         overrides: KEY=VALUE strings (soctk.config.load); they win over the other options.
 
     Raises:
@@ -63,4 +65,4 @@ def resolve(
         "recentre.enrol": enrol,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    return config.load(directories, pooling, head, protocol, [*given, *overrides])
+    return config.load(directories, pooling, head, protocol, [*given, *overrides], target)

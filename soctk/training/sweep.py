@@ -46,9 +46,10 @@ class Sweep:
         Test utterances are not used for the comparison. The table is also written to `path`/sweep.tsv.
 
         Returns:
-            A row for each point, best valid_WA first, then lowest valid_loss. The columns are the axes of the grid;
-            valid_WA and valid_UA (in %) and valid_loss (nats), averaged over runs, at the epoch or C that each run
-            chose; the number of runs; and the name of the point's directory.
+            A row for each point, best valid_WA (valid_CCC for dimensions) first, then lowest valid_loss. The columns
+            are the axes of the grid; valid_WA and valid_UA (in %), or valid_CCC, and valid_loss (nats, or 1 minus CCC),
+            averaged over runs, at the epoch or C that each run chose; the number of runs; and the name of the point's
+            directory.
 
         Raises:
             SoctkError: soctk.training.settings.resolve or Experiment.run raises it (all points are checked first); or
@@ -66,7 +67,8 @@ class Sweep:
             runs = [RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds]
             values = {key: str(value) for key, value in point.items()}
             rows.append({**values, **_validation(runs), "name": experiment.path.name})
-        table = pd.DataFrame(rows).sort_values(["valid_WA", "valid_loss"], ascending=[False, True], ignore_index=True)
+        main = "valid_WA" if "valid_WA" in rows[0] else "valid_CCC"
+        table = pd.DataFrame(rows).sort_values([main, "valid_loss"], ascending=[False, True], ignore_index=True)
         with atomic(path / "sweep.tsv") as temporary:
             table.to_csv(temporary, sep="\t", index=False)
         return table
@@ -129,9 +131,7 @@ def _validation(runs: Iterable[RunDirectory]) -> dict[str, float]:
         if choice is None:
             raise SoctkError("missing", remedy="Remove the run's directory and train it again.", where=run.log)
         best.append(choice.record)
-    return {
-        "valid_WA": 100 * sum(record["valid_WA"] for record in best) / len(best),
-        "valid_UA": 100 * sum(record["valid_UA"] for record in best) / len(best),
-        "valid_loss": sum(record["valid_loss"] for record in best) / len(best),
-        "runs": len(best),
-    }
+    percent = [name for name in ("valid_WA", "valid_UA") if name in best[0]]
+    others = [name for name in ("valid_CCC", "valid_loss") if name in best[0]]
+    means = {name: sum(record[name] for record in best) / len(best) for name in (*percent, *others)}
+    return {**means, **{name: 100 * means[name] for name in percent}, "runs": len(best)}

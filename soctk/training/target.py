@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
 from soctk.corpus.datadir import DataDir
+from soctk.errors import SoctkError
 from soctk.schema import Config, LinearConfig
 from soctk.training.classes import Classes
+from soctk.training.dimensions import Dimensions
+from soctk.training.distribution import Distribution
 
 
 class Solver(Protocol):
@@ -58,6 +62,9 @@ class Target(Protocol):
     def scores(self, predictions: np.ndarray, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
         """Return valid_loss, which chooses C or the epoch, and other scores of predictions `(N, K)`."""
 
+    def table(self, data: DataDir, utterances: Sequence[str], predictions: np.ndarray) -> pd.DataFrame:
+        """Return the content of predictions.tsv for predictions `(N, K)` (soctk.scoring.prediction_file)."""
+
     def finish(self, head: nn.Linear) -> None:
         """Change the last layer of a trained network such that its outputs are in the units of the labels."""
 
@@ -67,5 +74,27 @@ class Target(Protocol):
 
 def make(config: Config, data: DataDir, copies: int = 1) -> Target:
     """Return the target that the settings choose, for a corpus whose utterances have this many rows each."""
-    labels = [data.emotions.index(data.emotion[utt]) for utt in data.utterances]
-    return Classes(data.emotions, np.tile(labels, copies), config.head.class_weight, data.path)
+    names = config.dimensions
+    _check_labels(config, data)
+    if names:
+        values = [[data.dimensions[name][utt] for name in names] for utt in data.utterances]
+        return Dimensions(names, np.tile(values, (copies, 1)), data.path)
+    labels = np.tile([data.emotions.index(data.emotion[utt]) for utt in data.utterances], copies)
+    if config.target == "distribution":
+        shares = np.tile([data.distribution[utt] for utt in data.utterances], (copies, 1))
+        return Distribution(data.emotions, labels, shares, config.head.class_weight, data.path)
+    return Classes(data.emotions, labels, config.head.class_weight, data.path)
+
+
+def _check_labels(config: Config, data: DataDir) -> None:
+    """Check that the corpus has the labels of the target."""
+    labelled = ["emotion"] if data.emotion else []
+    labelled += (["distribution"] if data.distribution else []) + list(data.dimensions)
+    missing = [name for name in config.dimensions or (config.target,) if name not in labelled]
+    if missing:
+        files = [{"emotion": "utt2emo", "distribution": "utt2dist"}.get(name, f"utt2{name}") for name in missing]
+        raise SoctkError(
+            f"it has no {', '.join(files)}, so --target {config.target} has no labels",
+            remedy=f"Choose another --target: {', '.join(labelled)}; dimensions can be joined by +.",
+            where=data.path,
+        )

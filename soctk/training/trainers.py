@@ -41,6 +41,7 @@ class MLPTrainer:
     ):
         self._inputs, self._split, self._seed, self._config = inputs, split, seed, config
         self._fitted = inputs.rows(split.train)
+        self._model = model
         self._learner: nn.Module = model.head if inputs.frames is None else model
         features = inputs.descriptors(self._fitted, seed) if inputs.frames is None else inputs.frames
         self._features: loop.Inputs = features.to(device)
@@ -53,7 +54,7 @@ class MLPTrainer:
             SoctkError: the loss becomes infinite or NaN.
         """
         valid = self._inputs.rows(self._split.valid)
-        return loop.train(
+        yield from loop.train(
             self._learner,
             self._features,
             self._target,
@@ -63,6 +64,7 @@ class MLPTrainer:
             self._seed,
             self._inputs.copies,
         )
+        self._target.finish(self._model.output_layer)
 
     def predict_test(self) -> torch.Tensor:
         """See Trainer.predict_test."""

@@ -16,7 +16,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.reporting import formats, page
 from soctk.reporting.report import make
-from soctk.scoring import score
+from soctk.scoring import prediction_file, score
 from soctk.scoring.runs import RunDirectory
 from soctk.training.run_writer import RunWriter
 
@@ -80,7 +80,7 @@ def score_of(emotions, speakers, properties=()) -> tuple[dict, list]:
                     logits[row, data.emotions.index(data.emotion[utt])] += 1
                 run.path.mkdir(parents=True)
                 writer = RunWriter(run, run.path, tensorboard=False)
-                writer.write_predictions(data, utterances, logits.log_softmax(-1))
+                writer.write_predictions(prediction_file.of_classes(data, utterances, logits.softmax(-1).numpy()))
         report = make([root / "exp"], "soctk-score exp", data=root / "data")
         for style in formats.FORMATS.values():
             style(report)

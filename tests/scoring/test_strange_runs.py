@@ -15,7 +15,7 @@ from soctk import provenance
 from soctk.errors import SoctkError
 from soctk.reporting import charts, formats
 from soctk.reporting.report import make
-from soctk.scoring import choice, logs, predictions
+from soctk.scoring import choice, logs, prediction_file
 from soctk.scoring.runs import RunDirectory
 
 FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -208,5 +208,5 @@ def test_rows_of_another_length_are_refused(tmp_path, rows, fault):
     path = tmp_path / "predictions.tsv"
     path.write_text(HEADER + rows)
     with pytest.raises(SoctkError) as error:
-        predictions.read_run(path)
+        prediction_file.read_run(path)
     assert str(error.value).startswith(f"{path}: {fault}")

@@ -21,7 +21,7 @@ from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.files import atomic_directory
 from soctk.schema import Config
-from soctk.scoring import predictions
+from soctk.scoring import prediction_file
 from soctk.training import linear as linear_head
 from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
@@ -123,7 +123,7 @@ def test_ids_with_quotes_survive_writing_and_reading(tmp_path, corpus):
     extract.extract(quoted, tmp_path / "feats", extract.Extraction("mfcc"))
     features = Features(FeatureStore.open(tmp_path / "feats"), quoted.utterances)
     Experiment(linear("mean"), quoted, features, tmp_path / "exp").run([1], [1])
-    table = predictions.read_run(tmp_path / "exp" / "fold1" / "seed1" / "predictions.tsv").table
+    table = prediction_file.read_run(tmp_path / "exp" / "fold1" / "seed1" / "predictions.tsv").table
     assert table["utt"].tolist() == splits.split(quoted, 1, "soctk", 1).test
     assert '"' in table["utt"][0]
 
