@@ -119,7 +119,7 @@ class Ratios:
           logarithmic scale. If v is less than u (1 nat in one utterance), it is the interval of a difference, from 0.
           No bound exceeds the largest log-loss, -ln of the smallest posterior.
 
-        tests/bench/coverage.py simulates how often these intervals contain the true value.
+        tests/bench/interval_coverage.py simulates how often these intervals contain the true value.
         """
         value = self.value()
         if len(self.numerators) < FEWEST_SPEAKERS:

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from soctk.scoring.intervals import Ratios
 from soctk.scoring.statistics import STATISTICS, Counts
 
-simulation = runpy.run_path(str(ROOT / "tests" / "bench" / "coverage.py"))
+simulation = runpy.run_path(str(ROOT / "tests" / "bench" / "interval_coverage.py"))
 COMMON_ERRORS, RARE_ERRORS = (0.7, 12), (0.99, 200)
 
 
