@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def write_moods(home: Path) -> None:
     write_csv(moods / "db" / "db.files.csv", rows, {"file": "file", "speaker": "actor"})
     speakers = "".join(f"      '{actor}': {{gender: {sex}}}\n" for actor, sex in ACTORS.items())
     (moods / "db" / "db.yaml").write_text(f"schemes:\n  speaker:\n    dtype: str\n    labels:\n{speakers}")
+    write_kaldi(moods / "kaldi", rows)
     (home / "corpus").mkdir()
     (home / "corpus" / "clips").symlink_to(moods / "clips")
     write_csv(home / "corpus" / "labels.csv", rows, {"path": "clip", "emotion": "mood", "speaker": "actor"})
@@ -42,6 +44,20 @@ def write_moods(home: Path) -> None:
         file.parent.mkdir(parents=True)
         test = [line for line in lines if list(ACTORS).index(line["key"].split("_")[0]) % 3 + 1 == fold]
         file.write_text("".join(json.dumps(line) + "\n" for line in test))
+
+
+def write_kaldi(folder: Path, rows: list[dict]) -> None:
+    """Write a data directory of Kaldi; its file utt2mood has the labels."""
+    folder.mkdir()
+    lines: dict[str, list[str]] = {"wav.scp": [], "utt2spk": [], "utt2mood": []}
+    for row in rows:
+        speaker = row["actor"].replace(" ", "_")
+        utt = f"{speaker}-{Path(row['clip']).stem}"
+        lines["wav.scp"].append(f"{utt} sox {shlex.quote(str(folder.parent / row['clip']))} -t wav - |")
+        lines["utt2spk"].append(f"{utt} {speaker}")
+        lines["utt2mood"].append(f"{utt} {row['mood']}")
+    for name, content in lines.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in sorted(content)))
 
 
 def write_csv(path: Path, rows: list[dict], columns: dict[str, str]) -> None:

@@ -76,6 +76,8 @@ def reason_not_to_run(command: Command) -> str | None:
         return "needs the package index"
     if words[0] == "soctk-demo":
         return "serves a page until Ctrl-C"
+    if "--vad" in words:
+        return "needs speech, and the extra vad"
     if any(word.startswith("DIR") for word in words):
         return "needs a corpus or an encoder of the reader"
     if "--nj" in words and int(words[words.index("--nj") + 1]) > 2:
@@ -322,12 +324,12 @@ def test_own_corpus_page_leads_from_each_source_to_scores(tmp_path, home):
 
     follow_here = [Block(page, 0, "sh", "cd egs/moods\n. ./path.sh\n")]
     sources = [command for command in commands_of(*rest) if command.words[0] == "soctk-import"]
-    assert len(sources) == 4
+    assert len(sources) == 5
     for number, command in enumerate(sources):
         shutil.rmtree(folder / "data" / "moods")
         follow([*follow_here, Block(page, 0, "sh", command.text)], checkout, home)
         data = datadir.read(folder / "data" / "moods")
-        assert len(data.wav) == (54 if number < 2 else 72)  # the last two have no label map
+        assert len(data.wav) == (54 if number < 2 else 72)  # the last three have no label map
         assert set(data.speaker.values()) == {"mara", "otto", "Ida_Lee", "finn", "0042", "lou"}
         if number == 3:
             assert data.fold == {"mara": 1, "otto": 2, "Ida_Lee": 3, "finn": 1, "0042": 2, "lou": 3}

@@ -81,7 +81,7 @@ def parse_seconds(time: str, default: float) -> float:
     """Return a time in seconds; `default` for a missing value.
 
     Args:
-        time: a number of seconds, `0 days 00:00:01.5` (audformat), `00:00:01,500` or `00:01.5`.
+        time: a number of seconds such as 1.5 or 1,5, `0 days 00:00:01.5` (audformat), `00:00:01,500` or `00:01.5`.
         default: the value of a missing time.
 
     Raises:
@@ -94,7 +94,7 @@ def parse_seconds(time: str, default: float) -> float:
         days, hours, minutes, rest = (float((part or "0").replace(",", ".")) for part in match.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + rest
     try:
-        return float(time)
+        return float(time.replace(",", ".", 1))
     except ValueError as error:
         raise SoctkError(
             f"'{time}' is not a time",

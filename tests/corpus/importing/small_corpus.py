@@ -41,3 +41,12 @@ def assert_is_corpus(data: DataDir, recordings: Path) -> None:
     assert data.wav["ann-calm_1"] == recordings / "ann" / "ann_calm_1.wav"
     assert (data.speaker["ann-calm_1"], data.emotion["ann-calm_1"], data.seconds["ann-calm_1"]) == ("ann", "calm", 0.1)
     assert len(data.folds) == 3
+
+
+def write_audformat_recordings(folder: Path) -> None:
+    """Write the recordings of the database of golden/make_audformat.py: a tone in each second, by emotion."""
+    (folder / "audio").mkdir(parents=True)
+    for number, speaker in enumerate(("ann", "bob", "cid", "dan", "eve", "fay")):
+        noise = np.random.default_rng(number).normal(size=4 * 16000)
+        tones = [np.sin(np.arange(16000) * step) * np.linspace(0.2, 1, 16000) for step in (0.1, 0.4, 0.1, 0.4)]
+        soundfile.write(folder / "audio" / f"{speaker}.wav", 0.1 * noise + 0.4 * np.concatenate(tones), 16000)

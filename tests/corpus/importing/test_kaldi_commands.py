@@ -28,7 +28,7 @@ def files(tmp_path, monkeypatch):
         ("sox stereo.flac -t wav - rate 8000 |", "stereo.flac"),
         ("sox stereo.flac -t wav - remix 1 |", "stereo.flac"),
         ("ffmpeg -v 0 -i x.m4a -f wav - |", "x.m4a"),
-        ("ffmpeg -hide_banner -loglevel panic -i mono.wav -acodec pcm_s16le -ar 16000 -ac 1 -f wav pipe:1 |", "mono.wav"),
+        ("ffmpeg -hide_banner -loglevel panic -i mono.wav -c:a pcm_s16le -ar 16000 -ac 1 -f wav pipe:1 |", "mono.wav"),
         ("flac -c -d -s stereo.flac | sox -t wav - -r 8000 -t wav - |", "stereo.flac"),
         ("sph2pipe -f wav -p x.sph|", "x.sph"),
     ],
