@@ -25,7 +25,11 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "egs/README.md": "egs/index.md",
     "tests/bench/README.md": "benchmarks.md",
-    **{f"egs/{name}/README.md": f"egs/{name}.md" for name in ("mini", "ravdess", "esd")},
+    **{
+        f"egs/{path.parent.name}/README.md": f"egs/{path.parent.name}.md"
+        for path in (ROOT / "egs").glob("*/README.md")
+        if path.parent.name != "TEMPLATE"
+    },
     **{f"docs/{path.name}": path.name for path in (ROOT / "docs").glob("*.md")},
 }
 PACKAGES = ("pooling", "corpus", "features", "scoring", "training", "inference", "reporting")

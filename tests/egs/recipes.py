@@ -23,7 +23,7 @@ def load(name: str, monkeypatch) -> ModuleType:
     folder = ROOT / "egs" / name
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder / "local")
-    for module in ("corpora",):  # modules in local/ that prepare.py imports
+    for module in ("corpora", "table"):  # modules in local/ of the recipe
         sys.modules.pop(module, None)
     spec = importlib.util.spec_from_file_location(f"prepare_{name}", folder / "local" / "prepare.py")
     module = importlib.util.module_from_spec(spec)
