@@ -8,6 +8,7 @@ from typing import Any
 from soctk.corpus.importing import commands
 from soctk.corpus.kaldi_files import read_lines, split_words
 from soctk.errors import SoctkError, listing, plural
+from soctk.schema import DIMENSIONS
 
 # Column -> the field that gives it, which has the name of a file.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -22,6 +23,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "split": ("utt2split",),
     "fold": ("spk2fold",),
     "utterance_fold": ("utt2fold",),
+    **{dimension: (f"utt2{dimension}",) for dimension in DIMENSIONS},
 }
 
 # Files with facts about the features or the sound, which soctk measures itself.
