@@ -16,7 +16,8 @@ class Column(click.ParamType):
     def convert(self, value, param, ctx):
         """Return a pair of str."""
         kind, equals, name = value.partition("=")
-        known = ("path", "emotion", "speaker", "sex", "fold", "utterance-fold", "split", "start", "end")
+        known = ("path", "emotion", "speaker", "sex", "fold", "utterance-fold", "split", "start", "end", "label")
+        known += ("arousal", "valence", "dominance")
         if not equals or kind not in known:
             self.fail(f"'{value}' is not KIND=NAME with a KIND of {', '.join(known)}", param, ctx)
         return kind.replace("-", "_"), name
@@ -52,8 +53,9 @@ class Channel(click.ParamType):
     metavar="KIND=NAME",
     multiple=True,
     help="Name of the column for path, emotion, speaker, sex, fold, utterance-fold (published folds that may share "
-    "speakers), split (a published partition into train, dev and tests), start or end, such as path=recording. Can be "
-    "repeated; the columns of a KIND given twice are joined with '-'. An empty NAME ignores the kind.",
+    "speakers), split (a published partition into train, dev and tests), start, end, arousal, valence or dominance, "
+    "such as path=recording; or label for the label of one annotator. Can be repeated; the columns of a KIND given twice "
+    "are joined with '-', those of label are votes. An empty NAME ignores the kind.",
     show_default="NAME is KIND",
 )
 @option(
@@ -100,6 +102,9 @@ def main(
     folder of EmoBox's metadata; or, with --pattern, a folder of recordings. Further tables with the same columns add
     recordings. Other sources add columns, by path or by speaker: tables, or the db.yaml of an audformat database.
 
+    Labels can also be numbers in the columns arousal, valence and dominance, with or without emotions, and the emotions
+    of several annotators (--column label=NAME for each).
+
     If no source gives folds or a partition, the speakers are divided into folds, balanced by class and sex.
     """
     from soctk.corpus import datadir, importing
@@ -115,11 +120,12 @@ def main(
     account, choice = importing.Account(), _choice(columns)
     classes = read_labels(labels) if labels else {}
     rows = importing.read(sources, pattern, choice, audio=audio, labels=classes, account=account)
-    if classes:
+    if classes and any("emotion" in row for row in rows):
         rows, dropped = importing.relabel(rows, classes)
         for label, count in sorted(dropped.items()):
             rule = f"with the label '{label}'" if label else "without an emotion"
             account.left_out[f"{rule}, dropped by {labels}"] += count
+    rows = importing.count_votes(rows, classes, account)
     known_copies = frozenset(datadir.read_duplicates(duplicates)) if duplicates else frozenset()
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))

@@ -125,10 +125,6 @@ def _check_emotions(data: DataDir) -> Iterable[str]:
     for utt, shares in data.distribution.items():
         if len(shares) != len(data.emotions):
             yield f"utt2dist: {utt} has {len(shares)} probabilities, and the file emotions has {len(data.emotions)}"
-        elif utt in data.emotion and data.emotion[utt] in data.emotions:
-            own = shares[data.emotions.index(data.emotion[utt])]
-            if own < max(shares) - 1e-6:
-                yield f"utt2emo: {utt} is {data.emotion[utt]}, which is not the most probable emotion in utt2dist"
     yield from find_unfit_names("emotions", data.emotions)
     for utt, emotion in data.emotion.items():
         if emotion not in data.emotions:

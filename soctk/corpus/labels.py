@@ -20,20 +20,42 @@ _MISSING = {
 }
 
 
-def read(path: Path) -> dict[str, str | None]:
+class LabelMap(dict[str, str | None]):
+    """Label -> class, or None to drop utterances with the label.
+
+    Attributes:
+        separator: the text between the labels of an utterance that has several; "" without a rule for them.
+        several: the rule: `first` takes the first label that the map does not drop, `votes` counts each label as the
+            vote of an annotator, and None drops the utterance.
+    """
+
+    separator = ""
+    several: str | None = None
+
+    def divide(self, label: str) -> list[str]:
+        """Return the labels of an utterance with several labels; empty if it has one."""
+        parts = [names.normalise(part) for part in label.split(self.separator)] if self.separator else []
+        return [] if label in self or len(parts) < 2 else [part for part in parts if part]
+
+
+def read(path: Path) -> LabelMap:
     """Read a label map, a YAML file of lines `LABEL: CLASS`. The class null (None) drops utterances with the label.
 
-    Labels and classes are texts as they are written: `03` is not the number 3, and `no` is not false.
+    Labels and classes are texts as they are written: `03` is not the number 3, and `no` is not false. A line
+    `"*;*": first`, with the separator between two asterisks, is a rule for utterances with several labels (LabelMap).
 
     Returns:
         label -> class; both are normalised (soctk.corpus.names).
 
     Raises:
-        SoctkError: the file is missing or malformed, or gives a label twice.
+        SoctkError: the file is missing or malformed, or gives a label twice, or an unknown rule.
     """
-    labels: dict[str, str | None] = {}
+    labels = LabelMap()
     for written, name in read_yaml(path, as_text=True).items():
         label = names.normalise(written)
+        if len(label) > 2 and label[0] == label[-1] == "*":
+            _set_rule(labels, label[1:-1].strip() or " ", name, path)
+            continue
         if not isinstance(name, str | None) or (name is not None and is_missing(name)):
             raise SoctkError(
                 f"'{label}: {reprlib.repr(name)}' is not a label and its class",
@@ -45,6 +67,18 @@ def read(path: Path) -> dict[str, str | None]:
         labels[label] = None if name is None else names.normalise(name)
     names.check_spelling("classes of the label map", (name for name in labels.values() if name is not None))
     return labels
+
+
+def _set_rule(labels: LabelMap, separator: str, rule: object, path: Path) -> None:
+    if labels.separator or rule not in ("first", "votes", None):
+        raise SoctkError(
+            f"'*{separator}*: {reprlib.repr(rule)}' is not a rule for utterances with several labels"
+            if not labels.separator
+            else "two rules for utterances with several labels",
+            remedy=f"Write one line '\"*{separator}*\": RULE' with the RULE first, votes or null.",
+            where=path,
+        )
+    labels.separator, labels.several = separator, None if rule is None else str(rule)
 
 
 def is_missing(text: str) -> bool:

@@ -76,7 +76,6 @@ def test_the_checksum_follows_the_labels(corpus):
         ("utt2dist", "0.5 0.5", "utt2dist: spk0-angry-0 has 2 probabilities, and the file emotions has 3"),
         ("utt2dist", "0.5 0.4 0", "utt2dist line 1: 'spk0-angry-0 0.5 0.4 0' is not an id, a space and a probability"),
         ("utt2dist", "-0.5 0.5 1", "is not an id, a space and a probability of each emotion, with the sum 1"),
-        ("utt2dist", "0.4 0.3 0.3", "utt2emo: spk0-angry-0 is angry, which is not the most probable emotion in utt2"),
     ],
 )
 def test_wrong_labels_are_refused(tmp_path, corpus, file, line, message):

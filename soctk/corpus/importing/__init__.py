@@ -8,8 +8,9 @@ To add a source, write a module with a function that reads it, and add an entry 
 """
 
 from soctk.corpus.importing.account import Account
+from soctk.corpus.importing.annotations import count_votes
 from soctk.corpus.importing.assemble import build_corpus
 from soctk.corpus.importing.rows import relabel
 from soctk.corpus.importing.sources import audio_root, read
 
-__all__ = ["Account", "audio_root", "build_corpus", "read", "relabel"]
+__all__ = ["Account", "audio_root", "build_corpus", "count_votes", "read", "relabel"]

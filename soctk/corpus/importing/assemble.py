@@ -9,6 +9,7 @@ from pathlib import Path
 from soctk.corpus import names, quick_checks
 from soctk.corpus.audio import AudioInfo
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.importing import annotations
 from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.division import divide, has_published, without_unknown_speakers
 from soctk.corpus.importing.ids import name_recordings, name_utterances
@@ -34,7 +35,8 @@ def build_corpus(
     """Return the corpus that the rows describe. Every recording is decoded once, to check it.
 
     Args:
-        rows: with the columns path, emotion and speaker, and optionally sex, fold, utterance_fold, split, start, end,
+        rows: with the columns path, emotion and speaker; arousal, valence or dominance in place of the emotion or
+            beside it; and optionally label (annotations.count_votes), sex, fold, utterance_fold, split, start, end,
             utterance (an id) and utt2X for any X. With split or utterance_fold, speakers may be unknown.
         root: the folder that relative paths start from.
         labels: the label map, which gives the order of the classes; may be empty.
@@ -56,14 +58,18 @@ def build_corpus(
         if any(account.left_out.values()):
             what = f"all rows are left out: {account.equation(0)}"
         raise SoctkError(what, remedy="Check the sources, and the label map.", where=root)
+    has_emotions = any(row.get("emotion") for row in rows) or not annotations.are_labelled(rows)
+    required = ["path", "emotion"] if has_emotions else ["path"]
     if has_published(rows):
         rows = without_unknown_speakers(rows)
-        required = ("path", "emotion")
     else:
-        required = ("path", "emotion", "speaker")
+        required.append("speaker")
     for column in required:
         require_column(column, rows)
         require_values(column, rows)
+    if not labels:
+        annotations.check_classes(rows, account.fields)
+    annotations.collect_dimensions({str(i): row for i, row in enumerate(rows)})  # before the recordings are decoded
     for column in ("speaker", "emotion"):
         names.check_spelling(f"{column}s", (row[column] for row in rows if row.get(column)))
     rows = locate(rows, root)
@@ -100,12 +106,16 @@ def _assemble(
 ) -> DataDir:
     """Return the corpus of rows with ids, whose recordings are known; see `build_corpus`."""
     speaker = {utt: names.to_word(row.get("speaker", "")) or utt for utt, row in utterances.items()}
-    emotion = {utt: names.to_word(row["emotion"]) for utt, row in utterances.items()}
+    emotion = {utt: names.to_word(row["emotion"]) for utt, row in utterances.items() if "emotion" in row}
     gender = collect_sexes(utterances, speaker, account.fields)
     unknown = len(set(speaker.values()) - gender.keys())
     if gender and unknown:
         account.note(f"Note: the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
-    division = divide(utterances, speaker, emotion, gender, table, count, account)
+    division = divide(utterances, speaker, emotion or dict.fromkeys(speaker, ""), gender, table, count, account)
+    emotions = in_order(
+        set(emotion.values()) | annotations.voted_classes(utterances),
+        {label: name and names.to_word(name) for label, name in labels.items()},
+    )
     wav, segments = _place(utterances, clips, infos, root)
     return DataDir(
         wav=wav,
@@ -115,9 +125,9 @@ def _assemble(
         seconds={utt: round(infos[utt].seconds, 4) for utt in utterances},
         gender=gender,
         **{"fold": {}, **division},
-        emotions=in_order(
-            set(emotion.values()), {label: name and names.to_word(name) for label, name in labels.items()}
-        ),
+        emotions=emotions,
+        dimensions=annotations.collect_dimensions(utterances),
+        distribution=annotations.collect_distribution(utterances, emotions),
         extra=_collect_extra(utterances),
         channel=channel,
         duplicates=known_copies,

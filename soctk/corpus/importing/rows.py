@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from soctk.corpus import names
-from soctk.corpus.labels import is_missing
+from soctk.corpus.labels import LabelMap, is_missing
 from soctk.errors import SoctkError, listing, plural, unknown_name
+from soctk.schema import DIMENSIONS
 
 Row = dict[str, str]
 # Column -> the fields that give it, joined in this order; no field ignores the column.
@@ -34,7 +35,13 @@ COLUMNS = {
     "end": ("end", "end_time", "endtime"),
     "utterance": (),  # the id; by default soctk makes it from the speaker and the file name
     "recording": (),  # the id of the recording of a part; by default the file name
+    "label": (),  # the labels of several annotators, with VOTES between them
+    "arousal": ("arousal", "activation", "emoact"),
+    "valence": ("valence", "emoval"),
+    "dominance": ("dominance", "emodom"),
 }
+VOTES = "|"
+_JOINTS = {"path": "/", "label": VOTES}
 # Rows may have further columns with this prefix: utt2X becomes the property X of the utterance.
 EXTRA = "utt2"
 
@@ -53,9 +60,10 @@ def find_fields(fields: Iterable[str], choice: Choice, source: Path) -> dict[str
     """
     fields = list(fields)
     found = {}
+    taken = {name for column in ("label", *DIMENSIONS) for name in choice.get(column, ())}
     for column in COLUMNS:
         if column not in choice:
-            its_fields = _recognise(column, fields)
+            its_fields = _recognise(column, [field for field in fields if field not in taken])
             if len(its_fields) > 1:
                 raise SoctkError(
                     f"several columns could be the {column}: {', '.join(its_fields)}",
@@ -90,7 +98,7 @@ def recognise_columns(
 
     Returns:
         column -> text, empty for a missing value. A column with several fields has their texts, joined with `-`; parts
-        of a path are joined with `/`.
+        of a path are joined with `/`, and labels of annotators, of which some may be missing, with VOTES.
 
     Raises:
         SoctkError: two fields stand for the same column, or a value is neither text nor a number.
@@ -99,10 +107,20 @@ def recognise_columns(
     row = {}
     for column, fields in found.items():
         texts = [_to_text(record[field], column, source) for field in fields]
-        if any(is_missing(text) and not (column == "emotion" and names.normalise(text) in labels) for text in texts):
+        if column == "label":
+            texts = _without_missing(texts, labels, source)
+        elif any(is_missing(text) and not (column == "emotion" and names.normalise(text) in labels) for text in texts):
             texts = []
-        row[column] = ("/" if column == "path" else "-").join(texts)
+        row[column] = _JOINTS.get(column, "-").join(texts)
     return row
+
+
+def _without_missing(texts: Sequence[str], labels: Collection[str], source: Path) -> list[str]:
+    """Return the labels of annotators, without missing ones."""
+    for text in texts:
+        if VOTES in text:
+            raise SoctkError(f"the label '{text}' contains {VOTES}", remedy="Rename this label.", where=source)
+    return [text for text in texts if not is_missing(text) or names.normalise(text) in labels]
 
 
 def check_choice(choice: Choice, fields: Collection[str]) -> None:
@@ -217,14 +235,20 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
 
     Args:
         rows: with the column emotion; a row without it has the label ''.
-        labels: label -> class, or None to drop the rows with this label (soctk.corpus.labels).
+        labels: label -> class, or None to drop the rows with this label (soctk.corpus.labels). A LabelMap may have a
+            rule for rows with several labels; with the rule `votes` they get the column `label` in place of the
+            emotion (annotations.count_votes).
 
     Raises:
         SoctkError: no row has an emotion, or the map lacks labels of the rows.
     """
     rows = list(rows)
     require_column("emotion", rows)
+    voted: list[Row] = []
+    dropped: Counter[str] = Counter()
     label_of = [names.normalise(row.get("emotion", "")) for row in rows]
+    if isinstance(labels, LabelMap) and labels.separator:
+        rows, label_of, voted, dropped = _apply_rule(rows, label_of, labels)
     counts = Counter(label_of)
     labels = _with_empty_label(labels)
     unknown = sorted(counts.keys() - labels.keys())
@@ -244,7 +268,36 @@ def relabel(rows: Iterable[Row], labels: Mapping[str, str | None]) -> tuple[list
         )
     classes = [(row, labels[label]) for row, label in zip(rows, label_of, strict=True)]
     kept = [{**row, "emotion": name} for row, name in classes if name is not None]
-    return kept, Counter({label: count for label, count in counts.items() if labels[label] is None})
+    dropped.update({label: count for label, count in counts.items() if labels[label] is None})
+    return [*kept, *voted], dropped
+
+
+def _apply_rule(
+    rows: Sequence[Row], label_of: Sequence[str], labels: LabelMap
+) -> tuple[list[Row], list[str], list[Row], Counter[str]]:
+    """Apply the rule for rows with several labels.
+
+    Returns:
+        The rows that now have one label; these labels; the rows with votes; and the number of rows dropped by each text
+        of several labels.
+    """
+    one, its_label, voted = [], [], []
+    dropped: Counter[str] = Counter()
+    for row, label in zip(rows, label_of, strict=True):
+        parts = labels.divide(label)
+        if not parts or labels.several == "first":
+            one.append(row)
+            # A label that the map lacks is taken too, and then reported.
+            its_label.append(next((part for part in parts if labels.get(part, "") is not None), label))
+        elif labels.several == "votes":
+            others = {column: text for column, text in row.items() if column != "emotion"}
+            voted.append({**others, "label": VOTES.join(parts)})
+        else:
+            dropped[label] += 1
+    if labels.several == "first":  # only labels that the map drops
+        for i, label in enumerate(its_label):
+            its_label[i] = (labels.divide(label) or [label])[0]
+    return one, its_label, voted, dropped
 
 
 def _with_empty_label(labels: Mapping[str, str | None]) -> Mapping[str, str | None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from soctk.corpus import emobox, jsonl, names
-from soctk.corpus.importing import audformat, delimited, filenames, kaldi, parquet
+from soctk.corpus.importing import annotations, audformat, delimited, filenames, kaldi, parquet
 from soctk.corpus.importing.account import Account
 from soctk.corpus.importing.division import has_published
 from soctk.corpus.importing.rows import (
@@ -157,7 +157,8 @@ def read(
         if table not in joined:
             rows = complete_from(rows, named, table, joined, account)
     rows = [{**name, **drop_empty(row)} for name, row in zip(named, rows, strict=True)] if pattern else rows
-    for column in ("emotion",) if has_published(rows) else ("emotion", "speaker"):
+    required = [] if annotations.are_labelled(rows) else ["emotion"]
+    for column in required if has_published(rows) else (*required, "speaker"):
         require_column(column, rows, None, fields)
     return rows
 
