@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from soctk.errors import plural
 from soctk.reporting import drawing
 from soctk.reporting.drawing import COLOURS, WIDTH, series, short
 from soctk.reporting.wording import label
@@ -59,7 +60,9 @@ def speaker_accuracies(experiment: ExperimentScores) -> pd.DataFrame:
     """Return a row for each speaker, the highest WA first: utterances, and WA (in %, averaged over seeds)."""
     table = experiment.predictions.table
     correct = 100.0 * (table["ref"] == table["hyp"])
-    by_speaker = correct.groupby(table["spk"]).agg(["size", "mean"])
+    predictions = experiment.predictions
+    name_of = dict(zip(predictions.utterances["utt"], predictions.shown_speakers, strict=True))
+    by_speaker = correct.groupby(table["utt"].map(name_of).rename("spk")).agg(["size", "mean"])
     by_speaker["size"] //= len(experiment.seeds)
     by_speaker.columns = pd.Index(["utterances", "WA"])
     return by_speaker.sort_values("WA", ascending=False, kind="stable")
@@ -163,7 +166,7 @@ def learning_curves(experiment: ExperimentScores) -> Figure | None:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(fontsize=10)
-    figure.suptitle(f"{drawing.title(experiment)}: {len(logs)} runs", fontsize=12)
+    figure.suptitle(f"{drawing.title(experiment)}: {plural(len(logs), 'run')}", fontsize=12)
     return figure
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from soctk.corpus.content import TRAIN
 from soctk.reporting.wording import label
+from soctk.scoring.predictions import UNKNOWN
 from soctk.scoring.score import ExperimentScores
 from soctk.scoring.subgroups import SEXES
 
@@ -45,20 +47,22 @@ def _identity(experiment: ExperimentScores) -> object:
 def _describe(experiments: Sequence[ExperimentScores]) -> Corpus:
     experiment = experiments[0]
     table, data, emotions = _utterances(experiment), experiment.data, experiment.predictions.emotions
-    by_fold = table.groupby("fold")
-    sizes = f"{_range(by_fold.size())} utterances and {_range(by_fold['spk'].nunique())} speakers each"
+    by_fold = table.groupby("part")
+    has_partition = data is not None and bool(data.split)
+    known = table[table["spk"] != UNKNOWN]
+    per_speaker = f", {_range(known.groupby('spk').size())} per speaker" if len(known) else ""
     counts = table["emotion"].value_counts().reindex(emotions, fill_value=0)
     largest = f"{100 * counts.max() / len(table):.1f} if the largest class is always chosen"
     rows = [
-        ("Utterances", f"{len(table):,}, {_range(table.groupby('spk').size())} per speaker"),
+        ("Utterances", f"{len(table):,}{per_speaker}"),
         ("Speakers", _speakers(experiment, table)),
         ("Classes", f"{len(counts)}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}"),
         ("Chance", f"UA {100 / (counts > 0).sum():.1f}; WA {largest}"),
-        ("Folds", f"{by_fold.ngroups}, {sizes}"),
+        ("Parts", _parts(table)) if has_partition else ("Folds", _folds(table)),
     ]
     missing = [
-        f"fold {fold}: {', '.join(name for name in emotions if name not in found)}"
-        for fold, found in by_fold["emotion"].agg(set).items()
+        f"{part if has_partition else f'fold {part}'}: {', '.join(name for name in emotions if name not in found)}"
+        for part, found in by_fold["emotion"].agg(set).items()
         if len(found) < len(emotions)
     ]
     if missing:
@@ -72,18 +76,45 @@ def _describe(experiments: Sequence[ExperimentScores]) -> Corpus:
 
 
 def _utterances(experiment: ExperimentScores) -> pd.DataFrame:
-    """Return a row for each utterance of the corpus, or of the predictions without a data directory."""
+    """Return a row for each utterance of the corpus, or of the predictions without a data directory.
+
+    The column part has its fold, or its part of the published partition.
+    """
     data, predictions = experiment.data, experiment.predictions
     if data is None:
-        table = predictions.utterances[["fold", "spk", "ref"]]
+        table = predictions.utterances.assign(spk=predictions.shown_speakers, part=predictions.utterances["fold"])
         return table.assign(emotion=[predictions.emotions[index] for index in table["ref"]])
-    rows = [(data.fold_of(utt), speaker, data.emotion.get(utt)) for utt, speaker in data.speaker.items()]
-    return pd.DataFrame(rows, columns=["fold", "spk", "emotion"])
+    rows = [
+        (data.split[utt] if data.split else data.fold_of(utt), UNKNOWN if utt in data.unknown else speaker,
+         data.emotion.get(utt))
+        for utt, speaker in data.speaker.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["part", "spk", "emotion"])
+
+
+def _folds(table: pd.DataFrame) -> str:
+    folds = table.groupby("part")
+    return f"{folds.ngroups}, {_range(folds.size())} utterances and {_range(folds['spk'].nunique())} speakers each"
+
+
+def _parts(table: pd.DataFrame) -> str:
+    """Return the size of each part of the published partition."""
+    sizes = table.groupby("part")["spk"].agg(
+        utterances="size", speakers=lambda names: (names.unique() != UNKNOWN).sum()
+    )
+    return "; ".join(
+        f"{part}: {row.utterances:,} utterances" + (f" of {row.speakers:,} speakers" if row.speakers else "")
+        for part, row in sizes.loc[
+            sorted(sizes.index, key=lambda part: (part.startswith("test"), part != TRAIN))
+        ].iterrows()
+    )
 
 
 def _speakers(experiment: ExperimentScores, table: pd.DataFrame) -> str:
-    speakers = table["spk"].unique()
-    text = f"{len(speakers):,}"
+    speakers = [name for name in table["spk"].unique() if name != UNKNOWN]
+    unknown = int((table["spk"] == UNKNOWN).sum())
+    text = f"{len(speakers):,}" if speakers else "unknown"
+    text += f", and {unknown:,} utterances of unknown speakers" if speakers and unknown else ""
     if experiment.data is None or not experiment.data.gender:
         return text
     sexes = Counter(SEXES.get(experiment.data.gender.get(name, ""), "of unknown sex") for name in speakers)

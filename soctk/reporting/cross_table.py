@@ -7,10 +7,11 @@ from pathlib import Path
 import yaml
 
 from soctk import provenance
+from soctk.corpus import independence
 from soctk.corpus.splits import DESCRIPTIONS
 from soctk.files import atomic
 from soctk.reporting.text import markdown, table
-from soctk.reporting.wording import RECENTRED, RECENTRING, describe_missing
+from soctk.reporting.wording import OVERLAPPING, RECENTRED, RECENTRING, describe_missing
 from soctk.schema import Config
 from soctk.training.cross import Corpus
 
@@ -53,6 +54,11 @@ def as_markdown(
         f"- The same corpus: protocol soctk: {DESCRIPTIONS['soctk']}. UA is the mean over folds and seeds.",
         *(f"- {markdown(f'{corpus.name}: {sentence}')}" for corpus in corpora for sentence in _missing_classes(corpus)),
         *([f"- {RECENTRING}"] if is_recentred else []),
+        *(
+            f"- {markdown(f'{OVERLAPPING} {corpus.name}, trained and tested on itself: {reason}.')}"
+            for corpus in corpora
+            for reason in dict.fromkeys(independence.find_overlaps(corpus.data).values())
+        ),
         f"- Pooling {'+'.join(config.pooling)}, head {config.head.name}, seeds {', '.join(map(str, seeds))}.",
         f"- Features: {corpora[0].store.settings['upstream']}. Trained with {made_with}.",
         "",

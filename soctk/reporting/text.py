@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tabulate import MIN_PADDING, tabulate
+from tabulate import LATEX_ESCAPE_RULES, MIN_PADDING, tabulate
 
 from soctk.errors import printable
 
@@ -16,7 +16,7 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # At its beginning, a list item would become another list.
 _LIST = re.compile(r"^(\d*)([-+.)])")
 # What tabulate does not escape. A row that begins with [ or * would be an option of the line break before it.
-_LATEX = {"|": r"\textbar{}", "--": "-{}-", "±": r"$\pm$", "−": "$-$", "†": r"$\dagger$"}
+_LATEX = {"|": r"\textbar{}", "--": "-{}-", "±": r"$\pm$", "−": "$-$", "†": r"$\dagger$", "‡": r"$\ddagger$"}
 _LATEX_OPTION = re.compile(r"^(\s*)(?=[\[*])", re.MULTILINE)
 # A spreadsheet takes a cell that begins with one of these characters as a formula.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
@@ -38,8 +38,7 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str], style: str) 
         headers = [show(header) for header in headers]
     text = tabulate(rows, headers, style, colalign=alignment, disable_numparse=True)
     if style == "latex_booktabs":
-        for characters, command in _LATEX.items():
-            text = text.replace(characters, command)
+        text = _replace_for_latex(text)
         text = _LATEX_OPTION.sub(r"\1{}", text)
     return text
 
@@ -60,6 +59,18 @@ def markdown_code(text: str) -> str:
     space = " " if longest else ""
     fence = "`" * (longest + 1)
     return f"{fence}{space}{printable(text)}{space}{fence}"
+
+
+def latex(text: str) -> str:
+    """Escape a sentence such that LaTeX shows it as it is."""
+    return _replace_for_latex("".join(LATEX_ESCAPE_RULES.get(char, char) for char in printable(text)))
+
+
+def _replace_for_latex(text: str) -> str:
+    """Replace what tabulate does not escape."""
+    for characters, command in _LATEX.items():
+        text = text.replace(characters, command)
+    return text
 
 
 def spreadsheet(cell: object) -> object:

@@ -11,10 +11,12 @@ import pandas as pd
 
 from soctk.corpus import recordings
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.scoring import recorded
 from soctk.scoring.prediction_file import RunPredictions, read_run
 from soctk.scoring.runs import RunDirectory
+
+UNKNOWN = "unknown"  # stands for all unknown speakers together, in tables and figures
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Predictions:
         first = self.table[self.table["seed"] == self.seeds[0]]
         return first[["fold", *_key(self.table)]].sort_values(["fold", "utt"], ignore_index=True)
 
+    @property
+    def shown_speakers(self) -> pd.Series:
+        """The name of the speaker of each row of `utterances`; UNKNOWN if an unknown speaker has the utterance's id."""
+        names = self.utterances["spk"]
+        return names.where(names != self.utterances["utt"], UNKNOWN) if "speaker_overlap" in self.settings else names
 
     def by_test(self) -> "dict[str, Predictions]":
         """Return test -> its predictions, for a partition with several tests; otherwise all, with an empty name."""
@@ -162,8 +169,8 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
         leaks = tested[tested["utt"].map(data.utterance_fold).fillna(tested["fold"]) != tested["fold"]]
         if len(leaks):
             raise SoctkError(
-                f"{len(leaks)} utterances are tested in another fold than {data.path} assigns, such as "
-                f"{leaks['utt'].iloc[0]}",
+                f"{plural(len(leaks), 'utterance is', 'utterances are')} tested in another fold than {data.path} "
+                f"assigns, such as {leaks['utt'].iloc[0]}",
                 remedy="Give the data directory of training (--data), or train again.",
                 where=predictions.path,
             )
@@ -172,26 +179,27 @@ def check_against(predictions: Predictions, data: DataDir) -> None:
         utt, speaker, fold = leaks.iloc[0][["utt", "spk", "fold"]]
         assigned = f"fold {data.fold[speaker]}" if speaker in data.fold else "no fold"
         raise SoctkError(
-            f"{leaks['spk'].nunique()} speakers are tested in a fold whose training data include them: {utt} of "
-            f"{speaker} is tested in fold {fold}, but {data.path} assigns {speaker} to {assigned}",
+            f"{plural(leaks['spk'].nunique(), 'speaker is', 'speakers are')} tested in a fold that trained on them: "
+            f"{utt} of {speaker} is tested in fold {fold}, but {data.path} assigns {speaker} to {assigned}",
             remedy="These scores are not speaker-independent: remove the experiment and train it again.",
             where=predictions.path,
         )
     expected, actual = set(data.utterances_of(predictions.folds)), set(tested["utt"].tolist())
     for problem, utterances in (
-        ("are missing", sorted(expected - actual)),
-        ("are not in the data directory", sorted(actual - expected)),
+        ("missing", sorted(expected - actual)),
+        ("not in the data directory", sorted(actual - expected)),
     ):
         if utterances:
             raise SoctkError(
-                f"{len(utterances)} utterances {problem}\n{listing(utterances, at_most=5)}",
+                f"{plural(len(utterances), 'utterance is', 'utterances are')} {problem}\n"
+                f"{listing(utterances, at_most=5)}",
                 remedy="Scores of different utterances are not comparable: remove the experiment and train it again.",
                 where=predictions.path,
             )
     relabelled = list(_find_relabelled(predictions, data))
     if relabelled:
         raise SoctkError(
-            f"{len(relabelled)} utterances have other labels than in the data directory\n"
+            f"{plural(len(relabelled), 'utterance has', 'utterances have')} another label than in the data directory\n"
             f"{listing(relabelled, at_most=5)}",
             remedy="Give the data directory of training (--data), or remove the experiment and train it again.",
             where=predictions.path,
@@ -257,9 +265,7 @@ def _get_shared_names(experiment: Path, contents: Iterable[RunPredictions]) -> t
     return emotions, dimensions
 
 
-def _check_folds_are_disjoint(
-    experiment: Path, tables: Mapping[int, pd.DataFrame], can_share_speakers: bool
-) -> None:
+def _check_folds_are_disjoint(experiment: Path, tables: Mapping[int, pd.DataFrame], can_share_speakers: bool) -> None:
     both = {"utt": "", "spk": ", and therefore was in the training data of both"}
     for column, consequence in list(both.items())[: 1 if can_share_speakers else 2]:
         fold_of: dict[str, int] = {}
@@ -283,7 +289,7 @@ def _check_seeds_agree(experiment: Path, tables: Mapping[RunDirectory, pd.DataFr
             continue
         missing = sorted(set(key["utt"]) ^ set(other["utt"]))
         what = (
-            f"{len(missing)} utterances occur in only one of them, such as {missing[0]}"
+            f"{plural(len(missing), 'utterance occurs', 'utterances occur')} in only one of them, such as {missing[0]}"
             if missing
             else "speakers or labels differ"
         )

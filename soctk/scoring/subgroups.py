@@ -38,7 +38,8 @@ def subgroups(predictions: Predictions, data: DataDir | None) -> list[Subgroup]:
     """Return the scores by fold and speaker, and, with a data directory, by sex, duration and each utt2X."""
     result = []
     utterance = pd.Index(predictions.utterances["utt"]).get_indexer(pd.Index(predictions.table["utt"]))
-    for attribute, column in _list_attributes(predictions.utterances, data).items():
+    utterances = predictions.utterances.assign(spk=predictions.shown_speakers)
+    for attribute, column in _list_attributes(utterances, data).items():
         codes, values = pd.factorize(column, sort=True)
         for value, group in zip(values, scales.groups(predictions, codes[utterance], len(values)), strict=True):
             scores = {name: statistic.interval() for name, statistic in group.statistics.items()}
