@@ -97,10 +97,11 @@ def main(
     packing = Packing(experiment, fold, seed, data, feats, encoder, nj, resolve(device), weights)
     settings = pack(packing, model).settings
     training = settings.training
+    verb = "predicts" if settings.experiment.dimensions else "recognises"
     chosen = next(f"{name} {training[name]:g}" for name in ("C", "epochs", "seed") if name in training)
     click.echo(
-        f"{model}: recognises {', '.join(settings.emotions)}; trained on {training['utterances']} utterances of "
-        f"{training['speakers']} speakers, folds {training['folds']}, {chosen}"
+        f"{model}: {verb} {', '.join(settings.outputs)}; trained on {training['utterances']} utterances of "
+        f"{training['speakers'] or 'unknown'} speakers, folds {training['folds']}, {chosen}"
     )
     needs_folder = encoder is None and settings.encoder.source.startswith("sha256:")
     needs_class = encoders.is_own(settings.encoder)

@@ -1,5 +1,7 @@
 """The model card of a packed model: README.md, with the front matter of the Hugging Face hub."""
 
+from collections.abc import Sequence
+
 import yaml
 
 from soctk.corpus import splits
@@ -22,13 +24,13 @@ _LIMITS = (
 )
 
 
-def write(bundle: Bundle, data: DataDir, scores: ExperimentScores, onnx: OnnxWeights | None = None) -> str:
+def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onnx: OnnxWeights | None = None) -> str:
     """Return the text of the model card.
 
     Args:
         bundle: the packed model.
         data: the corpus of the experiment.
-        scores: the scores of the experiment.
+        scores: the scores of the experiment; several for the tests of a published partition.
         onnx: the data type of the weights in the ONNX form of the encoder; None if the model has none.
     """
     settings = bundle.settings
@@ -41,7 +43,10 @@ def write(bundle: Bundle, data: DataDir, scores: ExperimentScores, onnx: OnnxWei
     }
     corpus = data.path.resolve().name if data.path else "the corpus"
     training, experiment = settings.training, settings.experiment
+    speakers = f"{training['speakers'] or 'unknown'} speakers"
     who = f"the speakers of all folds{training['folds'].removeprefix('all')}"
+    if data.split:
+        who = "all parts, the tests too," if training["folds"] == "all" else "train and validation data"
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False).rstrip()}\n---\n",
         f"# {training['experiment']}\n",
@@ -57,21 +62,12 @@ def write(bundle: Bundle, data: DataDir, scores: ExperimentScores, onnx: OnnxWei
         f"- Encoder: {settings.encoder.name}, hidden states {', '.join(map(str, settings.encoder.layers))}; frozen "
         f"({settings.encoder.source}).",
         f"- Pooling: {'+'.join(experiment.pooling)}. Head: {experiment.head.name}.",
-        f"- Trained on {who} of {corpus}: {training['utterances']} utterances of {training['speakers']} speakers.\n",
+        f"- Trained on {who} of {corpus}: {training['utterances']} utterances of {speakers}.\n",
         "## Scores\n",
-        f"These are scores of the experiment, in which each fold has a model of its own, tested on "
-        f"{len(scores.predictions.speakers[1])} speakers of {corpus} that did not train it. "
-        f"Protocol {experiment.protocol}: {splits.DESCRIPTIONS[experiment.protocol]}. "
-        "[] is the 95% interval over speakers.\n",
-        "| metric | all utterances |\n| --- | --- |",
-        *(f"| {title} | {_interval(scores, metric)} |" for metric, title in _TITLES.items()),
-        "",
-        "| emotion | utterances | recall (%) | precision (%) |\n| --- | --- | --- | --- |",
-        *(
-            f"| {_escape(str(name))} | {row['utterances']:.0f} | {row['recall']:.1f} | {row['precision']:.1f} |"
-            for name, row in scores.per_class.iterrows()
-        ),
-        "\n## Limits\n",
+        f"These are scores of the experiment, in which each fold has a model of its own. Protocol "
+        f"{experiment.protocol}: {splits.DESCRIPTIONS[experiment.protocol]}. [] is the 95% interval over speakers.\n",
+        *(line for tested in scores for line in _scores(tested, corpus)),
+        "## Limits\n",
         "\n\n".join(_LIMITS),
         "\n## Licences\n",
         _LICENCES,
@@ -113,6 +109,28 @@ def _use(bundle: Bundle) -> list[str]:
             f"`soctk-predict . RECORDING.wav --encoder {encoder.name}`.\n"
         )
     return notes
+
+
+def _scores(scores: ExperimentScores, corpus: str) -> list[str]:
+    """Return the scores of the experiment, or those of one of its tests."""
+    utterances, speakers = len(scores.predictions.utterances), len(scores.predictions.speakers[1])
+    if scores.speaker_overlap:
+        who = f"{utterances} utterances of {corpus}. Test speakers may have trained it: {scores.speaker_overlap}."
+    else:
+        who = f"{speakers} speakers of {corpus} that did not train it."
+    return [
+        *([f"### {_escape(scores.test)}\n"] if scores.test else []),
+        f"Tested on {who}\n",
+        "| metric | all utterances |\n| --- | --- |",
+        *(f"| {title} | {_interval(scores, metric)} |" for metric, title in _TITLES.items()),
+        "",
+        "| emotion | utterances | recall (%) | precision (%) |\n| --- | --- | --- | --- |",
+        *(
+            f"| {_escape(str(name))} | {row['utterances']:.0f} | {row['recall']:.1f} | {row['precision']:.1f} |"
+            for name, row in scores.per_class.iterrows()
+        ),
+        "",
+    ]
 
 
 def _interval(scores: ExperimentScores, metric: str) -> str:

@@ -78,7 +78,7 @@ def pack(packing: Packing, folder: Path) -> Bundle:
         bundles.write(unfinished, bundle)
         if packing.onnx is not None:
             _write_onnx(replace(bundle, path=unfinished), packing.onnx)
-        text = card.write(bundle, experiment.data, scores[0], packing.onnx)
+        text = card.write(bundle, experiment.data, scores, packing.onnx)
         (unfinished / bundles.CARD).write_text(text, encoding="utf-8")
     return replace(bundle, path=folder)
 
@@ -143,7 +143,7 @@ def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained
         "folds": "all" if packing.fold is None else f"all but {packing.fold}",
         "seed": run.seed,
         "utterances": len(trained.utterances),
-        "speakers": len({data.speaker[utt] for utt in trained.utterances}),
+        "speakers": len({data.speaker[utt] for utt in trained.utterances if utt not in data.unknown}),
         **trained.chosen,
     }
     settings = ModelSettings(
