@@ -72,7 +72,7 @@ def git_show(repository: str, path: str) -> str | None:
 
 
 def to_scores(data: Path, folder: Path, *options: str) -> dict:
-    """Extract filter banks of a data directory, train the mean with the linear head, and return the scores.
+    """Extract filter banks of a data directory, train the mean with the linear head, and return experiment -> scores.
 
     The commands run in this process: it takes seconds to import their packages, and each stage of run.sh does so.
     """
@@ -87,4 +87,4 @@ def to_scores(data: Path, folder: Path, *options: str) -> dict:
     ):
         result = CliRunner().invoke(command, list(map(str, arguments)))
         assert result.exit_code == 0, result.output + str(result.exception)
-    return json.loads((folder / "exp" / "scores.json").read_text())["experiments"]["mean"]
+    return json.loads((folder / "exp" / "scores.json").read_text())["experiments"]

@@ -216,7 +216,7 @@ def test_all_corpora_that_are_there_go_from_metadata_to_scores_and_one_table(tmp
         folder = tmp_path / name
         record(folder / "audio", make(folder))
         assert stage_0(monkeypatch, name, folder, "--emobox", folder).exit_code == 0
-        scores = to_scores(folder / "corpus", folder)
+        scores = to_scores(folder / "corpus", folder)["mean"]
         assert sum(run["utterances"] for run in scores["runs"]) == {"casia": 40, "tess": 8}[name]
         (recipe / "exp" / name).mkdir(parents=True)
         (recipe / "data").mkdir(exist_ok=True)

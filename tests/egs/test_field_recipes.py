@@ -60,7 +60,7 @@ def test_a_half_unpacked_emodb_and_a_wrong_folder_are_reported(sounds, tmp_path,
     place(corpus / "wav" / "17a01Fa.wav", sounds, 0)
     result = call(prepare, corpus, tmp_path / "data", "--partial")
     assert result.exit_code == 0
-    assert "Note: 1 files are not part of the corpus and are not used, such as 17a01Fa" in result.output
+    assert "Note: 1 file is not part of the corpus and not used, such as 17a01Fa" in result.output
     (tmp_path / "empty").mkdir()
     message = call(prepare, tmp_path / "empty", tmp_path / "d").output
     assert "535 of the 535 recordings are missing" in message
@@ -194,7 +194,7 @@ def test_wrong_copies_of_iemocap_are_reported(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_iemocap_goes_from_its_tree_to_scores(tmp_path, monkeypatch):
     assert call(load("iemocap", monkeypatch), make_iemocap(tmp_path / "corpus"), tmp_path / "data").exit_code == 0
-    scores = to_scores(tmp_path / "data", tmp_path)
+    scores = to_scores(tmp_path / "data", tmp_path)["mean"]
     assert [run["utterances"] for run in scores["runs"]] == [20] * 5
     groups = {(group["attribute"], group["value"]) for group in scores["subgroups"]}
     assert {("dialogue", "improvised"), ("dialogue", "scripted")} <= groups
@@ -246,8 +246,8 @@ def test_msp_podcast_has_its_partition_classes_and_dimensions(tmp_path, monkeypa
 def test_msp_podcast_goes_from_its_table_to_scores_of_each_test(tmp_path, monkeypatch):
     assert call(load("msp_podcast", monkeypatch), make_podcast(tmp_path / "release"), tmp_path / "data").exit_code == 0
     scores = to_scores(tmp_path / "data", tmp_path)
-    assert sum(run["utterances"] for run in scores["runs"]) == 64
-    assert {"test1", "test2"} <= {group["value"] for group in scores["subgroups"]}
+    assert {name: own["runs"][0]["utterances"] for name, own in scores.items()} == {"mean/test1": 32, "mean/test2": 32}
+    assert "the speakers of 1 of " in scores["mean/test1"]["speaker_overlap"]  # the unknown speaker of Train
 
 
 def test_wrong_copies_of_msp_podcast_are_reported(tmp_path, monkeypatch):
@@ -346,7 +346,7 @@ def test_meld_has_its_partition_and_its_speakers(tmp_path, monkeypatch, suffix):
 def test_meld_goes_from_its_tables_to_scores(tmp_path, monkeypatch):
     corpus = make_meld(tmp_path / "MELD.Raw", tables_of_meld(60))
     assert call(load("meld", monkeypatch), corpus, tmp_path / "data").exit_code == 0
-    scores = to_scores(tmp_path / "data", tmp_path)
+    scores = to_scores(tmp_path / "data", tmp_path)["mean"]
     tested = [utt for utt, part in datadir.read(tmp_path / "data").split.items() if part == "test"]
     assert [run["utterances"] for run in scores["runs"]] == [len(tested)]
 
