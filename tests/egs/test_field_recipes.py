@@ -47,6 +47,7 @@ def test_emodb_has_its_utterances_classes_and_sexes(sounds, tmp_path, monkeypatc
     assert Counter(data.gender.values()) == {"f": 5, "m": 5}
     assert {(data.fold[name], sex) for name, sex in data.gender.items()} == {(k, s) for k in range(1, 6) for s in "fm"}
     assert data.extra["sentence"]["03-a01Fa"] == "a01"
+    assert "Warning: the recordings last 53.5 s together, not 1487.1 s: they are cut or padded" in result.output
 
 
 def test_a_half_unpacked_emodb_and_a_wrong_folder_are_reported(sounds, tmp_path, monkeypatch):

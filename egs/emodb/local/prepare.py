@@ -21,6 +21,7 @@ EMOTIONS = {
     "E": "Disgust",
     "L": "Boredom",
 }
+SECONDS = 1487.1  # of all recordings together
 MEN = {"03", "10", "11", "12", "15"}
 REMEDY = "Unpack download.zip of EmoDB again, and give its folder wav or a parent folder with --corpus DIR."
 
@@ -36,6 +37,12 @@ def main(corpus: Path, data: Path, partial: bool) -> None:
     wav = {f"{name[:2]}-{name[2:]}": path for name, path in paths.items()}
     speaker = {utt: utt[:2] for utt in wav}
     infos = audio.check(wav)
+    total = sum(info.seconds for info in infos.values())
+    if len(wav) == len(names) and abs(total - SECONDS) > 0.01 * SECONDS:
+        click.echo(
+            f"Warning: the recordings last {total:.1f} s together, not {SECONDS} s: they are cut or padded; results "
+            "cannot be compared with published ones"
+        )
     emodb = DataDir(
         wav=wav,
         speaker=speaker,
