@@ -128,7 +128,15 @@ def listen(
 def plotted(
     predictions: Iterable[Prediction], emotions: Sequence[str], plot: Path, problems: Problems
 ) -> Iterator[Prediction]:
-    """Yield the answers, and then draw those for windows, unless there was a problem."""
+    """Yield the answers, and then draw those for windows, unless there was a problem.
+
+    Raises:
+        SoctkError: the model has no emotions.
+    """
+    if not emotions:
+        raise SoctkError(
+            "it draws posteriors, and this model predicts dimensions", remedy="Leave it out.", where="--plot"
+        )
     windows = []
     for prediction in predictions:
         if prediction.is_window:
@@ -142,10 +150,10 @@ def plotted(
 
 
 def write(
-    predictions: Iterator[Prediction], form: str, emotions: list[str], output: Path | None, problems: Problems
+    predictions: Iterator[Prediction], form: str, model: Recogniser, output: Path | None, problems: Problems
 ) -> None:
     """Write the answers to the screen as they come, or to a file, which appears when it is complete."""
-    pieces = outputs.FORMATS[form](predictions, emotions)
+    pieces = outputs.FORMATS[form](predictions, model.emotions, model.dimensions)
     if output is None:
         for piece in pieces:
             click.echo(piece, nl=False)

@@ -16,8 +16,8 @@ class Column(click.ParamType):
     def convert(self, value, param, ctx):
         """Return a pair of str."""
         kind, equals, name = value.partition("=")
-        known = ("path", "emotion", "speaker", "sex", "fold", "utterance-fold", "split", "start", "end", "label")
-        known += ("arousal", "valence", "dominance")
+        known = ["path", "emotion", "speaker", "sex", "fold", "utterance-fold", "split", "start", "end"]
+        known += ["label", "arousal", "valence", "dominance"]
         if not equals or kind not in known:
             self.fail(f"'{value}' is not KIND=NAME with a KIND of {', '.join(known)}", param, ctx)
         return kind.replace("-", "_"), name
@@ -54,8 +54,8 @@ class Channel(click.ParamType):
     multiple=True,
     help="Name of the column for path, emotion, speaker, sex, fold, utterance-fold (published folds that may share "
     "speakers), split (a published partition into train, dev and tests), start, end, arousal, valence or dominance, "
-    "such as path=recording; or label for the label of one annotator. Can be repeated; the columns of a KIND given twice "
-    "are joined with '-', those of label are votes. An empty NAME ignores the kind.",
+    "such as path=recording; or label for the label of one annotator. Can be repeated; the columns of a KIND given "
+    "twice are joined with '-', those of label are votes. An empty NAME ignores the kind.",
     show_default="NAME is KIND",
 )
 @option(
@@ -118,6 +118,8 @@ def main(
         kaldi_files.check(kaldi)
         sources = (kaldi, *sources)
     account, choice = importing.Account(), _choice(columns)
+    has_order = kaldi is not None and labels is None and "emotion" not in choice  # the file `emotions` applies
+    choice = choice if has_order else {"distribution": (), **choice}
     classes = read_labels(labels) if labels else {}
     rows = importing.read(sources, pattern, choice, audio=audio, labels=classes, account=account)
     if classes and any("emotion" in row for row in rows):
@@ -130,7 +132,7 @@ def main(
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))
     root = audio or importing.audio_root(sources[0])
-    order = classes or (kaldi_files.read_classes(kaldi) if kaldi and "emotion" not in choice else {})
+    order = kaldi_files.read_classes(kaldi) if kaldi and has_order else classes
     corpus = importing.build_corpus(rows, root, order, table, num_folds, account, channel, known_copies)
     datadir.write(data, corpus)
     for line in account.summary(len(corpus.utterances)):

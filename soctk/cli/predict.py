@@ -145,7 +145,8 @@ def main(
 
     INPUT is a recording, a folder with recordings, a data directory, @FILE (a list with one of these on each line), or
     - (sound from a pipe). Each line has the recording, start and end in s, the emotion with the highest posterior, this
-    posterior as confidence, and the posteriors of all emotions.
+    posterior as confidence, and the posteriors of all emotions; or, from a model of dimensions, a column for each
+    dimension.
 
     With --window, each recording has a line for each window, and then one for the whole recording: the mean of the
     posteriors of its windows. With --vad, it has a line for each stretch of speech instead, and the mean is weighted by
@@ -181,7 +182,7 @@ def main(
                 predictions = classify.each(loaded, found, channel, speaker, division, rate, problems, bool(output))
             if plot:
                 predictions = classify.plotted(predictions, loaded.emotions, plot, problems)
-            classify.write(predictions, form, loaded.emotions, output, problems)
+            classify.write(predictions, form, loaded, output, problems)
         problems.finish()
     except KeyboardInterrupt:
         lost = "".join(f" {file} is not written." for file in (output, plot) if file)

@@ -134,6 +134,8 @@ class DataDir:
             wav={name: path for name, path in self.wav.items() if name in recordings},
             speaker=speaker,
             emotion=kept(self.emotion),
+            dimensions={name: kept(values) for name, values in self.dimensions.items()},
+            distribution=kept(self.distribution),
             seconds=kept(self.seconds),
             gender={name: gender for name, gender in self.gender.items() if name in names},
             fold={name: fold for name, fold in self.fold.items() if name in names},

@@ -1,6 +1,6 @@
 """Answers for recordings: for each as a whole, in windows, for its speech, or while the sound arrives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -14,7 +14,7 @@ from soctk.errors import SoctkError
 from soctk.inference import pipes
 from soctk.inference.outputs import Prediction
 from soctk.inference.recogniser import Recogniser, Speaker
-from soctk.inference.result import Result, Segment
+from soctk.inference.result import Segment
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ def recording(
 ) -> Iterator[Prediction]:
     """Classify a recording, or a part of one; the times in the answers are those in the recording.
 
-    If it is divided, there is an answer for each part, and then one for the whole. The posteriors of the whole are the
-    mean of those of the windows, or of the stretches of speech weighted by their durations.
+    If it is divided, there is an answer for each part, and then one for the whole. The posteriors of the whole, or its
+    values on dimensions, are the mean of those of the windows, or of the stretches of speech weighted by their
+    durations.
 
     Args:
         model: the model.
@@ -54,18 +55,18 @@ def recording(
     with _naming(name):
         if division.window is None and not division.is_speech:
             samples, rate = audio.load_native(clip, model.settings.channel)
-            posteriors = np.exp(model.log_posteriors(samples, rate, speaker)).tolist()
-            yield Prediction(name, clip.start, clip.start + len(samples) / rate, _result(model.emotions, posteriors))
+            result = model.result(model.values(samples, rate, speaker))
+            yield Prediction(name, clip.start, clip.start + len(samples) / rate, result)
             return
-        total, weights, end = np.zeros(len(model.emotions)), 0.0, clip.start
+        total, weights, end = np.zeros(len(model.settings.outputs)), 0.0, clip.start
         start = None
         for segment in _divide(model, clip, speaker, division):
             part = _of_segment(name, segment, clip.start)
             yield part
             weight = 1.0 if division.window else part.end - part.start
-            total += [weight * part.result.posteriors[emotion] for emotion in model.emotions]
+            total += [weight * part.result.values[name] for name in model.settings.outputs]
             start, end, weights = part.start if start is None else start, part.end, weights + weight
-        yield Prediction(name, start or 0.0, end, _result(model.emotions, (total / weights).tolist()))
+        yield Prediction(name, start or 0.0, end, model.result(total / weights))
 
 
 def _divide(model: Recogniser, clip: Clip, speaker: Speaker | None, division: Division) -> Iterator[Segment]:
@@ -118,8 +119,3 @@ def _naming(name: str) -> Iterator[None]:
 def _of_segment(name: str, segment: Segment, start: float = 0) -> Prediction:
     """Return the answer for a window of sound that begins at `start` seconds of its recording."""
     return Prediction(name, start + segment.start, start + segment.end, segment.result, is_window=True)
-
-
-def _result(emotions: Sequence[str], posteriors: Sequence[float]) -> Result:
-    by_emotion = dict(zip(emotions, posteriors, strict=True))
-    return Result(max(by_emotion, key=by_emotion.__getitem__), by_emotion)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -66,7 +66,7 @@ class ModelSettings(Section):
 
     Attributes:
         format: the format of the folder.
-        emotions: the classes, in the order of the logits.
+        emotions: the classes, in the order of the logits; empty for a model of dimensions.
         channel: the channel of the recordings: 1, 2, ..., or mix for the mean of all channels.
         speeds: the speeds of the copies whose posteriors are averaged (soctk.features.speed), without 1.
         encoder: the encoder.
@@ -76,7 +76,7 @@ class ModelSettings(Section):
     """
 
     format: Annotated[int, Field(strict=True)]
-    emotions: Annotated[list[str], Field(min_length=2)]
+    emotions: list[str]
     channel: Annotated[str, Field(pattern="^(mix|[1-9][0-9]{0,3})$")]
     speeds: list[Annotated[float, Field(gt=0)]]
     encoder: EncoderSettings
@@ -90,6 +90,17 @@ class ModelSettings(Section):
         if len(set(values)) < len(values):
             raise ValueError("a value is given twice")
         return values
+
+    @model_validator(mode="after")
+    def _check_emotions(self):
+        if len(self.emotions) < 2 and not self.experiment.dimensions:
+            raise ValueError("two or more emotions are needed")
+        return self
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the outputs of the head: the classes, or the dimensions."""
+        return list(self.experiment.dimensions) or self.emotions
 
 
 @dataclass(frozen=True)

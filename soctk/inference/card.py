@@ -50,11 +50,12 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False).rstrip()}\n---\n",
         f"# {training['experiment']}\n",
-        f"Recognises {', '.join(settings.emotions)} in speech. Made with soctk.\n",
+        f"{'Predicts' if experiment.dimensions else 'Recognises'} {', '.join(settings.outputs)} in speech. "
+        "Made with soctk.\n",
         "## Use\n",
         "```sh\nsoctk-predict . RECORDING.wav\n```\n",
         "```python\nimport soctk\n\nmodel = soctk.load('.')\nresult = model('RECORDING.wav')\n"
-        "print(result.emotion, result.posteriors)\n```\n",
+        f"print({'result.dimensions' if experiment.dimensions else 'result.emotion, result.posteriors'})\n```\n",
         "`.` is this folder. Elsewhere, give its path, or its id on the Hugging Face hub.\n",
         *_use(bundle),
         *_ONNX[onnx],
@@ -87,7 +88,9 @@ _ONNX: dict[OnnxWeights | None, list[str]] = {
         "`soctk-predict . RECORDING.wav --runtime onnx`.\n"
     ],
 }
-_TITLES = {"WA": "WA (%)", "UA": "UA (%)", "F1": "macro-F1 (%)", "log_loss": "log-loss (nats)"}
+_UNITS = {"WA": "%", "UA": "%", "F1": "%", "log_loss": "nats", "cross_entropy": "nats", "JSD": "bits"}
+_NAMES = {"F1": "macro-F1", "log_loss": "log-loss", "cross_entropy": "cross-entropy"}
+_CLASS_TABLE = ("| emotion | utterances | recall (%) | precision (%) |\n| --- | --- | --- | --- |",)
 
 
 def _use(bundle: Bundle) -> list[str]:
@@ -122,9 +125,9 @@ def _scores(scores: ExperimentScores, corpus: str) -> list[str]:
         *([f"### {_escape(scores.test)}\n"] if scores.test else []),
         f"Tested on {who}\n",
         "| metric | all utterances |\n| --- | --- |",
-        *(f"| {title} | {_interval(scores, metric)} |" for metric, title in _TITLES.items()),
+        *(f"| {_title(name)} | {_interval(scores, name)} |" for name in scores.scale.columns if name != "ECE"),
         "",
-        "| emotion | utterances | recall (%) | precision (%) |\n| --- | --- | --- | --- |",
+        *(_CLASS_TABLE if len(scores.per_class) else ()),
         *(
             f"| {_escape(str(name))} | {row['utterances']:.0f} | {row['recall']:.1f} | {row['precision']:.1f} |"
             for name, row in scores.per_class.iterrows()
@@ -133,9 +136,17 @@ def _scores(scores: ExperimentScores, corpus: str) -> list[str]:
     ]
 
 
+def _title(name: str) -> str:
+    """Return the printed name of a score, such as WA (%), or CCC of arousal."""
+    if name in _UNITS:
+        return f"{_NAMES.get(name, name)} ({_UNITS[name]})"
+    metric, _, part = name.partition("_")
+    return f"{metric} of {part}"
+
+
 def _interval(scores: ExperimentScores, metric: str) -> str:
     value, low, high = scores.pooled[metric]
-    digits = 3 if metric == "log_loss" else 1
+    digits = 1 if _UNITS.get(metric) == "%" else 3
     bounds = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
     return f"{value:.{digits}f}{bounds}"
 

@@ -44,9 +44,20 @@ def select(data: DataDir, model: Recogniser, labels: Mapping[str, str | None]) -
         model: the model.
         labels: label -> class, or None to drop the label. A label that is not in the map is its own class.
 
+    For a model of dimensions, all utterances are kept.
+
     Raises:
-        SoctkError: no utterance is left.
+        SoctkError: no utterance is left, or the corpus lacks a dimension of the model.
     """
+    missing = [name for name in model.dimensions if name not in data.dimensions]
+    if missing:
+        raise SoctkError(
+            f"the corpus has no {', '.join(missing)}, which the model predicts",
+            remedy=f"Add {', '.join(f'utt2{name}' for name in missing)} to the data directory.",
+            where=data.path,
+        )
+    if model.dimensions:
+        return Labelled(data, {})
     class_of = {label: labels.get(label, label) for label in data.emotions}
     kept = {label: name for label, name in class_of.items() if name in model.emotions}
     emotion = {utt: kept[label] for utt, label in data.emotion.items() if label in kept}
@@ -85,8 +96,12 @@ def write(model: Recogniser, labelled: Labelled, directory: Path, device: str) -
     _check_recordings(model, data)
     with RunWriter.opened(run, tensorboard=False) as writer:
         writer.write_settings(_settings(model, device))
-        posteriors = np.exp(_log_posteriors(model, data))
-        writer.write_predictions(prediction_file.of_classes(data, data.utterances, posteriors))
+        values = _values(model, data)
+        if model.dimensions:
+            table = prediction_file.of_dimensions(data, data.utterances, model.dimensions, values)
+        else:
+            table = prediction_file.of_classes(data, data.utterances, values)
+        writer.write_predictions(table)
     return run
 
 
@@ -112,8 +127,8 @@ def _check_recordings(model: Recogniser, data: DataDir) -> None:
         )
 
 
-def _log_posteriors(model: Recogniser, data: DataDir) -> np.ndarray:
-    """Return the log-posteriors `(N, K)` of all utterances."""
+def _values(model: Recogniser, data: DataDir) -> np.ndarray:
+    """Return the posteriors `(N, K)`, or the values on the dimensions `(N, D)`, of all utterances."""
     clips, speakers = data.clips, {}
     if model.is_recentred:
         for name in progress.track(sorted(set(data.speaker.values())), "enrol", "speaker"):
@@ -121,7 +136,7 @@ def _log_posteriors(model: Recogniser, data: DataDir) -> np.ndarray:
     rows = []
     for utt, clip in progress.track(clips.items(), "predict", "utt", len(clips)):
         samples, rate = audio.load_native(clip, data.channel)
-        rows.append(model.log_posteriors(samples, rate, speakers.get(data.speaker[utt])))
+        rows.append(model.values(samples, rate, speakers.get(data.speaker[utt])))
     return np.stack(rows)
 
 

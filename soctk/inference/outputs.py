@@ -31,49 +31,63 @@ class Prediction:
     is_window: bool = False
 
 
-Format = Callable[[Iterable[Prediction], Sequence[str]], Iterator[str]]
+# Arguments: the answers, the classes, and the dimensions; one of the two is empty.
+Format = Callable[[Iterable[Prediction], Sequence[str], Sequence[str]], Iterator[str]]
 
 
-def tsv(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+def tsv(predictions: Iterable[Prediction], emotions: Sequence[str], dimensions: Sequence[str] = ()) -> Iterator[str]:
     """Yield a header and a line for each prediction, with tabs; a name with a tab, quote or line break is quoted."""
-    return _table(predictions, emotions, "\t", _seconds)
+    return _table(predictions, emotions, dimensions, "\t", _seconds)
 
 
-def comma_separated(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+def comma_separated(
+    predictions: Iterable[Prediction], emotions: Sequence[str], dimensions: Sequence[str] = ()
+) -> Iterator[str]:
     """Yield a header and a line for each prediction, with commas (RFC 4180, with line feeds)."""
-    return _table(predictions, emotions, ",", _seconds)
+    return _table(predictions, emotions, dimensions, ",", _seconds)
 
 
-def audformat(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+def audformat(
+    predictions: Iterable[Prediction], emotions: Sequence[str], dimensions: Sequence[str] = ()
+) -> Iterator[str]:
     """Yield a table of audformat with a segmented index: file, start, end, with times such as 0 days 00:00:01."""
-    return _table(predictions, emotions, ",", _days)
+    return _table(predictions, emotions, dimensions, ",", _days)
 
 
-def jsonl(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
-    """Yield a JSON object for each prediction, one on a line; `posteriors` is an object, emotion -> posterior."""
+def jsonl(predictions: Iterable[Prediction], emotions: Sequence[str], dimensions: Sequence[str] = ()) -> Iterator[str]:
+    """Yield a JSON object for each prediction, one on a line.
+
+    `posteriors` is an object, emotion -> posterior; for a model of dimensions `dimensions`, dimension -> value.
+    """
     for prediction in predictions:
         result = prediction.result
-        content = {
+        content: dict[str, object] = {
             "file": prediction.file,
             "start": round(prediction.start, 3),
             "end": round(prediction.end, 3),
-            "emotion": result.emotion,
-            "confidence": round(result.confidence, 6),
-            "posteriors": {emotion: round(result.posteriors[emotion], 6) for emotion in emotions},
         }
+        if dimensions:
+            content["dimensions"] = {name: round(result.dimensions[name], 6) for name in dimensions}
+        else:
+            content |= {"emotion": result.emotion, "confidence": round(result.confidence, 6)}
+            content["posteriors"] = {emotion: round(result.posteriors[emotion], 6) for emotion in emotions}
         yield json.dumps(content, ensure_ascii=False) + "\n"
 
 
-def audacity(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
-    """Yield a label track of Audacity: start, end and emotion of each window; without windows, of the recording."""
+def audacity(
+    predictions: Iterable[Prediction], emotions: Sequence[str], dimensions: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield a label track of Audacity: start, end and answer of each window; without windows, of the recording."""
     has_windows = False
     for prediction in predictions:
         if prediction.is_window or not has_windows:
-            yield f"{prediction.start:.6f}\t{prediction.end:.6f}\t{prediction.result.emotion}\n"
+            yield f"{prediction.start:.6f}\t{prediction.end:.6f}\t{prediction.result.text}\n"
         has_windows |= prediction.is_window
 
 
-def textgrid(predictions: Iterable[Prediction], emotions: Sequence[str]) -> Iterator[str]:
+def textgrid(
+    predictions: Iterable[Prediction], emotions: Sequence[str], dimensions: Sequence[str] = ()
+) -> Iterator[str]:
     """Yield a TextGrid of Praat for one recording, with a tier for windows, if there are any, and one for the whole.
 
     Intervals of a tier cannot overlap. Where windows do, the boundary is the middle of what they share. Intervals of a
@@ -113,14 +127,20 @@ WHOLE = ("textgrid",)
 
 
 def _table(
-    predictions: Iterable[Prediction], emotions: Sequence[str], delimiter: str, time: Callable[[float], str]
+    predictions: Iterable[Prediction],
+    emotions: Sequence[str],
+    dimensions: Sequence[str],
+    delimiter: str,
+    time: Callable[[float], str],
 ) -> Iterator[str]:
-    yield _line(["file", "start", "end", "emotion", "confidence", *emotions], delimiter)
+    answer = dimensions or ["emotion", "confidence", *emotions]
+    yield _line(["file", "start", "end", *answer], delimiter)
     for prediction in predictions:
         result = prediction.result
-        posteriors = [f"{value:.6f}" for value in (result.confidence, *map(result.posteriors.__getitem__, emotions))]
+        values = [result.values[name] for name in dimensions or emotions]
+        named = [] if dimensions else [result.emotion, f"{result.confidence:.6f}"]
         times = [time(prediction.start), time(prediction.end)]
-        yield _line([prediction.file, *times, result.emotion, *posteriors], delimiter)
+        yield _line([prediction.file, *times, *named, *(f"{value:.6f}" for value in values)], delimiter)
 
 
 def _line(values: Sequence[str], delimiter: str) -> str:
@@ -148,7 +168,7 @@ def _intervals(tier: Sequence[Prediction], end: float) -> Iterator[tuple[float, 
     for prediction, (low, high) in zip(tier, disjoint(tier), strict=True):
         if low > position:
             yield position, low, ""
-        yield low, high, prediction.result.emotion
+        yield low, high, prediction.result.text
         position = high
     if end > position:
         yield position, end, ""

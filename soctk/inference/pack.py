@@ -148,7 +148,7 @@ def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained
     }
     settings = ModelSettings(
         format=bundles.FORMAT,
-        emotions=list(data.emotions),
+        emotions=[] if config.dimensions else list(data.emotions),
         channel=data.channel,
         speeds=experiment.features.speeds(config),
         encoder=_encoder_settings(experiment),

@@ -67,8 +67,13 @@ class Recogniser:
 
     @property
     def emotions(self) -> list[str]:
-        """The classes, in the order of the logits."""
+        """The classes, in the order of the logits; empty for a model of dimensions."""
         return self.settings.emotions
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The dimensions, such as arousal; empty for a model of classes."""
+        return list(self.settings.experiment.dimensions)
 
     @property
     def is_recentred(self) -> bool:
@@ -104,7 +109,7 @@ class Recogniser:
                 of this model.
         """
         samples, rate = waveforms.read(recording, sample_rate, self.settings.channel)
-        return self._result(self.log_posteriors(samples, rate, speaker))
+        return self.result(self.values(samples, rate, speaker))
 
     def predict(
         self, recordings: Sequence[Any], sample_rate: int | None = None, speaker: Speaker | None = None
@@ -203,9 +208,20 @@ class Recogniser:
 
         Raises:
             SoctkError: `frames` raises it.
-            ValueError: the speaker is missing, or not of this model.
+            ValueError: the model is one of dimensions, or the speaker is missing, or not of this model.
         """
+        if self.dimensions:
+            raise ValueError("this model predicts values on dimensions, and no posteriors; use model.values")
         return self._classify([samples], rate, speaker)[0]
+
+    def values(self, samples: np.ndarray, rate: int, speaker: Speaker | None = None) -> np.ndarray:
+        """Return the posteriors `(K,)`, or the values on the dimensions `(D,)`, of a waveform; see `log_posteriors`."""
+        return self._values([samples], rate, speaker)[0]
+
+    def result(self, values: np.ndarray) -> Result:
+        """Return the answer for posteriors `(K,)`, or for values on the dimensions `(D,)`."""
+        by_name = dict(zip(self.settings.outputs, values.tolist(), strict=True))
+        return Result(dimensions=by_name) if self.dimensions else Result.of(by_name)
 
     def describe(self, samples: np.ndarray, rate: int, speed: float = 1) -> np.ndarray:
         """Return the descriptor `(P,)` of a waveform `(samples,)` with a rate in Hz, played at a speed.
@@ -284,20 +300,26 @@ class Recogniser:
     def _segments(self, parts: Iterable[Part], rate: int, speaker: Speaker | None) -> Iterator[Segment]:
         """Classify windows, several at a time."""
         for batch in windows.batches(parts, rate):
-            posteriors = self._classify([samples for _, samples in batch], rate, speaker)
-            for (start, samples), of_window in zip(batch, posteriors, strict=True):
-                yield Segment(start, start + len(samples) / rate, self._result(of_window))
+            values = self._values([samples for _, samples in batch], rate, speaker)
+            for (start, samples), of_window in zip(batch, values, strict=True):
+                yield Segment(start, start + len(samples) / rate, self.result(of_window))
 
     def _classify(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> np.ndarray:
         """Return the log-posteriors `(N, K)` of N waveforms; see `log_posteriors`."""
-        self._check_speaker(speaker)
-        by_speed = []
-        for speed in self._speeds:
-            descriptors = self._describe(several, rate, speed)
-            if speaker is not None:
-                descriptors = descriptors - speaker.offsets[speed]
-            by_speed.append(_log_softmax(self.runtime.logits(descriptors)))
+        by_speed = [_log_softmax(logits) for logits in self._outputs(several, rate, speaker)]
         return _log_softmax(np.logaddexp.reduce(by_speed))
+
+    def _values(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> np.ndarray:
+        """Return the posteriors `(N, K)`, or the values on the dimensions `(N, D)`, of N waveforms."""
+        if self.dimensions:
+            return np.mean(self._outputs(several, rate, speaker), axis=0)
+        return np.exp(self._classify(several, rate, speaker))
+
+    def _outputs(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> list[np.ndarray]:
+        """Return the outputs `(N, K)` of the head for N waveforms, at each speed."""
+        self._check_speaker(speaker)
+        offsets = speaker.offsets if speaker else dict.fromkeys(self._speeds, np.float32(0))
+        return [self.runtime.logits(self._describe(several, rate, speed) - offsets[speed]) for speed in self._speeds]
 
     def _describe(self, several: Sequence[np.ndarray], rate: int, speed: float) -> np.ndarray:
         """Return the descriptors `(N, P)` of N waveforms; see `describe`."""
@@ -312,10 +334,6 @@ class Recogniser:
         normalisation = self.settings.experiment.frames.layer_norm
         states = self.runtime.hidden_states(resampled)
         return [of_states.frames(one, settings.dtype, normalisation) for one in states]
-
-    def _result(self, log_posteriors: np.ndarray) -> Result:
-        posteriors = dict(zip(self.emotions, np.exp(log_posteriors).tolist(), strict=True))
-        return Result(max(posteriors, key=posteriors.__getitem__), posteriors)
 
 
 def _require_several(recordings: Any) -> None:

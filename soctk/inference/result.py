@@ -1,6 +1,6 @@
 """The answers of a recogniser."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -8,17 +8,34 @@ class Result:
     """The answer for one recording or one window.
 
     Attributes:
-        emotion: the class with the highest posterior.
-        posteriors: class -> posterior; they sum to 1.
+        emotion: the class with the highest posterior; "" for a model of dimensions.
+        posteriors: class -> posterior; they sum to 1. Empty for a model of dimensions.
+        dimensions: dimension, such as arousal -> value, in the unit of the labels; empty for a model of classes.
     """
 
-    emotion: str
-    posteriors: dict[str, float]
+    emotion: str = ""
+    posteriors: dict[str, float] = field(default_factory=dict)
+    dimensions: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, posteriors: dict[str, float]) -> "Result":
+        """Return the answer of a model of classes."""
+        return cls(max(posteriors, key=posteriors.__getitem__), posteriors)
 
     @property
     def confidence(self) -> float:
         """The posterior of the emotion."""
         return self.posteriors[self.emotion]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The posteriors, or the values on the dimensions."""
+        return self.posteriors or self.dimensions
+
+    @property
+    def text(self) -> str:
+        """The emotion, or the values on the dimensions, such as `arousal 0.62, valence 0.40`."""
+        return self.emotion or ", ".join(f"{name} {value:.3g}" for name, value in self.dimensions.items())
 
 
 @dataclass(frozen=True)

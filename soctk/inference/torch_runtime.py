@@ -86,7 +86,7 @@ def _new_classifier(bundle: Bundle) -> EmotionClassifier:
     try:
         with torch.device("meta"):
             return EmotionClassifier(
-                encoder.hidden_size, len(encoder.layers), len(settings.emotions), settings.experiment
+                encoder.hidden_size, len(encoder.layers), len(settings.outputs), settings.experiment
             )
     except SoctkError as error:
         raise bundle.damaged(SETTINGS, error.what) from error

@@ -72,7 +72,7 @@ def count_votes(rows: Sequence[Row], labels: Mapping[str, str | None], account: 
     result, ties, differing = [], [], []
     for row, its_votes in zip(rows, votes, strict=True):
         classes = [name for vote in its_votes if (name := labels[vote] if labels else vote) is not None]
-        given = row.get("emotion")
+        given = row.get("emotion", "")
         if not classes and not given:
             account.left_out["without a label of any annotator"] += 1
             continue
@@ -119,21 +119,26 @@ def collect_dimensions(utterances: Mapping[str, Row]) -> dict[str, dict[str, flo
 
 
 def collect_distribution(utterances: Mapping[str, Row], emotions: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Return utterance -> the share of the votes for each emotion; empty if the rows have no votes."""
+    """Return utterance -> the share of each emotion in the votes; empty if the rows have no votes."""
     found = {}
     for utt, row in utterances.items():
-        if "label" in row:
-            parts = row["label"].split(VOTES)
-            counts: dict[str, int] = defaultdict(int)
-            for name, count in zip(parts[::2], parts[1::2], strict=True):
-                counts[names.to_word(name)] += int(count)
-            found[utt] = tuple(counts[emotion] / sum(counts.values()) for emotion in emotions)
+        shares: dict[str, float] = defaultdict(float)
+        for name, share in _shares(row):
+            shares[name] += share
+        if shares:
+            found[utt] = tuple(shares[emotion] / sum(shares.values()) for emotion in emotions)
     return found
 
 
 def voted_classes(utterances: Mapping[str, Row]) -> set[str]:
     """Return the classes that annotators named."""
-    return {names.to_word(name) for row in utterances.values() for name in row.get("label", "").split(VOTES)[:-1:2]}
+    return {name for row in utterances.values() for name, _ in _shares(row)}
+
+
+def _shares(row: Row) -> list[tuple[str, float]]:
+    """Return classes and their votes or probabilities, from the column `label` (count_votes) or `distribution`."""
+    parts = (row.get("label") or row.get("distribution", "")).split(VOTES)
+    return [(names.to_word(name), float(share)) for name, share in zip(parts[::2], parts[1::2], strict=False)]
 
 
 def _to_number(text: str) -> float | None:

@@ -38,7 +38,7 @@ class NumpyClassifier:
                 shapes |= {f"projections.{i}.0.weight": (width, size), f"projections.{i}.0.bias": (width,)}
             for prefix, one in self._poolings:
                 shapes |= {f"poolings.{i}.{prefix}{name}": shape for name, shape in one.shapes(width).items()}
-        shapes |= _head_shapes(config, self._descriptor_size, len(settings.emotions))
+        shapes |= _head_shapes(config, self._descriptor_size, len(settings.outputs))
         bundle.check_weights(shapes, self._descriptor_size)
 
     def describe(self, frames: np.ndarray) -> np.ndarray:
