@@ -1,11 +1,13 @@
 """Kaldi's data directories: wav.scp, segments, utt2spk, spk2gender, and labels in a file such as utt2emo or text."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from soctk.corpus.annotations import parse_distribution
 from soctk.corpus.importing import commands
+from soctk.corpus.importing.rows import VOTES
 from soctk.corpus.kaldi_files import read_lines, split_words
 from soctk.errors import SoctkError, listing, plural
 from soctk.schema import DIMENSIONS
@@ -24,10 +26,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "fold": ("spk2fold",),
     "utterance_fold": ("utt2fold",),
     **{dimension: (f"utt2{dimension}",) for dimension in DIMENSIONS},
+    "distribution": ("utt2dist",),
 }
 
-# Files with facts about the features or the sound, which soctk measures itself.
-_NOT_KEPT = frozenset(("utt2dur", "utt2num_frames", "utt2uniq"))
+# Files with facts about the features or the sound, which soctk measures itself; and files that give columns.
+_NOT_KEPT = {"utt2dur", "utt2num_frames", "utt2uniq"}.union(*COLUMNS.values())
 
 _UTTERANCES, _RECORDINGS, _SEGMENTS, _CLASSES = "utt2spk", "wav.scp", "segments", "emotions"
 _WHOLE = -1  # the end of a segment that reaches to the end of its recording
@@ -79,6 +82,11 @@ def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
     by_utterance = {file.name: _read_table(file) for file in sorted(path.glob("utt2*")) if file.is_file()}
     if (path / "text").is_file():
         by_utterance["text"] = _read_table(path / "text")
+    if "utt2dist" in by_utterance:
+        classes = list(read_classes(path))
+        by_utterance["utt2dist"] = {
+            utt: _name_shares(text, classes, path / "utt2dist") for utt, text in by_utterance["utt2dist"].items()
+        }
     by_speaker = {
         file.name: _read_table(file) for file in sorted(path.glob("spk2*")) if file.name != "spk2utt" and file.is_file()
     }
@@ -103,6 +111,23 @@ def read_classes(path: Path) -> dict[str, str]:
     if not (path / _CLASSES).is_file():
         return {}
     return {word: word for line in read_lines(path / _CLASSES) for word in split_words(line)}
+
+
+def _name_shares(text: str, classes: Sequence[str], where: Path) -> str:
+    """Return the classes with their probabilities, with rows.VOTES between them.
+
+    Raises:
+        SoctkError: these are not as many probabilities as classes.
+    """
+    try:
+        shares = parse_distribution(text)
+        return VOTES.join(f"{name}{VOTES}{share}" for name, share in zip(classes, shares, strict=True))
+    except ValueError as error:
+        raise SoctkError(
+            f"'{text}' is not a probability for each class in the file {_CLASSES}: {', '.join(classes) or 'none'}",
+            remedy="Correct these files, or remove utt2dist.",
+            where=where,
+        ) from error
 
 
 def _read_table(path: Path) -> dict[str, str]:

@@ -36,6 +36,7 @@ COLUMNS = {
     "utterance": (),  # the id; by default soctk makes it from the speaker and the file name
     "recording": (),  # the id of the recording of a part; by default the file name
     "label": (),  # the labels of several annotators, with VOTES between them
+    "distribution": (),  # classes and their probabilities, with VOTES between them
     "arousal": ("arousal", "activation", "emoact"),
     "valence": ("valence", "emoval"),
     "dominance": ("dominance", "emodom"),

@@ -55,7 +55,7 @@ def write_kaldi(folder: Path, **files: list[str] | None) -> Path:
     }
     for name, lines in content.items():
         if lines is not None:
-            (folder / name.replace("_", ".")).write_text("".join(f"{line}\n" for line in lines))
+            (folder / name.replace("wav_scp", "wav.scp")).write_text("".join(f"{line}\n" for line in lines))
     return folder
 
 
@@ -64,7 +64,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("division", ["fold", "split", "utterance_fold"])
-@pytest.mark.parametrize("has_segments", [False, True])
+@pytest.mark.parametrize("has_segments", [False, True], ids=["recordings", "segments"])
 def test_an_export_is_imported_as_the_same_data_directory(tmp_path, division, has_segments):
     corpus = write_corpus(tmp_path)
     utterances = corpus.utterances
@@ -79,8 +79,13 @@ def test_an_export_is_imported_as_the_same_data_directory(tmp_path, division, ha
         changes["wav"] = {f"take_{utt}": path for utt, path in corpus.wav.items()}
         changes["segments"] = {utt: Segment(f"take_{utt}", 0.05, 0.25) for utt in utterances}
         changes["seconds"] = dict.fromkeys(utterances, 0.2)
+        changes["dimensions"] = {"valence": {utt: index / 10 for index, utt in enumerate(utterances)}}
+        votes = {"calm": (0.5, 0.25, 0.25, 0), "angry": (0, 1, 0, 0), "sad": (1 / 3, 0, 2 / 3, 0)}
+        changes["distribution"] = {utt: votes[corpus.emotion[utt]] for utt in utterances}
+        changes["emotions"] = (*corpus.emotions, "fear")  # a class that has no majority anywhere
     corpus = dataclasses.replace(corpus, **changes)
     datadir.write(tmp_path / "mine", corpus)
+    corpus = datadir.read(tmp_path / "mine")  # with rounded probabilities
     succeed(export, tmp_path / "mine", tmp_path / "exported", "--format", "kaldi")
     output = succeed(import_, "--kaldi", tmp_path / "exported", tmp_path / "again")
     assert "rows: 36 in " in output
@@ -121,6 +126,22 @@ def test_labels_may_be_in_another_file_or_in_a_table_and_properties_are_kept(tmp
     assert data.emotions == ("Angry", "Happy")  # the order of the label map
     assert data.gender == {"ann": "f", "bob": "m", "cid": "m"}
     assert data.extra == {"lang": dict.fromkeys(takes[:-1], "en") | {"cid-2": "unknown"}}
+
+
+def test_a_distribution_needs_its_classes_and_is_left_out_if_a_label_map_changes_them(tmp_path):
+    takes = [f"{speaker}-{take}" for speaker in SPEAKERS for take in (1, 2)]
+    shares = [f"{take} 0.25 0.75" for take in takes]
+    folder = write_kaldi(tmp_path / "kaldi", utt2emo=[f"{take} sad" for take in takes], utt2dist=shares)
+    refused = invoke(import_, "--kaldi", folder, tmp_path / "data")
+    assert "utt2dist: '0.25 0.75' is not a probability for each class in the file emotions: none\n" in refused.output
+    (folder / "emotions").write_text("sad\ncalm\n")
+    succeed(import_, "--kaldi", folder, tmp_path / "data")
+    assert set(datadir.read(tmp_path / "data").distribution.values()) == {(0.25, 0.75)}
+    (tmp_path / "labels.yaml").write_text("sad: Sad\n")
+    output = succeed(import_, "--kaldi", folder, tmp_path / "mapped", "--labels", tmp_path / "labels.yaml")
+    assert "columns that are not used:" in output
+    assert "utt2dist" in output
+    assert datadir.read(tmp_path / "mapped").distribution == {}
 
 
 def test_utterance_ids_begin_with_the_speaker(tmp_path):
