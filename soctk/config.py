@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from soctk.errors import SoctkError, listing, unknown_name
+from soctk.errors import SoctkError, listing, plural, unknown_name
 from soctk.mappings import parse_yaml, read_yaml
 from soctk.schema import (
     DIMENSIONS,
@@ -247,7 +247,7 @@ def _validated(settings: dict[str, Any], where: str) -> Config:
     except ValidationError as error:
         problems = [_describe(problem, settings) for problem in error.errors()]
         raise SoctkError(
-            f"{len(problems)} settings are wrong\n{listing(problems)}",
+            f"{plural(len(problems), 'setting is', 'settings are')} wrong\n{listing(problems)}",
             remedy="Correct the YAML file or the --set option.",
             where=where,
         ) from error

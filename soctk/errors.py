@@ -53,9 +53,15 @@ def listing(problems: Iterable[str], at_most: int | None = 20) -> str:
     return "\n".join(lines)
 
 
-def plural(count: int, noun: str) -> str:
-    """Return "1 row" or "2 rows", for a noun with the plural -s."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Return "1 row" or "2 rows"; with a verb, "1 row has" or "2 rows have".
+
+    Args:
+        count: the number.
+        one: the words after 1.
+        many: the words after another number; by default `one` with -s.
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def printable(text: str) -> str:

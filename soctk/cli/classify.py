@@ -13,7 +13,7 @@ import click
 from soctk.corpus import datadir
 from soctk.corpus.labels import read as read_labels
 from soctk.corpus.segments import Clip
-from soctk.errors import SoctkError, printable
+from soctk.errors import SoctkError, plural, printable
 from soctk.files import atomic
 from soctk.inference import answers, enrolment, outputs, pipes, sources
 from soctk.inference.answers import Division
@@ -64,8 +64,8 @@ def find(
             every.append(source)
     found = sources.distinct(every)
     if len(found) < len(every):
-        click.echo(f"Note: of {len(every)} inputs, {len(every) - len(found)} are repeated; they are classified once.",
-                   err=True)  # fmt: skip
+        repeated = plural(len(every) - len(found), "repeated input is", "repeated inputs are")
+        click.echo(f"Note: {repeated} classified once.", err=True)
     if form in outputs.OF_ONE_RECORDING and len(found) > 1:
         raise click.UsageError(f"--format {form} describes one recording, not {len(found)}; run the command for each")
     if plot and len(found) > 1:

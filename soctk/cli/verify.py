@@ -11,7 +11,7 @@ from soctk.cli.common import CONTEXT, Command, Directory
 @click.argument("store", type=Directory())
 def main(store: Path) -> None:
     """Read every shard of the feature store STORE, and compare it with its checksum and with the index."""
-    from soctk.errors import SoctkError, listing
+    from soctk.errors import SoctkError, listing, plural
     from soctk.features.store import FeatureStore
 
     opened = FeatureStore.open(store)
@@ -22,4 +22,4 @@ def main(store: Path) -> None:
             remedy="Remove the files named here and run soctk-extract again; it extracts only missing utterances.",
             where=store,
         )
-    click.echo(f"{store}: intact, {len(opened.recordings)} utterances")
+    click.echo(f"{store}: intact, {plural(len(opened.recordings), 'utterance')}")

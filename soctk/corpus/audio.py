@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from soctk.corpus.cutting import decode_clips
 from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode_blocks
 from soctk.corpus.segments import Clip
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.progress import track
 
 __all__ = [
@@ -274,7 +274,7 @@ def choose_channel(channels: np.ndarray, channel: str) -> np.ndarray:
         count = channels.shape[1]
         raise UnusableRecording(
             Fault.NO_CHANNEL,
-            f"it has no channel {channel}, only {count} channel{'s' if count > 1 else ''}",
+            f"it has no channel {channel}, only {plural(count, 'channel')}",
             "Choose another channel: 1 or mix, the mean of all, which every recording has (soctk-import --channel, or "
             "the file `channel` of the data directory).",
         )

@@ -124,7 +124,8 @@ def _check_emotions(data: DataDir) -> Iterable[str]:
         yield "emotions: there is no utt2emo; remove this file"
     for utt, shares in data.distribution.items():
         if len(shares) != len(data.emotions):
-            yield f"utt2dist: {utt} has {len(shares)} probabilities, and the file emotions has {len(data.emotions)}"
+            count = plural(len(shares), "probability", "probabilities")
+            yield f"utt2dist: {utt} has {count}, and the file emotions has {len(data.emotions)}"
     yield from find_unfit_names("emotions", data.emotions)
     for utt, emotion in data.emotion.items():
         if emotion not in data.emotions:

@@ -166,7 +166,7 @@ def _count_speakers(data: DataDir) -> str:
     known = len(set(data.speaker.values())) - len(data.unknown)
     if not data.unknown:
         return plural(known, "speaker")
-    unknown = "unknown speakers" if not known else f"{len(data.unknown)} utterances of unknown speakers"
+    unknown = "unknown speakers" if not known else f"{plural(len(data.unknown), 'utterance')} of unknown speakers"
     return f"{plural(known, 'speaker')} and {unknown}" if known else unknown
 
 

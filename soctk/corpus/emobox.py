@@ -72,8 +72,8 @@ def read(folder: Path, tell: Callable[[str], object] = lambda line: None) -> lis
     others = [file for file in folder.glob("fold_*/*.jsonl") if file not in files]
     if others:
         tell(
-            f"Note: {folder}: {len(others)} files are not read, such as {others[0].relative_to(folder)}: "
-            "their names are not fold_K/NAME_PART_fold_K.jsonl"
+            f"Note: {folder}: {plural(len(others), 'file is', 'files are')} not read, such as "
+            f"{others[0].relative_to(folder)}: their names are not fold_K/NAME_PART_fold_K.jsonl"
         )
     channels = Counter(str(row["channel"]) for row in rows.values() if row.get("channel") not in (None, 1, "1"))
     for channel, count in sorted(channels.items()):

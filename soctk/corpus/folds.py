@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from soctk.corpus import names
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.files import atomic
 from soctk.mappings import read_yaml
 from soctk.progress import counter
@@ -138,7 +138,7 @@ def check_count(folds: Mapping[str, int], count: int | None, where: Path | None,
     existing = len(set(folds.values()))
     if count not in (None, existing):
         raise SoctkError(
-            f"{existing} folds exist already, but {count} are requested",
+            f"{plural(existing, 'fold exists', 'folds exist')} already, and --num-folds asks for {count}",
             remedy=f"{remedy}, or leave --num-folds out.",
             where=where,
         )
@@ -174,7 +174,8 @@ def assign(
     folds = _balance(speakers, with_sex, count) or _balance(speakers, classes, count)
     if not folds:
         raise SoctkError(
-            f"{len(set(speakers))} speakers with {len(utterances)} utterances cannot be divided into {count} folds",
+            f"{plural(len(set(speakers)), 'speaker')} with {plural(len(utterances), 'utterance')} cannot be "
+            f"divided into {count} folds",
             remedy="Ask for fewer folds, or write the fold table by hand.",
         )
     return folds

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from soctk.corpus import audio, names
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 
 
 def list_files(folder: Path, parents: frozenset[Path] = frozenset()) -> Iterator[Path]:
@@ -101,10 +101,11 @@ def find_expected(
     paths = first_of_each(copies, present, corpus, remedy)
     repeated = sum(len(copies[name]) > 1 for name in present)
     if repeated:
-        tell(f"{corpus} contains {repeated} files more than once; the first copy of each is used")
+        tell(f"{corpus} contains {plural(repeated, 'file')} more than once; the first copy of each is used")
     unknown = sorted(copies.keys() - set(expected))
     if unknown:
-        tell(f"Note: {len(unknown)} files are not part of the corpus and are not used, such as {unknown[0]}")
+        others = plural(len(unknown), "file is", "files are")
+        tell(f"Note: {others} not part of the corpus and not used, such as {unknown[0]}")
     return dict(zip(present, paths, strict=True))
 
 
@@ -143,7 +144,8 @@ def match(corpus: Path, paths: Iterable[str], remedy: str) -> dict[str, Path]:
             ambiguous.append(f"{path}: {free[0]} and {free[1]}")
     if ambiguous:
         raise SoctkError(
-            f"{len(ambiguous)} paths have several recordings with different content\n{listing(ambiguous)}",
+            f"{plural(len(ambiguous), 'path has', 'paths have')} several recordings with different content\n"
+            f"{listing(ambiguous)}",
             remedy=remedy,
             where=corpus,
         )

@@ -8,7 +8,7 @@ import numpy as np
 from soctk.corpus import folds
 from soctk.corpus.content import DEV, TRAIN
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, plural
 from soctk.schema import Protocol
 
 EMOBOX_VALIDATION_SHARE = 0.2
@@ -97,7 +97,8 @@ def split(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
         return _split_across(data, fold, protocol, seed)
     if len(data.folds) < 3:
         raise SoctkError(
-            f"{len(data.folds)} folds are too few to train, validate and test on different speakers",
+            f"{plural(len(data.folds), 'fold is', 'folds are')} too few to train, validate and test on different "
+            "speakers",
             remedy="Divide the speakers into at least 3 folds.",
             where="utt2fold" if data.utterance_fold else "spk2fold",
         )
@@ -155,7 +156,7 @@ def _split_partition(data: DataDir, protocol: Protocol, seed: int) -> Split:
 def _split_across(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Split:
     if len(data.folds) != 2:
         raise SoctkError(
-            f"{len(data.folds)} folds, but --protocol {protocol} needs two: one to train and one to test",
+            f"{plural(len(data.folds), 'fold')}, but --protocol {protocol} needs two: one to train and one to test",
             remedy="Put the speakers of each language or corpus into one fold, as in "
             "egs/esd/conf/folds/cross-lingual.yaml.",
             where="spk2fold",

@@ -14,7 +14,7 @@ from soctk import parallel, progress, provenance
 from soctk.corpus import audio, quick_checks
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.segments import Clip
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.features import disk_space, upstream
 from soctk.features.speed import copy_id
 from soctk.features.store import FeatureStore
@@ -177,7 +177,8 @@ def _check_utterances(utterances: Iterable[Utterance], encoder: Upstream) -> Non
     too_long = [utterance.id for utterance in utterances if utterance.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(
-            f"{len(too_long)} utterances are longer than this encoder's limit of {encoder.max_seconds:g} s\n"
+            f"{plural(len(too_long), 'utterance is', 'utterances are')} longer than this encoder's limit of "
+            f"{encoder.max_seconds:g} s\n"
             f"{listing(too_long)}",
             remedy="Split these utterances, or use another upstream.",
             where=f"--upstream {encoder.name}",
@@ -185,7 +186,8 @@ def _check_utterances(utterances: Iterable[Utterance], encoder: Upstream) -> Non
     too_short = [utterance.id for utterance in utterances if utterance.seconds < audio.MIN_SECONDS]
     if too_short:
         raise SoctkError(
-            f"{len(too_short)} copies are shorter than {1000 * audio.MIN_SECONDS:.0f} ms\n{listing(too_short)}",
+            f"{plural(len(too_short), 'copy is', 'copies are')} shorter than {1000 * audio.MIN_SECONDS:.0f} ms\n"
+            f"{listing(too_short)}",
             remedy="Remove these utterances from the corpus, or choose lower speeds.",
             where="--speed-perturb",
         )
@@ -209,7 +211,8 @@ def _remove_outdated(utterances: Sequence[Utterance], store: FeatureStore) -> No
             where=store.path,
         )
     progress.message(
-        f"{store.path}: {len(changed)} recordings have changed since their features were extracted\n{listing(changed)}"
+        f"{store.path}: {plural(len(changed), 'recording has', 'recordings have')} changed since the features were "
+        f"extracted\n{listing(changed)}"
         "\nThey are extracted again, and so are the other utterances in the same shards."
     )
     store.remove_outdated({utterance.id: utterance.digest for utterance in utterances})

@@ -253,7 +253,7 @@ def _check_durations(
     for utt, (_, frames, _) in shapes.items():
         expected = 1000 * data.seconds[utt] / frame_shift
         if abs(frames - expected) > max(_FRAMES, _SHARE * expected):
-            faults.add(fault, utt, f"{frames} frames, but {data.seconds[utt]:.2f} s have {expected:.0f}")
+            faults.add(fault, utt, f"{plural(frames, 'frame')}, but {data.seconds[utt]:.2f} s have {expected:.0f}")
 
 
 def _find_digests(data: DataDir, checked: _Checked) -> tuple[Mapping[str, str], str]:

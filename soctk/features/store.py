@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.features import index, shards
 from soctk.features import settings as store_json
 from soctk.features.index import Entry
@@ -287,7 +287,7 @@ class FeatureStore:
         missing = [utt for utt in utterances if utt not in self._entries]
         if missing:
             raise SoctkError(
-                f"{len(missing)} utterances have no features, such as {missing[0]}",
+                f"{plural(len(missing), 'utterance has', 'utterances have')} no features, such as {missing[0]}",
                 remedy=EXTRACT_AGAIN,
                 where=self.path,
             )

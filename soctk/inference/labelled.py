@@ -10,7 +10,7 @@ import numpy as np
 from soctk import progress, provenance
 from soctk.corpus import audio
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.inference.recogniser import Recogniser
 from soctk.scoring import prediction_file
 from soctk.scoring.runs import RunDirectory
@@ -33,7 +33,7 @@ class Labelled:
     def summary(self) -> str:
         """The numbers of kept and dropped utterances, in one line."""
         dropped = ", ".join(f"{label} {count}" for label, count in self.dropped.items())
-        return f"{len(self.data.utterances)} utterances, dropped: {dropped or 'none'}"
+        return f"{plural(len(self.data.utterances), 'utterance')}, dropped: {dropped or 'none'}"
 
 
 def select(data: DataDir, model: Recogniser, labels: Mapping[str, str | None]) -> Labelled:
@@ -121,7 +121,8 @@ def _check_recordings(model: Recogniser, data: DataDir) -> None:
     long = [f"{utt} {info.seconds:.1f} s" for utt, info in recordings.items() if info.seconds > model.max_seconds]
     if long:
         raise SoctkError(
-            f"{len(long)} recordings are longer than this model takes ({model.max_seconds:.4g} s)\n{listing(long)}",
+            f"{plural(len(long), 'recording is', 'recordings are')} longer than this model takes "
+            f"({model.max_seconds:.4g} s)\n{listing(long)}",
             remedy="Cut them, or remove them from the data directory.",
             where=data.path,
         )

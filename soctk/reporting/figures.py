@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from soctk import progress
+from soctk.errors import plural
 from soctk.files import atomic
 from soctk.reporting import charts, drawing, embedding
 from soctk.reporting.drawing import Picture
@@ -65,9 +66,9 @@ def _speakers(experiment: ExperimentScores) -> str:
     quarters = table["WA"].quantile([0.25, 0.75])
     return (
         f"WA of each of the {len(table)} speakers, over all test utterances of the speaker and averaged over seeds. "
-        f"Lowest {table['WA'].iloc[-1]:.1f} ({table.index[-1]}, {table['utterances'].iloc[-1]} utterances), highest "
-        f"{table['WA'].iloc[0]:.1f} ({table.index[0]}, {table['utterances'].iloc[0]}); the middle half of the speakers "
-        f"has {quarters.iloc[0]:.1f} to {quarters.iloc[1]:.1f}."
+        f"Lowest {table['WA'].iloc[-1]:.1f} ({table.index[-1]}, {plural(table['utterances'].iloc[-1], 'utterance')}), "
+        f"highest {table['WA'].iloc[0]:.1f} ({table.index[0]}, {table['utterances'].iloc[0]}); the middle half of the "
+        f"speakers has {quarters.iloc[0]:.1f} to {quarters.iloc[1]:.1f}."
     )
 
 

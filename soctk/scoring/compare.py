@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, plural
 from soctk.scoring import scales
 from soctk.scoring.intervals import Statistic
 from soctk.scoring.predictions import Predictions
@@ -100,7 +100,7 @@ def _check_same_utterances(first: ExperimentScores, second: ExperimentScores) ->
         return
     different = set(one.utterances["utt"]) ^ set(other.utterances["utt"])
     what = (
-        f"{len(different)} utterances belong to only one of them"
+        f"{plural(len(different), 'utterance belongs', 'utterances belong')} to only one of them"
         if different
         else "their labels, speakers or folds differ"
     )

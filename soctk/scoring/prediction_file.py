@@ -19,7 +19,7 @@ import pandas as pd
 
 from soctk.corpus.consistency import PREDICTION_COLUMNS
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError, printable
+from soctk.errors import SoctkError, plural, printable
 from soctk.schema import DIMENSIONS
 
 _RETRAIN_RUN = "Remove the run's directory and train it again."
@@ -113,7 +113,8 @@ def read_run(path: Path) -> RunPredictions:
     content = _dimensions(path, header, rows) if header[2:3] != ["ref"] else _classes(path, header, rows)
     repeated = content.table["utt"][content.table["utt"].duplicated()]
     if len(repeated):
-        raise _damaged(path, f"{len(repeated)} utterances occur twice, such as {repeated.iloc[0]}")
+        count = plural(len(repeated), "utterance occurs", "utterances occur")
+        raise _damaged(path, f"{count} twice, such as {repeated.iloc[0]}")
     if tests is not None:
         if (tests == "").any():
             raise _damaged(path, "a row lacks its test")

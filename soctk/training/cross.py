@@ -10,7 +10,7 @@ from typing import TypeVar
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.labels import in_order
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 from soctk.features import settings as store_json
 from soctk.features.joined import JoinedStore
 from soctk.features.store import FeatureStore, Store
@@ -45,7 +45,7 @@ class Corpus:
     def summary(self) -> str:
         """The numbers of kept and dropped utterances, in one line."""
         dropped = ", ".join(f"{label} {count}" for label, count in self.dropped.items())
-        return f"{len(self.data.utterances)} utterances, dropped: {dropped or 'none'}"
+        return f"{plural(len(self.data.utterances), 'utterance')}, dropped: {dropped or 'none'}"
 
 
 def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str, str | None]]) -> list[Corpus]:
@@ -67,7 +67,7 @@ def with_common_classes(corpora: Sequence[Corpus], labels: Sequence[Mapping[str,
     common = in_order(shared, {})
     if len(common) < 2:
         raise SoctkError(
-            f"the corpora have {len(common)} classes in common: {', '.join(common) or 'none'}",
+            f"the corpora have {plural(len(common), 'class', 'classes')} in common: {', '.join(common) or 'none'}",
             remedy="Map each emotion to the same class in all label maps.",
             where="--corpus",
         )

@@ -11,7 +11,7 @@ import torch
 from joblib import Parallel, delayed
 
 from soctk import pooling, progress
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, plural
 from soctk.features.speed import with_copies
 from soctk.features.store import Store
 from soctk.parallel import one_thread
@@ -296,8 +296,8 @@ def _require_finite(frames: Frames, utterances: Sequence[str], where: str) -> No
     wrong = [utt for utt, own, numbers in each if not _is_usual(own) and not _is_usual(numbers)]
     if wrong:
         raise SoctkError(
-            f"{len(wrong)} utterances have features that are NaN, infinite or larger than {_LARGEST:g}, "
-            f"such as {wrong[0]}",
+            f"{plural(len(wrong), 'utterance has', 'utterances have')} features that are NaN, infinite or larger than "
+            f"{_LARGEST:g}, such as {wrong[0]}",
             remedy="Look at these recordings (soctk-check), and extract into a new store (stage 1).",
             where=where,
         )

@@ -88,7 +88,7 @@ def test_inputs_that_cannot_be_used_are_named_and_the_others_are_done(tmp_path):
 def test_repeated_inputs_are_done_once():
     result = invoke("model", "in/0.wav", "in", "./in/0.wav")
     assert len(rows(result)) == 4
-    assert "of 5 inputs, 2 are repeated; they are classified once" in result.stderr
+    assert "Note: 2 repeated inputs are classified once." in result.stderr
 
 
 def test_windows_are_followed_by_the_whole_the_mean_of_their_posteriors():

@@ -149,7 +149,7 @@ def test_labels_that_the_label_map_lacks_and_files_that_are_not_read_are_told(tm
     told = []
     assert [row["emo"] for row in emobox.read(tmp_path, told.append)] == ["Fear", "neutral", "Fear"]
     assert told == [
-        f"Note: {tmp_path}: 1 files are not read, such as fold_1/c_test_fold1.jsonl: their names are not "
+        f"Note: {tmp_path}: 1 file is not read, such as fold_1/c_test_fold1.jsonl: their names are not "
         "fold_K/NAME_PART_fold_K.jsonl",
         f"Note: {tmp_path}: its label map lacks these labels, which stay as they are: neutral (1)",
     ]

@@ -70,7 +70,7 @@ def test_a_table_with_another_number_of_folds_is_refused(tmp_path):
     with pytest.raises(SoctkError) as error:
         folds.read_or_assign(table, *corpus, 2)
     assert str(error.value) == (
-        f"{table}: 3 folds exist already, but 2 are requested\n"
+        f"{table}: 3 folds exist already, and --num-folds asks for 2\n"
         "Remove this file to have new folds made, or leave --num-folds out."
     )
 

@@ -94,7 +94,7 @@ def test_recordings_that_match_equally_well_are_refused_if_they_differ(tmp_path)
     write(tmp_path / "b" / "1.wav", b"1")
     assert recordings.match(tmp_path, ["c/1.wav"], "Do this.") == {"c/1.wav": first}
     write(tmp_path / "b" / "1.wav", b"2")
-    with pytest.raises(SoctkError, match=r"1 paths have several recordings with different content\n  c/1.wav: .*/a/1"):
+    with pytest.raises(SoctkError, match=r"1 path has several recordings with different content\n  c/1.wav: .*/a/1"):
         recordings.match(tmp_path, ["c/1.wav"], "Do this.")
 
 
@@ -119,6 +119,6 @@ def test_missing_repeated_and_unknown_recordings_of_a_corpus_are_told(tmp_path):
     assert found == {"a": a}
     assert lines == [
         "Warning: 1 of the 2 recordings are missing\n  b\nResults cannot be compared with published ones.",
-        f"{tmp_path} contains 1 files more than once; the first copy of each is used",
-        "Note: 1 files are not part of the corpus and are not used, such as z",
+        f"{tmp_path} contains 1 file more than once; the first copy of each is used",
+        "Note: 1 file is not part of the corpus and not used, such as z",
     ]

@@ -173,7 +173,7 @@ def test_files_that_are_in_both_layouts_are_used_once(copy, tmp_path):
     again = original.parents[1] / original.name
     again.hardlink_to(original)
     assert (
-        f"{copy} contains 1 files more than once; the first copy of each is used\n"
+        f"{copy} contains 1 file more than once; the first copy of each is used\n"
         in prepare(copy, tmp_path / "d").stdout
     )
     again.unlink()

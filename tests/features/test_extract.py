@@ -81,7 +81,7 @@ def test_a_recording_with_a_corrected_sample_rate_is_extracted_again(tmp_path, c
     samples, rate = soundfile.read(path, dtype="int16")
     soundfile.write(path, samples, rate // 2)
     summary = extract.extract(corpus, tmp_path / "feats", FBANK)
-    told = "1 recordings have changed since their features were extracted\n  spk0-sad-0\nThey are extracted again"
+    told = "1 recording has changed since the features were extracted\n  spk0-sad-0\nThey are extracted again"
     assert told in capsys.readouterr().out
     assert 1 <= summary.utterances < 36
     assert len(shards & set((tmp_path / "feats").glob("shard-*"))) == len(shards) - 1
@@ -178,7 +178,7 @@ def test_too_short_copies_are_refused(tmp_path, corpus):
     path = tmp_path / "short.wav"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, 960), 16000)
     short = dataclasses.replace(corpus.only({"spk0-sad-0"}), wav={"spk0-sad-0": path})
-    with pytest.raises(SoctkError, match=r"1 copies are shorter than 50 ms\n  spk0-sad-0-sp2\n"):
+    with pytest.raises(SoctkError, match=r"1 copy is shorter than 50 ms\n  spk0-sad-0-sp2\n"):
         extract.extract(short, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(2.0,)))
 
 

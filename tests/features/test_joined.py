@@ -57,4 +57,4 @@ def test_a_colon_may_be_part_of_an_utterance_id(tmp_path):
 def test_a_missing_utterance_is_reported_with_its_store(stores):
     with pytest.raises(SoctkError) as error:
         JoinedStore(stores).load(["one:utt0", "two:utt9"])
-    assert str(error.value).startswith(f"{stores['two'].path}: 1 utterances have no features, such as utt9\n")
+    assert str(error.value).startswith(f"{stores['two'].path}: 1 utterance has no features, such as utt9\n")

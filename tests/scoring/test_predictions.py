@@ -78,7 +78,7 @@ def test_a_directory_without_predictions_is_refused(tmp_path):
         ("\x00\x01binary", "the columns are not utt, spk, ref, hyp and the emotions"),
         ("utt\tref\thyp\ta\nu1\ta\ta\t1\n", "the columns are not utt, spk, ref, hyp and the emotions"),
         ("utt\tspk\tref\thyp\ta\nu1\ts\ta\tb\t1\n", "no posterior column for b"),
-        ("utt\tspk\tref\thyp\ta\nu1\ts\ta\ta\t1\nu1\ts\ta\ta\t1\n", "1 utterances occur twice, such as u1"),
+        ("utt\tspk\tref\thyp\ta\nu1\ts\ta\ta\t1\nu1\ts\ta\ta\t1\n", "1 utterance occurs twice, such as u1"),
         ("utt\tspk\tref\thyp\ta\tb\nu1\ts\ta\ta\t1\tx\n", "a posterior is not a number"),
         (
             "utt\tspk\tref\thyp\ta\tb\nu1\ts\ta\ta\t0.9\t0.2\n",
@@ -144,7 +144,7 @@ def test_an_utterance_missing_from_one_seed_is_refused(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb cc", ["s-1", "s-2", "s-3"])
     write_run(tmp_path / "m" / "fold1" / "seed2", "aa bb", ["s-1", "s-2"])
     assert (
-        "seeds 1 and 2 of fold 1 have different test data: 1 utterances occur in only one of them, such as s-3"
+        "seeds 1 and 2 of fold 1 have different test data: 1 utterance occurs in only one of them, such as s-3"
         in message(tmp_path)
     )
 
@@ -203,17 +203,17 @@ def test_the_data_directory_is_the_given_one_or_else_the_recorded_one(tested, tm
 def test_a_missing_utterance_is_refused(tested):
     predicted, corpus = tested
     missing = corpus.utterances_of([1])[0]
-    with pytest.raises(SoctkError, match=f"1 utterances are missing\n  {missing}\n"):
+    with pytest.raises(SoctkError, match=f"1 utterance is missing\n  {missing}\n"):
         predictions.check_against(drop_rows(predicted, predicted.table["utt"] == missing), corpus)
 
 
 def test_an_utterance_outside_the_corpus_is_refused(tested):
     predicted, corpus = tested
     table = predicted.table.assign(utt=predicted.table["utt"].where(predicted.table.index > 0, "spk0-new-0"))
-    with pytest.raises(SoctkError, match="1 utterances are missing"):
+    with pytest.raises(SoctkError, match="1 utterance is missing"):
         predictions.check_against(dataclasses.replace(predicted, table=table), corpus)
     more = pd.concat([predicted.table, table[:1]], ignore_index=True)
-    with pytest.raises(SoctkError, match="1 utterances are not in the data directory\n  spk0-new-0\n"):
+    with pytest.raises(SoctkError, match="1 utterance is not in the data directory\n  spk0-new-0\n"):
         predictions.check_against(dataclasses.replace(predicted, table=more), corpus)
 
 
@@ -222,7 +222,7 @@ def test_a_tested_speaker_who_was_in_the_training_data_is_refused(tested):
     with pytest.raises(SoctkError) as error:
         predictions.check_against(dataclasses.replace(predicted, table=predicted.table.assign(fold=2)), corpus)
     assert (
-        "2 speakers are tested in a fold whose training data include them: spk0-angry-0 of spk0 is tested in fold 2, "
+        "2 speakers are tested in a fold that trained on them: spk0-angry-0 of spk0 is tested in fold 2, "
         f"but {corpus.path} assigns spk0 to fold 1\nThese scores are not speaker-independent" in str(error.value)
     )
 
@@ -242,7 +242,7 @@ def test_labels_that_differ_from_those_of_the_corpus_are_refused(tested):
     with pytest.raises(SoctkError) as error:
         predictions.check_against(dataclasses.replace(predicted, table=table), corpus)
     assert (
-        "1 utterances have other labels than in the data directory\n"
+        "1 utterance has another label than in the data directory\n"
         f"  {utt}: {predicted.emotions[other]}, but {label} in {corpus.path}\nGive the data directory"
         in str(error.value)
     )

@@ -54,7 +54,7 @@ def test_two_experiments_with_one_name_are_refused(tmp_path):
 def test_a_data_directory_that_disagrees_with_the_predictions_is_refused(tmp_path, corpus):
     utterances = corpus.utterances_of([1])
     write_run(tmp_path / "m" / "fold2" / "seed1", " ".join(["aa"] * len(utterances)), utterances)
-    with pytest.raises(SoctkError, match="2 speakers are tested in a fold whose training data include them"):
+    with pytest.raises(SoctkError, match="2 speakers are tested in a fold that trained on them"):
         score.score([tmp_path / "m"], corpus.path)
 
 

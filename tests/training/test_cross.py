@@ -117,7 +117,7 @@ def test_predictions_of_training_speakers_are_refused(corpora, tmp_path):
     cross.run(one, two, settings(), tmp_path, seeds=[1])
     written = tmp_path / "one-to-two" / "fold1" / "seed1" / "predictions.tsv"
     written.write_text(written.read_text().replace("two:spk0", "one:spk0"))
-    with pytest.raises(SoctkError, match="1 speakers are tested in a fold"):
+    with pytest.raises(SoctkError, match="1 speaker is tested in a fold"):
         cross.run(one, two, settings(), tmp_path, seeds=[1])
 
 
@@ -126,12 +126,12 @@ def test_incomplete_predictions_are_refused(corpora, tmp_path):
     cross.run(one, two, settings(), tmp_path, seeds=[1])
     written = tmp_path / "one-to-two" / "fold1" / "seed1" / "predictions.tsv"
     written.write_text("\n".join(written.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(SoctkError, match="1 utterances are missing"):
+    with pytest.raises(SoctkError, match="1 utterance is missing"):
         cross.run(one, two, settings(), tmp_path, seeds=[1])
 
 
 def test_fewer_than_two_common_classes_are_an_error(corpora):
-    with pytest.raises(SoctkError, match="--corpus: the corpora have 1 classes in common: Angry\nMap each emotion"):
+    with pytest.raises(SoctkError, match="--corpus: the corpora have 1 class in common: Angry\nMap each emotion"):
         cross.with_common_classes(corpora, [LABELS[0], {"angry": "Angry"}])
 
 

@@ -339,7 +339,7 @@ def test_an_error_in_a_worker_process_keeps_its_message(tmp_path, corpus, store)
             )
         },
     )
-    with pytest.raises(SoctkError, match="1 utterances have no features, such as spk0-new-0"):
+    with pytest.raises(SoctkError, match="1 utterance has no features, such as spk0-new-0"):
         Experiment(settings(), partial, Features(store, partial.utterances), tmp_path / "exp").run([1, 2], [1], nj=2)
 
 
@@ -399,7 +399,7 @@ def test_nan_features_are_an_error_that_names_an_utterance(tmp_path, corpus, sto
     for pooling in ("soc", "mean"):
         with pytest.raises(
             SoctkError,
-            match=r"1 utterances have features that are NaN, infinite or larger than 1e\+12, such as spk3-calm-0",
+            match=r"1 utterance has features that are NaN, infinite or larger than 1e\+12, such as spk3-calm-0",
         ):
             Experiment(
                 settings(pooling),

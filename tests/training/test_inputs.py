@@ -64,7 +64,7 @@ def test_an_utterance_with_nan_or_infinite_features_is_named(tmp_path, conf, val
     store.finish()
     features = Features(FeatureStore.open(tmp_path / "store"), list(frames), max_bytes=max_bytes)
     with pytest.raises(
-        SoctkError, match=r"1 utterances have features that are NaN, infinite or larger than 1e\+12, such as utt1"
+        SoctkError, match=r"1 utterance has features that are NaN, infinite or larger than 1e\+12, such as utt1"
     ):
         features.frames(config.load(conf, "mean"), [3]).batch([0, 1, 2])
 

@@ -18,7 +18,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from soctk import onednn
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, plural
 from soctk.features.upstream import early_exit
 from soctk.files import require_utf8
 from soctk.mappings import read_json
@@ -202,8 +202,8 @@ def _load(name_or_path: str, revision: str | None):
     if loaded["mismatched_keys"]:
         name, stored, expected = min(loaded["mismatched_keys"])
         raise SoctkError(
-            f"{len(loaded['mismatched_keys'])} weights have other shapes than config.json says, such as {name}: "
-            f"{tuple(stored)}, not {tuple(expected)}",
+            f"{plural(len(loaded['mismatched_keys']), 'weight has', 'weights have')} another shape than config.json "
+            f"says, such as {name}: {tuple(stored)}, not {tuple(expected)}",
             remedy="Use config.json and model.safetensors of the same checkpoint.",
             where=where,
         )

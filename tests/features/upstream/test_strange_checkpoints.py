@@ -142,7 +142,7 @@ def test_damaged_settings_name_the_file(checkpoint, file, content, message):
         ({"hidden_size": "8"}, "expected int, got str (value: '8')"),
         ({"hidden_size": 0}, "transformers cannot load it (ZeroDivisionError"),
         ({"hidden_size": 10**15}, "can't allocate memory"),
-        ({"hidden_size": 16}, "weights have other shapes than config.json says, such as "),
+        ({"hidden_size": 16}, "another shape than config.json says, such as "),
         ({"num_hidden_layers": 2}, "the checkpoint lacks 16 of the model's weights"),
         ({"dtype": "none"}, "transformers cannot load it (AttributeError"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "transformers cannot load it (ImportError"),
