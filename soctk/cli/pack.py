@@ -15,6 +15,7 @@ from soctk.cli.common import (
     nj_option,
     option,
 )
+from soctk.errors import plural
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -99,9 +100,10 @@ def main(
     training = settings.training
     verb = "predicts" if settings.experiment.dimensions else "recognises"
     chosen = next(f"{name} {training[name]:g}" for name in ("C", "epochs", "seed") if name in training)
+    speakers = plural(training["speakers"], "speaker") if training["speakers"] else "unknown speakers"
     click.echo(
-        f"{model}: {verb} {', '.join(settings.outputs)}; trained on {training['utterances']} utterances of "
-        f"{training['speakers'] or 'unknown'} speakers, folds {training['folds']}, {chosen}"
+        f"{model}: {verb} {', '.join(settings.outputs)}; trained on "
+        f"{plural(training['utterances'], 'utterance')} of {speakers}, folds {training['folds']}, {chosen}"
     )
     needs_folder = encoder is None and settings.encoder.source.startswith("sha256:")
     needs_class = encoders.is_own(settings.encoder)

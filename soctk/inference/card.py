@@ -6,6 +6,7 @@ import yaml
 
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
+from soctk.errors import plural
 from soctk.inference import encoders
 from soctk.inference.bundle import Bundle
 from soctk.inference.onnx.form import OnnxWeights
@@ -43,7 +44,7 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
     }
     corpus = data.path.resolve().name if data.path else "the corpus"
     training, experiment = settings.training, settings.experiment
-    speakers = f"{training['speakers'] or 'unknown'} speakers"
+    speakers = plural(training["speakers"], "speaker") if training["speakers"] else "unknown speakers"
     who = f"the speakers of all folds{training['folds'].removeprefix('all')}"
     if data.split:
         who = "all parts, the tests too," if training["folds"] == "all" else "train and validation data"
@@ -63,7 +64,7 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
         f"- Encoder: {settings.encoder.name}, hidden states {', '.join(map(str, settings.encoder.layers))}; frozen "
         f"({settings.encoder.source}).",
         f"- Pooling: {'+'.join(experiment.pooling)}. Head: {experiment.head.name}.",
-        f"- Trained on {who} of {corpus}: {training['utterances']} utterances of {speakers}.\n",
+        f"- Trained on {who} of {corpus}: {plural(training['utterances'], 'utterance')} of {speakers}.\n",
         "## Scores\n",
         f"These are scores of the experiment, in which each fold has a model of its own. Protocol "
         f"{experiment.protocol}: {splits.DESCRIPTIONS[experiment.protocol]}. [] is the 95% interval over speakers.\n",
@@ -118,9 +119,10 @@ def _scores(scores: ExperimentScores, corpus: str) -> list[str]:
     """Return the scores of the experiment, or those of one of its tests."""
     utterances, speakers = len(scores.predictions.utterances), len(scores.predictions.speakers[1])
     if scores.speaker_overlap:
-        who = f"{utterances} utterances of {corpus}. Test speakers may have trained it: {scores.speaker_overlap}."
+        who = f"{plural(utterances, 'utterance')} of {corpus}. Test speakers may have trained it: "
+        who += f"{scores.speaker_overlap}."
     else:
-        who = f"{speakers} speakers of {corpus} that did not train it."
+        who = f"{plural(speakers, 'speaker')} of {corpus} that did not train it."
     return [
         *([f"### {_escape(scores.test)}\n"] if scores.test else []),
         f"Tested on {who}\n",
