@@ -209,12 +209,13 @@ print("TORCH" if "torch" in sys.modules else "LIGHT")
 def test_an_option_for_a_folder_becomes_absolute_and_one_for_the_scores_gives_a_folder_of_exp(plan, tmp_path):
     (tmp_path / "here" / "conf" / "recipe.yaml").write_text(
         "corpus: {download: the net}\noptions:\n  meta: {help: Its labels., is_folder: true}\n"
-        "  set: {help: Which., choices: [all, one], default: all, names: [data, expdir]}\n"
+        "  set: {help: Which., choices: [all, one], default: all, names: [features, expdir]}\n"
     )
     (tmp_path / "labels").mkdir()
     planned = variables(plan("--meta", "labels", "--set", "one"))
     assert planned["meta"] == str(tmp_path / "labels")
-    assert (planned["data"], planned["expdir"]) == ("data/here-one", "exp/one")
+    assert (planned["data"], planned["feats"]) == ("data/here", "feats/fbank-one")
+    assert (planned["expdir"], planned["experiment"]) == ("exp/one", "exp/one/fbank-mean+soc_full-linear")
     planned = variables(plan())
     assert (planned["meta"], planned["data"], planned["expdir"]) == ("''", "data/here", "exp")
     assert variables(plan("--set", "one", "--expdir", "else"))["expdir"] == str(tmp_path / "else")
