@@ -85,7 +85,10 @@ def test_wrong_options_give_one_message(plan, arguments, message):
     ("arguments", "message"),
     [
         (["--pooling", "maen"], "--pooling maen: unknown pooling 'maen'\nDid you mean 'mean'? Known: asp, mean, soc,"),
-        (["--preset", "papers"], "--preset: unknown preset 'papers'\nDid you mean 'paper'? Known: default, emobox, paper.\n"),
+        (
+            ["--preset", "papers"],
+            "--preset: unknown preset 'papers'\nDid you mean 'paper'? Known: default, emobox, paper.\n",
+        ),
         (["--enrol", "5"], "enrol needs by: speaker (--recentre speaker)"),
         (["--stage", "3", "--stop-stage", "2"], "--stage: the first stage, 3, comes after the last, 2\n"),
         (["--corpus", "gone"], "/gone: no such directory\nCheck the path.\n"),
