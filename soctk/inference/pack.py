@@ -237,6 +237,12 @@ def _check_onnx(packing: Packing, experiment: Experiment) -> None:
 
     settings = _encoder_settings(experiment)
     export.check(experiment.config, settings)
+    if encoders.is_own(settings):
+        raise SoctkError(
+            f"the encoder {settings.name} is a Python class, which has no ONNX form in soctk",
+            remedy="Leave out --onnx.",
+            where="--onnx",
+        )
     if encoders.has_checksum(settings) and packing.encoder is None:
         raise SoctkError(
             f"the ONNX form is made from the encoder {settings.name}, whose folder is not given",

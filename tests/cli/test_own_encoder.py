@@ -73,6 +73,9 @@ def test_a_model_contains_no_code(home, monkeypatch):
     refused = invoke(pack, "exp", "with code", "--with-encoder", ".")
     assert refused.exit_code == 1
     assert "which is a Python class, and models contain no code\nLeave out --with-encoder" in refused.output
+    refused = invoke(pack, "exp", "with onnx", "--onnx")
+    assert refused.exit_code == 1
+    assert "log_mel_example:LogMel is a Python class, which has no ONNX form in soctk\nLeave out" in refused.output
 
 
 def test_a_recipe_names_its_folders_after_the_class_and_finds_the_file_from_its_stages(tmp_path, monkeypatch):
