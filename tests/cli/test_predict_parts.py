@@ -11,6 +11,7 @@ from PIL import Image
 from random_models import RATE, noise, random_bundle
 
 from soctk.cli import classify, predict
+from soctk.corpus import decoding
 from soctk.inference import bundle as bundles
 from soctk.inference import speech
 from soctk.inference.recogniser import Recogniser
@@ -153,9 +154,13 @@ def test_a_stream_is_drawn_at_its_end(tmp_path):
 
 
 def test_no_figure_appears_if_something_is_wrong(tmp_path, monkeypatch):
-    (tmp_path / "cut.wav").write_bytes(Path("in/a.wav").read_bytes()[:5000])
-    result = invoke("model", tmp_path / "cut.wav", "--window", "1", "--plot", tmp_path / "a.png")
+    monkeypatch.setattr(decoding, "_BLOCK", RATE)
+    samples = noise(6.0)[0]
+    samples[4 * RATE] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
+    result = invoke("model", tmp_path / "nan.wav", "--window", "1", "--plot", tmp_path / "a.png")
     assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 4  # a header and the windows before the fault
     result = invoke("model", "in/a.wav", "--window", "1", "--plot", "in/a.wav")
     assert result.exit_code == 2
     assert "--plot FILE ends with one of .png, .pdf, .svg" in result.stderr
@@ -167,7 +172,7 @@ def test_no_figure_appears_if_something_is_wrong(tmp_path, monkeypatch):
     result = invoke("model", "in/a.wav", "--window", "1", "--plot", tmp_path / "a.png", "-o", tmp_path / "o")
     assert result.exit_code == 128 + signal.SIGINT
     assert result.stderr == f"Interrupted. {tmp_path / 'o'} is not written. {tmp_path / 'a.png'} is not written.\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["cut.wav"]
+    assert [path.name for path in tmp_path.iterdir()] == ["nan.wav"]
 
 
 @pytest.mark.parametrize(
