@@ -297,7 +297,11 @@ def test_commands_run(page, followed):
         "README.md": ["egs/ravdess/exp/RESULTS.md", "egs/NAME/exp/RESULTS.md", "egs/mine/local/prepare.py"],
         "docs/scoring.md": ["egs/mini/exp/figures", "egs/mini/exp/report.html"],
         "docs/across-corpora.md": ["exp/cross/CROSS.md"],
-        "docs/encoders.md": ["egs/mini/feats/fbank-sp0.9-1.1/index.tsv", "egs/mini/feats/fbank-parts/index.tsv"],
+        "docs/encoders.md": [
+            "egs/mini/feats/log_mel/index.tsv",
+            "egs/mini/feats/fbank-sp0.9-1.1/index.tsv",
+            "egs/mini/feats/fbank-parts/index.tsv",
+        ],
         "docs/poolings.md": ["egs/mini/sweep/sweep.tsv"],
         "docs/use-a-model.md": ["egs/mini/emotions.tsv", "egs/mini/call.TextGrid"],
         "docs/recipes.md": ["egs/mini/exp/fbank-mean-linear/log/train.log"],

@@ -1,4 +1,4 @@
-"""soctk-import: make a data directory from a table of labels, from metadata of EmoBox or audformat, or file names."""
+"""soctk-import: make a data directory from tables of labels, metadata of EmoBox, audformat or Kaldi, or file names."""
 
 import re
 from pathlib import Path
@@ -97,10 +97,11 @@ def main(
 ) -> None:
     """Write the data directory DATA from SOURCES.
 
-    A source is a table (.csv, .tsv, .jsonl) with the columns path, emotion, speaker and optionally sex, fold, split (a
-    published partition, with which speakers may be unknown), start and end (parts of recordings, in seconds); or a
-    folder of EmoBox's metadata; or, with --pattern, a folder of recordings. Further tables with the same columns add
-    recordings. Other sources add columns, by path or by speaker: tables, or the db.yaml of an audformat database.
+    A source is a table (.csv, .tsv, .parquet, .jsonl) with the columns path, emotion, speaker and optionally sex, fold,
+    split (a published partition, with which speakers may be unknown), start and end (parts of recordings, in seconds);
+    or a folder of EmoBox's metadata; or, with --pattern, a folder of recordings. Further tables with the same columns
+    add recordings. Other sources add columns, by path or by speaker: tables, or the db.yaml of an audformat database.
+    With --kaldi, further SOURCES are not needed.
 
     Labels can also be numbers in the columns arousal, valence and dominance, with or without emotions, and the emotions
     of several annotators (--column label=NAME for each).

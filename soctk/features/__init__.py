@@ -1,6 +1,6 @@
 """Features: a data directory comes in, a store of frames `(T, D)` from a frozen speech encoder goes out.
 
 `upstream` gives all encoders one interface, `extract` runs an encoder over a corpus, and `store` keeps the frames on
-disk, in the files of `shards`, `index` and `settings`. `speed` names copies of utterances at other speeds; `joined`
-reads several stores as one.
+disk, in the files of `shards`, `index` and `settings`. `imported` makes a store of another program's features, which
+`array_files` reads. `speed` names copies of utterances at other speeds; `joined` reads several stores as one.
 """

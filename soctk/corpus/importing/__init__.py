@@ -1,4 +1,4 @@
-"""Import of a corpus from its sources: tables of labels, EmoBox's or audformat's metadata, or file names.
+"""Import of a corpus from its sources: tables of labels, metadata of EmoBox, audformat or Kaldi, or file names.
 
 The three steps are `read` (sources -> rows; a row is a dict column -> text, `rows.Row`), `relabel` (labels -> classes)
 and `build_corpus` (rows -> `DataDir`). An `Account` counts the rows on this way, and collects notes for the user.
