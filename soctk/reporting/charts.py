@@ -137,7 +137,7 @@ def confusion(experiment: ExperimentScores) -> Figure:
 
 
 def learning_curves(experiment: ExperimentScores) -> Figure | None:
-    """Draw losses and validation WA over epochs, or over C; return None if no run has a train.jsonl.
+    """Draw losses and validation WA (or CCC) over epochs, or over C; return None if no run has a train.jsonl.
 
     Raises:
         SoctkError: a train.jsonl is damaged.
@@ -147,6 +147,7 @@ def learning_curves(experiment: ExperimentScores) -> Figure | None:
         return None
     figure = Figure(figsize=(WIDTH, 4), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
+    has_classes = "valid_WA" in logs[0]
     for number, log in enumerate(logs):
         best = int(log["valid_loss"].to_numpy().argmin())
         labels = ("training", "validation", "chosen") if number == 0 else (None, None, None)
@@ -154,10 +155,12 @@ def learning_curves(experiment: ExperimentScores) -> Figure | None:
             losses.plot(log["train_loss"], color=COLOURS[1], alpha=0.6, linestyle="--", label=labels[0])
         losses.plot(log["valid_loss"], color=COLOURS[0], alpha=0.6, label=labels[1])
         losses.plot(log.index[best], log["valid_loss"].iloc[best], "o", color="black", markersize=4, label=labels[2])
-        accuracy.plot(100 * log["valid_WA"], color=COLOURS[0], alpha=0.6)
-        accuracy.plot(log.index[best], 100 * log["valid_WA"].iloc[best], "o", color="black", markersize=4)
+        score = 100 * log["valid_WA"] if has_classes else log["valid_CCC"]
+        accuracy.plot(score, color=COLOURS[0], alpha=0.6)
+        accuracy.plot(log.index[best], score.iloc[best], "o", color="black", markersize=4)
     is_over_c = logs[0].index.name == "C"
-    for axes, name in ((losses, "loss (nats)"), (accuracy, "validation WA (%)")):
+    names = ("loss (nats)", "validation WA (%)") if has_classes else ("loss (1 - CCC)", "validation CCC")
+    for axes, name in zip((losses, accuracy), names, strict=True):
         axes.set_xlabel("C (weaker regularisation to the right)" if is_over_c else "epoch", fontsize=11)
         axes.set_ylabel(name, fontsize=11)
         axes.grid(color="0.9")
@@ -180,13 +183,13 @@ def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:
-    """Return the losses and the validation WA of each run with a train.jsonl, indexed by epoch or C."""
+    """Return the losses and the validation score of each run with a train.jsonl, indexed by epoch or C."""
     tables = []
     for fold, seed in zip(experiment.runs["fold"], experiment.runs["seed"], strict=True):
         run = RunDirectory(experiment.predictions.path, fold, seed)
         if run.log.is_file():
             log = pd.DataFrame(read_log(run))
-            columns = ["valid_loss", "valid_WA", *log.columns.intersection(["train_loss"])]
+            columns = ["valid_loss", *log.columns.intersection(["valid_WA", "valid_CCC", "train_loss"])]
             tables.append(log.set_index("epoch" if "epoch" in log else "C")[columns].astype(float))
     return tables
 

@@ -1,7 +1,7 @@
 """A summary of each corpus that the experiments of a report were tested on."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,19 +51,16 @@ def _describe(experiments: Sequence[ExperimentScores]) -> Corpus:
     has_partition = data is not None and bool(data.split)
     known = table[table["spk"] != UNKNOWN]
     per_speaker = f", {_range(known.groupby('spk').size())} per speaker" if len(known) else ""
-    counts = table["emotion"].value_counts().reindex(emotions, fill_value=0)
-    largest = f"{100 * counts.max() / len(table):.1f} if the largest class is always chosen"
     rows = [
         ("Utterances", f"{len(table):,}{per_speaker}"),
         ("Speakers", _speakers(experiment, table)),
-        ("Classes", f"{len(counts)}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}"),
-        ("Chance", f"UA {100 / (counts > 0).sum():.1f}; WA {largest}"),
+        *_labels(experiments, table),
         ("Parts", _parts(table)) if has_partition else ("Folds", _folds(table)),
     ]
     missing = [
         f"{part if has_partition else f'fold {part}'}: {', '.join(name for name in emotions if name not in found)}"
         for part, found in by_fold["emotion"].agg(set).items()
-        if len(found) < len(emotions)
+        if len(found & set(emotions)) < len(emotions)
     ]
     if missing:
         rows.append(("Classes without test utterances", "; ".join(missing)))
@@ -75,6 +72,21 @@ def _describe(experiments: Sequence[ExperimentScores]) -> Corpus:
     return Corpus(name, [label(e) for e in experiments], rows)
 
 
+def _labels(experiments: Sequence[ExperimentScores], table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield rows about the classes, and about each dimension that an experiment predicts."""
+    emotions = next((e.predictions.emotions for e in experiments if e.predictions.emotions), ())
+    if emotions:
+        counts = table["emotion"].value_counts().reindex(emotions, fill_value=0)
+        largest = f"{100 * counts.max() / len(table):.1f} if the largest class is always chosen"
+        yield "Classes", f"{len(counts)}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}"
+        yield "Chance", f"UA {100 / (counts > 0).sum():.1f}; WA {largest}"
+    for e in {e.predictions.dimensions: e for e in experiments}.values():
+        for name in e.predictions.dimensions:
+            labels = e.predictions.utterances[f"ref_{name}"]
+            spread = f"{labels.min():g} to {labels.max():g}, mean {labels.mean():.3g}, standard deviation"
+            yield name.capitalize(), f"{spread} {labels.std():.3g} (test utterances)"
+
+
 def _utterances(experiment: ExperimentScores) -> pd.DataFrame:
     """Return a row for each utterance of the corpus, or of the predictions without a data directory.
 
@@ -83,7 +95,8 @@ def _utterances(experiment: ExperimentScores) -> pd.DataFrame:
     data, predictions = experiment.data, experiment.predictions
     if data is None:
         table = predictions.utterances.assign(spk=predictions.shown_speakers, part=predictions.utterances["fold"])
-        return table.assign(emotion=[predictions.emotions[index] for index in table["ref"]])
+        emotions = [predictions.emotions[index] for index in table["ref"]] if predictions.emotions else ""
+        return table.assign(emotion=emotions)
     rows = [
         (data.split[utt] if data.split else data.fold_of(utt), UNKNOWN if utt in data.unknown else speaker,
          data.emotion.get(utt))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from soctk import progress
 from soctk.errors import plural
 from soctk.files import atomic
-from soctk.reporting import charts, drawing, embedding
+from soctk.reporting import charts, dimensions, drawing, embedding
 from soctk.reporting.drawing import Picture
 from soctk.reporting.wording import label
 from soctk.scoring.score import ExperimentScores
@@ -26,8 +26,14 @@ def pictures(experiments: Sequence[ExperimentScores], store: Path | None, has_de
     Raises:
         SoctkError: a train.jsonl is damaged, or soctk.reporting.descriptors.of_run raises it.
     """
-    caption = "WA of all test utterances with its 95% interval over speakers."
-    yield Picture("WA", caption, charts.accuracies(experiments))
+    of_classes = [e for e in experiments if e.predictions.emotions]
+    if of_classes:
+        caption = "WA of all test utterances with its 95% interval over speakers."
+        yield Picture("WA", caption, charts.accuracies(of_classes))
+    of_dimensions = [e for e in experiments if e.predictions.dimensions]
+    if of_dimensions:
+        caption = "CCC of all test utterances with its 95% interval over speakers."
+        yield Picture("CCC", caption, dimensions.concordances(of_dimensions))
     for experiment in progress.track(experiments, "draw", "experiment"):
         for name, sentence, figure in _of_experiment(experiment, store, has_descriptors):
             caption = f"{label(experiment)}: {sentence}"
@@ -47,16 +53,19 @@ def _of_experiment(
     experiment: ExperimentScores, store: Path | None, has_descriptors: bool
 ) -> Iterator[tuple[str, str, Figure]]:
     """Yield the name, the caption and the figure of each picture of an experiment."""
-    yield (
-        "confusion",
-        "the share of each true class (row) that was classified as each class (column), in %.",
-        charts.confusion(experiment),
-    )
-    yield "speakers", _speakers(experiment), charts.speakers(experiment)
+    has_classes = bool(experiment.predictions.emotions)
+    if has_classes:
+        caption = "the share of each true class (row) that was classified as each class (column), in %."
+        yield "confusion", caption, charts.confusion(experiment)
+        yield "speakers", _speakers(experiment), charts.speakers(experiment)
+    else:
+        caption = f"predicted over labelled values of the test utterances, seed {experiment.seeds[0]}; dashed: equal."
+        yield "predicted", caption, dimensions.predicted(experiment)
     curves = charts.learning_curves(experiment)
     if curves:
-        yield "curves", "losses and validation WA, one line for each fold and seed.", curves
-    if has_descriptors:
+        score = "WA" if has_classes else "CCC"
+        yield "curves", f"losses and validation {score}, one line for each fold and seed.", curves
+    if has_descriptors and has_classes:
         yield from _maps(experiment)
         yield from _log_covariances(experiment, store)
 

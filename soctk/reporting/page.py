@@ -73,6 +73,7 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
                 "anchor": quote(os.fsencode(experiment.name)),
                 "parts": _parts(tables.details(experiment, "html")),
                 "images": [image for image in images if image[0].experiment == experiment.name],
+                "has_classes": bool(experiment.predictions.emotions),
                 "errors": most_confident_errors(experiment, path.parent),
             }
             for experiment in report.experiments
@@ -88,9 +89,11 @@ def most_confident_errors(experiment: ExperimentScores, directory: Path, most: i
     Args:
         experiment: the experiment; posteriors are averaged over its seeds.
         directory: the directory of the page.
-        most: the largest number of errors to return.
+        most: the largest number of errors to return; none for dimensions.
     """
     predictions, emotions = experiment.predictions, experiment.predictions.emotions
+    if not emotions:
+        return []
     means = pd.DataFrame(predictions.posteriors).groupby(predictions.table["utt"]).mean()
     names, posteriors = means.index.tolist(), means.to_numpy()
     utterances = predictions.utterances.set_index("utt").loc[names]
