@@ -154,7 +154,8 @@ def recipe_command(recipe: "Recipe") -> Command:
     "--protocol",
     type=click.Choice(_PROTOCOLS),
     default="soctk",
-    help="Validation utterances: the next fold (soctk), or 20% of the other folds at random (emobox).",
+    help="Validation utterances: the next fold (soctk), or 20% of the other folds at random (emobox). A corpus with a "
+    "published partition has its own: dev.",
 )
 @option(
     "--extract-args",

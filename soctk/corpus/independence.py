@@ -6,7 +6,7 @@ from soctk.corpus.content import DEV, TRAIN
 from soctk.corpus.datadir import DataDir
 from soctk.errors import plural
 
-ALL = "all"  # stands for the test utterances of all folds, where there is no partition with named tests
+ALL = "all"  # stands for all tested utterances, where there is no partition with named tests
 
 
 def find_overlaps(data: DataDir) -> dict[str, str]:
@@ -22,6 +22,17 @@ def find_overlaps(data: DataDir) -> dict[str, str]:
     else:
         reasons = {ALL: _describe_folds(data)}
     return {test: reason for test, reason in reasons.items() if reason}
+
+
+def find_unknown(data: DataDir) -> dict[str, str]:
+    """Return part of the partition, or ALL -> that speakers are unknown, for a model that was trained elsewhere."""
+    parts = {name: data.part(name) for name in sorted(set(data.split.values()))} or {ALL: data.utterances}
+    unknown = {name: len(data.unknown.intersection(utterances)) for name, utterances in parts.items()}
+    return {
+        name: f"the speakers of {count} of {len(parts[name])} utterances are unknown"
+        for name, count in unknown.items()
+        if count
+    }
 
 
 def _describe(data: DataDir, tested: Sequence[str], others: Sequence[str]) -> str:

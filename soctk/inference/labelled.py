@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from soctk import progress, provenance
-from soctk.corpus import audio
+from soctk.corpus import audio, independence
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing, plural
 from soctk.inference.recogniser import Recogniser
@@ -95,7 +95,7 @@ def write(model: Recogniser, labelled: Labelled, directory: Path, device: str) -
     model = model.with_channel(data.channel)
     _check_recordings(model, data)
     with RunWriter.opened(run, tensorboard=False) as writer:
-        writer.write_settings(_settings(model, device))
+        writer.write_settings(_settings(model, data, device))
         values = _values(model, data)
         if model.dimensions:
             table = prediction_file.of_dimensions(data, data.utterances, model.dimensions, values)
@@ -141,7 +141,7 @@ def _values(model: Recogniser, data: DataDir) -> np.ndarray:
     return np.stack(rows)
 
 
-def _settings(model: Recogniser, device: str) -> dict:
+def _settings(model: Recogniser, data: DataDir, device: str) -> dict:
     """Return the settings for config.yaml: those of the experiment, but no data directory with other labels."""
     settings = model.settings
     encoder = settings.encoder
@@ -151,6 +151,7 @@ def _settings(model: Recogniser, device: str) -> dict:
     return {
         "fold": 1,
         "seed": 1,
+        **({"speaker_overlap": unknown} if (unknown := independence.find_unknown(data)) else {}),
         "features": {"upstream": encoder.name, "source": encoder.source, "layers": encoder.layers,
                      "speeds": settings.speeds},
         **experiment,

@@ -25,7 +25,8 @@ HEADS = {
     "linear": "logistic regression, fitted to the training and validation utterances together. Its regularisation has "
     "the lowest loss among a grid of values of C, which grows at an edge that has the lowest loss, in an inner "
     "cross-validation over the folds of these utterances (protocols cross-lingual and "
-    "cross-corpus: over fifths of the speakers; protocol emobox: on the validation utterances only). The seed has an "
+    "cross-corpus: over fifths of the speakers; protocol emobox, and a partition with dev: on the validation "
+    "utterances only). The seed has an "
     "effect only if it draws utterances (protocol emobox, or re-centring with a limited number of recordings)",
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 from soctk.corpus import independence, quick_checks
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.segments import Segment
 from soctk.corpus.splits import Split, inner_splits, protocol_of, split
 from soctk.errors import SoctkError
 
@@ -140,6 +141,25 @@ def test_notes_on_a_partition_name_its_tests():
     assert "test speakers may be in the training data: test2: 1 of 2 test speakers also in training" in notes
     assert "--folds" not in notes
     assert "fewer than 3 folds" not in notes
+
+
+def test_segments_that_share_sound_across_parts_are_found():
+    times = {"a1x": (0, 2), "a2y": (1, 3), "b1x": (1.5, 2.5), "b2y": (3.95, 5), "c1x": (2.92, 4.0), "c2y": (9, 9.5)}
+    data = make({utt: part for utt, part in PARTS.items() if utt in times})
+    segments = {utt: Segment("tape2" if utt == "c2y" else "tape", *span) for utt, span in times.items()}
+    notes = "\n".join(quick_checks.notes(dataclasses.replace(data, segments=segments)))
+    assert (
+        "Note: segments of different parts overlap by more than 0.1 s: a2y and b1x (1.00 s). The same sound is in"
+    ) in notes
+
+
+def test_unknown_speakers_of_a_corpus_that_only_tests_are_counted():
+    data = make(PARTS, {"d1x": "d1x", "a1x": "a1x"})
+    assert independence.find_unknown(data) == {
+        "test2": "the speakers of 1 of 1 utterances are unknown",
+        "train": "the speakers of 1 of 2 utterances are unknown",
+    }
+    assert independence.find_unknown(dataclasses.replace(data, split={}, fold=dict.fromkeys("abcd", 1))) == {}
 
 
 def test_a_recording_in_two_parts_of_a_partition_is_found():
