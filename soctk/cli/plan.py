@@ -28,6 +28,7 @@ from soctk.cli.common import (
     recentre_option,
     seeds_option,
     speed_option,
+    target_option,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _PROTOCOLS = ("soctk", "emobox")  # a recipe may add its own
 # Options of soctk-extract and soctk-train that run.sh has too: a recipe makes the names of its directories from them.
 _EXTRACT_OPTIONS = ("upstream", "layers", "speeds")
-_TRAIN_OPTIONS = ("preset", "pooling", "head", "layers", "combine", "recentre", "enrol", "protocol")
+_TRAIN_OPTIONS = ("preset", "pooling", "head", "layers", "combine", "recentre", "enrol", "protocol", "target")
 
 
 @click.command(
@@ -148,6 +149,7 @@ def recipe_command(recipe: "Recipe") -> Command:
 @head_option
 @folds_option
 @seeds_option
+@target_option
 @recentre_option
 @enrol_option
 @option(

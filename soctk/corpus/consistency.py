@@ -55,7 +55,7 @@ def _check_utterances(data: DataDir) -> Iterable[str]:
     source, utterances = _source(data), data.segments or data.wav
     tables: dict[str, Mapping] = {"utt2spk": data.speaker, "utt2dur": data.seconds}
     tables |= {f"utt2{name}": values for name, values in data.dimensions.items()}
-    optional = {"utt2emo": data.emotion, "utt2dist": data.distribution, "utt2split": data.split}
+    optional: dict[str, Mapping] = {"utt2emo": data.emotion, "utt2dist": data.distribution, "utt2split": data.split}
     optional |= {"utt2fold": data.utterance_fold}
     tables |= {name: table for name, table in optional.items() if table}
     for file, table in tables.items():
@@ -124,8 +124,8 @@ def _check_emotions(data: DataDir) -> Iterable[str]:
         yield "emotions: there is no utt2emo; remove this file"
     for utt, shares in data.distribution.items():
         if len(shares) != len(data.emotions):
-            count = plural(len(shares), "probability", "probabilities")
-            yield f"utt2dist: {utt} has {count}, and the file emotions has {len(data.emotions)}"
+            number = plural(len(shares), "probability", "probabilities")
+            yield f"utt2dist: {utt} has {number}, and the file emotions has {len(data.emotions)}"
     yield from find_unfit_names("emotions", data.emotions)
     for utt, emotion in data.emotion.items():
         if emotion not in data.emotions:

@@ -148,8 +148,9 @@ class DataDir:
 
     def checksum(self) -> str:
         """Return a checksum of the labels, speakers and folds; it does not depend on the paths of the recordings."""
-        rows = [self.emotions, self.fold.items(), self.speaker.items(), self.emotion.items()]
-        tables = (self.split, self.utterance_fold, self.distribution, *self.dimensions.values())
+        rows: list[Iterable[Any]] = [self.emotions, self.fold.items(), self.speaker.items(), self.emotion.items()]
+        tables: list[Mapping[str, Any]] = [self.split, self.utterance_fold, self.distribution]
+        tables += self.dimensions.values()
         rows += [table.items() for table in tables if table]
         return hashlib.sha256(repr([list(row) for row in rows]).encode()).hexdigest()[:16]
 

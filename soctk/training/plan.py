@@ -42,6 +42,7 @@ class Options:
         train_args: more arguments of soctk-train.
         conf_dirs: the directories of `--conf` in train_args.
         overrides: the settings of `--set` in train_args.
+        target: what is predicted: `emotion`, `distribution`, or dimensions joined by `+`.
         tag: a suffix of the experiment's name.
         nj: the number of processes.
         device: `cpu`, `cuda` or `auto`.
@@ -69,6 +70,7 @@ class Options:
     train_args: Sequence[str]
     conf_dirs: Sequence[Path]
     overrides: Sequence[str]
+    target: str
     tag: str
     nj: int
     device: str
@@ -144,6 +146,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
         recentre=options.recentre,
         enrol=options.enrol,
         protocol=options.protocol,
+        target=options.target,
         overrides=options.overrides,
     )
     upstream = _path_or_name(options.upstream)
@@ -187,11 +190,13 @@ def make(recipe: Recipe, options: Options) -> Plan:
 
 
 def _model(options: Options, resolved: Config) -> Iterator[str]:
-    """Yield the options of soctk-train that define the model and the protocol."""
+    """Yield the options of soctk-train that define the model, the protocol, and a target other than emotions."""
     yield from ("--preset", options.preset, "--pooling", "+".join(resolved.pooling), "--head", resolved.head.name)
     yield from ("--layer", _spaced(options.use_layers), "--combine", resolved.frames.combine)
     yield from ("--recentre", resolved.recentre.by, "--enrol", str(resolved.recentre.enrol))
     yield from ("--protocol", options.protocol)
+    if options.target != "emotion":
+        yield from ("--target", options.target)
 
 
 def _last_stage(options: Options) -> int:
@@ -249,8 +254,8 @@ def _names(recipe: Recipe, options: Options, resolved: Config, upstream: str) ->
     """Return the names of the data directory, the feature store, and the experiment.
 
     data/RECIPE, feats/UPSTREAM[-layerN][-spS] and
-    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET][-spS][-recentred][-enrolN][-TAG]; each may end with the values of
-    the recipe's own options and protocol.
+    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET][-spS][-recentred][-enrolN][-TARGET][-TAG]; each may end with the
+    values of the recipe's own options and protocol.
     """
     name = own.display_name(upstream) if own.is_own(upstream) else Path(upstream).name
     name = name.replace(":", "-")
@@ -264,6 +269,7 @@ def _names(recipe: Recipe, options: Options, resolved: Config, upstream: str) ->
         speeds,
         "" if resolved.recentre.by == "none" else "-recentred",
         "" if resolved.recentre.enrol == "all" else f"-enrol{resolved.recentre.enrol}",
+        "" if options.target == "emotion" else f"-{options.target}",
         f"-{options.tag}" if options.tag else "",
         _suffix(recipe, options, "experiment"),
     ]

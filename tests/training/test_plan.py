@@ -28,6 +28,7 @@ DEFAULTS = {
     "train_args": [],
     "conf_dirs": [],
     "overrides": [],
+    "target": "emotion",
     "tag": "",
     "nj": 2,
     "device": "auto",
@@ -66,6 +67,7 @@ def make(tmp_path, monkeypatch):
         ({"preset": "paper"}, "fbank", "fbank-mean-mlp-paper"),
         ({"head": "linear", "preset": "paper"}, "fbank", "fbank-mean-linear-paper"),
         ({"layers": (4,), "tag": "try"}, "fbank-layer4", "fbank-layer4-mean-linear-try"),
+        ({"target": "arousal+valence", "tag": "x"}, "fbank", "fbank-mean-linear-arousal+valence-x"),
         ({"pooling": "mean+asp"}, "fbank", "fbank-mean+asp-mlp"),
         ({"head": "mlp", "combine": "concat"}, "fbank", "fbank-mean-mlp-concat"),
         ({"recentre": "speaker", "enrol": 5}, "fbank", "fbank-mean-linear-recentred-enrol5"),
@@ -278,3 +280,11 @@ def test_a_malformed_recipe_yaml_is_one_message(make, text, message):
         make(text)
     assert str(error.value).startswith(f"{Path.cwd()}/here/conf/recipe.yaml: malformed\n")
     assert message in str(error.value)
+
+
+def test_a_target_other_than_emotions_is_passed_to_soctk_train(make):
+    assert "--target" not in make().train_options
+    options = make(target="arousal").train_options
+    assert options[options.index("--target") + 1] == "arousal"
+    with pytest.raises(SoctkError, match="unknown target 'joy'"):
+        make(target="joy")
