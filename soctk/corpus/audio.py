@@ -275,8 +275,8 @@ def choose_channel(channels: np.ndarray, channel: str) -> np.ndarray:
         raise UnusableRecording(
             Fault.NO_CHANNEL,
             f"it has no channel {channel}, only {plural(count, 'channel')}",
-            "Choose another channel: 1 or mix, the mean of all, which every recording has (soctk-import --channel, or "
-            "the file `channel` of the data directory).",
+            "Choose another channel: 1 or mix, the mean of all, which every recording has (--channel of soctk-import "
+            "or soctk-predict, or the file `channel` of the data directory).",
         )
     return np.ascontiguousarray(channels[:, int(channel) - 1])
 

@@ -43,9 +43,9 @@ RATES = range(1000, 1_000_001)  # Hz
 MAX_CHANNELS = 64
 _LARGEST_PAGE = 65307  # bytes of an Ogg page
 _END_OF_STREAM = 4  # the flag of the last page of an Ogg file
-_REPLACE = "Replace these files, or remove them from the corpus."
+_REPLACE = "Replace these files, or leave them out."
 _FIND = (
-    "Correct the paths, or put the recordings there. In soctk-import, relative paths start from the folder of the "
+    "Correct the paths, or put the recordings there. Relative paths in a table start from the folder of the "
     "table, or from --audio."
 )
 _CONVERT = "ffmpeg -i X -ac 1 -ar 16000 X.wav"

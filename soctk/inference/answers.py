@@ -56,17 +56,19 @@ def recording(
         if division.window is None and not division.is_speech:
             samples, rate = audio.load_native(clip, model.settings.channel)
             result = model.result(model.values(samples, rate, speaker))
-            yield Prediction(name, clip.start, clip.start + len(samples) / rate, result)
+            end = clip.start + len(samples) / rate
+            yield Prediction(name, clip.start, end, result, is_silent=not samples.any())
             return
         total, weights, end = np.zeros(len(model.settings.outputs)), 0.0, clip.start
-        start = None
+        start, is_silent = None, True
         for segment in _divide(model, clip, speaker, division):
             part = _of_segment(name, segment, clip.start)
             yield part
+            is_silent &= part.is_silent
             weight = 1.0 if division.window else part.end - part.start
             total += [weight * part.result.values[name] for name in model.settings.outputs]
             start, end, weights = part.start if start is None else start, part.end, weights + weight
-        yield Prediction(name, start or 0.0, end, model.result(total / weights))
+        yield Prediction(name, start or 0.0, end, model.result(total / weights), is_silent=is_silent)
 
 
 def _divide(model: Recogniser, clip: Clip, speaker: Speaker | None, division: Division) -> Iterator[Segment]:
@@ -118,4 +120,5 @@ def _naming(name: str) -> Iterator[None]:
 
 def _of_segment(name: str, segment: Segment, start: float = 0) -> Prediction:
     """Return the answer for a window of sound that begins at `start` seconds of its recording."""
-    return Prediction(name, start + segment.start, start + segment.end, segment.result, is_window=True)
+    times = start + segment.start, start + segment.end
+    return Prediction(name, *times, segment.result, is_window=True, is_silent=segment.is_silent)

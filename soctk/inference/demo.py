@@ -121,6 +121,8 @@ def build(demo: Demo) -> Any:
             for prediction in demo.classify(Path(recording), [*map(Path, speaker or ())]) if recording else ():
                 found.append(prediction)
                 progress((round(prediction.end), None), desc="Classified", unit="s")
+            if found and found[-1].is_silent:
+                raise SoctkError("it is silent: all samples are 0", remedy="Use another recording.")
         except SoctkError as error:
             found, problem = [], f"{error.what}\n{error.remedy}"
         whole = found[-1].result.posteriors if found else None

@@ -22,6 +22,7 @@ class Prediction:
         end: its end, in s.
         result: the answer.
         is_window: whether it is a window, and not the whole recording.
+        is_silent: whether all samples of this part are 0, so that the answer means nothing.
     """
 
     file: str
@@ -29,6 +30,7 @@ class Prediction:
     end: float
     result: Result
     is_window: bool = False
+    is_silent: bool = False
 
 
 # Arguments: the answers, the classes, and the dimensions; one of the two is empty.

@@ -302,7 +302,8 @@ class Recogniser:
         for batch in windows.batches(parts, rate):
             values = self._values([samples for _, samples in batch], rate, speaker)
             for (start, samples), of_window in zip(batch, values, strict=True):
-                yield Segment(start, start + len(samples) / rate, self.result(of_window))
+                end = start + len(samples) / rate
+                yield Segment(start, end, self.result(of_window), is_silent=not samples.any())
 
     def _classify(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> np.ndarray:
         """Return the log-posteriors `(N, K)` of N waveforms; see `log_posteriors`."""

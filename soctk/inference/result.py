@@ -46,8 +46,10 @@ class Segment:
         start: the start of the window, in s.
         end: its end, in s.
         result: the answer.
+        is_silent: whether all samples of the window are 0, so that the answer means nothing.
     """
 
     start: float
     end: float
     result: Result
+    is_silent: bool = False

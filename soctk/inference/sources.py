@@ -1,7 +1,7 @@
 """The inputs of soctk-predict: recordings, folders, data directories, lists of paths, and sound from a pipe."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +41,7 @@ def expand(inputs: Sequence[str]) -> Iterator[Source | SoctkError]:
         inputs: recordings; folders, with recordings at any depth; data directories; `@FILE`, a list with one of these
             on each line, relative to the working directory; or `-`, a pipe, which becomes a Source with this name.
     """
-    for text in inputs:
-        try:
-            yield from _expand(text)
-        except SoctkError as error:
-            yield error
+    yield from _expand_each(inputs, _expand)
 
 
 def distinct(sources: Sequence[Source]) -> list[Source]:
@@ -78,7 +74,17 @@ def find_recordings(folder: Path) -> list[Path]:
     return found
 
 
-def _expand(text: str) -> Iterator[Source]:
+def _expand_each(
+    texts: Iterable[str], expand_one: Callable[[str], Iterator[Source | SoctkError]]
+) -> Iterator[Source | SoctkError]:
+    for text in texts:
+        try:
+            yield from expand_one(text)
+        except SoctkError as error:
+            yield error
+
+
+def _expand(text: str) -> Iterator[Source | SoctkError]:
     if text in ("", _LIST):
         raise SoctkError("no path", remedy="Give a recording, a folder, or @FILE.", where=repr(text))
     if text == PIPE:
@@ -100,7 +106,7 @@ def _expand_path(text: str) -> Iterator[Source]:
         yield from (Source(str(file), Clip(file)) for file in find_recordings(path))
 
 
-def _read_list(path: Path) -> Iterator[Source]:
+def _read_list(path: Path) -> Iterator[Source | SoctkError]:
     try:
         lines = [line.removesuffix(b"\r") for line in path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")]
     except OSError as error:
@@ -118,5 +124,4 @@ def _read_list(path: Path) -> Iterator[Source]:
             remedy="Write a path on each line. To classify this file itself, leave out the @.",
             where=path,
         )
-    for name in names:
-        yield from _expand_path(name)
+    yield from _expand_each(names, _expand_path)

@@ -91,6 +91,20 @@ def test_repeated_inputs_are_done_once():
     assert "Note: 2 repeated inputs are classified once." in result.stderr
 
 
+def test_a_silent_channel_is_noted(tmp_path):
+    soundfile.write(tmp_path / "stereo.wav", np.stack([np.zeros(RATE), noise(1.0)[0]], axis=1), RATE)
+    note = (
+        f"Note: {tmp_path}/stereo.wav: channel 1 is silent (all samples are 0), so the answer means nothing. Check the "
+        "recording, or choose another --channel.\n"
+    )
+    for options in ([], ["--window", "0.4", "--hop", "0.4"]):
+        result = invoke("model", tmp_path / "stereo.wav", *options)
+        assert rows(result)
+        assert result.stderr == note
+        assert invoke("model", tmp_path / "stereo.wav", "--channel", "2", *options).stderr == ""
+    assert "all channels are silent" not in invoke("model", tmp_path / "stereo.wav", "--channel", "mix").stderr
+
+
 def test_windows_are_followed_by_the_whole_the_mean_of_their_posteriors():
     _, *lines = rows(invoke("model", "in/2.wav", "--window", "1", "--hop", "0.5"))
     assert [line[1:3] for line in lines] == [

@@ -143,7 +143,7 @@ def test_the_bad_files_are_grouped_by_fault_and_long_lists_are_cut(tmp_path):
     lines = str(error.value).split("\n")
     assert lines[:4] == [
         "1001 of 1001 recordings cannot be used",
-        "missing (1): Correct the paths, or put the recordings there. In soctk-import, relative paths start from the "
+        "missing (1): Correct the paths, or put the recordings there. Relative paths in a table start from the "
         "folder of the table, or from --audio.",
         f"  utt1000 {tmp_path / '1000.wav'}: no such file",
         "not audio (1000): a git-lfs pointer, not the recording (1000). Fetch the recordings with `git lfs pull` in a "
@@ -166,12 +166,12 @@ def test_each_list_of_bad_files_begins_with_what_to_do_about_them(tmp_path):
     with pytest.raises(SoctkError) as error:
         audio.check(recordings, channel="2")
     assert [line for line in str(error.value).split("\n")[1:-1] if line[0] != " "] == [
-        "missing (1): Correct the paths, or put the recordings there. In soctk-import, relative paths start from the "
+        "missing (1): Correct the paths, or put the recordings there. Relative paths in a table start from the "
         "folder of the table, or from --audio.",
         "not audio (2): an HTML page (1). Download these recordings again: the server sent something else in their "
         "place. a zip archive (1). Unpack these archives, and give the folder of the recordings.",
         "without the chosen channel (1): Choose another channel: 1 or mix, the mean of all, which every recording has "
-        "(soctk-import --channel, or the file `channel` of the data directory).",
+        "(--channel of soctk-import or soctk-predict, or the file `channel` of the data directory).",
     ]
 
 

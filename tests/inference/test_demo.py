@@ -30,6 +30,7 @@ def recordings(tmp_path_factory):
     soundfile.write(folder / "short.wav", noise(2.0)[0], RATE, "FLOAT")
     soundfile.write(folder / "long.flac", noise(11.0, seed=1)[0], RATE)
     soundfile.write(folder / "tiny.wav", noise(0.02)[0], RATE)
+    soundfile.write(folder / "silent.wav", 0 * noise(1.0)[0], RATE)
     (folder / "text.wav").write_text("no sound")
     return folder
 
@@ -109,6 +110,7 @@ def test_a_long_recording_has_a_time_line(page, folders, recordings):
     ("name", "message"),
     [
         ("text.wav", r"^a text file that begins with 'no sound'\n"),
+        ("silent.wav", r"^it is silent: all samples are 0\nUse another recording\."),
         ("tiny.wav", r"^20 ms of audio; at least 50 ms are needed\n|20\.0 ms"),
     ],
 )

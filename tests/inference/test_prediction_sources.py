@@ -52,6 +52,14 @@ def test_a_list_has_recordings_and_folders_relative_to_the_working_directory(fol
     assert names("@lists/all.txt") == ["in/b.wav", " spaced .wav", "in/deep/er/c.mp3", "in/b.wav"]
 
 
+def test_a_line_of_a_list_without_recordings_does_not_end_the_list(folder):
+    (folder / "empty").mkdir()
+    (folder / "list").write_text("empty\nin/b.wav\n")
+    first, second = sources.expand(["@list"])
+    assert str(first).startswith("empty: no recordings in this folder\n")
+    assert second.name == "in/b.wav"
+
+
 def test_a_list_may_have_names_that_are_not_utf8(folder):
     (folder / "list").write_bytes(b"caf\xe9.wav\n")
     assert [os.fsencode(name) for name in names("@list")] == [b"caf\xe9.wav"]
