@@ -112,10 +112,19 @@ def each(
             with ExitStack() as stack:
                 is_pipe = source.name == PIPE
                 clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, rate))) if is_pipe else source.clip
-                yield from answers.recording(used, source.name, clip, speaker, division)
+                for prediction in answers.recording(used, source.name, clip, speaker, division):
+                    if prediction.is_silent and not prediction.is_window:
+                        _note_silence(source.name, used.settings.channel)
+                    yield prediction
                 problems.is_everything = False
         except SoctkError as error:
             problems.add(source.name, error)
+
+
+def _note_silence(name: str, channel: str) -> None:
+    what = "all channels are" if channel == "mix" else f"channel {channel} is"
+    click.echo(f"Note: {printable(name)}: {what} silent (all samples are 0), so the answer means nothing. Check the "
+               "recording, or choose another --channel.", err=True)  # fmt: skip
 
 
 def listen(
