@@ -3,9 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 import soundfile
+from conftest import with_segments
 
 from soctk.corpus import datadir
 from soctk.corpus.doctor import check
+from soctk.corpus.segments import Segment
 from soctk.errors import SoctkError
 
 
@@ -117,3 +119,28 @@ def test_a_linked_folder_is_searched(tmp_path, corpus):
 def test_a_folder_without_recordings_is_refused(tmp_path):
     with pytest.raises(SoctkError, match=r"no recordings in this folder\nGive a data directory or a folder"):
         check(tmp_path)
+
+
+def test_segments_are_checked_one_by_one(tmp_path, corpus):
+    data = with_segments(tmp_path / "segmented", corpus)
+    path = tmp_path / "segmented" / "data"
+    summary, findings = check(path)
+    assert summary.startswith("36 utterances in 6 recordings")
+    assert not [finding for finding in findings if finding.cases]
+    tape = data.wav["spk0-tape"]
+    samples, rate = soundfile.read(tape)
+    silent = data.segments["spk0-calm-1"]
+    samples[round(silent.start * rate) : round(silent.end * rate)] = 0
+    same = data.segments["spk0-angry-0"]
+    segments = {
+        **data.segments,
+        "spk0-sad-1": dataclasses.replace(same),
+        "spk0-sad-0": Segment("spk0-tape", 0.05, 99.0),
+    }
+    soundfile.write(tape, samples, rate)
+    datadir.write(path, dataclasses.replace(data, segments=segments))
+    cases = find_cases(path)
+    assert cases["silence in channel 1"] == ["spk0-calm-1"]
+    assert cases["the same recording with several emotions"] == ["spk0-angry-0 (angry) = spk0-sad-1 (sad)"]
+    (outside,) = cases["shorter than a segment needs"]
+    assert outside.startswith("spk0-sad-0: from 0.05 s to 99 s of ")

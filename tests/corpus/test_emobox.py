@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import soundfile
-from conftest import write_corpus
+from conftest import with_segments, write_corpus
 
 from soctk.corpus import datadir, emobox, importing
 from soctk.errors import SoctkError
@@ -186,3 +186,23 @@ def test_the_channel_is_exported_and_another_one_is_told(tmp_path):
     assert told == [
         f"Note: {tmp_path / 'mine'}: {count} utterances with channel 2; soctk uses the channel of the option --channel"
     ]
+
+
+def test_a_partition_is_one_fold_with_validation_data(tmp_path):
+    corpus = write_corpus(tmp_path)
+    part = {1: "train", 2: "dev", 3: "test"}
+    data = dataclasses.replace(
+        corpus, fold={}, split={utt: part[corpus.fold[name]] for utt, name in corpus.speaker.items()}
+    )
+    emobox.write(tmp_path / "mine", "mine", data)
+    files = sorted(path.name for path in (tmp_path / "mine" / "fold_1").iterdir())
+    assert files == ["mine_test_fold_1.jsonl", "mine_train_fold_1.jsonl", "mine_valid_fold_1.jsonl"]
+    found = {row["key"]: row["fold"] for row in emobox.read(tmp_path / "mine")}
+    assert found == {utt: "valid" if name == "dev" else name for utt, name in data.split.items()}
+
+
+def test_segments_cannot_be_exported(tmp_path):
+    data = with_segments(tmp_path / "segmented", write_corpus(tmp_path))
+    with pytest.raises(SoctkError, match="are segments, and EmoBox's metadata describe whole recordings"):
+        emobox.write(tmp_path / "mine", "mine", data)
+    assert not (tmp_path / "mine").exists()

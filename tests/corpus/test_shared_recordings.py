@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,24 @@ def test_check_splits_equals_a_comparison_of_all_pairs(draw):
             duplicates.check_splits(data, {utt: str(d) for utt, d in same.items()}, protocol, [fold], [3])
     else:
         assert duplicates.check_splits(data, {utt: str(d) for utt, d in same.items()}, protocol, [fold], [3]) == []
+
+
+@pytest.mark.parametrize(
+    ("same", "places"),
+    [
+        ("p-1 s-2", "p-1 (speaker p, training) = s-2 (speaker s, test)"),
+        ("r-1 q-2", "r-1 (speaker r, validation) = q-2 (speaker q, training)"),
+    ],
+)
+def test_the_parts_of_a_partition_may_not_share_recordings(same, places):
+    parts = {"p": "train", "q": "train", "r": "dev", "s": "test"}
+    folds = made_of(FOUR)
+    data = replace(folds, fold={}, split={utt: parts[name] for utt, name in folds.speaker.items()})
+    with pytest.raises(SoctkError) as error:
+        check(data, same, "partition")
+    assert {*places.split(" = ")} == {*str(error.value).split("fold 1: ")[1].split("\n")[0].split(" = ")}
+    assert "spk2fold" not in str(error.value)
+    assert check(replace(data, duplicates=frozenset({frozenset(same.split())})), same, "partition") == [
+        tuple(sorted(same.split()))
+    ]
+    assert check(data, "p-1 q-2", "partition") == []

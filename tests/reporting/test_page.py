@@ -14,6 +14,7 @@ from conftest import write_run
 from test_tables import CONFIG, corpus_of
 
 from soctk import provenance
+from soctk.corpus.segments import Segment
 from soctk.reporting import figures, formats, page, report
 from soctk.reporting.report import Report
 from soctk.scoring import score
@@ -243,3 +244,16 @@ def test_narrow_screens_show_the_scores_and_wide_ones_everything(tmp_path):
     name, wa, ua, f1 = narrow["right"][:4]
     assert name < wa < ua < f1 <= narrow["width"]
     assert (narrow["outside"], wide["outside"], wide["cut"]) == (0, 0, 0)
+
+
+def test_the_player_of_a_segment_plays_its_part_of_the_recording(made, tmp_path):
+    (experiment,) = made.experiments
+    data = experiment.data
+    segments = {utt: Segment("tape", i, i + 0.5) for i, utt in enumerate(data.utterances)}
+    wav = {"tape": next(iter(data.wav.values()))}
+    experiment = dataclasses.replace(experiment, data=dataclasses.replace(data, wav=wav, segments=segments))
+    errors = page.most_confident_errors(experiment, tmp_path)
+    assert errors
+    for error in errors:
+        start = data.utterances.index(error.utt)
+        assert error.recording == f"any.wav#t={start}.000,{start}.500"

@@ -118,3 +118,29 @@ def test_values_that_differ_from_those_of_the_first_table_are_counted(tmp_path):
     first, second = write_tables(tmp_path, rows, other)
     assert [row["emotion"] for row in importing.read([first, second], account=account)] == [r["emotion"] for r in rows]
     assert f"Note: {second}: 12 values different from those of {first}, which are used" in account.notes
+
+
+SEGMENTS = [
+    {"path": "a.wav", "start": "0", "end": "1.5", "emotion": "sad", "speaker": "ann"},
+    {"path": "a.wav", "start": "1.5", "end": "3", "emotion": "calm", "speaker": "ann"},
+    {"path": "b.wav", "start": "0", "end": "1", "emotion": "sad", "speaker": "bob"},
+]
+
+
+def test_parts_of_one_recording_may_be_in_two_tables(tmp_path):
+    assert importing.read(write_tables(tmp_path, SEGMENTS[:1], SEGMENTS[1:])) == SEGMENTS
+    with pytest.raises(SoctkError, match=r"1 path in two tables\n  a\.wav from 0\.000000 to 1\.500000 s: "):
+        importing.read(write_tables(tmp_path, SEGMENTS[:1], SEGMENTS))
+
+
+def test_a_table_with_times_completes_the_rows_with_the_same_times(tmp_path):
+    without = [{name: text for name, text in row.items() if name != "speaker"} for row in SEGMENTS]
+    times = {"1.5": "0 days 00:00:01.500000", "0": "0 days", "3": "0 days 00:00:03", "1": "0:01"}
+    speakers = [
+        {"file": row["path"], "start": times[row["start"]], "end": times[row["end"]], "speaker": f"{row['speaker']}{i}"}
+        for i, row in enumerate(SEGMENTS)
+    ]
+    tables = [write_csv(tmp_path / "one.csv", without), write_csv(tmp_path / "two.csv", speakers)]
+    assert [row["speaker"] for row in importing.read(tables)] == ["ann0", "ann1", "bob2"]
+    of_files = write_csv(tmp_path / "two.csv", [{"file": "a.wav", "speaker": "x"}, {"file": "b.wav", "speaker": "y"}])
+    assert [row["speaker"] for row in importing.read([tables[0], of_files])] == ["x", "x", "y"]
