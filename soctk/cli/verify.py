@@ -12,14 +12,14 @@ from soctk.cli.common import CONTEXT, Command, Directory
 def main(store: Path) -> None:
     """Read every shard of the feature store STORE, and compare it with its checksum and with the index."""
     from soctk.errors import SoctkError, listing, plural
+    from soctk.features.shards import again, is_imported
     from soctk.features.store import FeatureStore
 
     opened = FeatureStore.open(store)
     problems = opened.verify()
     if problems:
-        raise SoctkError(
-            f"damaged\n{listing(problems)}",
-            remedy="Remove the files named here and run soctk-extract again; it extracts only missing utterances.",
-            where=store,
-        )
+        remedy = "Remove the files named here and run soctk-extract again; it extracts only missing utterances."
+        if is_imported(opened.settings):
+            remedy = again(opened.settings)
+        raise SoctkError(f"damaged\n{listing(problems)}", remedy=remedy, where=store)
     click.echo(f"{store}: intact, {plural(len(opened.recordings), 'utterance')}")

@@ -21,10 +21,6 @@ from soctk.features.store import FeatureStore
 from soctk.files import atomic_directory
 from soctk.progress import track
 
-# The source in the settings of an imported store, in place of the encoder's release or checksum, which soctk does not
-# know.
-SOURCE = "imported"
-
 _SHARD_BYTES = 1 << 26
 # The number of frames may differ from duration / frame shift by this many frames, or by this share: windows at the end.
 _FRAMES, _SHARE = 3, 0.02
@@ -89,7 +85,7 @@ def import_features(data: DataDir, features: Path, path: Path, settings: Import)
     layers, hidden_size = checked.form
     stored = {
         "upstream": settings.name,
-        "source": SOURCE,
+        "source": store_json.IMPORTED,
         store_json.CONTENT: checked.content,
         "layers": list(range(layers)),
         "num_layers": layers,

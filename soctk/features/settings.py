@@ -13,6 +13,8 @@ from soctk.mappings import read_json
 
 NAME = "store.json"
 CONTENT = "content"
+# The setting `source` of features that another program has made (soctk.features.imported), of unknown encoder.
+IMPORTED = "imported"
 
 # Settings that are recorded, but do not determine the frames: the release or checksum of the encoder (`source`) does.
 # `content`, the checksum of imported features, differs between corpora whose features have the same settings.

@@ -15,10 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from soctk.errors import SoctkError, listing
+from soctk.features.settings import IMPORTED
 from soctk.mappings import differences
 
 PATTERN = "shard-*.safetensors"
 EXTRACT_AGAIN = "Run stage 1 (soctk-extract) again; it extracts only what is missing."
+_IMPORT_AGAIN = "Remove the store, and import the features again (soctk-import-features)."
 
 _NAME = re.compile(r"shard-[0-9a-f]{16}\.safetensors")
 # All metadata are one JSON text under this key. safetensors writes several keys in random order, and then the same
@@ -140,11 +142,20 @@ def opened(path: Path, settings: Mapping[str, Any]) -> Iterator[Shard]:
             yield Shard(path, content, settings)
     except (OSError, SafetensorError, ValueError, LookupError) as error:
         reason = str(error).partition("\n")[0]
-        raise SoctkError(
-            f"missing or damaged ({reason})",
-            remedy=f"Remove this file, if it exists. {EXTRACT_AGAIN} soctk-verify finds all damaged shards.",
-            where=path,
-        ) from error
+        remedy = f"Remove this file, if it exists. {EXTRACT_AGAIN} soctk-verify finds all damaged shards."
+        if is_imported(settings):
+            remedy = _IMPORT_AGAIN
+        raise SoctkError(f"missing or damaged ({reason})", remedy=remedy, where=path) from error
+
+
+def is_imported(settings: Mapping[str, Any]) -> bool:
+    """Return whether another program has made the features of a store with these settings."""
+    return settings.get("source") == IMPORTED
+
+
+def again(settings: Mapping[str, Any]) -> str:
+    """Return what to do about features that a store with these settings lacks."""
+    return _IMPORT_AGAIN if is_imported(settings) else EXTRACT_AGAIN
 
 
 def _checksum(utt: str, recording: str, layer: int, frames: torch.Tensor) -> int:

@@ -288,7 +288,7 @@ class FeatureStore:
         if missing:
             raise SoctkError(
                 f"{plural(len(missing), 'utterance has', 'utterances have')} no features, such as {missing[0]}",
-                remedy=EXTRACT_AGAIN,
+                remedy=shards.again(self.settings),
                 where=self.path,
             )
         return [self._entries[utt].frames for utt in utterances]

@@ -7,7 +7,8 @@ from pathlib import Path
 from soctk import progress, provenance
 from soctk.corpus import audio, datadir
 from soctk.errors import SoctkError
-from soctk.features import imported, upstream
+from soctk.features import upstream
+from soctk.features.shards import is_imported
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Upstream
 from soctk.files import atomic_directory
@@ -111,7 +112,7 @@ def _open(packing: Packing, runs: Sequence[RunDirectory]) -> Experiment:
     )
     data = datadir.read(data_path, recordings=False)
     store = FeatureStore.open(store_path)
-    if store.settings.get("source") == imported.SOURCE:
+    if is_imported(store.settings):
         raise SoctkError(
             f"the features {store.settings['upstream']} were made by another program (soctk-import-features), so a "
             "model could not encode recordings",

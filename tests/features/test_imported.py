@@ -1,13 +1,16 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import kaldiio
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import write_corpus
 
 from soctk import config
+from soctk.cli import verify
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
@@ -203,6 +206,22 @@ def test_an_existing_store_is_kept(tmp_path, corpus):
     import_features(corpus, folder, tmp_path / "store", NAME)
     with pytest.raises(SoctkError, match="store: it exists already\nRemove it, or choose another directory"):
         import_features(corpus, folder, tmp_path / "store", NAME)
+
+
+def test_a_damaged_or_incomplete_store_is_imported_again(tmp_path, corpus):
+    import_features(corpus, write_npy(tmp_path / "npy", corpus), tmp_path / "store", NAME)
+    store = FeatureStore.open(tmp_path / "store")
+    remedy = "\nRemove the store, and import the features again .soctk-import-features.."
+    with pytest.raises(SoctkError, match=f"no features, such as nobody{remedy}"):
+        store.load(["nobody"])
+    shard = next((tmp_path / "store").glob("shard-*"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(SoctkError, match=f"missing or damaged .*{remedy}"):
+        store.load(corpus.utterances)
+    result = CliRunner().invoke(verify.main, [str(tmp_path / "store")])
+    assert result.exit_code == 1
+    assert re.search(f"its checksum is wrong.*{remedy}", result.output)
 
 
 def test_many_shards_hold_what_one_holds(tmp_path, corpus, monkeypatch):

@@ -1,7 +1,7 @@
 """Kaldi's data directories: wav.scp, segments, utt2spk, spk2gender, and labels in a file such as utt2emo or text."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,14 @@ def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
             remedy=_FIX,
             where=path / (_SEGMENTS if segments else _RECORDINGS),
         )
+    _tell_unused(
+        "recordings", recordings, {recording for recording, _, _ in filter(None, place_of.values())}, path, tell
+    )
     by_utterance = {file.name: _read_table(file) for file in sorted(path.glob("utt2*")) if file.is_file()}
     if (path / "text").is_file():
         by_utterance["text"] = _read_table(path / "text")
+    for name, values in by_utterance.items():
+        _tell_unused(f"ids of {name}", values, speakers, path, tell)
     if "utt2dist" in by_utterance:
         classes = list(read_classes(path))
         by_utterance["utt2dist"] = {
@@ -99,6 +104,14 @@ def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
         record |= {name: values.get(speaker, "") for name, values in by_speaker.items()}
         records.append(record)
     return records
+
+
+def _tell_unused(
+    what: str, found: Collection[str], used: Collection[str], path: Path, tell: Callable[[str], object]
+) -> None:
+    unused = [name for name in found if name not in used]
+    if unused:
+        tell(f"Note: {path}: {len(unused)} {what} are in no utterance of {_UTTERANCES}, such as {unused[0]}")
 
 
 def is_property(field: str) -> bool:

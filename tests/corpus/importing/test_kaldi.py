@@ -211,6 +211,20 @@ def test_faults_of_the_files_are_named(tmp_path, files, message):
     assert message in str(caught.value)
 
 
+def test_what_no_utterance_uses_is_told(tmp_path):
+    folder = write_kaldi(
+        tmp_path / "kaldi",
+        wav_scp=[f"{speaker}_rec {tmp_path}/x.wav" for speaker in (*SPEAKERS, "dan")],
+        utt2lang=["ann-1 en", "zoe-1 en", "zoe-2 en"],
+    )
+    notes: list[str] = []
+    kaldi.read(folder, notes.append)
+    assert notes == [
+        f"Note: {folder}: 1 recordings are in no utterance of utt2spk, such as dan_rec",
+        f"Note: {folder}: 2 ids of utt2lang are in no utterance of utt2spk, such as zoe-1",
+    ]
+
+
 def test_an_utterance_without_an_emotion_is_named(tmp_path):
     folder = write_kaldi(tmp_path / "kaldi", text=["ann-1 sad", "ann-2"])
     result = invoke(import_, "--kaldi", folder, tmp_path / "data", "--column", "emotion=text")
