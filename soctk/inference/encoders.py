@@ -78,8 +78,8 @@ def _find(bundle: Bundle, folder: Path | None) -> str:
     if is_own(settings):
         if folder is None or not own.is_own(str(folder)):
             raise SoctkError(
-                f"the model needs the encoder {settings.name}, which is a Python class; soctk runs such code only if you "
-                "name it",
+                f"the model needs the encoder {settings.name}, which is a Python class; soctk runs such code only if "
+                "you name it",
                 remedy=f"Name it: --encoder {settings.name} or --encoder FILE.py:CLASS. Its checksum is compared.",
                 where=bundle.path,
             )
@@ -111,17 +111,20 @@ def _find(bundle: Bundle, folder: Path | None) -> str:
 
 def _load(bundle: Bundle, name: str, device: str) -> Upstream:
     settings = bundle.settings.encoder
-    if name != settings.hub:
-        return upstream.load(name, device, settings.precision)
+    revision = settings.source.removeprefix(_REVISION) if name == settings.hub else None
     try:
-        return upstream.load(name, device, settings.precision, settings.source.removeprefix(_REVISION))
+        return upstream.load(name, device, settings.precision, revision)
     except SoctkError as error:
-        raise SoctkError(
-            f"its encoder, {name} of the Hugging Face hub in {settings.source}: {error.what}",
-            remedy="The first use of this encoder needs a network connection. A model that includes its encoder "
-            "(soctk-pack --with-encoder) needs none.",
-            where=bundle.path,
-        ) from error
+        if revision is not None:
+            raise SoctkError(
+                f"its encoder, {name} of the Hugging Face hub in {settings.source}: {error.what}",
+                remedy="The first use of this encoder needs a network connection. A model that includes its encoder "
+                "(soctk-pack --with-encoder) needs none.",
+                where=bundle.path,
+            ) from error
+        if str(error.where).startswith("--upstream"):  # an option of other commands
+            raise SoctkError(error.what, error.remedy, where=f"the encoder {name}") from error
+        raise
 
 
 def _identity(source: str) -> str:

@@ -71,6 +71,20 @@ def test_a_model_whose_encoder_is_missing_says_what_to_do(tmp_path):
         encoders.load(with_encoder(source="sha256:0123"), tmp_path / "nowhere")
 
 
+def test_a_folder_without_an_encoder_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SoctkError, match=rf"^the encoder {tmp_path}/empty: transformers cannot load it"):
+        encoders.load(with_encoder(source="sha256:0123"), tmp_path / "empty")
+
+
+def test_an_encoder_of_the_hub_that_is_not_on_this_machine_needs_the_network(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(SoctkError) as error:
+        encoders.load(with_encoder(source="revision:0123", hub="nobody/nothing"))
+    assert str(error.value).startswith("model: its encoder, nobody/nothing of the Hugging Face hub in revision:0123: ")
+    assert error.value.remedy.startswith("The first use of this encoder needs a network connection.")
+
+
 def test_an_encoder_of_s3prl_may_be_of_another_version_of_the_package():
     found = encoders.load(with_encoder(source="espnet-s3prl 0.0.1: fbank"))
     assert found.name == "fbank"
