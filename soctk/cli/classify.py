@@ -175,7 +175,7 @@ def write(
 
 def score(model: Recogniser, folder: str, directory: Path, labels: Path | None) -> None:
     """Write predictions for soctk-score."""
-    from soctk.inference import labelled  # imports torch, which not every runtime needs
+    from soctk.inference import labelled  # imports pandas
 
     data = datadir.read(Path(folder))
     selected = labelled.select(data, model, read_labels(labels) if labels else {})

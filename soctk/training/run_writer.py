@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
-from safetensors.torch import save
-from torch import nn
 
 from soctk.errors import SoctkError
 from soctk.files import atomic_directory
 from soctk.scoring import prediction_file
 from soctk.scoring.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ class RunWriter:
                 write_scalars(record, len(written))
         return written
 
-    def write_model(self, model: nn.Module) -> None:
+    def write_model(self, model: "nn.Module") -> None:
         """Write model.safetensors."""
+        from safetensors.torch import save  # imports torch, which soctk-predict --runtime onnx --score does without
+
         self._path(self.run.weights).write_bytes(save(model.state_dict()))
 
     def write_predictions(self, table: pd.DataFrame) -> None:

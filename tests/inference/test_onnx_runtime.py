@@ -96,6 +96,8 @@ outputs = [
     for options in ([], ["--window", "1"], ["--format", "jsonl"])
 ]
 heavy = [name for name in ("torch", "torchaudio", "transformers", "s3prl", "onnx", "pandas") if name in sys.modules]
+import soctk.inference.labelled  # what --score needs more
+heavy += [name for name in ("torch", "transformers") if name in sys.modules]
 print(json.dumps([answer, [output.exit_code for output in outputs], outputs[0].stdout, heavy]))
 """
     answer, codes, text, heavy = json.loads(run_python(code, stdout=PIPE).communicate()[0])

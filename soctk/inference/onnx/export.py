@@ -152,7 +152,13 @@ def _export(encoder: Any, layers: list[int]) -> bytes:
         )
     assert program is not None
     model = program.model_proto
-    size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
+    _require_size(sum(tensor.ByteSize() for tensor in model.graph.initializer), layers)
+    _remove_notes(model.graph)
+    return model.SerializeToString()
+
+
+def _require_size(size: int, layers: list[int]) -> None:
+    """Check that weights of `size` bytes fit into a file."""
     if size > _LARGEST:
         raise SoctkError(
             f"the encoder has {size / 1e9:.1f} GB of weights up to the hidden state {max(layers)}, and a file of ONNX "
@@ -160,8 +166,6 @@ def _export(encoder: Any, layers: list[int]) -> bytes:
             remedy="Train on lower layers, or leave out --onnx.",
             where=_WHERE,
         )
-    _remove_notes(model.graph)
-    return model.SerializeToString()
 
 
 def _remove_notes(graph: Any) -> None:
