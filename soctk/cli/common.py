@@ -218,6 +218,12 @@ encoder_option = option(
     help="Folder of the encoder, or your own class that was the encoder in training.",
     show_default="in the model, or the hub's",
 )
+runtime_option = option(
+    "--runtime",
+    type=click.Choice(("torch", "onnx")),
+    default="torch",
+    help="What computes. onnx starts faster, without torch, and needs a model packed with soctk-pack --onnx.",
+)
 revision_option = option(
     "--revision",
     help="Commit, tag or branch of a MODEL on the Hugging Face hub.",

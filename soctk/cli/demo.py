@@ -4,11 +4,24 @@ import signal
 import sys
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import click
 
-from soctk.cli.common import CONTEXT, Command, Model, device_option, encoder_option, option, revision_option
+from soctk.cli.common import (
+    CONTEXT,
+    Command,
+    Model,
+    device_option,
+    encoder_option,
+    option,
+    revision_option,
+    runtime_option,
+)
 from soctk.cli.predict import Seconds
+
+if TYPE_CHECKING:
+    from soctk.inference.runtime import RuntimeName
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -21,6 +34,7 @@ from soctk.cli.predict import Seconds
 @option("--hop", type=Seconds(), default=1.0, help="Time from the start of a window to the start of the next, in s.")
 @encoder_option
 @revision_option
+@runtime_option
 @device_option
 def main(
     model: str,
@@ -30,6 +44,7 @@ def main(
     hop: float,
     encoder: Path | None,
     revision: str | None,
+    runtime: "RuntimeName",
     device: str,
 ) -> None:
     """Serve a page on which one drops or records speech and sees its emotions, until Ctrl-C.
@@ -38,13 +53,12 @@ def main(
     those of soctk-predict; recordings longer than 10 s are classified in windows. The page works without a network,
     and sends nothing to other machines.
     """
-    from soctk.device import resolve
     from soctk.errors import SoctkError
     from soctk.inference import demo
     from soctk.inference.recogniser import Recogniser
     from soctk.inference.windows import check
 
-    loaded = Recogniser.load(model, encoder, resolve(device), revision)
+    loaded = Recogniser.load(model, encoder, device, revision, runtime)
     if loaded.dimensions:
         raise SoctkError(
             "the page shows emotions, and this model predicts dimensions", remedy="Use soctk-predict.", where=model

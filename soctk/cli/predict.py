@@ -20,6 +20,7 @@ from soctk.cli.common import (
     encoder_option,
     option,
     revision_option,
+    runtime_option,
 )
 
 if TYPE_CHECKING:
@@ -98,12 +99,7 @@ class Seconds(click.ParamType):
 )
 @encoder_option
 @revision_option
-@option(
-    "--runtime",
-    type=click.Choice(("torch", "onnx")),
-    default="torch",
-    help="What computes. onnx starts faster, without torch, and needs a model packed with soctk-pack --onnx.",
-)
+@runtime_option
 @option(
     "--score",
     type=Directory(),
