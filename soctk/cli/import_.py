@@ -74,13 +74,14 @@ class Channel(click.ParamType):
 @option(
     "--channel",
     type=Channel(),
-    default="1",
     help="Channel of the recordings to use: 1, 2, ..., or mix for the mean of all channels.",
+    show_default="1, or that of the directory of --kaldi",
 )
 @option(
     "--duplicates",
     type=File(exists=True),
     help="List of utterances that are known to have the same recording: two or more ids on each line.",
+    show_default="none, or that of the directory of --kaldi",
 )
 def main(
     sources: tuple[Path, ...],
@@ -92,7 +93,7 @@ def main(
     labels: Path | None,
     folds: Path | None,
     num_folds: int | None,
-    channel: str,
+    channel: str | None,
     duplicates: Path | None,
 ) -> None:
     """Write the data directory DATA from SOURCES.
@@ -129,7 +130,9 @@ def main(
             rule = f"with the label '{label}'" if label else "without an emotion"
             account.left_out[f"{rule}, dropped by {labels}"] += count
     rows = importing.count_votes(rows, classes, account)
-    known_copies = frozenset(datadir.read_duplicates(duplicates)) if duplicates else frozenset()
+    channel = channel or (datadir.read_channel(kaldi) if kaldi else "1")
+    known_copies = datadir.read_known_copies(kaldi) if kaldi else frozenset()
+    known_copies = frozenset(datadir.read_duplicates(duplicates)) if duplicates else known_copies
     table = folds or data / "folds.yaml"
     is_made = not (table.exists() and read_folds(table))
     root = audio or importing.audio_root(sources[0])

@@ -70,8 +70,8 @@ def read(path: Path, recordings: bool = True) -> DataDir:
         emotions=emotions,
         dimensions=dimensions,
         extra=extra,
-        channel=_read_channel(path / _CHANNEL),
-        duplicates=frozenset(read_duplicates(path / _DUPLICATES)) if (path / _DUPLICATES).is_file() else frozenset(),
+        channel=read_channel(path),
+        duplicates=read_known_copies(path),
         path=path,
     )
     problems += find_inconsistencies(data)
@@ -170,8 +170,23 @@ def _count_speakers(data: DataDir) -> str:
     return f"{plural(known, 'speaker')} and {unknown}" if known else unknown
 
 
-def _read_channel(path: Path) -> str:
-    return check_channel(" ".join(read_lines(path)), path) if path.is_file() else "1"
+def read_channel(path: Path) -> str:
+    """Return the channel that a data directory uses; 1 without the file `channel`.
+
+    Raises:
+        SoctkError: the file has something else than a channel.
+    """
+    file = path / _CHANNEL
+    return check_channel(" ".join(read_lines(file)), file) if file.is_file() else "1"
+
+
+def read_known_copies(path: Path) -> frozenset[frozenset[str]]:
+    """Return the groups in the file `duplicates` of a data directory; none without this file.
+
+    Raises:
+        SoctkError: `read_duplicates` raises it.
+    """
+    return frozenset(read_duplicates(path / _DUPLICATES)) if (path / _DUPLICATES).is_file() else frozenset()
 
 
 def _check_kept_files(path: Path, data: DataDir) -> None:

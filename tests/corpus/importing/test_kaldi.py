@@ -95,6 +95,22 @@ def test_an_export_is_imported_as_the_same_data_directory(tmp_path, division, ha
     assert after == before
 
 
+def test_an_export_keeps_the_channel_and_known_copies(tmp_path):
+    corpus = write_corpus(tmp_path)
+    same = "spk0-calm-0", "spk1-calm-0"
+    waveforms = {utt: soundfile.read(corpus.wav[same[0] if utt in same else utt])[0] for utt in corpus.wav}
+    for utt, samples in waveforms.items():
+        soundfile.write(corpus.wav[utt], np.stack([0.5 * samples[::-1], samples], axis=1), 16000)
+    seconds = {utt: round(soundfile.info(path).duration, 4) for utt, path in corpus.wav.items()}
+    changes = {"channel": "2", "duplicates": frozenset([frozenset(same)]), "seconds": seconds}
+    datadir.write(tmp_path / "mine", dataclasses.replace(corpus, **changes))
+    succeed(export, tmp_path / "mine", tmp_path / "exported", "--format", "kaldi")
+    succeed(import_, "--kaldi", tmp_path / "exported", tmp_path / "again")
+    assert datadir.read(tmp_path / "again") == datadir.read(tmp_path / "mine")
+    succeed(import_, "--kaldi", tmp_path / "exported", tmp_path / "other", "--channel", "mix")
+    assert datadir.read(tmp_path / "other").channel == "mix"
+
+
 def test_a_directory_for_speech_recognition_is_imported(tmp_path):
     write_kaldi(tmp_path / "kaldi")
     output = succeed(import_, "--kaldi", tmp_path / "kaldi", tmp_path / "data", "--column", "emotion=text")
