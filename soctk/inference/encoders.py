@@ -111,6 +111,12 @@ def _find(bundle: Bundle, folder: Path | None) -> str:
 
 def _load(bundle: Bundle, name: str, device: str) -> Upstream:
     settings = bundle.settings.encoder
+    if own.is_own(name) and not is_own(settings):
+        raise SoctkError(
+            f"damaged (the model names {name}, a Python class; soctk runs such code only if you name it)",
+            remedy="Do not use this model.",
+            where=bundle.path,
+        )
     revision = settings.source.removeprefix(_REVISION) if name == settings.hub else None
     try:
         return upstream.load(name, device, settings.precision, revision)

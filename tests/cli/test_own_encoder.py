@@ -1,8 +1,10 @@
 """A class of one's own is the encoder of an experiment and of its model: the example of docs/encoders.md."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from conftest import write_corpus
 from docs_blocks import commands_of, of_language
@@ -76,6 +78,21 @@ def test_a_model_contains_no_code(home, monkeypatch):
     refused = invoke(pack, "exp", "with onnx", "--onnx")
     assert refused.exit_code == 1
     assert "log_mel_example:LogMel is a Python class, which has no ONNX form in soctk\nLeave out" in refused.output
+
+
+@pytest.mark.slow
+def test_a_model_cannot_name_code_that_soctk_runs(home, monkeypatch):
+    monkeypatch.chdir(home)
+    Path("harm_example.py").write_text("open('harm', 'w')\n" + example())
+    shutil.copytree("model", "harmful")
+    settings = yaml.safe_load(Path("harmful/config.yaml").read_text())
+    for name in ("harm_example:LogMel", "./harm_example.py:LogMel"):
+        settings["encoder"] |= {"hub": name, "source": "revision:1"}
+        Path("harmful/config.yaml").write_text(yaml.safe_dump(settings))
+        refused = invoke(predict, "harmful", next(home.rglob("spk0-sad-0.wav")))
+        assert refused.exit_code == 1
+        assert f"damaged (the model names {name}, a Python class; soctk runs such code only if you" in refused.output
+    assert not Path("harm").exists()
 
 
 def test_a_recipe_names_its_folders_after_the_class_and_finds_the_file_from_its_stages(tmp_path, monkeypatch):

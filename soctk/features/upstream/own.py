@@ -38,7 +38,7 @@ from soctk.errors import SoctkError
 SOURCE = "code:"
 
 _NAME = re.compile(r"(.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)", re.DOTALL)
-_S3PRL = "s3prl"
+_S3PRL = "s3prl:"
 _SAMPLE_RATE = 16000  # Hz
 _PROTOCOL = "docs/encoders.md describes what the class must have."
 # The number of frames of noise may differ from duration / frame shift by this many, or by this share.
@@ -50,8 +50,7 @@ Value = TypeVar("Value")
 
 def is_own(name: str) -> bool:
     """Return whether the name of an upstream is MODULE:CLASS or FILE.py:CLASS."""
-    match = _NAME.fullmatch(name)
-    return match is not None and match[1] != _S3PRL
+    return _NAME.fullmatch(name) is not None and not name.startswith(_S3PRL)
 
 
 def display_name(name: str) -> str:

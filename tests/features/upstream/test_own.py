@@ -182,6 +182,7 @@ def test_a_file_with_the_name_of_a_loaded_module_is_refused(write):
 @pytest.mark.parametrize(
     ("name", "is_own"),
     [("mine:Encoder", True), ("pkg.mine:Encoder", True), ("/a b/mine.py:Encoder", True), ("s3prl:hubert_base", False),
+     ("s3prl:x.py:Encoder", False),
      ("hubert_base", False), ("./folder", False), ("openai/whisper-base", False), ("a-b:Encoder", False)],
 )  # fmt: skip
 def test_names_of_classes_are_recognised(name, is_own):
