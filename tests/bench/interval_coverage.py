@@ -15,7 +15,7 @@ CLASSES = 4
 EACH = 8  # mean number of utterances of a speaker and class
 # Accuracy and spread: errors are common; they are rare; they are rare, and one speaker in eight makes most of them.
 SYSTEMS = {"70%": (0.7, 12), "99%": (0.99, 200), "99%, few speakers err": (0.99, 12)}
-# Predictions of a dimension are slope * label + offset + effect of the speaker + noise: slope, and the standard deviations
+# Predictions of a dimension are slope * label + offset + effect of the speaker + noise: slope, and standard deviations
 # of the effect and of the noise. Labels have a standard deviation of 0.4 between and of 1 within speakers.
 DIMENSIONS = {"CCC 0.9": (0.8, 0.2, 0.4), "CCC 0.3": (0.3, 0.3, 0.5)}
 UTTERANCES = 30  # mean number of utterances of a speaker with values on a dimension
