@@ -2,6 +2,7 @@
 
 import builtins
 import itertools
+import sys
 import warnings
 
 import numpy as np
@@ -60,15 +61,25 @@ def recording(shared) -> tuple[np.ndarray, int, list[tuple[float, float]]]:
 
 def test_the_speech_of_a_real_recording_is_found(shared, detector):
     samples, rate, places = recording(shared)
-    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = [(start / rate, end / rate) for start, end in speech.find(pieces(samples, 100_000), rate)]
-    assert torch.get_num_threads() == threads
     assert len(found) == len(places) == 4
     for (start, end), (clip_start, clip_end) in zip(found, places, strict=True):
         assert clip_start < start < end <= clip_end
         assert end - start > 1
+
+
+def test_the_import_of_the_detector_leaves_torchs_threads_as_they_are(detector, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "silero_vad"]:
+        monkeypatch.delitem(sys.modules, name)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        speech._silero.__wrapped__()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("size", [511, 16000, 100_000])
