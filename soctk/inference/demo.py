@@ -39,11 +39,11 @@ _COLOURS = (
 )
 _FONT = ("system-ui", "sans-serif")  # of the browser
 _STYLE = "h1, .label-wrap, .output-class, dt { overflow-wrap: anywhere }"
-_ABOUT = (
+_POSTERIORS = (
     "A posterior is not the probability that a person feels an emotion. It says how much the recording sounds like the "
-    "training recordings with this label. Recordings go to the machine that shows this page, and nowhere else. They "
-    "are deleted after an hour."
+    "training recordings with this label. "
 )
+_PRIVACY = "Recordings go to the machine that shows this page, and nowhere else. They are deleted after an hour."
 
 
 @dataclass(frozen=True)
@@ -87,21 +87,26 @@ class Demo:
             raise SoctkError(f"a recording of the speaker cannot be used: {error.what}", error.remedy) from error
 
 
-def table(predictions: Sequence[Prediction], emotions: Sequence[str]) -> pd.DataFrame:
+def table(predictions: Sequence[Prediction], model: Recogniser) -> pd.DataFrame:
     """Return the answers as soctk-predict prints them, without the name of the file."""
-    text = "".join(outputs.tsv(predictions, emotions))
+    text = "".join(outputs.tsv(predictions, model.emotions, model.dimensions))
     return pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False).drop(columns="file")
 
 
-def over_time(predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """Return a row for each window and emotion: the middle of the window in s, the emotion, and its posterior."""
+def over_time(predictions: Sequence[Prediction], columns: Sequence[str]) -> pd.DataFrame:
+    """Return a row for each window and each output: the middle of the window in s, the output, and its value.
+
+    Args:
+        predictions: the answers.
+        columns: the names of the three columns.
+    """
     rows = [
-        ((one.start + one.end) / 2, emotion, posterior)
+        ((one.start + one.end) / 2, output, value)
         for one in predictions
         if one.is_window
-        for emotion, posterior in one.result.posteriors.items()
+        for output, value in one.result.values.items()
     ]
-    return pd.DataFrame(rows, columns=["time (s)", "emotion", "posterior"])
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def build(demo: Demo) -> Any:
@@ -111,8 +116,10 @@ def build(demo: Demo) -> Any:
         SoctkError: Gradio is not installed.
     """
     gr = _gradio()
-    settings = demo.model.settings
-    colours = dict(zip(settings.emotions, itertools.cycle(_COLOURS)))
+    model = demo.model
+    colours = dict(zip(model.settings.outputs, itertools.cycle(_COLOURS)))
+    output, value = ("dimension", "value") if model.dimensions else ("emotion", "posterior")
+    columns = ("time (s)", output, value)
 
     def show(recording: str | None, speaker: list[str] | None = None, progress=gr.Progress()):  # noqa: B008
         found: list[Prediction] = []
@@ -125,10 +132,11 @@ def build(demo: Demo) -> Any:
                 raise SoctkError("it is silent: all samples are 0", remedy="Use another recording.")
         except SoctkError as error:
             found, problem = [], f"{error.what}\n{error.remedy}"
-        whole = found[-1].result.posteriors if found else None
+        result = found[-1].result if found else None
+        whole = result and (result.posteriors or result.text)
         has_windows = len(found) > 2  # and the whole
         shown = (gr.update(visible=bool(is_shown)) for is_shown in (problem, not problem, has_windows, found))
-        return problem, whole, over_time(found), table(found, settings.emotions), *shown
+        return problem, whole, over_time(found, columns), table(found, model), *shown
 
     with gr.Blocks(
         title="Emotions in speech", analytics_enabled=False, delete_cache=(_DELETE_EVERY, _DELETE_AFTER)
@@ -138,22 +146,22 @@ def build(demo: Demo) -> Any:
             with gr.Column():
                 plain: dict[str, Any] = {"editable": False, "buttons": ["download"]}
                 inputs = [gr.Audio(sources=["upload", "microphone"], type="filepath", label="Recording", **plain)]
-                if demo.model.is_recentred:
+                if model.is_recentred:
                     label = "Other recordings of the same speaker"
                     inputs.append(gr.File(file_count="multiple", file_types=["audio"], label=label))
             with gr.Column(visible=False) as refusal:
                 problem = gr.Textbox(label="This recording cannot be classified")
             with gr.Column() as answer:
-                whole = gr.Label(label="Emotion", num_top_classes=len(settings.emotions))
+                whole = gr.Label(label=output.capitalize(), num_top_classes=len(colours))
         with gr.Column(visible=False) as timeline:
             gr.HTML(_legend(colours))
             plot = gr.LinePlot(
-                x="time (s)", y="posterior", y_lim=[0, 1], color="emotion", color_map=colours, colors_in_legend=[],
-                show_label=False,
+                x=columns[0], y=value, y_lim=None if model.dimensions else [0, 1], color=output, color_map=colours,
+                colors_in_legend=[], show_label=False,
             )  # fmt: skip
         with gr.Accordion("All numbers", open=False, visible=False) as numbers:
             posteriors = gr.Dataframe(interactive=False)
-        gr.Markdown(_ABOUT)
+        gr.Markdown(_PRIVACY if model.dimensions else _POSTERIORS + _PRIVACY)
         events = [component.change for component in inputs]
         values, places = [problem, whole, plot, posteriors], [refusal, answer, timeline, numbers]
         gr.on(events, show, inputs, values + places, api_name="classify")
@@ -225,8 +233,9 @@ def _gradio() -> ModuleType:
 def _introduction(demo: Demo) -> str:
     settings = demo.model.settings
     name = settings.training.get("experiment") or "This model"
+    verb = "predicts" if demo.model.dimensions else "recognises"
     return (
-        f"# Emotions in speech\n**{_escaped(name)}** recognises {_escaped(', '.join(settings.emotions))}. A recording "
+        f"# Emotions in speech\n**{_escaped(name)}** {verb} {_escaped(', '.join(settings.outputs))}. A recording "
         f"longer than {LONG:g} s is classified in windows of {demo.window:g} s, one every {demo.hop:g} s; its result "
         "is their mean."
     )

@@ -6,6 +6,7 @@ import re
 import socket
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -43,10 +44,16 @@ def write_model(folder: Path, *settings: str) -> Path:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A model, and one with re-centring."""
+    """A model, one with re-centring, and one of dimensions."""
     folder = tmp_path_factory.mktemp("models")
     recentred = write_model(folder / "recentred", "mean", "linear", "recentre.by=speaker")
-    return {"plain": write_model(folder / "plain"), "recentred": recentred}
+    (folder / "dimensions").mkdir()
+    classes = random_bundle()
+    experiment = classes.settings.experiment.model_copy(update={"target": "arousal+valence"})
+    settings = classes.settings.model_copy(update={"emotions": [], "experiment": experiment})
+    weights = {name: weight[:2] if name.startswith("head.") else weight for name, weight in classes.weights.items()}
+    bundle.write(folder / "dimensions", replace(classes, settings=settings, weights=weights))
+    return {"plain": write_model(folder / "plain"), "recentred": recentred, "dimensions": folder / "dimensions"}
 
 
 @contextmanager
@@ -62,16 +69,21 @@ def page(folders):
         yield client
 
 
-def ask(client, *files):
-    """Return what the page shows: problem, posteriors, rows of the time line, and the table as text."""
+def ask(client, *files, text=False):
+    """Return what the page shows: problem, posteriors (or the text), rows of the time line, and the table as text."""
     handles = [
         [gradio_client.handle_file(one) for one in file] if isinstance(file, list) else gradio_client.handle_file(file)
         for file in files
     ]
     problem, label, plot, table = client.predict(*handles, api_name="/classify")
-    posteriors = {one["label"]: one["confidence"] for one in label.get("confidences", [])}
+    posteriors = {one["label"]: one["confidence"] for one in label.get("confidences") or []}
     timeline = pd.DataFrame(plot["data"], columns=plot["columns"])
-    return problem, posteriors, timeline, pd.DataFrame(table["data"], columns=table["headers"])
+    return (
+        problem,
+        label["label"] if text else posteriors,
+        timeline,
+        pd.DataFrame(table["data"], columns=table["headers"]),
+    )
 
 
 def predicted(model, *arguments):
@@ -135,6 +147,20 @@ def test_a_model_with_recentring_takes_recordings_of_the_speaker(folders, record
         pd.testing.assert_frame_equal(table, predicted(folders["recentred"], short, "--enrol", other))
         problem, *_ = ask(page, short, [recordings / "text.wav"])
     assert problem.startswith("a recording of the speaker cannot be used: a text file that begins with 'no sound'\n")
+
+
+@pytest.mark.slow
+def test_a_model_of_dimensions_shows_their_values(folders, recordings):
+    with running(folders["dimensions"]) as page:
+        problem, answer, timeline, table = ask(page, recordings / "long.flac", text=True)
+    assert problem == ""
+    expected = predicted(folders["dimensions"], recordings / "long.flac", "--window", 3, "--hop", 1)
+    pd.testing.assert_frame_equal(table, expected)
+    arousal, valence = (float(expected[name].iloc[-1]) for name in ("arousal", "valence"))
+    assert answer == f"arousal {arousal:.3g}, valence {valence:.3g}"
+    assert timeline.columns.tolist() == ["time (s)", "dimension", "value"]
+    line = timeline[timeline["dimension"] == "valence"]
+    assert line["value"].tolist() == pytest.approx(expected["valence"][:-1].astype(float).tolist(), abs=1e-6)
 
 
 @pytest.mark.slow
