@@ -20,6 +20,7 @@ import soctk
 from soctk.errors import SoctkError
 from soctk.features import upstream
 from soctk.inference import bundle, hub
+from soctk.inference.onnx import export
 from soctk.inference.recogniser import Recogniser
 from soctk.inference.torch_runtime import TorchRuntime
 
@@ -107,6 +108,15 @@ def test_only_the_files_of_a_packed_model_are_downloaded(server, packed):
     with pytest.raises(SoctkError, match=message):
         soctk.load("ada/whisper")
     assert not [request for request in server.requests if request.endswith("safetensors")]
+
+
+def test_the_onnx_form_of_a_model_is_part_of_it(server, tmp_path):
+    made = replace(random_bundle(), path=tmp_path)
+    bundle.write(tmp_path, made)
+    export.write(made, upstream.load("fbank"))
+    server.add("ada/small", content(tmp_path))
+    answers = [soctk.load(model, runtime="onnx")(noise(1.0), RATE) for model in ("ada/small", tmp_path)]
+    assert answers[0] == answers[1]
 
 
 def test_damaged_weights_in_the_cache_are_noticed(server, packed):
