@@ -23,7 +23,8 @@ def load(
     Args:
         model: the folder that soctk-pack wrote, or the id OWNER/NAME of a model on the Hugging Face hub. If there is a
             folder with the name of an id, the folder is used.
-        encoder: the folder of the encoder, if the model neither includes it nor names where to get it.
+        encoder: the folder of the encoder, if the model neither includes it nor names where to get it; MODULE:CLASS or
+            FILE.py:CLASS, if the encoder is a class of your own.
         device: `cpu`, `cuda`, or `auto` for the GPU if there is one.
         revision: the commit, tag or branch of a model on the hub; by default the newest commit.
         runtime: `torch`; or `onnx`, which imports neither torch nor transformers, for a model packed with
