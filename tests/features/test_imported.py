@@ -72,6 +72,7 @@ def test_without_recordings_equal_features_are_found(tmp_path, corpus):
         experiment.check([1, 2, 3], [1])
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_but_not_packed(tmp_path, corpus, conf):
     arrays = {utt: np.full((5, 2), corpus.emotions.index(name)) for utt, name in corpus.emotion.items()}
     generator = np.random.default_rng(0)
