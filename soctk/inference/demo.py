@@ -22,6 +22,8 @@ from soctk.inference.answers import Division
 from soctk.inference.outputs import Prediction
 from soctk.inference.recogniser import Recogniser, Speaker
 
+_OLDEST = 6  # the major version of Gradio
+_INSTALL = "Install the extra demo: pip install -U 'soctk[demo]', or in a checkout bin/setup demo."
 # Longer recordings are classified in windows.
 LONG = 10.0  # s
 _DELETE_EVERY, _DELETE_AFTER = 600, 3600  # s, of uploaded recordings
@@ -225,8 +227,10 @@ def _gradio() -> ModuleType:
     except ImportError as error:
         raise SoctkError(
             "the page needs Gradio, which is not installed",
-            remedy="Install the extra demo: pip install 'soctk[demo]', or in a checkout bin/setup demo.",
+            remedy=_INSTALL,
         ) from error
+    if int(gradio.__version__.partition(".")[0]) < _OLDEST:
+        raise SoctkError(f"the page needs Gradio {_OLDEST} or newer, not {gradio.__version__}", remedy=_INSTALL)
     return gradio
 
 

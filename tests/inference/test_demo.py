@@ -218,5 +218,12 @@ def test_without_gradio_the_extra_is_named(folders, monkeypatch):
     assert "Error: the page needs Gradio, which is not installed\nInstall the extra demo: pip install" in result.stderr
 
 
+def test_an_old_gradio_is_named(folders, monkeypatch):
+    monkeypatch.setattr(gradio, "__version__", "5.49.1")
+    result = invoke(folders["plain"])
+    assert result.exit_code == 1
+    assert "Error: the page needs Gradio 6 or newer, not 5.49.1\nInstall the extra demo" in result.stderr
+
+
 def test_names_have_no_markup():
     assert demo._escaped("a_b*<script>") == r"a\_b\*&lt;script&gt;"
