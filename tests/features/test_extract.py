@@ -153,6 +153,22 @@ def test_segments_give_the_features_of_separate_recordings_and_each_recording_is
         assert torch.equal(found.load(names), expected.load(names))
 
 
+def test_segments_of_a_recording_are_in_few_shards_also_if_their_ids_are_far_apart(tmp_path, corpus, monkeypatch):
+    tapes = with_segments(tmp_path / "segmented", corpus)
+    order = sorted(tapes.segments, key=lambda utt: utt[::-1])  # by take, then emotion, then speaker
+    names = dict(zip(sorted(tapes.segments), order, strict=True))  # an id, and the utterance whose sound it gets
+    segments = {utt: tapes.segments[other] for utt, other in names.items()}
+    data = dataclasses.replace(tapes, segments=segments, seconds={utt: tapes.seconds[names[utt]] for utt in names})
+    monkeypatch.setattr(extract, "SHARD_SECONDS", 3.0)
+    opened = []
+    blocks = decoding._blocks
+    monkeypatch.setattr(decoding, "_blocks", lambda file: [opened.append(file.name), *blocks(file)][1:])
+    extract.extract(data, tmp_path / "feats", FBANK)
+    shards = len(list((tmp_path / "feats").glob("shard-*")))
+    assert shards >= 5
+    assert len(opened) - 6 <= 6 + shards - 1  # a boundary of shards divides one tape at most
+
+
 def test_a_segment_outside_of_its_recording_is_refused_before_extraction(tmp_path, corpus):
     data = with_segments(tmp_path / "segmented", corpus)
     late = dataclasses.replace(data.segments["spk0-sad-1"], end=99.0)
