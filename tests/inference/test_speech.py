@@ -3,16 +3,18 @@
 import builtins
 import itertools
 import sys
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from random_models import RATE, noise, random_model
 
-from soctk.corpus import audio
+from soctk.corpus import audio, decoding
 from soctk.errors import SoctkError
 from soctk.inference import speech
 from soctk.inference.windows import Cutter
@@ -202,6 +204,36 @@ def test_stretches_are_no_longer_than_the_encoder_takes(model, monkeypatch):
     assert asked == [15.0, 7.0, np.inf]
     with pytest.raises(ValueError, match="window is 8 s; choose at most 7 s"):
         model.speech(noise(1.0), RATE, window=8.0)
+
+
+def test_a_long_file_is_not_kept_in_memory(tmp_path, detector, monkeypatch):
+    """The detector is replaced: it takes 10 s of each minute for speech."""
+
+    class EveryMinute:
+        def __init__(self):
+            self.reset_states()
+
+        def reset_states(self):
+            self.frames = -1
+
+        def __call__(self, frame, rate):
+            self.frames += 1
+            return torch.tensor(float(self.frames * FRAME % (60 * rate) < 10 * rate))
+
+    monkeypatch.setattr(speech, "_detector", EveryMinute)
+    monkeypatch.setattr(decoding, "_BLOCK", 1 << 16)
+    path, minutes = tmp_path / "long.flac", 15
+    soundfile.write(path, np.zeros(minutes * 60 * RATE, dtype=np.float32), RATE)
+    tracemalloc.start()
+    try:
+        found = speech.find(audio.load_blocks(path)[0], RATE)
+        parts = list(speech.cut(audio.load_blocks(path)[0], found, RATE, lambda: Cutter(RATE, 20, 20)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == len(parts) == minutes
+    assert all(9.9 * RATE < len(part) < 10.2 * RATE for _, part in parts)
+    assert peak < 4 * minutes * 60 * RATE / 2  # all samples need 4 bytes each
 
 
 @pytest.mark.parametrize("missing", ["silero_vad", "onnxruntime"])
