@@ -32,14 +32,15 @@ class OnnxRuntime:
     device = "cpu"
 
     def __init__(self, bundle: Bundle, form: Form):
-        self._form, self._encoder = form, bundle.settings.encoder
+        self._settings, self._arrays, self._path = form.settings, form.arrays, form.path
+        self._encoder = bundle.settings.encoder
         self._classifier = NumpyClassifier(bundle)
         self._session = None if form.graph is None else _open(form.graph, form.path)
 
     @property
     def max_seconds(self) -> float:
         """See Runtime."""
-        return self._form.settings.max_seconds or math.inf
+        return self._settings.max_seconds or math.inf
 
     @classmethod
     def load(cls, bundle: Bundle, encoder: Path | None = None, device: str = "cpu") -> "OnnxRuntime":
@@ -71,10 +72,9 @@ class OnnxRuntime:
         return self._classifier.logits(descriptors)
 
     def _encode(self, waveform: np.ndarray) -> np.ndarray:
-        form = self._form
-        states, path = form.settings.front_end(waveform, form.arrays), form.path / forms.SETTINGS
+        states, path = self._settings.front_end(waveform, self._arrays), self._path / forms.SETTINGS
         if self._session is not None:
-            path = form.path / forms.GRAPH
+            path = self._path / forms.GRAPH
             try:
                 (states,) = self._session.run([OUTPUT], {INPUT: states})
             except Exception as error:  # those of onnxruntime have no common class
