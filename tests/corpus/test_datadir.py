@@ -464,6 +464,11 @@ def test_in_a_partition_the_speaker_is_unknown_if_it_is_the_utterance_id(tmp_pat
     assert "0.00 h, unknown speakers, train 12" in datadir.summary(again)
     some = dataclasses.replace(data, speaker={**data.speaker, "spk0-sad-0": "spk0", "spk0-sad-1": "spk0"})
     assert len(some.unknown) == 34
+    names = {utt: "x01" if utt == "spk0-sad-0" else "x1" if utt == "spk0-sad-1" else utt for utt in corpus.utterances}
+    columns = ("wav", "emotion", "seconds", "split")
+    alike = {name: {names[utt]: value for utt, value in getattr(data, name).items()} for name in columns}
+    alike = dataclasses.replace(data, **alike, speaker={name: name for name in names.values()})
+    datadir.write(tmp_path / "alike", alike)  # ids of utterances may look alike, names of speakers may not
     assert "1 speaker and 34 utterances of unknown speakers, train 12" in datadir.summary(some)
     single = dataclasses.replace(data, split={}, fold={utt: 1 + i % 3 for i, utt in enumerate(corpus.utterances)})
     assert single.unknown == frozenset()  # with spk2fold, a speaker of one utterance may have its id

@@ -13,7 +13,10 @@ from random_models import RATE, assert_same, noise, random_model
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from soctk.corpus import audio, decoding
+from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError
+from soctk.inference import answers
+from soctk.inference.answers import Division
 from soctk.inference.windows import Cutter, batches, cut
 
 
@@ -74,6 +77,19 @@ def test_a_window_has_the_answer_of_its_samples(model, seconds, window, hop, bou
     for segment in segments:
         own = samples[round(segment.start * RATE) : round(segment.end * RATE)]
         assert segment.result.posteriors == pytest.approx(model(own, RATE).posteriors, abs=1e-5)
+
+
+def test_a_part_of_a_recording_has_the_answers_of_its_samples_at_the_times_of_the_recording(model, tmp_path):
+    (samples,) = noise(6.0)
+    soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="FLOAT")
+    clip, own = Clip(tmp_path / "x.wav", 1.0, 4.5), samples[RATE : round(4.5 * RATE)]
+    (whole,) = answers.recording(model, "x", clip, None, Division())
+    assert (whole.start, whole.end) == (1.0, 4.5)
+    assert whole.result.posteriors == pytest.approx(model(own, RATE).posteriors, abs=1e-5)
+    *found, total = answers.recording(model, "x", clip, None, Division(3.0, 1.0))
+    assert [(each.start, each.end) for each in (*found, total)] == [(1, 4), (2, 4.5), (1, 4.5)]
+    for each, segment in zip(found, model.windows(own, RATE, 3.0, 1.0), strict=True):
+        assert each.result.posteriors == pytest.approx(segment.result.posteriors, abs=1e-5)
 
 
 @pytest.fixture(scope="module")

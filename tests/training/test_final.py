@@ -13,6 +13,7 @@ from soctk import config
 from soctk.errors import SoctkError
 from soctk.features import extract
 from soctk.features.store import FeatureStore
+from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training import final, linear, loop
 from soctk.training.classes import Classes
@@ -45,6 +46,27 @@ def make(corpus, store, path, pooling, head, *overrides):
 
 def runs_of(experiment):
     return [RunDirectory(experiment.path, fold, 1) for fold in (1, 2, 3)]
+
+
+def test_C_of_a_partition_is_that_of_its_run_and_all_parts_train_the_model(tmp_path, corpus, store):
+    wrong = dict.fromkeys(corpus.utterances[::3], "calm")
+    parts = {1: "train", 2: "dev", 3: "test"}
+    split = {utt: parts[corpus.fold[name]] for utt, name in corpus.speaker.items()}
+    data = dataclasses.replace(corpus, emotion={**corpus.emotion, **wrong}, fold={}, split=split)
+    values = [1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100]
+    experiment = make(data, store, tmp_path / "m", "mean", "linear", f"head.C={values}")
+    settings = experiment.config.model_copy(update={"protocol": "partition"})
+    experiment = dataclasses.replace(experiment, config=settings)
+    experiment.run([1], [1])
+    (run,) = RunDirectory.of_experiment(experiment.path)
+    trained = final.on_all_speakers(experiment, [run], seed=1)
+    assert trained.chosen["C"] == choice.read(run).record["C"]
+    assert trained.utterances == data.utterances
+    over_tests = dataclasses.replace(
+        data, split={utt: {"test": "dev", "dev": "test"}.get(p, p) for utt, p in split.items()}
+    )
+    other = dataclasses.replace(experiment, data=over_tests)
+    assert final.on_all_speakers(other, [run], seed=1).chosen != trained.chosen
 
 
 @pytest.mark.parametrize("protocol", ["soctk", "emobox"])
