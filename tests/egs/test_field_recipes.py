@@ -215,7 +215,14 @@ def make_podcast(corpus: Path, parts: dict[str, int] | None = None, columns: tup
             speaker += 1
             for turn, label in enumerate([*"NHSAFDUC"] * 2 + ["X", "O"]):
                 name = f"MSP-PODCAST_{speaker:04}_{turn:04}.wav"
-                values = [name, label, f"{1 + turn % 7}.5", f"{1 + len(rows) % 6}.25", "4.0", str(speaker)]
+                values = [
+                    name,
+                    label,
+                    f"{1 + turn % 7}.5",
+                    f"{1 + len(rows) % 6}.25",
+                    f"{1 + turn % 5}.0",
+                    str(speaker),
+                ]
                 rows.append([*values, "Male" if speaker % 2 else "Female", part])
                 tone(corpus / "Audios" / name, len(rows))
     rows[0][5:7] = "Unknown", "Unknown"
@@ -237,7 +244,7 @@ def test_msp_podcast_has_its_partition_classes_and_dimensions(tmp_path, monkeypa
     assert {name: values[utt] for name, values in data.dimensions.items()} == {
         "arousal": 1.5,
         "valence": 2.25,
-        "dominance": 4.0,
+        "dominance": 3.0,
     }
     assert data.unknown == {"MSP-PODCAST_0001_0000"}
     assert not data.fold
@@ -249,6 +256,11 @@ def test_msp_podcast_goes_from_its_table_to_scores_of_each_test(tmp_path, monkey
     scores = to_scores(tmp_path / "data", tmp_path)
     assert {name: own["runs"][0]["utterances"] for name, own in scores.items()} == {"mean/test1": 32, "mean/test2": 32}
     assert "the speakers of 1 of " in scores["mean/test1"]["speaker_overlap"]  # the unknown speaker of Train
+    (tmp_path / "exp").rename(tmp_path / "classes")
+    scores = to_scores(tmp_path / "data", tmp_path, "--target", "arousal+valence+dominance")
+    assert scores.keys() == {"mean/test1", "mean/test2"}
+    for own in scores.values():
+        assert {"CCC_arousal", "CCC_valence", "CCC_dominance"} <= own["runs"][0].keys()
 
 
 def test_wrong_copies_of_msp_podcast_are_reported(tmp_path, monkeypatch):
