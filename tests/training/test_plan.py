@@ -269,7 +269,7 @@ def test_the_description_has_the_stages_that_are_due_their_commands_and_logs(mak
         ("options: {data: {help: x}}\n", "'data' is a variable of bin/recipe.sh; rename the option"),
         ("options: {a: {help: x, choices: [b], default: c}}\n", "default 'c' is not among the choices"),
         ("options: {a: {help: x, choices: [true, false]}}\n", "Input should be a valid string"),
-        ("options: {a: {help: x, names: [date]}}\n", "Input should be 'data', 'features' or 'experiment'"),
+        ("options: {a: {help: x, names: [date]}}\n", "Input should be 'data', 'features', 'experiment' or 'expdir'"),
         ("protocols: {mine: {}}\n", "Input should be 'cross-lingual'"),
         ("protocols: {cross-lingual: {needs: {language: all}}}\n", "needs the option 'language'"),
         ("defaults: [a]\n", "defaults: Input should be a valid dictionary"),
