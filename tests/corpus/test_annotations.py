@@ -8,7 +8,7 @@ from conftest import write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.corpus import datadir
+from soctk.corpus import audio, datadir, emobox, kaldi, quick_checks
 from soctk.corpus.annotations import format_distribution, parse_distribution
 from soctk.errors import SoctkError
 
@@ -88,9 +88,7 @@ def test_wrong_labels_are_refused(tmp_path, corpus, file, line, message):
 
 
 def test_a_corpus_needs_emotions_or_a_dimension(tmp_path, corpus):
-    with pytest.raises(
-        SoctkError, match="utt2emo: no labels; write this file, or one of utt2arousal, utt2"
-    ):
+    with pytest.raises(SoctkError, match="utt2emo: no labels; write this file, or one of utt2arousal, utt2"):
         datadir.write(tmp_path, dataclasses.replace(corpus, emotion={}, emotions=()))
     datadir.write(tmp_path, corpus)
     (tmp_path / "utt2emo").unlink()
@@ -110,3 +108,15 @@ def test_a_distribution_of_votes_survives_its_text(votes):
     again = parse_distribution(format_distribution(shares))
     assert again == pytest.approx(shares, abs=1e-5)
     assert math.isclose(sum(again), 1)
+
+
+def test_checks_and_exports_of_a_corpus_of_dimensions_alone(tmp_path, corpus):
+    alone = dataclasses.replace(corpus, emotion={}, emotions=(), dimensions={"arousal": numbers(corpus)})
+    infos = audio.check(corpus.clips)
+    same = infos | {"spk3-sad-0": infos["spk0-sad-0"]}  # both are in fold 1
+    (note,) = quick_checks.notes(alone, same)
+    assert note.startswith("Note: the same recording by several speakers of one fold: spk0-sad-0 = spk3-sad-0. ")
+    with pytest.raises(SoctkError, match="the corpus has dimensions alone, and EmoBox's metadata have emotions"):
+        emobox.write(tmp_path / "emobox", "x", alone)
+    kaldi.write(tmp_path / "kaldi", alone)
+    assert datadir.read(tmp_path / "kaldi").dimensions == alone.dimensions

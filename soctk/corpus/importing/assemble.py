@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from soctk.corpus import names, quick_checks
 from soctk.corpus.audio import AudioInfo
@@ -111,7 +112,8 @@ def _assemble(
     unknown = len(set(speaker.values()) - gender.keys())
     if gender and unknown:
         account.note(f"Note: the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
-    division = divide(utterances, speaker, emotion or dict.fromkeys(speaker, ""), gender, table, count, account)
+    division: dict[str, Any] = {"fold": {}}
+    division |= divide(utterances, speaker, emotion or dict.fromkeys(speaker, ""), gender, table, count, account)
     emotions = in_order(
         set(emotion.values()) | annotations.voted_classes(utterances),
         {label: name and names.to_word(name) for label, name in labels.items()},
@@ -124,7 +126,7 @@ def _assemble(
         emotion=emotion,
         seconds={utt: round(infos[utt].seconds, 4) for utt in utterances},
         gender=gender,
-        **{"fold": {}, **division},
+        **division,
         emotions=emotions,
         dimensions=annotations.collect_dimensions(utterances),
         distribution=annotations.collect_distribution(utterances, emotions),

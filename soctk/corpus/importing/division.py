@@ -41,7 +41,7 @@ def divide(
     table: Path,
     count: int | None,
     account: Account,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Return the attribute `split`, `utterance_fold` or `fold` of DataDir, by its name.
 
     Args:
