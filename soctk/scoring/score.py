@@ -158,7 +158,7 @@ def score(exps: Iterable[Path], data: Path | None = None) -> list[ExperimentScor
             experiments.setdefault(path, (_derive_name(path, exp), runs))
     _check_names_differ({path: name for path, (name, _) in experiments.items()})
     corpora: dict[Path, DataDir] = {}
-    scores = []
+    scores: list[ExperimentScores] = []
     for number, (name, runs) in enumerate(experiments.values(), start=1):
         with progress.step(f"score experiment {number} of {len(experiments)}"):
             scores += _score_experiment(name, predictions.read(runs), data, corpora)

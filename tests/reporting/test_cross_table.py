@@ -40,7 +40,7 @@ def test_the_matrix_has_training_corpora_as_rows_and_test_corpora_as_columns(cor
 
 def test_the_text_names_corpora_protocols_and_settings(corpora):
     text = cross_table.as_markdown(corpora, {("one", "two"): 50.0}, settings(), [1, 2])
-    assert "- one: 1 utterances, dropped: calm 12.\n- two: 1 utterances, dropped: none.\n" in text
+    assert "- one: 1 utterance, dropped: calm 12.\n- two: 1 utterance, dropped: none.\n" in text
     assert "chance is 50.00" in text
     assert "- Different corpora: protocol cross-corpus: " in text
     assert "- Pooling mean, head linear, seeds 1, 2.\n- Features: mfcc. Trained with soctk " in text
@@ -62,7 +62,7 @@ def test_names_of_corpora_and_classes_are_shown_as_they_are(corpora):
     odd[0] = dataclasses.replace(odd[0], data=data)
     text = cross_table.as_markdown(odd, {("a|b", "<i>*"): 50.0}, settings(), [1])
     assert "- Classes: sad\\|low, \\_x\\_.\n" in text
-    assert "- a\\|b: 1 utterances" in text
+    assert "- a\\|b: 1 utterance" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert r"| trained on | &lt;i&gt;\* |" in lines
     assert r"| a\|b | 50.00 |" in lines
@@ -82,3 +82,19 @@ def test_folds_that_lack_classes_are_named(corpora):
     text = cross_table.as_markdown(lacking, {("one", "two"): 50.0}, settings(), [1])
     assert "- one: UA and macro-F1 of fold 1 are over 1 of 2 classes: Angry has no test utterances.\n" in text
     assert "- two: UA and macro-F1 are over 1 of 2 classes: Angry has no test utterances.\n" in text
+
+
+def test_a_corpus_that_shares_speakers_is_marked_where_it_is_trained_and_tested_on_itself(corpora):
+    utterances = {f"{speaker}-{i}": speaker for speaker in "stu" for i in range(3)}
+    data = dataclasses.replace(
+        corpora[0].data,
+        **{"wav": {}, "speaker": utterances, "emotion": dict.fromkeys(utterances, "Sad"), "fold": {}},
+        utterance_fold={utt: 1 + int(utt[-1]) for utt in utterances},
+    )
+    shared = [dataclasses.replace(corpora[0], data=data), corpora[1]]
+    matrix = dict.fromkeys([("one", "one"), ("one", "two"), ("two", "two")], 50.0)
+    text = cross_table.as_markdown(shared, matrix, settings(), [1])
+    assert rows(text)[2:] == [["one", "50.00 ‡", "50.00"], ["two", "", "50.00"]]
+    assert "- ‡ one, trained and tested on itself: 3 of 3 speakers in several folds." in text
+    assert "- The same corpus (one): protocol utterance-folds: published folds that share speakers" in text
+    assert "- The same corpus (two): protocol soctk: " in text
