@@ -102,13 +102,19 @@ def write(folder: Path, name: str, data: DataDir) -> None:
         data: the corpus.
 
     Raises:
-        SoctkError: a recording cannot be read, or the corpus has segments.
+        SoctkError: a recording cannot be read, or the corpus has segments or no emotions.
     """
     if data.segments:
         raise SoctkError(
             "the utterances are segments, and EmoBox's metadata describe whole recordings",
             remedy="Cut the segments into files of their own (such as with Kaldi's extract-segments), or export to "
             "Kaldi.",
+            where=data.path,
+        )
+    if not data.emotion:
+        raise SoctkError(
+            "the corpus has dimensions alone, and EmoBox's metadata have emotions",
+            remedy="Export it in another format (soctk-export --format kaldi).",
             where=data.path,
         )
     infos = audio.check(data.clips, data.channel)

@@ -129,13 +129,13 @@ def check_copies(data: DataDir, infos: Mapping[str, AudioInfo]) -> list[Finding]
             kind = "known"
         elif len({data.split.get(utt) or data.fold_of(utt) for utt in group}) > 1:
             kind = "folds"
-        elif len({data.emotion[utt] for utt in group}) > 1:
+        elif len({data.emotion.get(utt) for utt in group}) > 1:
             kind = "emotions"
         elif len(speakers) > 1:
             kind = "speakers"
         else:
             kind = "same"
-        cases[kind].append(" = ".join(f"{utt} ({data.emotion[utt]})" for utt in group))
+        cases[kind].append(" = ".join(f"{utt} ({data.emotion[utt]})" if data.emotion else utt for utt in group))
     published = "or list them in the file `duplicates` (soctk-import --duplicates) if a publication names them"
     return [
         Finding(
