@@ -63,9 +63,9 @@ def main(
         check(window, hop, loaded.min_seconds, loaded.max_seconds)
     except ValueError as error:
         raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that recordings are removed
     with demo.running(demo.Demo(loaded, window, hop), host, port) as address:
         click.echo(f"{address} shows the page. Ctrl-C ends it.")
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that recordings are removed
         try:
             Event().wait()
         except KeyboardInterrupt:

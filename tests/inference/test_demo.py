@@ -3,7 +3,9 @@
 import io
 import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 from click.testing import CliRunner
+from conftest import ROOT, accept_interrupts
 from random_models import RATE, noise, random_bundle
 
 import soctk
@@ -187,6 +190,22 @@ def test_uploaded_recordings_are_gone_when_the_page_is_closed(folders, recording
 
 def invoke(*arguments):
     return CliRunner().invoke(command.main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ending", "code", "message"), [(signal.SIGINT, 0, "Ended.\n"), (signal.SIGTERM, 143, "")])
+def test_the_command_ends_by_a_signal_and_leaves_no_recordings(folders, tmp_path, ending, code, message):
+    process = subprocess.Popen(
+        [sys.executable, "-uc", "from soctk.cli.demo import main; main()", folders["plain"]],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE, text=True, preexec_fn=accept_interrupts,
+    )  # fmt: skip
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/ shows the page\. Ctrl-C ends it\.\n", process.stdout.readline())
+    assert list(tmp_path.glob("soctk-demo-*"))
+    process.send_signal(ending)
+    assert process.communicate()[0] == message
+    assert process.returncode == code
+    assert not list(tmp_path.glob("soctk-demo-*"))
 
 
 @pytest.mark.slow
