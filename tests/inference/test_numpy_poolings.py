@@ -105,6 +105,23 @@ def test_a_class_that_was_not_trained_has_the_logit_minus_infinity():
     assert np.isfinite(logits[:, [0, 2]]).all()
 
 
+def test_a_model_of_dimensions_has_an_output_for_each():
+    bundle = random_bundle()
+    experiment = bundle.settings.experiment.model_copy(update={"target": "arousal+valence"})
+    settings = bundle.settings.model_copy(update={"experiment": experiment, "emotions": []})
+    weights = {"head.weight": np.ones((2, 240), dtype=np.float32), "head.bias": np.zeros(2, dtype=np.float32)}
+    model = NumpyClassifier(replace(bundle, settings=settings, weights=weights))
+    np.testing.assert_array_equal(model.logits(np.ones((1, 240), dtype=np.float32)), [[240, 240]])
+
+
+def test_weights_of_layers_may_be_large():
+    bundle = random_bundle("mean", "mlp", "frames.combine=sum", layers=[0, 1])
+    weights = {**bundle.weights, "layer_weights": np.array([1000, 1001], dtype=np.float32)}
+    frames = np.ones((5, 2, 240), dtype=np.float32) * np.array([[[1], [2]]], dtype=np.float32)
+    found = NumpyClassifier(replace(bundle, weights=weights)).describe(frames)
+    np.testing.assert_allclose(found, (1 + 2 * np.e) / (1 + np.e), rtol=1e-6)
+
+
 def test_frames_that_overflow_are_refused():
     with pytest.raises(ValueError, match="the frames are too large to square"):
         frames = np.full((3, 1, 240), 1e30, dtype=np.float32) * np.arange(3, dtype=np.float32)[:, None, None]
