@@ -3,8 +3,9 @@
 The three steps are `read` (sources -> rows; a row is a dict column -> text, `rows.Row`), `relabel` (labels -> classes)
 and `build_corpus` (rows -> `DataDir`). An `Account` counts the rows on this way, and collects notes for the user.
 
-`tables` joins and completes tables, `locate` finds recordings, `speakers` reads sexes, `times` start and end, `division`
-folds and partitions; `ids` names utterances. To add a source, write a module with a function that reads it, and add an entry to `sources.SOURCES`.
+`tables` joins and completes tables, `locate` finds recordings, `speakers` reads sexes, `times` start and end, and
+`division` folds and partitions; `ids` names utterances. To add a source, write a module with a function that reads it,
+and add an entry to `sources.SOURCES`.
 """
 
 from soctk.corpus.importing.account import Account
