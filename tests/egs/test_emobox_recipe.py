@@ -270,10 +270,11 @@ def test_all_corpora_that_are_there_go_from_metadata_to_scores_and_one_table(tmp
         (recipe / "data").mkdir(exist_ok=True)
         (folder / "exp" / "mean").rename(recipe / "exp" / name / "fbank-mean-linear")
         (folder / "corpus").rename(recipe / "data" / f"emobox-{name}")
-    result = run(recipe, "--stage", 3, "--pooling", "mean", "--head", "linear")
+    (recipe / "exp").rename(tmp_path / "elsewhere")
+    result = run(recipe, "--stage", 3, "--pooling", "mean", "--head", "linear", "--expdir", "elsewhere")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "== casia\n" in result.stdout
-    lines = (recipe / "exp" / "EMOBOX.md").read_text().splitlines()
+    lines = (tmp_path / "elsewhere" / "EMOBOX.md").read_text().splitlines()
     rows = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines if "|" in line
     }
@@ -281,7 +282,7 @@ def test_all_corpora_that_are_there_go_from_metadata_to_scores_and_one_table(tmp
     assert rows["tess \u2021"][:2] == ["8", "1"]
     mean = (float(rows["casia"][2]) + float(rows["tess \u2021"][2])) / 2
     assert float(rows["mean of 2"][2]) == pytest.approx(mean, abs=0.006)
-    assert (recipe / "exp" / "casia" / "RESULTS.md").is_file()
+    assert (tmp_path / "elsewhere" / "casia" / "RESULTS.md").is_file()
 
 
 @pytest.mark.slow
