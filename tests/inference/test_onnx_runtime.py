@@ -151,10 +151,11 @@ def graph_of(*nodes, initializers=(), shape=(1, None, BANDS)):
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def repeating():
+def repeating(layers=1, bands=BANDS):
     """Return a graph that gives each group of 240 samples as a frame."""
-    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [1, -1, BANDS])
-    return graph_of(helper.make_node("Reshape", ["inputs", "shape"], ["states"]), initializers=[shape])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [layers, -1, bands])
+    reshape = helper.make_node("Reshape", ["inputs", "shape"], ["states"])
+    return graph_of(reshape, initializers=[shape], shape=(layers, None, bands))
 
 
 @pytest.fixture
@@ -258,8 +259,10 @@ def test_a_graph_that_names_other_files_is_refused(tmp_path, location, in_node):
         onnx.ModelProto(),
         graph_of(helper.make_node("NoSuchOperator", ["inputs"], ["states"])),
         graph_of(helper.make_node("Identity", ["inputs"], ["states"]), shape=(1, None)),
+        repeating(layers=2),
+        repeating(bands=BANDS // 2),
     ],
-    ids=["empty", "unknown operator", "other shape"],
+    ids=["empty", "unknown operator", "two dimensions", "two layers", "other width"],
 )
 def test_a_graph_that_cannot_be_is_refused_without_a_traceback(tmp_path, capfd, graph):
     folder = write_graph(tmp_path / "model", graph)
