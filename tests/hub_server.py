@@ -51,7 +51,9 @@ class Hub:
         accounts: token -> user.
         read_only: the tokens that may not write.
         models: OWNER/NAME -> model.
+        blobs: checksum -> content of the large files.
         requests: all requests so far, as METHOD PATH.
+        faults: METHOD PATH -> HTTP status, for requests that fail by a fault of the hub.
     """
 
     url: str = ""
@@ -60,6 +62,7 @@ class Hub:
     models: dict[str, Model] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, files: dict[str, bytes], private: bool = False) -> str:
         """Add a model with a first commit, or a commit to a model; return the id of the commit."""
@@ -114,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.requests.append(f"{self.command} {path}")
+        if status := self.hub.faults.get(f"{self.command} {path}"):
+            return self._send(status, {"error": "a fault of the hub"})
         for pattern, action in self._ACTIONS.items():
             match = re.fullmatch(pattern, f"{self.command} {path}")
             if match:

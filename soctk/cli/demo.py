@@ -64,9 +64,9 @@ def main(
     except ValueError as error:
         raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that recordings are removed
-    with demo.running(demo.Demo(loaded, window, hop), host, port) as address:
-        click.echo(f"{address} shows the page. Ctrl-C ends it.")
-        try:
+    try:
+        with demo.running(demo.Demo(loaded, window, hop), host, port) as address:
+            click.echo(f"{address} shows the page. Ctrl-C ends it.")
             Event().wait()
-        except KeyboardInterrupt:
-            click.echo("Ended.")
+    except KeyboardInterrupt:
+        click.echo("Ended.")

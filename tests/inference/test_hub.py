@@ -73,6 +73,13 @@ def test_a_model_that_was_loaded_once_is_not_downloaded_again_and_needs_no_netwo
     assert soctk.load("ada/emotions")(noise(1.0), RATE) == first
 
 
+def test_a_hub_with_a_fault_of_its_own_leaves_the_copy_on_this_machine(server, packed):
+    server.add("ada/emotions", content(packed))
+    first = soctk.load("ada/emotions")(noise(1.0), RATE)
+    server.faults["GET /api/models/ada/emotions"] = 503
+    assert soctk.load("ada/emotions")(noise(1.0), RATE) == first
+
+
 def test_a_revision_is_a_commit_a_tag_or_the_newest(server, packed, tmp_path):
     other = shutil.copytree(packed, tmp_path / "other")
     bundle.write(other, random_bundle("stats"))
