@@ -25,8 +25,8 @@ Choice = Mapping[str, Sequence[str]]
 # Column -> the field names that stand for it in a source; upper and lower case are equal, and so are blanks, - and _.
 COLUMNS = {
     "path": ("path", "file", "filename", "wav", "audio"),
-    "emotion": ("emotion", "emo", "label"),
-    "speaker": ("speaker", "speaker_id", "spk"),
+    "emotion": ("emotion", "emo", "label", "emoclass"),
+    "speaker": ("speaker", "speaker_id", "spk", "spkrid"),
     "sex": ("sex", "gender"),
     "fold": ("fold",),
     "utterance_fold": ("utterance_fold",),

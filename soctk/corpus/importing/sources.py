@@ -1,6 +1,6 @@
 """The table of the kinds of sources, and a function that reads rows from several sources together."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,8 +146,6 @@ def read(
     check_choice(choice, fields)
     used = {field for table in tables for its_fields in table.used.values() for field in its_fields}
     unused = [field for table in tables for field in table.fields if field and field not in used | _FORMAT_FIELDS]
-    if unused:
-        account.note(f"Note: columns that are not used: {', '.join(dict.fromkeys(unused))}")
     first = tables[0]
     require_column("path", first.rows, first.source, first.fields)
     joined = [table for table in tables if table is first or ("path" in table.used and table.columns == first.columns)]
@@ -160,7 +158,18 @@ def read(
     required = [] if annotations.are_labelled(rows) else ["emotion"]
     for column in required if has_published(rows) else (*required, "speaker"):
         require_column(column, rows, None, fields)
+    if unused:
+        _tell_unused(dict.fromkeys(unused), rows, choice, account)
     return rows
+
+
+def _tell_unused(unused: Iterable[str], rows: Sequence[Row], choice: Choice, account: Account) -> None:
+    """Name the fields that are not used, and the columns that soctk does without and that these may contain."""
+    given = {column for row in rows for column in row}
+    lacking = [] if given & {"emotion", "label", "distribution"} else ["emotion"]
+    lacking += [] if "speaker" in given else ["speaker"]
+    hint = "".join(f"; if one gives the {name}: --column {name}=NAME" for name in lacking if name not in choice)
+    account.note(f"Note: columns that are not used: {', '.join(unused)}{hint}")
 
 
 def audio_root(source: Path) -> Path:

@@ -203,3 +203,27 @@ def test_fields_that_some_json_objects_use_are_not_called_unused(tmp_path):
     rows = importing.read([tmp_path / "labels.jsonl"], account=account)
     assert [(row["emotion"], row["speaker"]) for row in rows] == [("sad", "ann"), ("calm", "bob")]
     assert account.notes == ["Note: columns that are not used: text"]
+
+
+def test_a_partition_without_speakers_or_emotions_asks_for_the_columns_that_may_give_them(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "path,EmoAct,Split_Set,who,mood\na.wav,4.5,Train,ann,sad\nb.wav,1.5,Test1,bob,calm\n"
+    )
+    note = "Note: columns that are not used: who, mood"
+    account = importing.Account()
+    importing.read([tmp_path / "labels.csv"], account=account)
+    asked = "; if one gives the emotion: --column emotion=NAME; if one gives the speaker: --column speaker=NAME"
+    assert account.notes == [note + asked]
+    account = importing.Account()
+    importing.read([tmp_path / "labels.csv"], choice={"speaker": [], "emotion": []}, account=account)
+    assert account.notes == [note]
+
+
+def test_the_columns_of_msp_podcast_are_recognised(tmp_path):
+    header = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"
+    (tmp_path / "labels.csv").write_text(f"{header}\na.wav,A,1.5,2.5,3.5,12,Male,Train\nb.wav,N,1,2,3,7,Female,Test1\n")
+    account = importing.Account()
+    first, second = importing.read([tmp_path / "labels.csv"], account=account)
+    assert account.notes == []
+    assert (first["emotion"], first["speaker"], first["split"], first["dominance"]) == ("A", "12", "Train", "3.5")
+    assert (second["emotion"], second["speaker"], second["sex"]) == ("N", "7", "Female")
