@@ -154,7 +154,7 @@ def build(demo: Demo) -> Any:
             with gr.Column(visible=False) as refusal:
                 problem = gr.Textbox(label="This recording cannot be classified")
             with gr.Column() as answer:
-                whole = gr.Label(label=output.capitalize(), num_top_classes=len(colours))
+                whole = gr.Label(label="Values" if model.dimensions else "Emotion", num_top_classes=len(colours))
         with gr.Column(visible=False) as timeline:
             gr.HTML(_legend(colours))
             plot = gr.LinePlot(

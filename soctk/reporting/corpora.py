@@ -107,7 +107,11 @@ def _utterances(experiment: ExperimentScores) -> pd.DataFrame:
 
 def _folds(table: pd.DataFrame) -> str:
     folds = table.groupby("part")
-    return f"{folds.ngroups}, {_range(folds.size())} utterances and {_range(folds['spk'].nunique())} speakers each"
+    utterances, speakers = folds.size(), folds["spk"].nunique()
+    return (
+        f"{folds.ngroups}, {_range(utterances)} {_noun(utterances.max(), 'utterance')} and "
+        f"{_range(speakers)} {_noun(speakers.max(), 'speaker')} each"
+    )
 
 
 def _parts(table: pd.DataFrame) -> str:
@@ -116,7 +120,8 @@ def _parts(table: pd.DataFrame) -> str:
         utterances="size", speakers=lambda names: (names.unique() != UNKNOWN).sum()
     )
     return "; ".join(
-        f"{part}: {row.utterances:,} utterances" + (f" of {row.speakers:,} speakers" if row.speakers else "")
+        f"{part}: {row.utterances:,} {_noun(row.utterances, 'utterance')}"
+        + (f" of {row.speakers:,} {_noun(row.speakers, 'speaker')}" if row.speakers else "")
         for part, row in sizes.loc[
             sorted(sizes.index, key=lambda part: (part.startswith("test"), part != TRAIN))
         ].iterrows()
@@ -127,7 +132,7 @@ def _speakers(experiment: ExperimentScores, table: pd.DataFrame) -> str:
     speakers = [name for name in table["spk"].unique() if name != UNKNOWN]
     unknown = int((table["spk"] == UNKNOWN).sum())
     text = f"{len(speakers):,}" if speakers else "unknown"
-    text += f", and {unknown:,} utterances of unknown speakers" if speakers and unknown else ""
+    text += f", and {unknown:,} {_noun(unknown, 'utterance')} of unknown speakers" if speakers and unknown else ""
     if experiment.data is None or not experiment.data.gender:
         return text
     sexes = Counter(SEXES.get(experiment.data.gender.get(name, ""), "of unknown sex") for name in speakers)
@@ -140,3 +145,8 @@ def _range(numbers: pd.Series) -> str:
     if low == high:
         return f"{low:,}"
     return f"{low:,} to {high:,}" + (f" (median {median:g})" if low < median < high else "")
+
+
+def _noun(count: int, noun: str) -> str:
+    """Return the noun, in the plural unless the count is 1; counts of a corpus have commas."""
+    return noun if count == 1 else f"{noun}s"

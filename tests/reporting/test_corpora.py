@@ -83,3 +83,4 @@ def test_the_chance_level_of_ua_is_that_of_the_classes_with_utterances(tmp_path)
     rows = dict(corpus.rows)
     assert rows["Classes"] == "3: a 2, b 2, c 0"
     assert rows["Chance"] == "UA 50.0; WA 50.0 if the largest class is always chosen"
+    assert rows["Folds"] == "2, 2 utterances and 1 speaker each"
