@@ -79,14 +79,13 @@ def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
             remedy=_FIX,
             where=path / (_SEGMENTS if segments else _RECORDINGS),
         )
-    _tell_unused(
-        "recordings", recordings, {recording for recording, _, _ in filter(None, place_of.values())}, path, tell
-    )
+    used = {recording for recording, _, _ in filter(None, place_of.values())}
+    _tell_unused(("recording is", "recordings are"), recordings, used, path, tell)
     by_utterance = {file.name: _read_table(file) for file in sorted(path.glob("utt2*")) if file.is_file()}
     if (path / "text").is_file():
         by_utterance["text"] = _read_table(path / "text")
     for name, values in by_utterance.items():
-        _tell_unused(f"ids of {name}", values, speakers, path, tell)
+        _tell_unused((f"id of {name} is", f"ids of {name} are"), values, speakers, path, tell)
     if "utt2dist" in by_utterance:
         classes = list(read_classes(path))
         by_utterance["utt2dist"] = {
@@ -107,11 +106,15 @@ def read(path: Path, tell: Callable[[str], object]) -> list[dict[str, Any]]:
 
 
 def _tell_unused(
-    what: str, found: Collection[str], used: Collection[str], path: Path, tell: Callable[[str], object]
+    one_or_many: tuple[str, str],
+    found: Collection[str],
+    used: Collection[str],
+    path: Path,
+    tell: Callable[[str], object],
 ) -> None:
     unused = [name for name in found if name not in used]
     if unused:
-        tell(f"Note: {path}: {len(unused)} {what} are in no utterance of {_UTTERANCES}, such as {unused[0]}")
+        tell(f"Note: {path}: {plural(len(unused), *one_or_many)} in no utterance of {_UTTERANCES}, such as {unused[0]}")
 
 
 def is_property(field: str) -> bool:

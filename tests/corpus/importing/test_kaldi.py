@@ -236,7 +236,7 @@ def test_what_no_utterance_uses_is_told(tmp_path):
     notes: list[str] = []
     kaldi.read(folder, notes.append)
     assert notes == [
-        f"Note: {folder}: 1 recordings are in no utterance of utt2spk, such as dan_rec",
+        f"Note: {folder}: 1 recording is in no utterance of utt2spk, such as dan_rec",
         f"Note: {folder}: 2 ids of utt2lang are in no utterance of utt2spk, such as zoe-1",
     ]
 
