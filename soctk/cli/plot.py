@@ -36,7 +36,8 @@ def main(
 
     The figures are: WA with confidence intervals; and for each experiment its confusion matrix, WA by speaker, learning
     curves, t-SNE (and UMAP, if umap-learn is installed) of the logits of test utterances, and, if its descriptors have
-    log-covariances and its feature store is available, the variance of these between emotions and between speakers.
+    log-covariances and its feature store is available, the variance of these between emotions and between speakers. For
+    dimensions, they are CCC with confidence intervals; and predicted over labelled values, and learning curves.
     """
     from soctk.reporting import figures
     from soctk.scoring.score import score

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soctk.schema import LinearConfig
+from soctk.training.classes import Classes
 from soctk.training.coordinates import Block, gram
 from soctk.training.linear import fit
 from soctk.training.recentre import Recentring
@@ -69,8 +70,8 @@ def test_the_linear_head_with_recentring_equals_a_fit_on_recentred_descriptors(d
     recentring = Recentring.of([f"s{i}" for i in speakers], 3, 1.0, seed=0)
     by_hand = recentring.without_means(descriptors, train).astype(np.float32)
     heads = [torch.nn.Linear(dimensions, 2) for _ in range(2)]
-    config = LinearConfig(name="linear", C=[1.0], within_class_shrinkage=0.5)
-    fit(heads[0], [Block(descriptors, gram(descriptors))], labels, train, 1.0, config, recentring)
-    fit(heads[1], [Block(by_hand, gram(by_hand))], labels, train, 1.0, config)
+    config, target = LinearConfig(name="linear", C=[1.0], within_class_shrinkage=0.5), Classes("ab", labels)
+    fit(heads[0], [Block(descriptors, gram(descriptors))], target, train, 1.0, config, recentring)
+    fit(heads[1], [Block(by_hand, gram(by_hand))], target, train, 1.0, config)
     posteriors = [head(torch.from_numpy(by_hand)).softmax(1).detach().numpy() for head in heads]
     np.testing.assert_allclose(*posteriors, atol=5e-3)
