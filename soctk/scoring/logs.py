@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from soctk.errors import SoctkError
 from soctk.mappings import parse_json
@@ -22,7 +23,7 @@ class _Record(BaseModel, strict=True, allow_inf_nan=False):
     @model_validator(mode="after")
     def _check_score(self):
         if (self.valid_WA is None) == (self.valid_CCC is None):
-            raise ValueError("it needs valid_WA or valid_CCC")
+            raise PydanticCustomError("score", "it needs valid_WA or valid_CCC")
         return self
 
 

@@ -178,7 +178,7 @@ def as_lines(records: list) -> bytes:
         ("", "each record needs another value of epoch, or of C"),
         ("[1]\n", "a record: Input should be a valid dictionary"),
         ('{"epoch": 1, "valid_loss": NaN, "valid_WA": 0.5}\n', "valid_loss: Input should be a finite number"),
-        ('{"epoch": 1, "valid_loss": 1.0}\n', "it needs valid_WA or valid_CCC"),
+        ('{"epoch": 1, "valid_loss": 1.0}\n', "a record: it needs valid_WA or valid_CCC"),
         ('{"valid_loss": 1.0, "valid_WA": 0.5}\n', "each record needs another value of epoch, or of C"),
         (2 * '{"C": 1.0, "valid_loss": 1.0, "valid_WA": 0.5}\n', "each record needs another value of epoch, or of C"),
         ('{"C": 1.0, "valid_loss": 1.0, "valid_WA": 0.5\n', "Expecting ',' delimiter"),
