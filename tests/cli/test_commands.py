@@ -260,7 +260,7 @@ def test_times_in_a_longer_recording_can_be_ignored(tmp_path, corpus):
     result = invoke(*command)
     assert result.exit_code == 1
     options = ["--column", "start=", "--column", "end="]
-    assert f"ignore these columns: {' '.join(options)}." in result.output
+    assert f"ignore them: soctk-import {' '.join(options)}." in result.output
     result = invoke(*command, *options)
     assert result.exit_code == 0
     assert "Note: columns that are not used: Start_Time, EndTime, n" in result.output.splitlines()
@@ -271,7 +271,10 @@ def test_columns_of_import_are_checked(tmp_path, column):
     (tmp_path / "labels.csv").write_text("path\n")
     result = invoke("soctk-import", tmp_path / "labels.csv", tmp_path / "data", "--column", column)
     assert result.exit_code == 2
-    assert f"'{column}' is not KIND=NAME with a KIND of path, emotion, speaker, sex, fold, start, end" in result.output
+    assert (
+        f"'{column}' is not KIND=NAME with a KIND of path, emotion, speaker, sex, fold, utterance-fold, split, "
+        in result.output
+    )
 
 
 def write_experiments(tmp_path) -> None:
@@ -284,7 +287,7 @@ def write_experiments(tmp_path) -> None:
     [
         ("text", "experiment      runs"),
         ("md", "# Results\n\nWritten by `"),
-        ("tsv", "experiment\tprotocol\thead\tis_recentred\tfolds"),
+        ("tsv", "experiment\tprotocol\thead\tis_recentred\tspeaker_overlap\tfolds"),
         ("json", '{\n  "experiments": {\n    "a": {\n      "protocol": "unknown"'),
         ("latex", "\\begin{tabular}{lrrrrr}\n\\toprule"),
     ],
