@@ -6,7 +6,7 @@ lists them with all cases (soctk.corpus.doctor).
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from statistics import median
+from statistics import median, quantiles
 
 from soctk.corpus import division_checks, duplicates
 from soctk.corpus.audio import AudioInfo
@@ -23,6 +23,7 @@ _SHARE_AT_LONGEST = 0.1
 _AT_LONGEST = 8
 _MANY = 5  # utterances of a speaker
 _IMBALANCE = 3  # a model rarely predicts classes that have so many times fewer utterances than the largest one
+_FAR = 5  # a value on a dimension is odd if it is so many interquartile ranges away from the median
 _KEEP_ONE = "Keep one of them"
 
 
@@ -176,6 +177,7 @@ def check_labels(data: DataDir) -> list[Finding]:
             "A classifier needs two or more: check the column of the emotion, and the label map.",
         ),
         _imbalance(data),
+        *_dimensions(data),
         *division_checks.check(data),
         Finding(
             "every speaker has one utterance",
@@ -205,3 +207,24 @@ def _imbalance(data: DataDir) -> Finding:
         "A model predicts them rarely. To count all classes equally in training: soctk-train --set "
         "head.class_weight=balanced (docs/labels.md).",
     )
+
+
+def _dimensions(data: DataDir) -> list[Finding]:
+    """Find dimensions without variation, and values that look like typing errors or codes of missing values."""
+    constant, far = [], []
+    for name, values in data.dimensions.items():
+        if len(set(values.values())) == 1:
+            constant.append(name)
+        elif len(values) > 1:
+            low, middle, high = quantiles(values.values())
+            reach = _FAR * (high - low)
+            far += [f"{utt} ({name} {value:g})" for utt, value in values.items() if abs(value - middle) > reach > 0]
+    return [
+        Finding("all values of a dimension are equal", constant, True, "No model can learn it: check its column."),
+        Finding(
+            "values on a dimension far from all others",
+            far,
+            False,
+            "If they are errors or stand for missing values, correct them or remove the rows: they rule CCC and RMSE.",
+        ),
+    ]

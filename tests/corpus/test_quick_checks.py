@@ -198,6 +198,25 @@ def test_classes_with_less_than_a_third_of_the_largest_are_told_with_the_remedy(
     ]
 
 
+def test_values_on_a_dimension_that_look_like_errors_are_told(corpus):
+    usual = {utt: 1 + i % 7 for i, utt in enumerate(corpus.utterances)}  # quartiles 2, 4, 6: 20 from 4 is not told
+    first, second, *_ = corpus.utterances
+    told = notes(dataclasses.replace(corpus, dimensions={"arousal": usual | {first: 24, second: -16}}))
+    assert told == []
+    told = notes(dataclasses.replace(corpus, dimensions={"arousal": usual | {first: 70, second: -99}}))
+    assert told == [
+        f"Note: values on a dimension far from all others: {first} (arousal 70), {second} (arousal -99). If they are "
+        "errors or stand for missing values, correct them or remove the rows: they rule CCC and RMSE."
+    ]
+
+
+def test_a_dimension_without_variation_is_told(corpus):
+    constant = dict.fromkeys(corpus.utterances, 3.0)
+    assert notes(dataclasses.replace(corpus, dimensions={"valence": constant})) == [
+        "Note: all values of a dimension are equal: valence. No model can learn it: check its column."
+    ]
+
+
 def test_soctk_validate_prints_the_notes_without_decoding(tmp_path, corpus):
     for path in corpus.wav.values():
         path.write_bytes(b"")

@@ -47,8 +47,9 @@ def check_classes(rows: Sequence[Row], fields: Mapping[str, Sequence[str]]) -> N
 def count_votes(rows: Sequence[Row], labels: Mapping[str, str | None], account: Account) -> list[Row]:
     """Return the rows with the number of votes for each class, and with the class of the majority as emotion.
 
-    A row that has an emotion keeps it. In a tie the class counts that the first of the tied annotators named; the
-    account gets a note. A row without votes and without an emotion is left out.
+    A row that has an emotion keeps it. If it has no votes, the emotion is its only one, and the account gets a note. In
+    a tie the class counts that the first of the tied annotators named; the account gets a note. A row without votes and
+    without an emotion is left out.
 
     Args:
         rows: the column `label` has the labels of the annotators, with rows.VOTES between them.
@@ -69,13 +70,15 @@ def count_votes(rows: Sequence[Row], labels: Mapping[str, str | None], account: 
             remedy="Add 'LABEL: CLASS' to the map, or 'LABEL: null' to drop these votes.",
             where="--labels",
         )
-    result, ties, differing = [], [], []
+    result, ties, differing, without = [], [], [], []
     for row, its_votes in zip(rows, votes, strict=True):
         classes = [name for vote in its_votes if (name := labels[vote] if labels else vote) is not None]
         given = row.get("emotion", "")
         if not classes and not given:
             account.left_out["without a label of any annotator"] += 1
             continue
+        if not classes and "label" in row:
+            without.append(row["path"])
         counts = Counter(classes or [given])
         tied = [name for name in counts if counts[name] == max(counts.values())]
         if given and given not in tied:
@@ -88,6 +91,11 @@ def count_votes(rows: Sequence[Row], labels: Mapping[str, str | None], account: 
         account.note(
             f"Note: no majority among the annotators of {plural(len(ties), 'utterance')}, such as {ties[0]}: the first "
             "annotator among the tied ones gives the emotion. soctk-train --target distribution uses all votes."
+        )
+    if without:
+        account.note(
+            f"Note: {plural(len(without), 'utterance')} without a label of any annotator, such as {without[0]}: the "
+            "column emotion counts as the only label. To leave such rows out, ignore this column: --column emotion="
         )
     if differing:
         account.note(

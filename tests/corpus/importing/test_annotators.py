@@ -139,6 +139,17 @@ def test_a_given_emotion_is_kept_beside_the_votes(home):
     assert "the emotion of 9 utterances is not the majority of the annotators, such as ann/ann_calm_1.wav" in output
 
 
+def test_the_emotion_of_an_utterance_without_votes_is_told_to_be_its_only_one(home):
+    table = write(home, {"emotion": ["Sad"], "a1": ["", "Angry", "Sad"], "a2": ["", "Sad", "Sad"]})
+    code, output = run(home, table, "--column", "label=a1", "--column", "label=a2")
+    assert code == 0, output
+    assert (
+        "Note: 6 utterances without a label of any annotator, such as ann/ann_calm_1.wav: the column emotion" in output
+    )
+    data = datadir.read(home / "data")
+    assert dict(zip(data.emotions, data.distribution["ann-calm_1"], strict=True)) == {"Sad": 1.0, "Angry": 0.0}
+
+
 @pytest.mark.parametrize(
     ("rule", "emotions"),
     [
@@ -158,6 +169,7 @@ def test_a_rule_of_the_label_map_resolves_several_labels(home, rule, emotions):
     if rule == "votes":
         assert data.distribution["ann-calm_1"] == (0.5, 0.5)
         assert data.distribution["ann-angry_1"] == (0.0, 1.0)
+        assert "without a label of any annotator" not in output  # a cell with one label
     if rule == "null":
         assert "6 with the label 'ang;sad', dropped by" in output
 
