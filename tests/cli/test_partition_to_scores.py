@@ -98,7 +98,7 @@ def test_a_partition_with_two_tests_goes_from_its_table_to_scores_of_each_test(t
     assert "figures/one/test1-speakers.png" in run(plot, "exp/one", "--no-descriptors", "--output", "figures")
     run(report, "exp", "-o", "page.html", "--no-descriptors")
     page = Path("page.html").read_text()
-    assert "train: 27 utterances of 3 speakers; dev: 9 utterances of 1 speakers; test1: 18" in page
+    assert "train: 27 utterances of 3 speakers; dev: 9 utterances of 1 speaker; test1: 18" in page
     run(sweep, "data", "feats", "sweep", "--grid", "pooling=[mean]", "--set", "head.C=[0.1]")
     run(train, "data", "feats", "exp/three", *LINEAR, "--folds", "2", code=1)
     run(train, "data", "feats", "exp/three", *LINEAR, "--protocol", "cross-lingual", code=1)
