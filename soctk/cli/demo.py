@@ -59,10 +59,6 @@ def main(
     from soctk.inference.windows import check
 
     loaded = Recogniser.load(model, encoder, device, revision, runtime)
-    if loaded.dimensions:
-        raise SoctkError(
-            "the page shows emotions, and this model predicts dimensions", remedy="Use soctk-predict.", where=model
-        )
     try:
         check(window, hop, loaded.min_seconds, loaded.max_seconds)
     except ValueError as error:

@@ -12,7 +12,7 @@ from conftest import ROOT, write_corpus
 
 import soctk
 from soctk import config
-from soctk.cli import demo, predict
+from soctk.cli import predict
 from soctk.corpus import audio, datadir
 from soctk.errors import SoctkError
 from soctk.features import extract
@@ -131,10 +131,3 @@ def test_a_corpus_with_dimensions_is_predicted_for_soctk_score(trained, tmp_path
     assert scores.pooled["CCC_arousal"].value > 0.4
     with pytest.raises(SoctkError, match="the corpus has no valence, which the model predicts\nAdd utt2valence to the"):
         labelled.select(dataclasses.replace(tested, dimensions={"arousal": {}}), model, {})
-
-
-def test_the_demo_page_refuses_a_model_of_dimensions(trained, tmp_path):
-    pack(Packing(trained / "exp" / "linear", fold=1), tmp_path / "model")
-    result = CliRunner().invoke(demo.main, [str(tmp_path / "model")])
-    assert result.exit_code == 1
-    assert "the page shows emotions, and this model predicts dimensions\nUse soctk-predict." in result.output
