@@ -148,5 +148,5 @@ def _silero():
 def _missing(error: ImportError) -> SoctkError:
     return SoctkError(
         f"the detection of speech needs the packages silero-vad and onnxruntime ({error})",
-        remedy="Install them: pip install -U 'soctk[vad,onnx]' (in a checkout: bin/setup vad onnx).",
+        remedy="Install them: pip install -U 'soctk[vad]' (in a checkout: bin/setup vad).",
     )
