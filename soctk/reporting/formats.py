@@ -1,7 +1,7 @@
 """A report as text for the terminal, as RESULTS.md, scores.json and TSV, and as LaTeX for a paper."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -32,7 +32,9 @@ from soctk.reporting.wording import (
     split_key,
 )
 from soctk.scoring import scales
+from soctk.scoring.metrics import METRICS
 from soctk.scoring.score import ExperimentScores
+from soctk.scoring.statistics import DISTRIBUTION_STATISTICS
 
 
 def write(directory: Path, report: Report) -> None:
@@ -49,9 +51,9 @@ def as_text(report: Report) -> str:
     names = {name: text.removeprefix(prefix) for name, text in labels(report).items()}
     parts = [f"All names begin with {prefix}"] if prefix else []
     for same in by_scale(report):
-        metrics = (*same[0].scale.compared, *same[0].scale.others[:1])
-        rows = [row for e in same for row in _narrow_rows(e, names[e.name], metrics)]
-        parts.append(narrow_table(rows, ("experiment", "runs", *(TITLES[metric] for metric in metrics))))
+        parts.append(_narrow_scores(same, names, (*same[0].scale.compared, *same[0].scale.others[:1])))
+        distributed = [e for e in same if set(DISTRIBUTION_STATISTICS) <= set(e.scale.others)]
+        parts += [_narrow_scores(distributed, names, tuple(DISTRIBUTION_STATISTICS))] if distributed else []
     parts.append(
         "Scores over the test utterances of all folds together, averaged over seeds.\n"
         "[]: their 95% intervals over speakers. runs: folds x seeds."
@@ -74,13 +76,19 @@ def as_text(report: Report) -> str:
     return "\n\n".join(fill(part) for part in [*parts, *report.notes()])
 
 
+def _narrow_scores(experiments: Sequence[ExperimentScores], names: Mapping[str, str], metrics: Sequence[str]) -> str:
+    rows = [row for e in experiments for row in _narrow_rows(e, names[e.name], metrics)]
+    return narrow_table(rows, ("experiment", "runs", *(TITLES[metric] for metric in metrics)))
+
+
 def _narrow_rows(e: ExperimentScores, name: str, metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yield a row for each dimension of an experiment, or one for its classes; an interval has a line of its own."""
     for part in e.scale.parts:
         keys = [scales.key(metric, part) for metric in metrics]
-        cells = [f"{e.pooled[m].value:.2f}\n{bounds(e.pooled[m], 2 if part else 1)}" for m in keys]
-        if not part:
-            cells[-1] = cells[-1].partition("\n")[0]  # the interval of the log-loss does not fit
+        digits = [1 if metric in METRICS else 2 for metric in metrics]
+        cells = [f"{e.pooled[m].value:.2f}\n{bounds(e.pooled[m], n)}" for m, n in zip(keys, digits, strict=True)]
+        if metrics[-1] == "log_loss":
+            cells[-1] = cells[-1].partition("\n")[0]  # the interval does not fit
         yield part_label(e, part, name), f"{len(e.folds)} x {len(e.seeds)}", *cells
 
 

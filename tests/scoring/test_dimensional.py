@@ -278,5 +278,8 @@ def test_distributions_are_scored_beside_the_majority(tmp_path):
     expected = np.mean([entropy(p) + entropy(p, q) for p, q in zip(shares, posteriors, strict=True)])
     assert pooled["cross_entropy"].value == pytest.approx(expected, abs=1e-6)
     assert pooled["WA"].value == pytest.approx(100 * (shares.argmax(1) == posteriors.argmax(1)).mean())
+    lines = [line.split() for line in formats.as_text(report).splitlines()]
+    row = lines.index(["experiment", "runs", "cross-entropy", "JSD"]) + 2
+    assert lines[row] == ["exp", "3", "x", "1", f"{pooled['cross_entropy'].value:.2f}", f"{pooled['JSD'].value:.2f}"]
     text = formats.as_markdown(report)
     assert "cross-entropy [95%]" in text and "Jensen-Shannon divergence" in text
