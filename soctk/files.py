@@ -41,7 +41,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     try:
         temporary, handle = _create_temporary(path.parent)
     except OSError as error:
-        error.filename = str(path)  # not the random name, of which no user has heard
+        error.filename = str(path)  # the name that the user knows, not the random one
         raise
     try:
         yield temporary

@@ -1,6 +1,6 @@
 """The work of soctk-predict: find the recordings, classify them, and write the answers.
 
-Inputs that cannot be classified are reported, and the others done.
+Inputs that cannot be classified are reported; the others are classified.
 """
 
 import sys
@@ -104,7 +104,7 @@ def each(
     problems: Problems,
     has_progress: bool,
 ) -> Iterator[Prediction]:
-    """Yield the answers for recordings; those that cannot be used are reported."""
+    """Yield the answers for recordings; report recordings that cannot be used."""
     items: Iterable[Source] = track(found, "predict", "file") if has_progress else found
     for source in items:
         used = model.with_channel(source.channel) if source.channel and not channel else model

@@ -215,8 +215,8 @@ encoder_option = option(
     "--encoder",
     metavar="DIR|MODULE:CLASS|FILE.py:CLASS",
     type=Directory(),
-    help="Folder of the encoder, or your own class that was the encoder in training.",
-    show_default="in the model, or the hub's",
+    help="Folder of the encoder; or your own class, if the model was trained with one.",
+    show_default="the one in the model, or on the hub",
 )
 runtime_option = option(
     "--runtime",

@@ -23,7 +23,7 @@ def main(data: Path, target: Path, form: str, name: str | None) -> None:
         kaldi.write(target, corpus)
     click.echo(f"{target}: {datadir.summary(corpus)}")
     if form == "emobox" and len(corpus.tests) > 1:
-        click.echo(f"Note: {', '.join(corpus.tests)} are one test there, because EmoBox's folds have one each.")
+        click.echo(f"Note: EmoBox's folds have one test each, so {', '.join(corpus.tests)} are joined in it.")
     if corpus.channel != "1":
         click.echo(
             f"Note: soctk uses channel {corpus.channel} of these recordings, which this format cannot say: write that "

@@ -54,8 +54,8 @@ class Channel(click.ParamType):
     multiple=True,
     help="Name of the column for path, emotion, speaker, sex, fold, utterance-fold (published folds that may share "
     "speakers), split (a published partition into train, dev and tests), start, end, arousal, valence or dominance, "
-    "such as path=recording; or label for the label of one annotator. Can be repeated; the columns of a KIND given "
-    "twice are joined with '-', those of label are votes. An empty NAME ignores the kind.",
+    "such as path=recording; or label for the label of one annotator. Can be repeated; several columns of "
+    "a KIND are joined with '-', except those of label, which are votes. An empty NAME ignores the kind.",
     show_default="NAME is KIND",
 )
 @option(
@@ -99,7 +99,7 @@ def main(
     """Write the data directory DATA from SOURCES.
 
     A source is a table (.csv, .tsv, .parquet, .jsonl) with the columns path, emotion, speaker and optionally sex, fold,
-    split (a published partition, with which speakers may be unknown), start and end (parts of recordings, in seconds);
+    split (a published partition; speakers may then be unknown), start and end (parts of recordings, in seconds);
     or a folder of EmoBox's metadata; or, with --pattern, a folder of recordings. Further tables with the same columns
     add recordings. Other sources add columns, by path or by speaker: tables, or the db.yaml of an audformat database.
     With --kaldi, further SOURCES are not needed.

@@ -33,7 +33,7 @@ from soctk.cli.common import (
     default="soctk",
     help="Validation utterances: the next fold (soctk), 20% of the other folds at random (emobox), or a fifth of the "
     "training speakers (cross-lingual, where each of two folds is a language). If DATA has a published partition or "
-    "published folds (utt2split, utt2fold), soctk means these.",
+    "published folds (utt2split, utt2fold), these take the place of soctk.",
 )
 @option(
     "--tensorboard", is_flag=True, help="Also write the training log in TensorBoard's format, beside each train.jsonl."

@@ -174,7 +174,7 @@ def read_channel(path: Path) -> str:
     """Return the channel that a data directory uses; 1 without the file `channel`.
 
     Raises:
-        SoctkError: the file has something else than a channel.
+        SoctkError: the file does not contain a channel.
     """
     file = path / _CHANNEL
     return check_channel(" ".join(read_lines(file)), file) if file.is_file() else "1"

@@ -18,14 +18,14 @@ def check(data: DataDir) -> list[Finding]:
     remedy = "merge or drop the emotions (soctk-import --labels)"
     if not data.split:
         remedy = f"make other folds (soctk-import --folds), or {remedy}"
-    what, whose = ("tests", "of train") if data.split else ("folds", "of these folds")
+    what, whose = ("tests", "") if data.split else ("folds", " of these folds")
     return [
         _few_folds(data),
         Finding(
             f"{what} that do not train all emotions",
             _list_cases(_untrained(data)),
             True,
-            f"The models {whose} never predict these emotions: {remedy}.",
+            f"The models{whose} never predict these emotions: {remedy}.",
         ),
         Finding(
             f"{what} that do not test all emotions",
@@ -37,7 +37,7 @@ def check(data: DataDir) -> list[Finding]:
             "test speakers may be in the training data",
             _list_overlaps(data),
             False,
-            "All tables of scores mark these results with \u2021 and tell the reason.",
+            "All tables of scores mark these results with \u2021 and give the reason.",
         ),
         Finding(
             f"segments of different {'parts' if data.split else 'folds'} overlap by more than {_OVERLAP:g} s",

@@ -113,7 +113,7 @@ def write(folder: Path, name: str, data: DataDir) -> None:
         )
     if not data.emotion:
         raise SoctkError(
-            "the corpus has dimensions alone, and EmoBox's metadata have emotions",
+            "the corpus has no emotions, and EmoBox's metadata need them",
             remedy="Export it in another format (soctk-export --format kaldi).",
             where=data.path,
         )

@@ -225,6 +225,6 @@ def _dimensions(data: DataDir) -> list[Finding]:
             "values on a dimension far from all others",
             far,
             False,
-            "If they are errors or stand for missing values, correct them or remove the rows: they rule CCC and RMSE.",
+            "If they are errors or codes of missing values, correct them or remove the rows; they distort the scores.",
         ),
     ]

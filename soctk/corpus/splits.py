@@ -30,8 +30,9 @@ DESCRIPTIONS: dict[Protocol, str] = {
     "emobox": "EmoBox: fold k tests its own speakers and validates on 20% of the other utterances at random, "
     "so the validation speakers are in the training data too (a published partition validates on its dev, or without "
     "one on 20% of train)",
-    "partition": "the published partition of the corpus: dev validates, and each test is scored apart. The head linear "
-    "chooses C by a model of train on dev, and is then fitted to train and dev; the head mlp is fitted to train. "
+    "partition": "the published partition of the corpus: dev validates, and each test is scored apart. For the head "
+    "linear, fits to train are scored on dev to choose C, and the final fit is to train and dev; the head mlp is "
+    "fitted to train. "
     f"Without dev, the training speakers (or utterances of unknown speakers) are divided into {PARTS} parts, and the "
     "seed chooses the part that validates (the head linear validates on each part in turn)",
     "utterance-folds": "published folds that share speakers: fold k tests its own utterances and validates on those of "

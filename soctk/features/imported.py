@@ -185,7 +185,7 @@ def _check(data: DataDir, features: Path, read: Callable[[], Iterator[Item]], se
     content = hashlib.sha256("\n".join(digests[utt] for utt in data.utterances).encode()).hexdigest()[:16]
     notes = []
     if others:
-        notes.append(f"Note: {plural(len(others), 'name')} in the files left out, no utterances, such as {others[0]}")
+        notes.append(f"Note: left out: {plural(len(others), 'name')} without an utterance, such as {others[0]}")
     if by_recording := sum(name != utt for name, utt in used.items()):
         notes.append(f"{plural(by_recording, 'utterance')} found by the file name of the recording")
     return _Checked(used, form, sum(shape[1] for shape in shapes.values()), digests, content, notes)

@@ -166,7 +166,7 @@ def read(folder: Path) -> Bundle:
         raise SoctkError("no such folder", remedy="Give the folder that soctk-pack wrote.", where=folder)
     if not (folder / SETTINGS).is_file():
         raise SoctkError(
-            f"no packed model: it has no {SETTINGS}",
+            f"not a packed model: it has no {SETTINGS}",
             remedy="Give the folder that soctk-pack wrote.",
             where=folder,
         )

@@ -80,12 +80,12 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
 _ONNX: dict[OnnxWeights | None, list[str]] = {
     None: [],
     "float32": [
-        "The folder `onnx` has the encoder for onnxruntime. With it, the model does without torch and starts faster; "
+        "The folder `onnx` has the encoder for onnxruntime. With it, the model needs no torch and starts faster; "
         "posteriors are the same up to rounding: `soctk-predict . RECORDING.wav --runtime onnx`.\n"
     ],
     "int8": [
         "The folder `onnx` has the encoder for onnxruntime, with weights that are rounded to 8 bits. With it, the "
-        "model does without torch, but its posteriors differ, and the scores below do not hold exactly: "
+        "model needs no torch, but its posteriors differ, and the scores below do not hold exactly: "
         "`soctk-predict . RECORDING.wav --runtime onnx`.\n"
     ],
 }

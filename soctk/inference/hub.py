@@ -43,7 +43,7 @@ def find(model: str | os.PathLike[str], revision: str | None = None) -> Path:
         return _download(str(model), revision)
     if revision is not None:
         raise SoctkError(
-            "a revision is given, and this is no id of a model on the Hugging Face hub",
+            "a revision is given, but this is not the id of a model on the Hugging Face hub",
             remedy="Leave out the revision, or give an id OWNER/NAME.",
             where=path,
         )
@@ -144,7 +144,7 @@ def _download(repo: str, revision: str | None) -> Path:
         else:
             if SETTINGS not in {file.rfilename for file in files}:
                 raise SoctkError(
-                    f"no packed model: on the Hugging Face hub, it has no {SETTINGS}",
+                    f"not a packed model: it has no {SETTINGS} on the Hugging Face hub",
                     remedy="Give a model that soctk-pack wrote.",
                     where=repo,
                 )
@@ -164,7 +164,7 @@ def _check_weights(folder: Path) -> None:
         with blob.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() != blob.name:
                 raise SoctkError(
-                    "damaged (its checksum is another one than on the Hugging Face hub)",
+                    "damaged (its checksum differs from the one on the Hugging Face hub)",
                     remedy=f"Remove it, and run the command again, which downloads it: rm {blob}",
                     where=folder / WEIGHTS,
                 )

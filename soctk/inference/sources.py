@@ -45,7 +45,7 @@ def expand(inputs: Sequence[str]) -> Iterator[Source | SoctkError]:
 
 
 def distinct(sources: Sequence[Source]) -> list[Source]:
-    """Return the sources without those that are repeated; the first of equal ones stays."""
+    """Return the sources without repetitions; the first of equal ones stays."""
     first: dict[tuple[str, float, float | None], Source] = {}
     for source in sources:
         path = os.path.abspath(source.path)  # noqa: PTH100 - a link is another recording

@@ -57,7 +57,7 @@ _POSTERIORS_MEANING = (
 )
 
 _UNKNOWN = (
-    " The intervals take each utterance of an unknown speaker for a speaker of its own, so they may be too narrow."
+    " The intervals count each utterance of an unknown speaker as a speaker of its own, so they may be too narrow."
 )
 
 RECENTRING = (
@@ -131,7 +131,7 @@ def overlaps(experiments: Iterable[ExperimentScores]) -> list[str]:
         if experiment.speaker_overlap:
             names.setdefault(experiment.speaker_overlap, []).append(experiment.name)
     return [
-        f"{OVERLAPPING} Not independent of the speaker, or not known to be ({', '.join(its_names)}): {reason}. Do not "
+        f"{OVERLAPPING} Test speakers are, or may be, in the training data ({', '.join(its_names)}): {reason}. Do not "
         f"compare these scores with scores of speaker-disjoint tests.{_UNKNOWN if 'unknown' in reason else ''}"
         for reason, its_names in names.items()
     ]

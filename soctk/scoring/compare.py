@@ -45,7 +45,7 @@ def compare(experiments: Sequence[ExperimentScores]) -> pd.DataFrame:
         tables += _compare_all(same)
     if not tables:
         raise SoctkError(
-            "no two experiments predict the same (classes, or dimensions) on the same test",
+            "no two experiments predict the same classes or dimensions on the same test",
             remedy="Compare experiments with the same --target and the same tests.",
             where="--compare",
         )

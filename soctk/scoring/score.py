@@ -42,7 +42,7 @@ class ExperimentScores:
             If so, its scores are not comparable with those of experiments without such recordings.
         predictions: the scored predictions.
         data: the corpus; None if its data directory is not available.
-        shared_recordings: what is to be known about recordings in training and test data (soctk.scoring.leaks).
+        shared_recordings: a sentence about recordings in both training and test data (soctk.scoring.leaks); or empty.
         speaker_overlap: why test speakers may be in the training data (soctk.corpus.independence); empty if they are
             not.
         scale: the metrics of the experiment.

@@ -28,7 +28,7 @@ class Classes:
 
     With the class weights `balanced`, an utterance of class k counts n / (K n_k) times in the training loss, where n_k
     of the n training utterances have class k. All classes then have the same sum of weights. The validation loss is
-    weighted in the same way by the validation utterances, so it is the mean over classes of the mean loss of a class.
+    weighted in the same way by the validation utterances: it is the mean over classes of the mean loss in each class.
 
     Args:
         names: the names of the classes.

@@ -335,7 +335,7 @@ def test_options_that_contradict_each_other_are_wrong_usage(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["in", "in"], "in: no packed model: it has no config.yaml\nGive the folder that soctk-pack wrote."),
+        (["in", "in"], "in: not a packed model: it has no config.yaml\nGive the folder that soctk-pack wrote."),
         (["model", "in", "--window", "0.01"], "--window, --hop: window is 0.01 s"),
         (["model", "in", "--window", "1", "--hop", "2"], "--window, --hop: hop is 2 s"),
         (["model", "in", "--channel", "left"], "--channel: unknown channel 'left'"),

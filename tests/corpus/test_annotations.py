@@ -116,7 +116,7 @@ def test_checks_and_exports_of_a_corpus_of_dimensions_alone(tmp_path, corpus):
     same = infos | {"spk3-sad-0": infos["spk0-sad-0"]}  # both are in fold 1
     (note,) = quick_checks.notes(alone, same)
     assert note.startswith("Note: the same recording by several speakers of one fold: spk0-sad-0 = spk3-sad-0. ")
-    with pytest.raises(SoctkError, match="the corpus has dimensions alone, and EmoBox's metadata have emotions"):
+    with pytest.raises(SoctkError, match="the corpus has no emotions, and EmoBox's metadata need them"):
         emobox.write(tmp_path / "emobox", "x", alone)
     kaldi.write(tmp_path / "kaldi", alone)
     assert datadir.read(tmp_path / "kaldi").dimensions == alone.dimensions

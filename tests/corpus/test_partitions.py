@@ -136,7 +136,7 @@ def test_speakers_in_several_folds_are_counted():
 def test_notes_on_a_partition_name_its_tests():
     data = make({**PARTS, "d2z": "test2"}, {"d1x": "a"})
     notes = "\n".join(quick_checks.notes(data))
-    assert "Note: tests that do not train all emotions: test1: z, test2: z. The models of train never predict" in notes
+    assert "Note: tests that do not train all emotions: test1: z, test2: z. The models never predict" in notes
     assert "Note: tests that do not test all emotions: test1: z, test2: y. " in notes
     assert "test speakers may be in the training data: test2: 1 of 2 test speakers also in training" in notes
     assert "--folds" not in notes

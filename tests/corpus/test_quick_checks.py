@@ -206,7 +206,7 @@ def test_values_on_a_dimension_that_look_like_errors_are_told(corpus):
     told = notes(dataclasses.replace(corpus, dimensions={"arousal": usual | {first: 70, second: -99}}))
     assert told == [
         f"Note: values on a dimension far from all others: {first} (arousal 70), {second} (arousal -99). If they are "
-        "errors or stand for missing values, correct them or remove the rows: they rule CCC and RMSE."
+        "errors or codes of missing values, correct them or remove the rows; they distort the scores."
     ]
 
 

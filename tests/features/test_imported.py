@@ -128,7 +128,7 @@ def test_file_names_of_recordings_stand_for_utterances(tmp_path, corpus):
     summary = import_features(corpus, folder, tmp_path / "store", NAME)
     np.testing.assert_array_equal(FeatureStore.open(tmp_path / "store").load([corpus.utterances[5]])[:, 0], array)
     assert "36 utterances found by the file name of the recording" in summary.notes
-    assert "Note: 1 name in the files left out, no utterances, such as of nobody" in summary.notes
+    assert "Note: left out: 1 name without an utterance, such as of nobody" in summary.notes
 
 
 def test_faults_are_listed_with_their_remedies(tmp_path, corpus):

@@ -109,7 +109,7 @@ def test_another_format_is_refused_with_what_to_do(model, version, message):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("config.yaml", r"model: no packed model: it has no config\.yaml\nGive the folder that soctk-pack wrote"),
+        ("config.yaml", r"model: not a packed model: it has no config\.yaml\nGive the folder that soctk-pack wrote"),
         ("model.safetensors", r"model\.safetensors: damaged \(.*\nCopy the folder again"),
         ("recordings.txt", r"recordings\.txt: damaged \(.*\nCopy the folder again"),
     ],

@@ -111,7 +111,7 @@ def test_only_the_files_of_a_packed_model_are_downloaded(server, packed):
     assert content(folder) == content(packed)
     server.add("ada/whisper", {"config.json": b"{}", "model.safetensors": b"gigabytes"})
     server.requests.clear()
-    message = r"ada/whisper: no packed model: on the Hugging Face hub, it has no config\.yaml\nGive a model that"
+    message = r"ada/whisper: not a packed model: it has no config\.yaml on the Hugging Face hub\nGive a model that"
     with pytest.raises(SoctkError, match=message):
         soctk.load("ada/whisper")
     assert not [request for request in server.requests if request.endswith("safetensors")]
@@ -145,7 +145,7 @@ def test_a_folder_with_the_name_of_a_model_is_preferred(server, packed, tmp_path
     assert hub.find("./ada/elsewhere") == Path("ada/elsewhere")
     assert hub.find(Path("ada/elsewhere")) == Path("ada/elsewhere")
     assert not server.requests
-    with pytest.raises(SoctkError, match=r"a revision is given, and this is no id of .*\nLeave out the revision"):
+    with pytest.raises(SoctkError, match=r"a revision is given, but this is not the id of .*\nLeave out the revision"):
         soctk.load("ada/emotions", revision="main")
 
 

@@ -102,9 +102,9 @@ def test_every_format_marks_only_the_tests_whose_speakers_may_be_in_training_dat
         assert reason in " ".join(text.split()), style
     (sentence,) = wording.overlaps(made.experiments)
     assert sentence.startswith(
-        f"‡ Not independent of the speaker, or not known to be (m/test2): {reason}. Do not compare"
+        f"‡ Test speakers are, or may be, in the training data (m/test2): {reason}. Do not compare"
     )
-    assert "each utterance of an unknown speaker for a speaker of its own" in sentence
+    assert "each utterance of an unknown speaker as a speaker of its own" in sentence
 
 
 def test_speakers_may_be_in_several_folds_only_if_the_run_recorded_it(tmp_path):

@@ -76,7 +76,7 @@ def test_the_validation_loss_has_the_weights_of_the_validation_classes(class_wei
     expected = log_loss(LABELS[rows], posteriors[rows], sample_weight=weights, labels=[0, 1, 2])
     scores = Classes("abc", LABELS, class_weight).scores(np.log(posteriors[rows]), rows)
     assert scores["valid_loss"] == pytest.approx(expected, rel=1e-6)
-    if class_weight == "balanced":  # the mean over classes of the mean loss of a class
+    if class_weight == "balanced":  # the mean over classes of the mean loss in each class
         losses = -np.log(posteriors[np.arange(42), LABELS])
         by_class = [losses[rows][LABELS[rows] == label].mean() for label in range(3)]
         assert scores["valid_loss"] == pytest.approx(np.mean(by_class), rel=1e-6)

@@ -198,7 +198,7 @@ def _find_files(path: Path, tell: Callable[[str], object]) -> dict[str, str]:
             replaced += [recording] if commands.is_command(entry) else []
     if problems:
         raise SoctkError(
-            f"{plural(len(problems), 'recording')} no files: soctk runs no commands, and can replace none of these\n"
+            f"soctk runs no commands, and cannot replace those of {plural(len(problems), 'recording')} by files\n"
             f"{listing(problems)}",
             remedy="Write these recordings to files, such as with Kaldi's wav-copy, and name the files in wav.scp.",
             where=path,

@@ -99,7 +99,7 @@ def recognise_columns(
 
     Returns:
         column -> text, empty for a missing value. A column with several fields has their texts, joined with `-`; parts
-        of a path are joined with `/`, and labels of annotators, of which some may be missing, with VOTES.
+        of a path are joined with `/`, and the labels of annotators with VOTES; some of these labels may be missing.
 
     Raises:
         SoctkError: two fields stand for the same column, or a value is neither text nor a number.
@@ -218,7 +218,7 @@ def require_values(column: str, rows: Sequence[Row], source: Path | None = None)
     Raises:
         SoctkError: a row has no value.
     """
-    without = [_name_row(row) for row in rows if is_missing(row.get(column, ""))]
+    without = [name_row(row) for row in rows if is_missing(row.get(column, ""))]
     if without:
         remedy = "Fill it in, or remove these rows."
         if column == "emotion":
@@ -327,7 +327,8 @@ def _to_text(value: Any, column: str, source: Path) -> str:
     return text.strip() if column == "path" else " ".join(text.split())
 
 
-def _name_row(row: Row) -> str:
-    """Return a description of a row for a message: its path, or its other values if it has none."""
+def name_row(row: Row) -> str:
+    """Return a description of a row for a message: its path and times, or its other values if it has no path."""
     values = ", ".join(f"{column} {text}" for column, text in drop_empty(row).items())
-    return row.get("path") or values or "a row without any known column"
+    times = "".join(f" {word} {row[column]}" for column, word in (("start", "from"), ("end", "to")) if row.get(column))
+    return (f"{row['path']}{times}" if row.get("path") else values) or "a row without any known column"

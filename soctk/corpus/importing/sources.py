@@ -164,11 +164,11 @@ def read(
 
 
 def _tell_unused(unused: Iterable[str], rows: Sequence[Row], choice: Choice, account: Account) -> None:
-    """Name the fields that are not used, and the columns that soctk does without and that these may contain."""
+    """Name the fields that are not used, and ask whether they contain the emotions or speakers that are missing."""
     given = {column for row in rows for column in row}
     lacking = [] if given & {"emotion", "label", "distribution"} else ["emotion"]
     lacking += [] if "speaker" in given else ["speaker"]
-    hint = "".join(f"; if one gives the {name}: --column {name}=NAME" for name in lacking if name not in choice)
+    hint = "".join(f"; if one has the {name}: --column {name}=NAME" for name in lacking if name not in choice)
     account.note(f"Note: columns that are not used: {', '.join(unused)}{hint}")
 
 

@@ -21,7 +21,7 @@ def find_clips(rows: Sequence[Row], root: Path) -> list[Clip]:
     """Return the part of a recording that each row describes; a row without start and end is a whole recording.
 
     Raises:
-        SoctkError: a time is malformed, or start and end are no part of a recording.
+        SoctkError: a time is malformed, or a start is negative or not before its end.
     """
     clips, outside = [], []
     for row in rows:
@@ -32,7 +32,7 @@ def find_clips(rows: Sequence[Row], root: Path) -> list[Clip]:
         clips.append(Clip((root / row["path"]).absolute(), round(start, 6), clip_end))
     if outside:
         raise SoctkError(
-            f"in {len(outside)} of {len(rows)} rows, start and end are no part of a recording\n{listing(outside)}",
+            f"in {len(outside)} of {len(rows)} rows, the start is negative or not before the end\n{listing(outside)}",
             remedy="Write a start from 0 s and a later end. If the files are cut already, ignore these columns: "
             "--column start= --column end=.",
         )

@@ -197,7 +197,7 @@ def test_commands_are_replaced_by_files_or_refused_and_never_run(tmp_path, monke
     result = invoke(import_, "--kaldi", "kaldi", "other", "--column", "emotion=text")
     assert result.exit_code == 1
     assert result.output.splitlines()[:5] == [
-        "Error: kaldi/wav.scp: 3 recordings no files: soctk runs no commands, and can replace none of these",
+        "Error: kaldi/wav.scp: soctk runs no commands, and cannot replace those of 3 recordings by files",
         f"  ann_rec: sox resamples from 16000 to 8000 Hz: sox {audio}/ann.wav -r 8k -t wav - |",
         "  bob_rec: a place in an archive: x.ark:5",
         f"  cid_rec: a shell command: touch harm; cat {audio}/cid.wav |",

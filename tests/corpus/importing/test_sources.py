@@ -212,7 +212,7 @@ def test_a_partition_without_speakers_or_emotions_asks_for_the_columns_that_may_
     note = "Note: columns that are not used: who, mood"
     account = importing.Account()
     importing.read([tmp_path / "labels.csv"], account=account)
-    asked = "; if one gives the emotion: --column emotion=NAME; if one gives the speaker: --column speaker=NAME"
+    asked = "; if one has the emotion: --column emotion=NAME; if one has the speaker: --column speaker=NAME"
     assert account.notes == [note + asked]
     account = importing.Account()
     importing.read([tmp_path / "labels.csv"], choice={"speaker": [], "emotion": []}, account=account)

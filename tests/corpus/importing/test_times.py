@@ -32,7 +32,7 @@ def test_a_time_may_be_written_with_hours_or_a_decimal_comma(time):
 def test_times_that_are_no_part_of_a_recording_are_refused(tmp_path, start, end):
     with pytest.raises(SoctkError) as error:
         find_clips([{"path": "u.wav"}, {"path": "v.wav", "start": start, "end": end}], tmp_path)
-    assert str(error.value).startswith("in 1 of 2 rows, start and end are no part of a recording\n  v.wav: ")
+    assert str(error.value).startswith("in 1 of 2 rows, the start is negative or not before the end\n  v.wav: ")
     assert str(error.value).endswith("ignore these columns: --column start= --column end=.")
 
 
