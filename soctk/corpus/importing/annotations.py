@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from soctk.corpus import names
 from soctk.corpus.importing.account import Account
-from soctk.corpus.importing.rows import VOTES, Row, drop_empty, require_values
+from soctk.corpus.importing.rows import VOTES, Row, drop_empty, name_row, require_values
 from soctk.errors import SoctkError, listing, plural
 from soctk.schema import DIMENSIONS
 
@@ -78,13 +78,13 @@ def count_votes(rows: Sequence[Row], labels: Mapping[str, str | None], account: 
             account.left_out["without a label of any annotator"] += 1
             continue
         if not classes and "label" in row:
-            without.append(row["path"])
+            without.append(name_row(row))
         counts = Counter(classes or [given])
         tied = [name for name in counts if counts[name] == max(counts.values())]
         if given and given not in tied:
-            differing.append(row["path"])
+            differing.append(name_row(row))
         elif not given and len(tied) > 1:
-            ties.append(f"{row['path']} ({', '.join(f'{name} {counts[name]}' for name in tied)})")
+            ties.append(f"{name_row(row)} ({', '.join(f'{name} {counts[name]}' for name in tied)})")
         text = VOTES.join(f"{name}{VOTES}{count}" for name, count in counts.items())
         result.append({**drop_empty(row), "emotion": given or tied[0], "label": text})
     if ties:
@@ -116,7 +116,7 @@ def collect_dimensions(utterances: Mapping[str, Row]) -> dict[str, dict[str, flo
     for name in [name for name in DIMENSIONS if any(row.get(name) for row in rows)]:
         require_values(name, rows)
         values = {utt: _to_number(row[name]) for utt, row in utterances.items()}
-        wrong = [f"{row['path']}: {row[name]}" for utt, row in utterances.items() if values[utt] is None]
+        wrong = [f"{name_row(row)}: {row[name]}" for utt, row in utterances.items() if values[utt] is None]
         if wrong:
             raise SoctkError(
                 f"the {name} of {plural(len(wrong), 'row')} is not a number\n{listing(wrong)}",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from small_corpus import make_rows
 
-from soctk.corpus.importing.rows import check_choice, recognise_columns, relabel, require_column
+from soctk.corpus.importing.rows import check_choice, recognise_columns, relabel, require_column, require_values
 from soctk.errors import SoctkError
 
 SOURCE = Path("labels.csv")
@@ -158,3 +158,10 @@ def test_a_missing_column_is_reported_with_the_columns_of_the_file_and_the_neare
         f"labels.csv: no column gives the emotion; the columns are {', '.join(fields)}\n"
         f"Name the column, --column emotion={name}, or read"
     )
+
+
+def test_a_part_of_a_recording_without_a_value_is_named_with_its_times():
+    part = {"path": "long.wav", "start": "1.5", "end": "2", "emotion": "sad"}
+    rows = [part, part | {"start": "2", "end": "", "emotion": ""}, {"path": "x.wav", "emotion": ""}]
+    with pytest.raises(SoctkError, match=r"^no emotion in 2 of 3 rows\n  long\.wav from 2\n  x\.wav\n"):
+        require_values("emotion", rows)
