@@ -17,6 +17,8 @@ from soctk.schema import DIMENSIONS
 
 # The columns of predictions.tsv before those of the emotions.
 PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
+# Columns that only some of these files have.
+TEST_COLUMN, DISTRIBUTION_COLUMN = "test", "dist"
 
 # Properties that are read from other files; a file utt2X with one of these names would contradict them.
 _RESERVED = {"speaker": "utt2spk", "sex": "spk2gender", "duration": "utt2dur"}
@@ -130,7 +132,7 @@ def _check_emotions(data: DataDir) -> Iterable[str]:
     for utt, emotion in data.emotion.items():
         if emotion not in data.emotions:
             yield f"utt2emo: {utt} has the emotion {emotion}, which is not in the file emotions"
-    for emotion in {*PREDICTION_COLUMNS, "dist"}.intersection(data.emotions):
+    for emotion in {*PREDICTION_COLUMNS, TEST_COLUMN, DISTRIBUTION_COLUMN}.intersection(data.emotions):
         yield f"emotions: {emotion} is the name of a column of predictions.tsv; choose another name"
     for emotion, count in Counter(data.emotions).items():
         if count > 1:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from soctk.corpus.consistency import PREDICTION_COLUMNS
+from soctk.corpus.consistency import DISTRIBUTION_COLUMN, PREDICTION_COLUMNS, TEST_COLUMN
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, plural, printable
 from soctk.schema import DIMENSIONS
@@ -25,8 +25,6 @@ from soctk.schema import DIMENSIONS
 _RETRAIN_RUN = "Remove the run's directory and train it again."
 # predictions.tsv has six decimals; larger deviations are not due to rounding.
 _ROUNDING = 1e-4
-_DISTRIBUTION = "dist"
-_TEST = "test"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def of_classes(
         "hyp": [data.emotions[i] for i in posteriors.argmax(1)],
     }
     if has_distribution:
-        columns[_DISTRIBUTION] = [",".join(f"{p:.6f}" for p in data.distribution[utt]) for utt in utterances]
+        columns[DISTRIBUTION_COLUMN] = [",".join(f"{p:.6f}" for p in data.distribution[utt]) for utt in utterances]
     written = {
         emotion: [f"{p:.6f}" for p in column]
         for emotion, column in zip(data.emotions, posteriors.T.tolist(), strict=True)
@@ -93,7 +91,7 @@ def of_dimensions(
 def _tests(data: DataDir, utterances: Sequence[str]) -> dict[str, list[str]]:
     """Return the column with the part of the published partition of each utterance, if there are several parts."""
     parts = [data.split[utt] for utt in utterances] if data.split else []
-    return {_TEST: parts} if len(set(parts)) > 1 else {}
+    return {TEST_COLUMN: parts} if len(set(parts)) > 1 else {}
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
@@ -118,12 +116,12 @@ def read_run(path: Path) -> RunPredictions:
     if tests is not None:
         if (tests == "").any():
             raise _damaged(path, "a row lacks its test")
-        content.table.insert(2, _TEST, tests)
+        content.table.insert(2, TEST_COLUMN, tests)
     return content
 
 
 def _classes(path: Path, header: list[str], rows: pd.DataFrame) -> RunPredictions:
-    has_distribution = header[len(PREDICTION_COLUMNS) :][:1] == [_DISTRIBUTION]
+    has_distribution = header[len(PREDICTION_COLUMNS) :][:1] == [DISTRIBUTION_COLUMN]
     first = len(PREDICTION_COLUMNS) + has_distribution
     emotions = tuple(header[first:])
     if tuple(header[: len(PREDICTION_COLUMNS)]) != PREDICTION_COLUMNS:
@@ -179,7 +177,7 @@ def _read_table(path: Path) -> tuple[list[str], pd.DataFrame, pd.Series | None]:
             header = file.readline().rstrip("\r\n").split("\t")
             if header[:2] != ["utt", "spk"]:
                 raise _wrong_columns(path)
-            names = 2 + (header[2:3] == [_TEST])  # the columns before the labels are names, and so are ref and hyp
+            names = 2 + (header[2:3] == [TEST_COLUMN])  # columns of text: those before the labels, ref and hyp
             names += 2 * (header[names : names + 1] == ["ref"])
             with warnings.catch_warnings(category=pd.errors.ParserWarning, action="error"):
                 rows = pd.read_csv(
@@ -197,7 +195,7 @@ def _read_table(path: Path) -> tuple[list[str], pd.DataFrame, pd.Series | None]:
         raise _damaged(path, f"not a table ({error})") from error
     if rows.empty:
         raise _damaged(path, "the table has no rows")
-    if header[2:3] != [_TEST]:
+    if header[2:3] != [TEST_COLUMN]:
         return header, rows, None
     others = rows.drop(columns=2)
     return header[:2] + header[3:], others.set_axis(list(range(len(others.columns))), axis=1), rows[2]

@@ -133,7 +133,7 @@ def test_an_emotion_may_have_the_name_of_a_column(emotion):
     assert score_of((emotion, "e1", "e2"), SPEAKERS)[0] == usual_scores()[0]
 
 
-@pytest.mark.parametrize("emotion", ["utt", "spk", "ref", "hyp"])
+@pytest.mark.parametrize("emotion", ["utt", "spk", "ref", "hyp", "test", "dist"])
 def test_an_emotion_with_the_name_of_a_column_of_predictions_tsv_is_refused(tmp_path, emotion):
     with pytest.raises(SoctkError, match=f"emotions: {emotion} is the name of a column of predictions.tsv; choose an"):
         datadir.write(tmp_path, corpus_of((emotion, "e1", "e2"), SPEAKERS))
