@@ -38,9 +38,8 @@ def find(model: str | os.PathLike[str], revision: str | None = None) -> Path:
         SoctkError: the hub has no such model or revision, or cannot be reached; or a folder is given with a revision.
     """
     path = Path(model)
-    is_id = isinstance(model, str) and bool(_ID.fullmatch(model)) and not path.exists()
-    if is_id:
-        return _download(str(model), revision)
+    if isinstance(model, str) and not path.exists() and _is_id(model):
+        return _download(model, revision)
     if revision is not None:
         raise SoctkError(
             "a revision is given, but this is not the id of a model on the Hugging Face hub",
@@ -62,14 +61,8 @@ def check_access(repo: str, private: bool) -> None:
             or `private` is given and others can see the existing model.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    try:
-        validate_repo_id(repo)
-        is_id = bool(_ID.fullmatch(repo))
-    except HFValidationError:
-        is_id = False
-    if not is_id:
+    if not _is_id(repo):
         raise SoctkError(
             f"'{repo}' is no name of a model on the Hugging Face hub",
             remedy="Give USER/NAME, with your user name or organisation there. NAME has letters, digits, -, _ and .; "
@@ -118,6 +111,19 @@ def page(repo: str) -> str:
     from huggingface_hub import constants
 
     return f"{constants.ENDPOINT}/{repo}"
+
+
+def _is_id(text: str) -> bool:
+    """Return whether a text is an id OWNER/NAME that the hub allows."""
+    if not _ID.fullmatch(text):
+        return False
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _download(repo: str, revision: str | None) -> Path:

@@ -167,6 +167,13 @@ def test_a_model_that_is_not_there_is_one_message(server, packed, monkeypatch):
         soctk.load("exp/a/model")
 
 
+@pytest.mark.parametrize("name", ["exp/a--b", "exp/a..b", "exp/a.git"])
+def test_a_path_that_the_hub_allows_as_no_id_is_a_folder(server, name):
+    with pytest.raises(SoctkError, match=rf"^{name}: no such folder\nGive the folder"):
+        soctk.load(name)
+    assert not server.requests
+
+
 @pytest.fixture(params=["HF_HUB_OFFLINE", "unplugged"])
 def without_network(request, monkeypatch, tmp_path):
     if request.param == "unplugged":
