@@ -85,10 +85,6 @@ class DataDir:
         """The utterances of unknown speakers."""
         return frozenset() if self.fold else frozenset(utt for utt, name in self.speaker.items() if utt == name)
 
-    def recording_of(self, utt: str) -> str:
-        """Return the id of the recording that contains an utterance."""
-        return self.segments[utt].recording if self.segments else utt
-
     def clip(self, utt: str) -> Clip:
         """Return the place of the sound of an utterance."""
         if not self.segments:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soctk.corpus import datadir, kaldi
-from soctk.corpus.segments import Segment
+from soctk.corpus.segments import Clip, Segment
 from soctk.errors import SoctkError
 
 
@@ -384,11 +384,11 @@ def test_segments_are_written_and_read_back(tmp_path, corpus):
     again = datadir.read(tmp_path / "data")
     assert again == data
     assert again.utterances == corpus.utterances
-    assert again.recording_of("spk0-angry-1") == "spk0-angry-0"
+    assert again.clip("spk0-angry-1") == Clip(corpus.wav["spk0-angry-0"], 0.1, 0.22)
     assert datadir.summary(again).startswith("36 utterances in 18 recordings, 0.00 h, 6 speakers, 3 folds;")
     datadir.write(tmp_path / "data", corpus)
     assert not (tmp_path / "data" / "segments").exists()
-    assert datadir.read(tmp_path / "data").recording_of("spk0-angry-1") == "spk0-angry-1"
+    assert datadir.read(tmp_path / "data").clip("spk0-angry-1") == Clip(corpus.wav["spk0-angry-1"])
 
 
 SEGMENT_FAULTS = {
