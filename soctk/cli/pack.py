@@ -105,7 +105,7 @@ def main(
         f"{model}: {verb} {', '.join(settings.outputs)}; trained on "
         f"{plural(training['utterances'], 'utterance')} of {speakers}, folds {training['folds']}, {chosen}"
     )
-    needs_folder = encoder is None and settings.encoder.source.startswith("sha256:")
+    needs_folder = encoder is None and encoders.has_checksum(settings.encoder)
     needs_class = encoders.is_own(settings.encoder)
     argument = " --encoder DIR" if needs_folder else f" --encoder {settings.encoder.name}" if needs_class else ""
     if needs_class:

@@ -45,7 +45,7 @@ class LogisticSolver:
             self._model = LogisticRegression(tol=1e-5, max_iter=1000, warm_start=True)
 
     def fit(self, C: float) -> None:
-        """See linear.Solver.fit."""
+        """See target.Solver.fit."""
         if len(self._classes) == 1:
             return
         # With a large C, the line search ends at rounding errors of float32: scikit-learn warns, but no lower loss
@@ -70,7 +70,7 @@ class LogisticSolver:
             return np.log(posteriors.reshape(copies, count, -1).mean(0))
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """See linear.Solver.weights. A class without training utterances has the bias -inf, so it is never chosen.
+        """See target.Solver.weights. A class without training utterances has the bias -inf, so it is never chosen.
 
         Raises:
             SoctkError: all training utterances have the same class.

@@ -25,7 +25,7 @@ class RidgeSolver:
         self._weight = np.zeros((labels.shape[1], values.shape[1]))
 
     def fit(self, C: float) -> None:
-        """See linear.Solver.fit."""
+        """See target.Solver.fit."""
         strengths = np.maximum(self._eigenvalues, 0) + 1 / C
         self._weight = (self._vectors @ (self._products / strengths[:, None])).T
 
@@ -35,5 +35,5 @@ class RidgeSolver:
         return values.mean(0) @ weight.T + bias
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """See linear.Solver.weights."""
+        """See target.Solver.weights."""
         return self._weight, self._mean_label - self._weight @ self._mean
