@@ -156,7 +156,7 @@ def build(demo: Demo) -> Any:
             with gr.Column() as answer:
                 whole = gr.Label(label="Values" if model.dimensions else "Emotion", num_top_classes=len(colours))
         with gr.Column(visible=False) as timeline:
-            gr.HTML(_legend(colours))
+            gr.HTML(_legend(f"{output.capitalize()}s over time", colours))
             plot = gr.LinePlot(
                 x=columns[0], y=value, y_lim=None if model.dimensions else [0, 1], color=output, color_map=colours,
                 colors_in_legend=[], show_label=False,
@@ -245,14 +245,14 @@ def _introduction(demo: Demo) -> str:
     )
 
 
-def _legend(colours: Mapping[str, str]) -> str:
+def _legend(title: str, colours: Mapping[str, str]) -> str:
     """Return the legend of the time line; Gradio's own has one line, which a phone cuts."""
     style = "display: inline-block; max-width: 100%; margin-right: 1em; overflow-wrap: anywhere"
     entries = (
-        f'<span style="{style}"><span style="color: {colour}">●</span> {html.escape(emotion)}</span>'
-        for emotion, colour in colours.items()
+        f'<span style="{style}"><span style="color: {colour}">●</span> {html.escape(name)}</span>'
+        for name, colour in colours.items()
     )
-    return f"Emotions over time: {' '.join(entries)}"
+    return f"{title}: {' '.join(entries)}"
 
 
 def _escaped(text: str) -> str:

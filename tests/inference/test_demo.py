@@ -156,6 +156,7 @@ def test_a_model_with_recentring_takes_recordings_of_the_speaker(folders, record
 def test_a_model_of_dimensions_shows_their_values(folders, recordings):
     with running(folders["dimensions"]) as page:
         problem, answer, timeline, table = ask(page, recordings / "long.flac", text=True)
+        assert "Dimensions over time" in httpx.get(page.src).text
     assert problem == ""
     expected = predicted(folders["dimensions"], recordings / "long.flac", "--window", 3, "--hop", 1)
     pd.testing.assert_frame_equal(table, expected)
