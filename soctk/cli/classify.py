@@ -137,15 +137,21 @@ def listen(
 def plotted(
     predictions: Iterable[Prediction], emotions: Sequence[str], plot: Path, problems: Problems
 ) -> Iterator[Prediction]:
-    """Yield the answers, and then draw those for windows, unless there was a problem.
+    """Return the answers; after the last one, those for windows are drawn, unless there was a problem.
 
     Raises:
         SoctkError: the model has no emotions.
     """
-    if not emotions:
+    if not emotions:  # known before the first answer
         raise SoctkError(
             "it draws posteriors, and this model predicts dimensions", remedy="Leave it out.", where="--plot"
         )
+    return _plot_last(predictions, emotions, plot, problems)
+
+
+def _plot_last(
+    predictions: Iterable[Prediction], emotions: Sequence[str], plot: Path, problems: Problems
+) -> Iterator[Prediction]:
     windows = []
     for prediction in predictions:
         if prediction.is_window:

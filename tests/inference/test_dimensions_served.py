@@ -118,7 +118,7 @@ def test_soctk_predict_has_a_column_for_each_dimension(trained, tmp_path):
         predict.main, [str(tmp_path / "model"), recording, "--window", "0.1", "--plot", "x.png"]
     )
     assert result.exit_code == 1
-    assert "--plot: it draws posteriors, and this model predicts dimensions\nLeave it out." in result.output
+    assert result.output == "Error: --plot: it draws posteriors, and this model predicts dimensions\nLeave it out.\n"
 
 
 def test_a_corpus_with_dimensions_is_predicted_for_soctk_score(trained, tmp_path):
