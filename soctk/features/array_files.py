@@ -179,7 +179,7 @@ def _read_matrix(content: IO[bytes]) -> np.ndarray:
     if not first.startswith(_BINARY) and not first.strip().startswith(b"["):
         if first.startswith(b"PKL"):
             raise ValueError(_OBJECTS)
-        raise ValueError("it is no matrix of Kaldi")
+        raise ValueError("it is not a Kaldi matrix")
     return read_kaldi(content)
 
 

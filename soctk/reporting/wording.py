@@ -31,8 +31,8 @@ HEADS = {
 }
 
 RIDGE = (
-    "ridge regression, fitted to the training and validation utterances together, one strength for all dimensions. The "
-    "strength 1/C has the lowest loss, 1 minus the mean CCC, in an inner cross-validation as for classes"
+    "ridge regression, fitted to the training and validation utterances together, with one C for all dimensions. It "
+    "has the lowest loss, 1 minus the mean CCC, in an inner cross-validation as for classes"
 )
 
 _DIMENSIONS_MEANING = (

@@ -113,7 +113,7 @@ def test_damaged_files_are_named(tmp_path):
     assert read.pop("ann-1").shape == (2, 3)
     assert read == {
         "bob-2": "the file gone.ark is missing",
-        "cid-3": "it is no matrix of Kaldi",
+        "cid-3": "it is not a Kaldi matrix",
         "dan-4": "a part [0:1] of a matrix, which soctk does not read; copy-feats writes it as a matrix",
     }
     (tmp_path / "x.scp").write_text("ann-1\n")
