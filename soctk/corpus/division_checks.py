@@ -43,8 +43,8 @@ def check(data: DataDir) -> list[Finding]:
             f"segments of different {'parts' if data.split else 'folds'} overlap by more than {_OVERLAP:g} s",
             _overlapping(data),
             False,
-            "The same sound is in training and test data: correct the times, or put the speakers of a recording into "
-            "one fold.",
+            "The same sound is in training and test data: correct the times, or put the segments of a recording into "
+            f"one {'part' if data.split else 'fold'}.",
         ),
     ]
 

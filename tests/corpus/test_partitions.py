@@ -149,7 +149,8 @@ def test_segments_that_share_sound_across_parts_are_found():
     segments = {utt: Segment("tape2" if utt == "c2y" else "tape", *span) for utt, span in times.items()}
     notes = "\n".join(quick_checks.notes(dataclasses.replace(data, segments=segments)))
     assert (
-        "Note: segments of different parts overlap by more than 0.1 s: a2y and b1x (1.00 s). The same sound is in"
+        "Note: segments of different parts overlap by more than 0.1 s: a2y and b1x (1.00 s). The same sound is in "
+        "training and test data: correct the times, or put the segments of a recording into one part."
     ) in notes
 
 
