@@ -160,7 +160,7 @@ def read(folder: Path) -> Bundle:
     The runtime checks that the weights are those of the model in config.yaml (Bundle.check_weights).
 
     Raises:
-        SoctkError: the folder is no packed model, has another format, or is damaged.
+        SoctkError: the folder is not a packed model, has another format, or is damaged.
     """
     if not folder.is_dir():
         raise SoctkError("no such folder", remedy="Give the folder that soctk-pack wrote.", where=folder)
