@@ -75,7 +75,8 @@ def import_features(data: DataDir, features: Path, path: Path, settings: Import)
 
     Raises:
         SoctkError: the store exists; the features cannot be read; or features of utterances are missing, given twice,
-            of another shape or type, NaN, infinite, too large for the data type, or of another duration.
+            of another shape or type, NaN, infinite, too large for the data type, of another duration, or changed by
+            another program during the import.
     """
     if path.exists():
         raise SoctkError("it exists already", remedy="Remove it, or choose another directory.", where=path)
@@ -97,7 +98,7 @@ def import_features(data: DataDir, features: Path, path: Path, settings: Import)
     }
     with atomic_directory(path) as unfinished:
         store = FeatureStore.create(unfinished, stored)
-        for shard in _make_shards(read(), checked, settings.dtype):
+        for shard in _make_shards(read(), checked, settings.dtype, features):
             store.write_shard(shard, {utt: digests[utt] for utt in shard})
         store.finish()
     return Summary(len(checked.digests), checked.frames, layers, hidden_size, [*checked.notes, note])
@@ -173,7 +174,7 @@ def _check(data: DataDir, features: Path, read: Callable[[], Iterator[Item]], se
             elif isinstance(array, np.ndarray):
                 frames = _convert(array, settings.dtype)
                 shapes[utt] = (len(frames), frames.shape[1], frames.shape[2])
-                digests[utt] = hashlib.sha256(repr(shapes[utt]).encode() + frames.numpy().data).hexdigest()
+                digests[utt] = _digest(frames)
     form = _check_forms(shapes, faults)
     if settings.frame_shift:
         _check_durations(data, shapes, settings.frame_shift, faults)
@@ -228,6 +229,11 @@ def _convert(array: np.ndarray, dtype: str) -> torch.Tensor:
     return torch.from_numpy(array[None] if array.ndim == 2 else array)
 
 
+def _digest(frames: torch.Tensor) -> str:
+    """Return the digest of frames `(L, T, D)`."""
+    return hashlib.sha256(repr(tuple(frames.shape)).encode() + frames.numpy().data).hexdigest()
+
+
 def _check_forms(shapes: Mapping[str, tuple[int, int, int]], faults: _Faults) -> tuple[int, int]:
     """Return the numbers L of hidden states and D of features that most utterances have; list the other utterances."""
     forms = Counter((layers, width) for layers, _, width in shapes.values())
@@ -264,18 +270,32 @@ def _find_digests(data: DataDir, checked: _Checked) -> tuple[Mapping[str, str], 
     return digests, "recordings: read, so that soctk-train can compare those of training and test"
 
 
-def _make_shards(items: Iterator[Item], checked: _Checked, dtype: str) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield the frames `(L, T, D)` of some utterances at a time."""
+def _make_shards(
+    items: Iterator[Item], checked: _Checked, dtype: str, where: Path
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the frames `(L, T, D)` of some utterances at a time.
+
+    Raises:
+        SoctkError: they are not those that were checked.
+    """
+    left = set(checked.digests)
     shard: dict[str, torch.Tensor] = {}
     size = 0
     for name, array in track(items, "write features", "utt"):
         utt = checked.utterance_of.get(name)
-        if utt is None or isinstance(array, Unreadable):
+        if utt is None:
             continue
-        shard[utt] = _convert(array, dtype)
+        if isinstance(array, Unreadable) or _digest(frames := _convert(array, dtype)) != checked.digests[utt]:
+            break
+        left.discard(utt)
+        shard[utt] = frames
         size += shard[utt].nbytes
         if size >= _SHARD_BYTES:
             yield shard
             shard, size = {}, 0
+    if left:
+        raise SoctkError(
+            f"the features of {min(left)} changed during the import", remedy="Import them again.", where=where
+        )
     if shard:
         yield shard

@@ -14,6 +14,8 @@ from soctk.cli import verify
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
+from soctk.features import array_files
+from soctk.features.array_files import Unreadable
 from soctk.features.extract import Extraction, extract
 from soctk.features.imported import Import, import_features
 from soctk.features.store import FeatureStore
@@ -233,3 +235,15 @@ def test_many_shards_hold_what_one_holds(tmp_path, corpus, monkeypatch):
     assert len(list((tmp_path / "many").glob("shard-*"))) == 12
     one, many = (FeatureStore.open(tmp_path / name).load(corpus.utterances) for name in ("one", "many"))
     assert torch.equal(one, many)
+
+
+@pytest.mark.parametrize("change", ["removed", "unreadable", "other numbers"])
+def test_features_that_change_during_the_import_are_no_store(tmp_path, corpus, monkeypatch, change):
+    arrays = {utt: np.ones((7, 4), np.float32) for utt in corpus.utterances}
+    last = corpus.utterances[-1]
+    later = {"removed": {}, "unreadable": {last: Unreadable("gone")}, "other numbers": {last: np.zeros((7, 4))}}[change]
+    reads = iter([arrays, {utt: array for utt, array in arrays.items() if utt != last} | later])
+    monkeypatch.setattr(array_files, "find_reader", lambda path: lambda: iter(next(reads).items()))
+    with pytest.raises(SoctkError, match=f"features: the features of {last} changed during the import\nImport them"):
+        import_features(corpus, Path("features"), tmp_path / "store", NAME)
+    assert not (tmp_path / "store").exists()
