@@ -6,13 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from soctk.corpus.consistency import PREDICTION_COLUMNS, find_inconsistencies, find_missing_recordings
+from soctk.corpus.consistency import find_inconsistencies, find_missing_recordings
 from soctk.corpus.content import DEV, DIMENSION_TABLES, DIVISIONS, EXTRA, TABLES, TRAIN, DataDir, Table
 from soctk.corpus.kaldi_files import read_lines, read_table, split_words, write_lines, write_table
 from soctk.errors import SoctkError, listing, plural
 
 __all__ = [
-    "PREDICTION_COLUMNS",
     "REMEDY",
     "DataDir",
     "check_channel",

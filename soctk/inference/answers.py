@@ -66,7 +66,7 @@ def recording(
             yield part
             is_silent &= part.is_silent
             weight = 1.0 if division.window else part.end - part.start
-            total += [weight * part.result.values[name] for name in model.settings.outputs]
+            total += [weight * part.result.values[output] for output in model.settings.outputs]
             start, end, weights = part.start if start is None else start, part.end, weights + weight
         yield Prediction(name, start or 0.0, end, model.result(total / weights), is_silent=is_silent)
 
