@@ -16,7 +16,7 @@ from soctk.cli.common import Command, Directory
 from soctk.corpus import audio, datadir, quick_checks, recordings
 from soctk.corpus import folds as fold_tables
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, plural
 
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
 TAKES = 350  # recordings of each speaker and emotion
@@ -110,7 +110,7 @@ def list_misplaced(copies: dict[str, list[Path]]) -> Iterator[str]:
         for folder in {folder_of(path) for path in paths} - {emotion_of(name)}:
             misplaced[speaker_of(name), folder, emotion_of(name)].append(name)
     for (speaker, folder, emotion), names in misplaced.items():
-        yield f"{speaker} {folder}: {len(names)} recordings have numbers of {emotion}, such as {names[0]}"
+        yield f"{speaker} {folder}: {plural(len(names), "recording has", "recordings have")} numbers of {emotion}, such as {names[0]}"
 
 
 def check_durations(seconds: dict[str, float]) -> None:
