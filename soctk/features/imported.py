@@ -178,7 +178,7 @@ def _check(data: DataDir, features: Path, read: Callable[[], Iterator[Item]], se
     form = _check_forms(shapes, faults)
     if settings.frame_shift:
         _check_durations(data, shapes, settings.frame_shift, faults)
-    hint = f" (names in the files that are no utterance: {', '.join(others[:3])})" if others else ""
+    hint = f" (names without an utterance: {', '.join(others[:3])})" if others else ""
     for utt in data.utterances:
         if utt not in seen:
             faults.add(f"missing: give the features of every utterance of the data directory{hint}", utt)

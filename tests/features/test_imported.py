@@ -169,7 +169,7 @@ def test_faults_are_listed_with_their_remedies(tmp_path, corpus):
         "not 1 hidden state with 4 features: all utterances must have the same (2)",
         f"  {utts[2]}: shape (7, 5)",
         f"  {utts[3]}: shape (2, 7, 4)",
-        "missing: give the features of every utterance of the data directory (names in the files that are no "
+        "missing: give the features of every utterance of the data directory (names without an "
         f"utterance: {utts[8]}-) (1)",
         f"  {utts[8]}",
         "Each list begins with the fault and its remedy. Nothing was written.",
