@@ -110,7 +110,8 @@ def list_misplaced(copies: dict[str, list[Path]]) -> Iterator[str]:
         for folder in {folder_of(path) for path in paths} - {emotion_of(name)}:
             misplaced[speaker_of(name), folder, emotion_of(name)].append(name)
     for (speaker, folder, emotion), names in misplaced.items():
-        yield f"{speaker} {folder}: {plural(len(names), "recording has", "recordings have")} numbers of {emotion}, such as {names[0]}"
+        numbers = f"{plural(len(names), 'recording has', 'recordings have')} numbers of {emotion}"
+        yield f"{speaker} {folder}: {numbers}, such as {names[0]}"
 
 
 def check_durations(seconds: dict[str, float]) -> None:
