@@ -200,6 +200,8 @@ def _read_hdf5(path: Path) -> Iterator[Item]:
 
 
 def _read_dataset(dataset: Any) -> np.ndarray | Unreadable:
+    if dataset.external:
+        return Unreadable("its values are in another file, which soctk does not read")
     try:
         return np.asarray(dataset[()])
     except Exception as error:  # h5py raises errors of many classes

@@ -138,6 +138,14 @@ def test_other_files_are_refused_with_what_to_write(tmp_path):
         find_reader(tmp_path)
 
 
+def test_values_of_an_hdf5_file_in_another_file_are_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(24))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("a", (3, 2), "<f4", external=[(str(tmp_path / "secret"), 0, 24)])
+    (array,) = dict(find_reader(tmp_path / "x.h5")()).values()
+    assert isinstance(array, Unreadable) and "in another file" in array
+
+
 @pytest.mark.parametrize(("file", "package"), [("x.h5", "h5py"), ("x.ark", "kaldiio"), ("x.scp", "kaldiio")])
 def test_a_missing_package_is_named(tmp_path, monkeypatch, file, package):
     monkeypatch.setitem(sys.modules, package, None)

@@ -153,10 +153,12 @@ def _read_table(path: Path) -> dict[str, str]:
         SoctkError: an id has no value, or occurs twice.
     """
     pairs = [(line.split(maxsplit=1), number) for number, line in enumerate(read_lines(path), start=1) if line]
-    problems = [f"line {number}: {words[0]} has no value" for words, number in pairs if len(words) == 1]
+    problems = []
+    if path.name != "text":  # a transcript may be empty
+        problems += [f"line {number}: {words[0]} has no value" for words, number in pairs if len(words) == 1]
     counts = Counter(words[0] for words, _ in pairs)
     problems += [f"{name} is given {count} times" for name, count in counts.items() if count > 1]
-    if problems and path.name != "text":  # a transcript may be empty
+    if problems:
         raise SoctkError(f"malformed\n{listing(problems)}", remedy=_FIX, where=path)
     return {words[0]: words[1] if len(words) > 1 else "" for words, _ in pairs}
 

@@ -216,6 +216,7 @@ def test_commands_are_replaced_by_files_or_refused_and_never_run(tmp_path, monke
         ({"segments": None}, "wav.scp: 6 of 6 utterances have no recording\n  ann-1"),
         ({"segments": ["ann-1 ann_rec 0", "ann-2 ann_rec a b"]},
          "segments: malformed\n  ann-1: 'ann_rec 0' is not a recording, its start and its end in seconds\n  ann-2"),
+        ({"text": ["ann-1 hello", "ann-1 bye", "ann-2"]}, "text: malformed\n  ann-1 is given 2 times\n"),
         ({"utt2spk": ["ann-1", "ann-1 ann"]}, "utt2spk: malformed\n  line 1: ann-1 has no value\n  ann-1 is given 2"),
     ],
 )  # fmt: skip
