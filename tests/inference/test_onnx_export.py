@@ -152,6 +152,8 @@ def test_an_encoder_beyond_the_size_of_a_file_is_refused(monkeypatch):
 
 
 def test_messages_of_other_packages_come_back_after_the_export():
+    logger = logging.getLogger("a logger of another package")
+    logger.setLevel(logging.WARNING)  # other tests may raise the level of the root
     with export._quiet():
-        assert not logging.getLogger("anything").isEnabledFor(logging.WARNING)
-    assert logging.getLogger("anything").isEnabledFor(logging.WARNING)
+        assert not logger.isEnabledFor(logging.WARNING)
+    assert logger.isEnabledFor(logging.WARNING)

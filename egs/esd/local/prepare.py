@@ -83,7 +83,7 @@ def find_recordings(corpus: Path, speakers: Iterable[str], partial: bool) -> dic
     paths = recordings.first_of_each(copies, present, corpus, REMEDY)
     repeated = sum(len(copies[name]) > 1 for name in present)
     if repeated:
-        click.echo(f"{corpus} contains {repeated} files more than once; the first copy of each is used")
+        click.echo(f"{corpus} contains {plural(repeated, 'file')} more than once; the first copy of each is used")
     return dict(zip(present, paths, strict=True))
 
 
