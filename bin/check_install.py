@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import distribution, version
 
-logging.disable(logging.WARNING)
-
 
 def run_torch() -> None:
     import torch
@@ -145,6 +143,7 @@ CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
 
 
 def main(extras: list[str]) -> int:
+    logging.disable(logging.WARNING)
     checks = dict(CHECKS)
     for extra in extras:
         checks |= CHECKS_OF_EXTRAS[extra]
