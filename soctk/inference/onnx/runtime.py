@@ -98,6 +98,8 @@ def _open(graph: bytes, path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_FATAL
     options.intra_op_num_threads = len(os.sched_getaffinity(0))  # onnxruntime counts cores that a container may lack
+    # Threads that wait actively would take the cores from numpy, which pools the frames.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # those of onnxruntime have no common class
