@@ -99,7 +99,7 @@ class DataDir:
 
     @property
     def strata(self) -> Mapping[str, str]:
-        """Utterance -> the group by which divisions of the speakers are balanced: the emotion, if there is one."""
+        """Utterance -> its emotion, which divisions of the speakers balance; empty in a corpus without emotions."""
         return self.emotion or dict.fromkeys(self.speaker, "")
 
     def fold_of(self, utt: str) -> int | None:
@@ -190,5 +190,5 @@ TABLES = {
 # The file of each dimension; they are the values of the attribute `dimensions`.
 DIMENSION_TABLES = {f"utt2{name}": Table(name, parse_value, "a number") for name in DIMENSIONS}
 EXTRA = Table("extra", str, "a word")
-# One of these files says which utterances train and which test.
+# Each data directory has exactly one of these files. It says which utterances train and which ones test.
 DIVISIONS = ("spk2fold", "utt2split", "utt2fold")

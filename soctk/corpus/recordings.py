@@ -90,11 +90,42 @@ def find_expected(
         SoctkError: recordings are missing (with `partial`: all of them), or two recordings with the same name differ.
     """
     copies = find(corpus, pattern)
+    paths = choose(copies, expected, corpus, remedy, tell, partial)
+    unknown = sorted(copies.keys() - set(expected))
+    if unknown:
+        others = plural(len(unknown), "file is", "files are")
+        tell(f"Note: {others} not part of the corpus and not used, such as {unknown[0]}")
+    return paths
+
+
+def choose(
+    copies: Mapping[str, Sequence[Path]],
+    expected: Sequence[str],
+    corpus: Path,
+    remedy: str,
+    tell: Callable[[str], object],
+    partial: bool | None = None,
+    describe: Callable[[Sequence[str]], Iterable[str]] = list,
+) -> dict[str, Path]:
+    """Return name -> recording for the expected names, in their order.
+
+    Args:
+        copies: name -> the recordings with that name, from `find`.
+        expected: the names of all recordings.
+        corpus: the folder that was searched, for messages.
+        remedy: how to get a whole copy.
+        tell: is called with a line about repeated files and about an incomplete copy.
+        partial: whether to use an incomplete copy; None if the recipe has no option for it.
+        describe: returns the lines that name the missing recordings.
+
+    Raises:
+        SoctkError: recordings are missing (with `partial`: all of them), or two recordings with the same name differ.
+    """
     present = [name for name in expected if name in copies]
     missing = [name for name in expected if name not in copies]
-    what = f"{len(missing)} of the {len(expected)} recordings are missing\n{listing(missing)}"
+    what = f"{len(missing)} of the {len(expected)} recordings are missing\n{listing(list(describe(missing)))}"
     if missing and not (partial and present):
-        hint = " To use an incomplete copy, give --partial true." if present else ""
+        hint = " To use an incomplete copy, give --partial true." if present and partial is not None else ""
         raise SoctkError(what, remedy=f"{remedy}{hint}", where=corpus)
     if missing:
         tell(f"Warning: {what}\nResults cannot be compared with published ones.")
@@ -102,10 +133,6 @@ def find_expected(
     repeated = sum(len(copies[name]) > 1 for name in present)
     if repeated:
         tell(f"{corpus} contains {plural(repeated, 'file')} more than once; the first copy of each is used")
-    unknown = sorted(copies.keys() - set(expected))
-    if unknown:
-        others = plural(len(unknown), "file is", "files are")
-        tell(f"Note: {others} not part of the corpus and not used, such as {unknown[0]}")
     return dict(zip(present, paths, strict=True))
 
 

@@ -79,7 +79,7 @@ def check_access(repo: str, private: bool) -> None:
 
 
 def push(folder: Path, repo: str, private: bool) -> str:
-    """Upload a packed model as a commit of a model on the hub, which is made if it does not exist.
+    """Upload a packed model to the hub in one commit. If the hub has no model of this name, it is made.
 
     Files of an earlier model that the new one lacks are removed by the same commit.
 
@@ -160,7 +160,9 @@ def _download(repo: str, revision: str | None) -> Path:
 
 
 def _check_weights(folder: Path) -> None:
-    """Compare the weights with their checksum, which is the name of the file in the cache to which they are a link.
+    """Compare the weights with their checksum.
+
+    In the hub's cache, the weights are a link to a file whose name is the checksum.
 
     Raises:
         SoctkError: they differ.

@@ -59,7 +59,7 @@ def details(experiment: ExperimentScores, style: str) -> list[str]:
 
 
 def by_scale(report: Report) -> list[list[ExperimentScores]]:
-    """Return the experiments with the same metrics together: those of classes, and those of dimensions."""
+    """Return groups of experiments with the same metrics: experiments on classes, and experiments on dimensions."""
     together: dict[tuple[str, ...], list[ExperimentScores]] = {}
     for experiment in report.experiments:
         together.setdefault(experiment.scale.compared, []).append(experiment)

@@ -1,4 +1,4 @@
-"""Print the corpora of EmoBox whose recordings are there: those that --dataset all runs."""
+"""Print the corpora that --dataset all runs: those of EmoBox whose recordings are there."""
 
 from pathlib import Path
 

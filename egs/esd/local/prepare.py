@@ -62,29 +62,15 @@ def find_recordings(corpus: Path, speakers: Iterable[str], partial: bool) -> dic
     speakers = sorted(speakers)
     copies = {name: paths for name, paths in recordings.find(corpus, FILES).items() if speaker_of(name) in speakers}
     expected = [name for speaker, emotion in product(speakers, EMOTIONS) for name in names_of(speaker, emotion)]
-    missing = list(list_missing(copies.keys(), speakers))
-    present = [name for name in expected if name in copies]
-    if missing and not (partial and present):
-        raise SoctkError(
-            f"{len(expected) - len(present)} of the {len(expected)} recordings are missing\n{listing(missing)}",
-            remedy=f"{REMEDY} To use an incomplete copy, give --partial true.",
-            where=corpus,
-        )
-    if missing:
-        click.echo(
-            f"Warning: {len(expected) - len(present)} of the {len(expected)} recordings are missing; "
-            f"results cannot be compared with published ones\n{listing(missing)}"
-        )
+    chosen = recordings.choose(
+        copies, expected, corpus, REMEDY, click.echo, partial, lambda missing: list_missing(copies.keys(), speakers)
+    )
     misplaced = list(list_misplaced(copies))
     if misplaced:
         raise SoctkError(
             f"recordings with unknown numbers or in the wrong folder\n{listing(misplaced)}", remedy=REMEDY, where=corpus
         )
-    paths = recordings.first_of_each(copies, present, corpus, REMEDY)
-    repeated = sum(len(copies[name]) > 1 for name in present)
-    if repeated:
-        click.echo(f"{corpus} contains {plural(repeated, 'file')} more than once; the first copy of each is used")
-    return dict(zip(present, paths, strict=True))
+    return chosen
 
 
 def list_missing(names: Iterable[str], speakers: Iterable[str]) -> Iterator[str]:

@@ -93,9 +93,8 @@ def name_speaker(row: dict[str, str]) -> str:
 def main(corpus: Path, data: Path, partial: bool) -> None:
     """Write the data directory DATA of MSP-Podcast in the folder CORPUS: 8 classes, 3 dimensions, and its partition."""
     rows = {Path(row["FileName"]).stem: row for row in choose(read_table(corpus))}
-    paths = recordings.find_expected(corpus, "MSP-PODCAST_*.wav", sorted(rows), REMEDY, lambda line: None, partial)
-    if len(paths) < len(rows):
-        click.echo(f"Warning: {len(rows) - len(paths)} of the {len(rows)} recordings are missing")
+    copies = recordings.find(corpus, "MSP-PODCAST_*.wav")
+    paths = recordings.choose(copies, sorted(rows), corpus, REMEDY, click.echo, partial)
     speakers = {name: name_speaker(rows[name]) for name in paths}
     utterances = {name: f"{speaker}-{name}" if speaker else name for name, speaker in speakers.items()}
     kept = {utterances[name]: rows[name] for name in paths}

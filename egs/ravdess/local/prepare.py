@@ -10,7 +10,6 @@ import click
 from soctk.cli.common import Command, Directory
 from soctk.corpus import audio, datadir, folds, quick_checks, recordings
 from soctk.corpus.datadir import DataDir
-from soctk.errors import SoctkError, listing
 
 EMOTIONS = {
     "01": "Neutral",
@@ -51,19 +50,7 @@ def find_recordings(corpus: Path) -> dict[str, Path]:
         SoctkError: recordings are missing, or two recordings with the same name differ in content.
     """
     copies = recordings.find(corpus, "03-01-*.wav")
-    expected = expected_names()
-    missing = [name for name in expected if name not in copies]
-    if missing:
-        raise SoctkError(
-            f"{len(missing)} of the {len(expected)} recordings are missing\n{listing(missing)}",
-            remedy=REMEDY,
-            where=corpus,
-        )
-    paths = recordings.first_of_each(copies, expected, corpus, REMEDY)
-    repeated = sum(len(copies[name]) > 1 for name in expected)
-    if repeated:
-        click.echo(f"{corpus} contains {repeated} files more than once; the first copy of each is used")
-    return dict(zip(expected, paths, strict=True))
+    return recordings.choose(copies, expected_names(), corpus, REMEDY, click.echo)
 
 
 @click.command(cls=Command)

@@ -184,7 +184,7 @@ def _check_recordings_differ(rows: Sequence[Row], clips: Sequence[Clip]) -> None
 def _find_copies(
     utterances: Mapping[str, Row], clips: Mapping[str, Clip], digests: Mapping[str, str], account: Account
 ) -> set[str]:
-    """Return the utterances whose recordings are copies, such as those in a copy of the folder inside itself.
+    """Return the utterances whose recordings are copies. Some corpora contain a copy of their own folder.
 
     A copy has the file name, times, sound and labels of another row. If only the labels differ, both are kept, with a
     note.

@@ -40,7 +40,7 @@ def find_clips(rows: Sequence[Row], root: Path) -> list[Clip]:
 
 
 def inspect(clips: Mapping[str, Clip], channel: str) -> tuple[dict[str, Clip], dict[str, AudioInfo]]:
-    """Decode the recordings, and return which parts of them are used, and their properties.
+    """Decode the recordings; return the part of each recording that is used, and the properties of this part.
 
     A part that is the whole recording, up to OVERSHOOT seconds at each end, becomes the whole recording: tables round
     times. Other parts without an end, or with an end up to OVERSHOOT seconds after the recording, get its end.
