@@ -117,6 +117,12 @@ def run_formats() -> None:
     import pyarrow.parquet  # noqa: F401
 
 
+def run_opensmile() -> None:
+    import opensmile
+
+    opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02).process_signal(_second_of_noise(), 16000)
+
+
 def run_tensorboard() -> None:
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
@@ -139,6 +145,7 @@ CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
     "vad": {"silero-vad": run_silero},
     "demo": {"gradio": run_gradio},
     "formats": {"pyarrow": run_formats},
+    "egemaps": {"opensmile": run_opensmile},
 }
 
 
