@@ -189,6 +189,7 @@ def _options() -> None:
 def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
     from soctk.cli import extract, train
     from soctk.training import plan
+    from soctk.training.recipe_options import Options
 
     own = {name: values.pop(name.replace("-", "_")) for name in recipe.options}
     own = {name: str(value.absolute()) if isinstance(value, Path) else value or "" for name, value in own.items()}
@@ -203,7 +204,7 @@ def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
         values["use_layers"] = tuple(sorted(values["use_layers"]))
     values["speeds"] = tuple(sorted(values["speeds"]))
     more = {name: context.params[name] for name in ("conf_dirs", "overrides")}
-    return plan.make(recipe, plan.Options(**values, **more, own=own))
+    return plan.make(recipe, Options(**values, **more, own=own))
 
 
 def _parse(command: click.Command, option: str, arguments: Sequence[str], taken: Sequence[str]) -> click.Context:

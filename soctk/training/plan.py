@@ -9,73 +9,13 @@ from pathlib import Path
 from soctk import config
 from soctk.errors import SoctkError
 from soctk.features.upstream import own
-from soctk.schema import Config, Protocol
-from soctk.training import settings
+from soctk.schema import Config
+from soctk.training import directory_names, settings
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.recipe import Name, Recipe
+from soctk.training.recipe import Recipe
+from soctk.training.recipe_options import Options, spaced
 
 _LAST_STAGE = 3  # unless the options choose stage 4
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of a recipe as the command line gives them; None stands for the default of the conf directories.
-
-    Attributes:
-        stage: the first stage to run.
-        stop_stage: the last stage to run; None for 3, or for 4 if `stage` is 4.
-        corpus: the folder of the recordings.
-        upstream: a name, a folder, or a hub id.
-        layers: the hidden states to extract: `last`, `all`, or numbers.
-        speeds: the speeds of the copies of each recording.
-        use_layers: the hidden states to train on: `all`, or numbers.
-        combine: `sum` or `concat`.
-        preset: `default`, or the name of a folder in conf/preset/.
-        pooling: the pooling's name, or several joined by `+`.
-        head: `linear`, `mlp` or `auto`.
-        folds: the folds to test; empty for all.
-        seeds: the seeds.
-        recentre: `none` or `speaker`.
-        enrol: how many utterances of a test speaker give the speaker's mean.
-        protocol: how validation utterances are chosen.
-        extract_args: more arguments of soctk-extract.
-        train_args: more arguments of soctk-train.
-        conf_dirs: the directories of `--conf` in train_args.
-        overrides: the settings of `--set` in train_args.
-        target: what is predicted: `emotion`, `distribution`, or dimensions joined by `+`.
-        tag: a suffix of the experiment's name.
-        nj: the number of processes.
-        device: `cpu`, `cuda` or `auto`.
-        expdir: the directory of the experiments; None for exp in the recipe.
-        own: the recipe's own options, by name.
-    """
-
-    stage: int
-    stop_stage: int | None
-    corpus: str | None
-    upstream: str
-    layers: str | tuple[int, ...]
-    speeds: tuple[float, ...]
-    use_layers: str | tuple[int, ...]
-    combine: str | None
-    preset: str
-    pooling: str | None
-    head: str | None
-    folds: Sequence[int]
-    seeds: Sequence[int]
-    recentre: str | None
-    enrol: str | int | None
-    protocol: Protocol
-    extract_args: Sequence[str]
-    train_args: Sequence[str]
-    conf_dirs: Sequence[Path]
-    overrides: Sequence[str]
-    target: str
-    tag: str
-    nj: int
-    device: str
-    expdir: str | None
-    own: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -151,8 +91,9 @@ def make(recipe: Recipe, options: Options) -> Plan:
     )
     upstream = _path_or_name(options.upstream)
     _check_layers(options, resolved, config.conf_directories(given=conf_dirs))
-    data, features, experiment = _names(recipe, options, resolved, upstream)
-    expdir = _absolute(options.expdir) if options.expdir else f"exp{_suffix(recipe, options, 'expdir', '/')}"
+    data, features, experiment = directory_names.make(recipe, options, resolved, upstream)
+    own_expdir = f"exp{directory_names.suffix(recipe, options, 'expdir', '/')}"
+    expdir = _absolute(options.expdir) if options.expdir else own_expdir
     corpus = _corpus(recipe, options, data)
     variables = {
         "stage": str(options.stage),
@@ -174,12 +115,12 @@ def make(recipe: Recipe, options: Options) -> Plan:
     }
     conf = ["--conf", "conf"] if own_conf else []
     work = ["--nj", str(options.nj), "--device", options.device]
-    extract_options = [*conf, "--upstream", upstream, "--layer", _spaced(options.layers)]
+    extract_options = [*conf, "--upstream", upstream, "--layer", spaced(options.layers)]
     if options.speeds:
-        extract_options += ["--speed-perturb", _spaced(options.speeds)]
-    train_options = [*conf, *_model(options, resolved), "--seeds", _spaced(options.seeds)]
+        extract_options += ["--speed-perturb", spaced(options.speeds)]
+    train_options = [*conf, *_model(options, resolved), "--seeds", spaced(options.seeds)]
     if options.folds:
-        train_options += ["--folds", _spaced(options.folds)]
+        train_options += ["--folds", spaced(options.folds)]
     has_folder = Path(upstream).is_absolute() and not own.is_own(upstream)
     return Plan(
         variables,
@@ -192,7 +133,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
 def _model(options: Options, resolved: Config) -> Iterator[str]:
     """Yield the options of soctk-train that define the model, the protocol, and a target other than emotions."""
     yield from ("--preset", options.preset, "--pooling", "+".join(resolved.pooling), "--head", resolved.head.name)
-    yield from ("--layer", _spaced(options.use_layers), "--combine", resolved.frames.combine)
+    yield from ("--layer", spaced(options.use_layers), "--combine", resolved.frames.combine)
     yield from ("--recentre", resolved.recentre.by, "--enrol", str(resolved.recentre.enrol))
     yield from ("--protocol", options.protocol)
     if options.target != "emotion":
@@ -232,7 +173,7 @@ def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path])
         missing = [layer for layer in options.layers if extracted is not None and layer not in extracted]
         if missing and known:
             raise SoctkError(
-                f"{options.upstream} has the hidden states 0 to {known.layers}, not {_spaced(missing)}",
+                f"{options.upstream} has the hidden states 0 to {known.layers}, not {spaced(missing)}",
                 remedy="Choose numbers in this range.",
                 where="--layer",
             )
@@ -240,56 +181,14 @@ def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path])
         missing = [layer for layer in used if layer not in options.layers]
         if missing:
             raise SoctkError(
-                f"hidden states are not extracted: {_spaced(missing)}",
-                remedy=f"Choose from the numbers in --layer ({_spaced(options.layers)}), or add numbers to --layer.",
+                f"hidden states are not extracted: {spaced(missing)}",
+                remedy=f"Choose from the numbers in --layer ({spaced(options.layers)}), or add numbers to --layer.",
                 where="--use-layer",
             )
     # Building a model raises the errors of its settings; its sizes do not matter.
     trained = resolved.frames.layers
     is_one = options.layers == "last" if trained == "all" else len(trained) == 1
     EmotionClassifier(known.hidden_size if known else 512, 1 if is_one else 2, 2, resolved)
-
-
-def _names(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> tuple[str, str, str]:
-    """Return the names of the data directory, the feature store, and the experiment.
-
-    data/RECIPE, feats/UPSTREAM[-layerN][-spS] and
-    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET][-spS][-recentred][-enrolN][-TARGET][-TAG]; each may end with the
-    values of the recipe's own options and protocol.
-    """
-    name = own.display_name(upstream) if own.is_own(upstream) else Path(upstream).name
-    name = name.replace(":", "-")
-    speeds = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
-    frames, head = resolved.frames, resolved.head.name
-    layers = options.layers if frames.layers == "all" else tuple(frames.layers)
-    parts = [
-        f"{name}{_layer_name(layers)}-{'+'.join(resolved.pooling)}-{head}",
-        "" if (head, frames.combine) in (("linear", "concat"), ("mlp", "sum")) else f"-{frames.combine}",
-        "" if options.preset == "default" else f"-{options.preset}",
-        speeds,
-        "" if resolved.recentre.by == "none" else "-recentred",
-        "" if resolved.recentre.enrol == "all" else f"-enrol{resolved.recentre.enrol}",
-        "" if options.target == "emotion" else f"-{options.target}",
-        f"-{options.tag}" if options.tag else "",
-        _suffix(recipe, options, "experiment"),
-    ]
-    data = f"data/{recipe.path.name}{_suffix(recipe, options, 'data')}"
-    features = f"feats/{name}{_layer_name(options.layers)}{speeds}{_suffix(recipe, options, 'features')}"
-    return data, features, "".join(parts)
-
-
-def _suffix(recipe: Recipe, options: Options, name: Name, separator: str = "-") -> str:
-    values = [
-        options.own[key]
-        for key, option in recipe.options.items()
-        if name in option.names and options.own[key] != option.default
-    ]
-    values += [key for key, protocol in recipe.protocols.items() if name in protocol.names and key == options.protocol]
-    return "".join(f"{separator}{value}" for value in values)
-
-
-def _layer_name(layers: str | tuple[int, ...]) -> str:
-    return "" if layers == "last" else f"-layer{layers if isinstance(layers, str) else _dashed(layers)}"
 
 
 def _corpus(recipe: Recipe, options: Options, data: str) -> str:
@@ -336,13 +235,3 @@ def _path_or_name(upstream: str) -> str:
     if folder.is_dir() and ("/" in upstream or (folder / "config.json").is_file()):
         return os.path.abspath(folder)  # noqa: PTH100 - a link keeps its name
     return upstream
-
-
-def _spaced(values: str | Sequence[float]) -> str:
-    if isinstance(values, str):
-        return values
-    return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-
-
-def _dashed(values: Sequence[float]) -> str:
-    return _spaced(values).replace(" ", "-")

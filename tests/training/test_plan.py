@@ -5,7 +5,7 @@ import pytest
 
 from soctk.errors import SoctkError
 from soctk.training import plan, recipe
-from soctk.training.plan import Options
+from soctk.training.recipe_options import Options
 
 DEFAULTS = {
     "stage": 0,

@@ -1,0 +1,56 @@
+"""The names of a recipe's directories: data, features, and experiment."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from soctk.features.upstream import own
+from soctk.schema import Config
+from soctk.training.recipe import Name, Recipe
+from soctk.training.recipe_options import Options, spaced
+
+
+def make(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> tuple[str, str, str]:
+    """Return the names of the data directory, the feature store, and the experiment.
+
+    data/RECIPE, feats/UPSTREAM[-layerN][-spS] and
+    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET][-spS][-recentred][-enrolN][-TARGET][-TAG]; each may end with the
+    values of the recipe's own options and protocol.
+    """
+    name = own.display_name(upstream) if own.is_own(upstream) else Path(upstream).name
+    name = name.replace(":", "-")
+    speeds = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
+    frames, head = resolved.frames, resolved.head.name
+    layers = options.layers if frames.layers == "all" else tuple(frames.layers)
+    parts = [
+        f"{name}{_layer_name(layers)}-{'+'.join(resolved.pooling)}-{head}",
+        "" if (head, frames.combine) in (("linear", "concat"), ("mlp", "sum")) else f"-{frames.combine}",
+        "" if options.preset == "default" else f"-{options.preset}",
+        speeds,
+        "" if resolved.recentre.by == "none" else "-recentred",
+        "" if resolved.recentre.enrol == "all" else f"-enrol{resolved.recentre.enrol}",
+        "" if options.target == "emotion" else f"-{options.target}",
+        f"-{options.tag}" if options.tag else "",
+        suffix(recipe, options, "experiment"),
+    ]
+    data = f"data/{recipe.path.name}{suffix(recipe, options, 'data')}"
+    features = f"feats/{name}{_layer_name(options.layers)}{speeds}{suffix(recipe, options, 'features')}"
+    return data, features, "".join(parts)
+
+
+def suffix(recipe: Recipe, options: Options, name: Name, separator: str = "-") -> str:
+    """Return the part of the name of a directory that the recipe's own options and protocol give."""
+    values = [
+        options.own[key]
+        for key, option in recipe.options.items()
+        if name in option.names and options.own[key] != option.default
+    ]
+    values += [key for key, protocol in recipe.protocols.items() if name in protocol.names and key == options.protocol]
+    return "".join(f"{separator}{value}" for value in values)
+
+
+def _layer_name(layers: str | tuple[int, ...]) -> str:
+    return "" if layers == "last" else f"-layer{layers if isinstance(layers, str) else _dashed(layers)}"
+
+
+def _dashed(values: Sequence[float]) -> str:
+    return spaced(values).replace(" ", "-")

@@ -1,0 +1,75 @@
+"""The options of a recipe, as the command line gives them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soctk.schema import Protocol
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a recipe as the command line gives them; None stands for the default of the conf directories.
+
+    Attributes:
+        stage: the first stage to run.
+        stop_stage: the last stage to run; None for 3, or for 4 if `stage` is 4.
+        corpus: the folder of the recordings.
+        upstream: a name, a folder, or a hub id.
+        layers: the hidden states to extract: `last`, `all`, or numbers.
+        speeds: the speeds of the copies of each recording.
+        use_layers: the hidden states to train on: `all`, or numbers.
+        combine: `sum` or `concat`.
+        preset: `default`, or the name of a folder in conf/preset/.
+        pooling: the pooling's name, or several joined by `+`.
+        head: `linear`, `mlp` or `auto`.
+        folds: the folds to test; empty for all.
+        seeds: the seeds.
+        recentre: `none` or `speaker`.
+        enrol: how many utterances of a test speaker give the speaker's mean.
+        protocol: how validation utterances are chosen.
+        extract_args: more arguments of soctk-extract.
+        train_args: more arguments of soctk-train.
+        conf_dirs: the directories of `--conf` in train_args.
+        overrides: the settings of `--set` in train_args.
+        target: what is predicted: `emotion`, `distribution`, or dimensions joined by `+`.
+        tag: a suffix of the experiment's name.
+        nj: the number of processes.
+        device: `cpu`, `cuda` or `auto`.
+        expdir: the directory of the experiments; None for exp in the recipe.
+        own: the recipe's own options, by name.
+    """
+
+    stage: int
+    stop_stage: int | None
+    corpus: str | None
+    upstream: str
+    layers: str | tuple[int, ...]
+    speeds: tuple[float, ...]
+    use_layers: str | tuple[int, ...]
+    combine: str | None
+    preset: str
+    pooling: str | None
+    head: str | None
+    folds: Sequence[int]
+    seeds: Sequence[int]
+    recentre: str | None
+    enrol: str | int | None
+    protocol: Protocol
+    extract_args: Sequence[str]
+    train_args: Sequence[str]
+    conf_dirs: Sequence[Path]
+    overrides: Sequence[str]
+    target: str
+    tag: str
+    nj: int
+    device: str
+    expdir: str | None
+    own: dict[str, str]
+
+
+def spaced(values: str | Sequence[float]) -> str:
+    """Return a word as it is, or numbers separated by spaces, as an option takes them."""
+    if isinstance(values, str):
+        return values
+    return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
