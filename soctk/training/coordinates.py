@@ -5,7 +5,7 @@ than the number of training utterances therefore lose nothing when they are expr
 space that the training utterances span: the dual form. Shorter descriptors are used as they are: the primal form.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
@@ -34,6 +34,9 @@ def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
     return (products.tril() + products.tril(-1).T).numpy()
 
 
+BlockKey = tuple[int, str]  # a hidden state, and the name of a pooling layer
+
+
 @dataclass(frozen=True)
 class Block:
     """The descriptors of all N utterances from one pooling layer on one hidden state.
@@ -45,6 +48,10 @@ class Block:
 
     descriptors: np.ndarray
     products: np.ndarray | None
+
+    def times(self, factors: np.ndarray) -> np.ndarray:
+        """Return the product `(K, P)` of factors `(K, N)` and the descriptors, in float32."""
+        return factors.astype(np.float32) @ self.descriptors
 
 
 class Coordinates(Protocol):
@@ -97,7 +104,7 @@ class Dual:
 
 
 def make_coordinates(
-    blocks: Sequence[Block], fitted: Sequence[int], recentring: Recentring | None = None
+    blocks: Collection[Block], fitted: Sequence[int], recentring: Recentring | None = None
 ) -> Coordinates:
     """Return the form with fewer columns.
 
@@ -168,10 +175,8 @@ class StandardisedProducts:
     The dimensions of such a descriptor, for example the logarithm of a covariance, are of one kind.
     """
 
-    def __init__(
-        self, descriptors: np.ndarray, products: np.ndarray, fitted: Sequence[int], recentring: Recentring | None
-    ):
-        self._descriptors, self._fitted, self._recentring = descriptors, fitted, recentring
+    def __init__(self, block: Block, products: np.ndarray, fitted: Sequence[int], recentring: Recentring | None):
+        self._block, self._fitted, self._recentring = block, fitted, recentring
         rows_recentred = _recentred(products.astype(np.float64), fitted, recentring)
         products = _recentred(rows_recentred.T, fitted, recentring)
         to_mean = products[:, fitted].mean(1, keepdims=True)
@@ -185,14 +190,14 @@ class StandardisedProducts:
 
     def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See StandardisedBlock.weight."""
-        centred = np.zeros((len(factors), len(self._descriptors)))
+        centred = np.zeros((len(factors), len(self._products)))
         centred[:, self._fitted] = factors - factors.mean(1, keepdims=True)
         average = np.zeros((1, centred.shape[1]))
         average[:, self._fitted] = 1 / len(self._fitted)
         both = np.vstack([centred / self._scale**2, average])
         if self._recentring:
             both = self._recentring.transposed(both, self._fitted)
-        weight, mean = np.split(both.astype(np.float32) @ self._descriptors, [len(centred)])
+        weight, mean = np.split(self._block.times(both), [len(centred)])
         return weight, -(weight @ mean[0])
 
 
@@ -227,7 +232,7 @@ class Basis:
 def _standardise(block: Block, fitted: Sequence[int], recentring: Recentring | None) -> StandardisedBlock:
     if block.products is None:
         return StandardisedValues(block.descriptors, fitted, recentring)
-    return StandardisedProducts(block.descriptors, block.products, fitted, recentring)
+    return StandardisedProducts(block, block.products, fitted, recentring)
 
 
 def _recentred(values: np.ndarray, fitted: Sequence[int], recentring: Recentring | None) -> np.ndarray:

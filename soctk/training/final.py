@@ -122,7 +122,7 @@ def _fit_linear(
     records = inner.records(split, seed)
     C = min(records, key=lambda record: record["valid_loss"])["C"]
     head = classifier.head.cpu()
-    linear.fit(head, inputs.blocks, inputs.target, fitted, C, config, inputs.recentring(seed))
+    linear.fit(head, inputs.blocks.values(), inputs.target, fitted, C, config, inputs.recentring(seed))
     return C
 
 
@@ -165,4 +165,5 @@ def _prior(inputs: TrainingData, utterances: Sequence[str], seed: int) -> torch.
     """Return the mean of the means of the training speakers, for the blocks side by side."""
     recentring, fitted = inputs.recentring(seed), inputs.rows(utterances)
     assert recentring is not None
-    return torch.from_numpy(np.concatenate([recentring.prior(block.descriptors, fitted) for block in inputs.blocks]))
+    priors = [recentring.prior(block.descriptors, fitted) for block in inputs.blocks.values()]
+    return torch.from_numpy(np.concatenate(priors))

@@ -12,12 +12,12 @@ from joblib import Parallel, delayed
 
 from soctk import pooling, progress
 from soctk.errors import SoctkError, plural
-from soctk.features.speed import with_copies
+from soctk.features.copies import with_copies
 from soctk.features.store import Store
 from soctk.parallel import one_thread
 from soctk.pooling import Pooling
 from soctk.schema import Config, LayerNorm
-from soctk.training.coordinates import Block, gram
+from soctk.training.coordinates import Block, BlockKey, gram
 from soctk.training.frame_norm import normalise
 from soctk.training.recentre import Recentring
 
@@ -224,7 +224,7 @@ class Features:
             _require_finite(frames, utterances, self.store.where)
             return frames.layer_normalised(config.frames.layer_norm)
 
-    def blocks(self, config: Config, nj: int = 1) -> list[Block]:
+    def blocks(self, config: Config, nj: int = 1) -> dict[BlockKey, Block]:
         """Return the descriptors of all utterances, then of their copies at each speed.
 
         Args:
@@ -232,12 +232,13 @@ class Features:
             nj: the number of threads.
 
         Returns:
-            A block for each pooling layer of the first hidden state, then of the second, and so on.
+            (hidden state, name of the pooling layer) -> block: all pooling layers of the first hidden state, then of
+            the second, and so on.
 
         Raises:
             SoctkError: `frames` raises it.
         """
-        blocks = []
+        blocks: dict[BlockKey, Block] = {}
         for layer in self.layers(config):
             shared = [layer, config.frames.layer_norm, self.speeds(config)]
             keys = {name: json.dumps([*shared, name, options]) for name, options in config.pooling.items()}
@@ -249,7 +250,7 @@ class Features:
                     descriptors = describe(partial(_pool_one_layer, pool), frames, nj).numpy()
                     with progress.step("inner products of descriptors"):
                         self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
-            blocks += [self._blocks[key] for key in keys.values()]
+            blocks |= {(layer, name): self._blocks[key] for name, key in keys.items()}
         return blocks
 
 

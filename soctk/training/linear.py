@@ -1,6 +1,6 @@
 """The linear head on descriptors, for any target; inner cross-validation chooses its regularisation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ DECADES = 3
 
 
 def predictions(
-    blocks: Sequence[Block],
+    blocks: Collection[Block],
     target: Target,
     fitted: Sequence[int],
     config: LinearConfig,
@@ -90,7 +90,7 @@ def beyond(records: Sequence[Mapping[str, Any]], config: LinearConfig) -> list[f
 
 def fit(
     head: nn.Linear,
-    blocks: Sequence[Block],
+    blocks: Collection[Block],
     target: Target,
     fitted: Sequence[int],
     C: float,

@@ -56,7 +56,7 @@ def _are_different(inputs: TrainingData, one: int, other: int) -> bool:
     if inputs.frames is not None:
         frames, _ = inputs.frames.batch([one, other])
         return bool((frames != frames[0]).any())
-    for block in inputs.blocks:
+    for block in inputs.blocks.values():
         a, b = block.descriptors[one], block.descriptors[other]
         if np.abs(a - b).max() > _ROUNDING * max(np.abs(a).max(), np.abs(b).max()):
             return True

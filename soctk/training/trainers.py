@@ -100,7 +100,7 @@ class LinearTrainer:
         records = self._inner.records(self._split, self._seed)
         C = min(records, key=lambda record: record["valid_loss"])["C"]
         recentring = inputs.recentring(self._seed)
-        linear.fit(self._head, inputs.blocks, inputs.target, self._fitted, C, self._config, recentring)
+        linear.fit(self._head, inputs.blocks.values(), inputs.target, self._fitted, C, self._config, recentring)
         return records
 
     def predict_test(self) -> torch.Tensor:

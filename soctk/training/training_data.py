@@ -1,6 +1,6 @@
 """The data of the trainers: a row of inputs and a label for each utterance and each copy, and the splits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +9,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.schema import Config
 from soctk.training import target
-from soctk.training.coordinates import Block
+from soctk.training.coordinates import Block, BlockKey
 from soctk.training.inputs import Descriptors, Features, Frames, StreamedFrames
 from soctk.training.recentre import Recentring
 from soctk.training.target import Target
@@ -26,14 +26,15 @@ class TrainingData:
         config: the settings of the experiment.
         data: the corpus.
         copies: how many rows each utterance has: 1 plus the number of speeds.
-        blocks: the descriptors if the pooling has no trained parameters; else empty.
+        blocks: the descriptors of each hidden state and pooling layer (Features.blocks) if the pooling has no trained
+            parameters; else empty.
         frames: the frames if the pooling has trained parameters; else None.
     """
 
     config: Config
     data: DataDir
     copies: int
-    blocks: list[Block]
+    blocks: Mapping[BlockKey, Block]
     frames: Frames | StreamedFrames | None
 
     @classmethod
@@ -45,7 +46,7 @@ class TrainingData:
         """
         copies = 1 + len(features.speeds(config))
         if is_trained:
-            return cls(config, data, copies, [], features.frames(config, features.layers(config)))
+            return cls(config, data, copies, {}, features.frames(config, features.layers(config)))
         return cls(config, data, copies, features.blocks(config, nj), None)
 
     @cached_property
@@ -86,7 +87,7 @@ class TrainingData:
 
     def descriptors(self, fitted: Sequence[int], seed: int) -> Descriptors:
         """Return the inputs of a head that is trained on the rows `fitted`."""
-        return Descriptors.of([block.descriptors for block in self.blocks], self.recentring(seed), fitted)
+        return Descriptors.of([block.descriptors for block in self.blocks.values()], self.recentring(seed), fitted)
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -82,7 +82,7 @@ def test_C_has_the_lowest_loss_in_the_cross_validation_over_all_folds(tmp_path, 
     trained = final.on_all_speakers(experiment, [], seed=1)
 
     copies = 1 + (speeds != "[]")
-    blocks = experiment.features.blocks(experiment.config)
+    blocks = experiment.features.blocks(experiment.config).values()
     utterances, count = corpus.utterances, len(corpus.utterances)
     labels = np.array([corpus.emotions.index(corpus.emotion[utt]) for utt in utterances] * copies)
     losses, target = dict.fromkeys(values, 0.0), Classes(corpus.emotions, labels)
@@ -172,7 +172,7 @@ def test_the_prior_is_the_mean_of_the_means_of_the_training_speakers(tmp_path, c
         trained = final.on_all_speakers(experiment, runs_of(experiment), seed=1)
     else:
         trained = final.of_fold(experiment, RunDirectory(experiment.path, fold, 1))
-    descriptors = np.hstack([block.descriptors for block in experiment.features.blocks(experiment.config)])
+    descriptors = np.hstack([block.descriptors for block in experiment.features.blocks(experiment.config).values()])
     speakers = np.array([corpus.speaker[utt] for utt in corpus.utterances])
     training = [speaker for speaker in corpus.fold if corpus.fold[speaker] != fold]
     by_speed = descriptors.reshape(2, len(speakers), -1)  # the utterances, then their copies
