@@ -66,13 +66,13 @@ def pack(packing: Packing, folder: Path) -> Bundle:
     if folder.exists():
         raise SoctkError("it exists already", remedy="Remove it, or choose another name.", where=folder)
     runs = _runs(packing)
-    experiment, scores = _open(packing, runs), score.score([packing.experiment], packing.data)
+    experiment, scores = open_experiment(packing, runs), score.score([packing.experiment], packing.data)
     _check_onnx(packing, experiment)
     if packing.fold is None:
         trained = final.on_all_speakers(experiment, runs, runs[0].seed, packing.nj)
+        bundle = _bundle(experiment, runs[0], trained, "all")
     else:
-        trained = final.of_fold(experiment, runs[0], packing.nj)
-    bundle = _bundle(packing, experiment, runs[0], trained)
+        bundle = of_run(experiment, runs[0], packing.nj)
     with atomic_directory(folder) as unfinished:
         if packing.encoder is not None:
             bundle = _include_encoder(bundle, packing.encoder, experiment, unfinished)
@@ -82,6 +82,15 @@ def pack(packing: Packing, folder: Path) -> Bundle:
         text = card.write(bundle, experiment.data, scores, packing.onnx)
         (unfinished / bundles.CARD).write_text(text, encoding="utf-8")
     return replace(bundle, path=folder)
+
+
+def of_run(experiment: Experiment, run: RunDirectory, nj: int = 1) -> Bundle:
+    """Return the model of a finished run, without writing it.
+
+    Raises:
+        SoctkError: soctk.training.final.of_fold raises it.
+    """
+    return _bundle(experiment, run, final.of_fold(experiment, run, nj), f"all but {run.fold}")
 
 
 def _runs(packing: Packing) -> list[RunDirectory]:
@@ -102,8 +111,12 @@ def _runs(packing: Packing) -> list[RunDirectory]:
     return chosen
 
 
-def _open(packing: Packing, runs: Sequence[RunDirectory]) -> Experiment:
-    """Return the experiment, after checking that data and features are those of its runs."""
+def open_experiment(packing: Packing, runs: Sequence[RunDirectory]) -> Experiment:
+    """Return the experiment, after checking that data and features are those of its runs.
+
+    Raises:
+        SoctkError: its data directory or store is missing or has changed, or its features are imported.
+    """
     shared = recorded.read(runs)
     data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))
     store_path = _find(packing, "feats", packing.store or shared.made_from.get("features"))
@@ -136,12 +149,12 @@ def _find(packing: Packing, option: str, path: Path | None) -> Path:
     return path
 
 
-def _bundle(packing: Packing, experiment: Experiment, run: RunDirectory, trained: FinalModel) -> Bundle:
+def _bundle(experiment: Experiment, run: RunDirectory, trained: FinalModel, folds: str) -> Bundle:
     config, data = experiment.config, experiment.data
     training = {
         "corpus": data.path.name if data.path else "",
-        "experiment": packing.experiment.resolve().name,
-        "folds": "all" if packing.fold is None else f"all but {packing.fold}",
+        "experiment": experiment.path.resolve().name,
+        "folds": folds,
         "seed": run.seed,
         "utterances": len(trained.utterances),
         "speakers": len({data.speaker[utt] for utt in trained.utterances if utt not in data.unknown}),
