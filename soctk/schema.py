@@ -1,6 +1,6 @@
 """The settings of an experiment: one class for each YAML file, with the types and ranges of its values."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,6 +11,11 @@ Protocol = Literal["soctk", "emobox", "partition", "utterance-folds", "cross-lin
 # Whether frames are normalised: each over its D features (true), all of an utterance together, or not.
 LayerNorm = bool | Literal["utterance"]
 ClassWeight = Literal["none", "balanced"]
+# The degradations of augmented copies (soctk.features.augmentation).
+Augmentation = Literal["noise", "reverb", "pitch", "gain", "codec"]
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+# How waveforms are scaled before the encoder: not, or to one level (soctk.corpus.level).
+Normalisation = Literal["none", "level"]
 # The dimensions of emotion; a corpus may have a file utt2DIM for each.
 DIMENSIONS = ("arousal", "valence", "dominance")
 # The options of a pooling layer, name -> value; the layer validates them (soctk.pooling.create).
@@ -29,7 +34,9 @@ class FramesConfig(Section):
     Attributes:
         layer_norm: how frames are normalised (soctk.training.frame_norm).
         layers: the hidden states to read from the feature store: `all`, or their numbers.
-        speeds: the playback speeds of additional copies (soctk.features.speed): `all` in the store, or a list.
+        speeds: the playback speeds of additional copies (soctk.features.copies): `all` in the store, or a list.
+        augment: the augmentations of copies for training only (soctk.features.augmentation): `all` in the store, or a
+            list.
         combine: how several layers are combined. `sum`: their frames are added with learned weights; `concat`: each
             layer gives a descriptor, and the descriptors are concatenated.
         projection: the number of units of a trained layer, Linear-ReLU, on each frame before the pooling; 0: none.
@@ -38,14 +45,16 @@ class FramesConfig(Section):
     layer_norm: LayerNorm
     layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     speeds: Literal["all"] | list[Annotated[float, Field(gt=0)]]
+    augment: Literal["all"] | list[Augmentation] = "all"
     combine: Literal["sum", "concat"]
     projection: int = Field(default=0, ge=0)
 
-    @field_validator("layers", "speeds")
+    @field_validator("layers", "speeds", "augment")
     @classmethod
     def _check_no_repetition(cls, values, info):
         if values != "all" and len(set(values)) < len(values):
-            raise ValueError(f"each {info.field_name[:-1]} may be listed only once")
+            name = {"layers": "layer", "speeds": "speed", "augment": "augmentation"}[info.field_name]
+            raise ValueError(f"each {name} may be listed only once")
         return values
 
 

@@ -180,6 +180,23 @@ class Speeds(click.ParamType):
         return speeds
 
 
+class Augmentations(click.ParamType):
+    """Different augmentations, such as "noise reverb"; soctk.schema has their names."""
+
+    name = "augmentations"
+
+    def convert(self, value, param, ctx):
+        """Return a tuple of str, in the order of soctk.schema."""
+        if isinstance(value, tuple):
+            return value
+        from soctk.schema import AUGMENTATIONS
+
+        names = value.replace(",", " ").split()
+        if len(set(names)) < len(names) or not set(names) <= set(AUGMENTATIONS):
+            self.fail(f"'{value}' is not a list of different names from: {', '.join(AUGMENTATIONS)}", param, ctx)
+        return tuple(name for name in AUGMENTATIONS if name in names)
+
+
 class Directory(click.Path):
     """A directory, as pathlib.Path."""
 
@@ -285,6 +302,22 @@ speed_option = option(
     default="",
     help='Add copies of each recording at these speeds, such as "0.9 1.1".',
     show_default="none",
+)
+augment_option = option(
+    "--augment",
+    "augmentations",
+    metavar="NAMES",
+    type=Augmentations(),
+    default="",
+    help="Add degraded copies of each recording, for training only: one for each of noise, reverb, pitch, gain, codec; "
+    'such as "noise reverb".',
+    show_default="none",
+)
+normalise_option = option(
+    "--normalise",
+    type=click.Choice(["none", "level"]),
+    default="none",
+    help="level: scale each recording to -26 dBFS (RMS) before the encoder, to see what its level contributes.",
 )
 set_option = option(
     "--set",

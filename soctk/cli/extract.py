@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -11,12 +11,17 @@ from soctk.cli.common import (
     Command,
     Directory,
     Layers,
+    augment_option,
     conf_option,
     device_option,
     nj_option,
+    normalise_option,
     option,
     speed_option,
 )
+
+if TYPE_CHECKING:
+    from soctk.schema import Augmentation
 
 # The default of --batch-seconds on a GPU. A CPU does not gain from batches.
 _GPU_BATCH_SECONDS = 160.0
@@ -55,6 +60,8 @@ _GPU_BATCH_SECONDS = 160.0
     show_default=f"0 on a CPU, {_GPU_BATCH_SECONDS:g} on a GPU",
 )
 @speed_option
+@augment_option
+@normalise_option
 @nj_option
 @option(
     "--job",
@@ -73,6 +80,8 @@ def main(
     precision: Literal["float32", "bfloat16", "float16"],
     batch_seconds: float | None,
     speeds: tuple[float, ...],
+    augmentations: "tuple[Augmentation, ...]",
+    normalise: Literal["none", "level"],
     nj: int,
     job: int | None,
     device: str,
@@ -97,10 +106,13 @@ def main(
     if batch_seconds is None:
         batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
     known = config.load_upstream(config.conf_directories(given=conf_dirs), upstream)
-    extraction = Extraction(upstream, layers, dtype, precision, device, batch_seconds, known, speeds)
+    extraction = Extraction(
+        upstream, layers, dtype, precision, device, batch_seconds, known, speeds, augmentations, normalise
+    )
     started = time.perf_counter()
     summary = extract(corpus, store, extraction, nj, job)
     copies = f", each at {1 + len(speeds)} speeds" if speeds else ""
+    copies += f", with copies for training only: {', '.join(augmentations)}" if augmentations else ""
     count = plural(len(corpus.utterances), "utterance")
     click.echo(f"{store}: {count}{copies}, {summary.utterances} of them extracted now")
     if summary.utterances:

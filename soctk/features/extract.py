@@ -8,18 +8,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from soctk import parallel, progress, provenance
 from soctk.corpus import audio, quick_checks
 from soctk.corpus.datadir import DataDir
-from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError, listing, plural
-from soctk.features import disk_space, upstream
-from soctk.features.speed import copy_id
+from soctk.features import augmentation, disk_space, upstream, waveforms
+from soctk.features.copies import Copy, list_copies
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
-from soctk.schema import UpstreamConfig
+from soctk.features.waveforms import Utterance
+from soctk.schema import Augmentation, Normalisation, UpstreamConfig
 
 # Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values fill 46 MB.
 SHARD_SECONDS = 600
@@ -38,7 +37,9 @@ class Extraction:
         batch_seconds: the length of a batch in seconds of audio, padding included; 0 means one utterance at a time.
             Upstreams whose frames change with padding always encode one utterance at a time.
         known: the content of conf/upstream/NAME.yaml, if this file exists.
-        speeds: the playback speeds of the copies of each utterance (soctk.features.speed).
+        speeds: the playback speeds of the copies of each utterance (soctk.features.copies).
+        augmentations: the degradations of further copies, for training only (soctk.features.augmentation).
+        normalise: `level` to scale all waveforms to one level (soctk.corpus.level), or `none`.
     """
 
     upstream: str
@@ -49,25 +50,13 @@ class Extraction:
     batch_seconds: float = 0
     known: UpstreamConfig | None = None
     speeds: tuple[float, ...] = ()
+    augmentations: tuple[Augmentation, ...] = ()
+    normalise: Normalisation = "none"
 
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """An utterance, or a copy of it at another speed.
-
-    Attributes:
-        id: its id in the store.
-        clip: the place of its sound: a recording, or a part of one.
-        digest: the digest of its samples.
-        speed: the playback speed.
-        seconds: the duration at this speed.
-    """
-
-    id: str
-    clip: Clip
-    digest: str
-    speed: float
-    seconds: float
+    @property
+    def copies(self) -> list[Copy]:
+        """The forms in which each utterance is stored: itself, and its copies."""
+        return list_copies(self.speeds, self.augmentations)
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
         encoder = _load_upstream(extraction)
     settings = _collect_settings(extraction, encoder, data.channel)
     store = FeatureStore.create(path, settings)
-    utterances = _list_utterances(data, extraction.speeds)
+    utterances = _list_utterances(data, extraction.copies)
     _check_utterances(utterances, encoder)
     _remove_outdated(utterances, store)
     done = store.recordings
@@ -145,13 +134,19 @@ def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -
         "precision": extraction.precision,
         "dtype": extraction.dtype,
         **({"speeds": list(extraction.speeds)} if extraction.speeds else {}),
+        **(
+            {"augmentations": list(extraction.augmentations), "augmentation_seed": augmentation.SEED}
+            if extraction.augmentations
+            else {}
+        ),
+        **({"normalise": extraction.normalise} if extraction.normalise != "none" else {}),
         **({"channel": channel} if channel != "1" else {}),
         "versions": provenance.versions("soctk", "torch", "transformers", "espnet-s3prl"),
     }
 
 
-def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
-    """Return the utterances of a corpus, followed by their copies at each speed; print notes on the recordings."""
+def _list_utterances(data: DataDir, copies: Sequence[Copy]) -> list[Utterance]:
+    """Return the utterances of a corpus, followed by the copies of each kind; print notes on the recordings."""
     clips = data.clips
     infos = audio.check(clips, data.channel)
     for note in quick_checks.notes(data, infos):
@@ -159,16 +154,16 @@ def _list_utterances(data: DataDir, speeds: Sequence[float]) -> list[Utterance]:
     # The parts of a recording follow each other, so that they are in one shard, or in few, which read it once each.
     order = sorted(clips, key=lambda utt: (clips[utt].path, clips[utt].start)) if data.segments else list(clips)
     utterances = [
-        Utterance(copy_id(utt, speed), clips[utt], infos[utt].digest, speed, infos[utt].seconds / speed)
-        for speed in (1, *speeds)
+        Utterance(utt, copy, clips[utt], infos[utt].digest, infos[utt].seconds / copy.speed)
+        for copy in copies
         for utt in order
     ]
-    clashes = [each.id for each in utterances if each.speed != 1 and each.id in infos]
+    clashes = [each for each in utterances if each.copy != Copy() and each.id in infos]
     if clashes:
         raise SoctkError(
-            f"these utterances have the ids of copies at another speed\n{listing(clashes)}",
+            f"these utterances have the ids of copies\n{listing(each.id for each in clashes)}",
             remedy="Rename these utterances, or extract no copies.",
-            where="--speed-perturb",
+            where="--augment" if clashes[0].copy.augmentation else "--speed-perturb",
         )
     return utterances
 
@@ -270,10 +265,11 @@ def _extract_shard(
     encoder = _load_upstream(extraction)
     layers = upstream.layer_indices(encoder, extraction.layers)
     by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
-    waveforms = _load_waveforms(by_length, encoder.sample_rate, channel, threads if extraction.device != "cpu" else 1)
+    threads = threads if extraction.device != "cpu" else 1
+    loaded = waveforms.load(by_length, encoder.sample_rate, channel, extraction.normalise, threads)
     frames = {}
     for batch in _make_batches(by_length, extraction.batch_seconds if encoder.batches else 0):
-        states = encoder.hidden_states([next(waveforms) for _ in batch], layers)
+        states = encoder.hidden_states([next(loaded) for _ in batch], layers)
         for utterance, state in zip(batch, states, strict=True):
             frames[utterance.id] = state.to(getattr(torch, extraction.dtype)).cpu()
             if not frames[utterance.id].isfinite().all():
@@ -287,29 +283,6 @@ def _extract_shard(
     if not size:
         return 0, 0.0, 0, wanted
     return len(utterances), sum(utterance.seconds for utterance in utterances), size, wanted - len(utterances)
-
-
-def _load_waveforms(
-    utterances: Sequence[Utterance], sample_rate: int, channel: str, threads: int
-) -> Iterator[np.ndarray]:
-    """Yield the waveforms in order; several threads decode and resample the next ones in advance.
-
-    Each recording is read once, for all of its utterances; those that come later are kept until then.
-    """
-    groups: dict[Path, list[Utterance]] = {}
-    for utterance in utterances:
-        groups.setdefault(utterance.clip.path, []).append(utterance)
-    jobs = (
-        delayed(audio.load_each)([(each.clip, each.speed) for each in group], sample_rate, channel)
-        for group in groups.values()
-    )
-    loaded = zip(groups.values(), Parallel(threads, backend="threading", return_as="generator")(jobs), strict=True)
-    waiting: dict[str, np.ndarray] = {}
-    for utterance in utterances:
-        while utterance.id not in waiting:
-            group, waveforms = next(loaded)
-            waiting |= {each.id: waveform for each, waveform in zip(group, waveforms, strict=True)}
-        yield waiting.pop(utterance.id)
 
 
 def _make_batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from soctk.errors import SoctkError
 from soctk.files import atomic
 from soctk.mappings import read_json
+from soctk.schema import Augmentation, Normalisation
 
 NAME = "store.json"
 CONTENT = "content"
@@ -34,6 +35,8 @@ class _Settings(BaseModel):
     hidden_size: Annotated[int, Field(ge=1)]
     dtype: Literal["float16", "float32"]
     speeds: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
+    augmentations: list[Augmentation] = []
+    normalise: Normalisation = "none"
     upstream: str
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from soctk.corpus.level import at_level, rms
+from soctk.corpus.level import at_level, normalise, rms
 
 
 def test_the_level_is_the_root_mean_square():
@@ -20,3 +20,9 @@ def test_a_waveform_is_scaled_to_a_level(amplitude):
 
 def test_digital_silence_stays_silent():
     np.testing.assert_array_equal(at_level(np.zeros(9, np.float32), 0.07), np.zeros(9))
+
+
+def test_all_waveforms_get_the_level_of_minus_26_dbfs():
+    tone = np.sin(np.arange(16000, dtype=np.float32))
+    for waveform in (tone, 0.01 * tone):
+        assert 20 * np.log10(rms(normalise(waveform))) == pytest.approx(-26, abs=1e-4)

@@ -186,7 +186,7 @@ def test_an_utterance_with_the_id_of_a_copy_is_refused(tmp_path, corpus):
     renamed = dataclasses.replace(
         corpus, **{column: {names[utt]: value for utt, value in getattr(corpus, column).items()} for column in columns}
     )
-    with pytest.raises(SoctkError, match=rf"these utterances have the ids of copies at another speed\n  {first}-sp0.9"):
+    with pytest.raises(SoctkError, match=rf"--speed-perturb: these utterances have the ids of copies\n  {first}-sp0.9"):
         extract.extract(renamed, tmp_path / "feats", dataclasses.replace(FBANK, speeds=(0.9,)))
 
 
