@@ -10,6 +10,8 @@ import numpy as np
 import soxr
 from joblib import Parallel, delayed
 
+from soctk.corpus.conditions import Conditions
+from soctk.corpus.conditions import measure as measure_conditions
 from soctk.corpus.cutting import decode_clips
 from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode_blocks
 from soctk.corpus.segments import Clip
@@ -54,6 +56,7 @@ class AudioInfo:
         is_silent: whether the samples of the chosen channel differ by less than SILENT_RANGE.
         clipped: the share of samples of the chosen channel that are clipped.
         sounding: the numbers, from 1, of the channels that are not silent.
+        conditions: the recording conditions of the chosen channel; None where they are not measured.
     """
 
     seconds: float
@@ -63,6 +66,7 @@ class AudioInfo:
     is_silent: bool
     clipped: float
     sounding: tuple[int, ...]
+    conditions: Conditions | None = None
 
 
 def load(source: Path | Clip, sample_rate: int, speed: float = 1, channel: str = "1") -> np.ndarray:
@@ -220,14 +224,22 @@ def remedies(errors: Collection[UnusableRecording]) -> str:
     )
 
 
-def inspect(recordings: Mapping[str, Path | Clip], channel: str = "1") -> dict[str, AudioInfo | UnusableRecording]:
-    """Decode every recording once, on all cores; return the properties of each utterance, or why it cannot be used."""
+def inspect(
+    recordings: Mapping[str, Path | Clip], channel: str = "1", has_conditions: bool = False
+) -> dict[str, AudioInfo | UnusableRecording]:
+    """Decode every recording once, on all cores; return the properties of each utterance, or why it cannot be used.
+
+    Args:
+        recordings: utterance id -> path, or a part of a recording.
+        channel: 1, 2, ..., or mix for the mean of all channels.
+        has_conditions: whether to measure the recording conditions too, which takes half as long again.
+    """
     by_path: dict[Path, list[tuple[str, Clip]]] = {}
     for utt, source in recordings.items():
         clip = _as_clip(source)
         by_path.setdefault(clip.path, []).append((utt, clip))
     # return_as="generator" dispatches a few jobs at a time; an executor would keep one object per recording (300,000)
-    jobs = (delayed(_inspect)([clip for _, clip in clips], channel) for clips in by_path.values())
+    jobs = (delayed(_inspect)([clip for _, clip in clips], channel, has_conditions) for clips in by_path.values())
     results = track(Parallel(-1, backend="threading", return_as="generator")(jobs), "check audio", "file", len(by_path))
     found: dict[str, AudioInfo | UnusableRecording] = {}
     for clips, infos in zip(by_path.values(), results, strict=True):
@@ -235,19 +247,20 @@ def inspect(recordings: Mapping[str, Path | Clip], channel: str = "1") -> dict[s
     return {utt: found[utt] for utt in recordings}
 
 
-def _inspect(clips: Sequence[Clip], channel: str) -> list[AudioInfo | UnusableRecording]:
+def _inspect(clips: Sequence[Clip], channel: str, has_conditions: bool) -> list[AudioInfo | UnusableRecording]:
     """Return the properties of parts of one recording. If a part of the file is damaged, none of them can be used."""
     found: dict[int, AudioInfo | UnusableRecording] = {}
     try:
         parts, sample_rate = decode_clips(clips)
         for index, samples in parts:
-            found[index] = _measure(samples, sample_rate, channel) if isinstance(samples, np.ndarray) else samples
+            is_usable = isinstance(samples, np.ndarray)
+            found[index] = _measure(samples, sample_rate, channel, has_conditions) if is_usable else samples
     except UnusableRecording as error:
         return [error] * len(clips)
     return [found[index] for index in range(len(clips))]
 
 
-def _measure(channels: np.ndarray, sample_rate: int, channel: str) -> AudioInfo:
+def _measure(channels: np.ndarray, sample_rate: int, channel: str, has_conditions: bool) -> AudioInfo:
     samples = choose_channel(channels, channel)
     digest = hashlib.sha256(f"{sample_rate} Hz\n".encode())
     digest.update(samples.data)
@@ -259,6 +272,7 @@ def _measure(channels: np.ndarray, sample_rate: int, channel: str) -> AudioInfo:
         is_silent=bool(np.ptp(samples) < SILENT_RANGE),
         clipped=_measure_clipping(samples),
         sounding=tuple((np.flatnonzero(np.ptp(channels, axis=0) >= SILENT_RANGE) + 1).tolist()),
+        conditions=measure_conditions(samples, sample_rate) if has_conditions else None,
     )
 
 
