@@ -1,7 +1,7 @@
 """soctk-sweep: compare many settings on validation utterances."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -17,6 +17,9 @@ from soctk.cli.common import (
     seeds_option,
     target_option,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Axis(click.ParamType):
@@ -63,6 +66,13 @@ class Axis(click.ParamType):
     default="soctk",
     help="Validation utterances: the next fold (soctk), or 20% of the other folds at random (emobox).",
 )
+@option(
+    "--nested",
+    "is_nested",
+    is_flag=True,
+    help="Also score the choice among the combinations itself: for each fold and seed, the combination with the lowest "
+    "validation loss of this run predicts the test utterances. Written to SWEEP/nested.",
+)
 @nj_option
 @device_option
 def main(
@@ -70,6 +80,7 @@ def main(
     store: Path,
     sweep: Path,
     grid: tuple[tuple[str, list], ...],
+    is_nested: bool,
     folds: list[int],
     seeds: list[int],
     protocol: Literal["soctk", "emobox"],
@@ -80,10 +91,9 @@ def main(
     """Train every combination of the --grid axes on the features in STORE, each in a directory of SWEEP.
 
     The printed table, also written to SWEEP/sweep.tsv, contains only validation scores. Choose one combination from it,
-    and then score only this combination on the test utterances: soctk-score SWEEP/NAME.
+    and then score only this combination on the test utterances: soctk-score SWEEP/NAME. With --nested, the output ends
+    with test scores that contain no choice made outside of a fold.
     """
-    from tabulate import tabulate
-
     from soctk.corpus import datadir, splits
     from soctk.device import resolve
     from soctk.features.store import FeatureStore
@@ -99,12 +109,49 @@ def main(
         raise click.UsageError(f"{axis} is an axis of --grid, and another option sets it too; leave that option out")
     corpus = datadir.read(data, recordings=False)
     features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
-    points = Sweep(dict(grid), splits.protocol_of(corpus, protocol), model)
+    points = Sweep(dict(grid), splits.protocol_of(corpus, protocol), model, is_nested)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
-    shown = table.drop(columns="name").map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
+    _print_points(sweep, table)
+    for line in edges(dict(grid), {str(axis): value for axis, value in table.iloc[0].items()}):
+        click.echo(line)
+    if is_nested:
+        _print_nested(sweep)
+
+
+def _print_points(sweep: Path, table: "pd.DataFrame") -> None:
+    """Print the validation scores of all points, and the best point."""
+    from tabulate import tabulate
+
+    from soctk.reporting.wording import number
+
+    scores = [str(column) for column in table if str(column).startswith("valid_")]
+    shown = table[["name", *scores, "runs"]].rename(columns={"name": "point"})
+    for name in scores:
+        metric = "log_loss" if name == "valid_loss" else name.removeprefix("valid_")
+        shown[name] = [number(value, metric) for value in table[name]]
     click.echo(
         tabulate(shown.to_dict("list"), headers="keys", tablefmt="simple", showindex=False, disable_numparse=True)
     )
-    click.echo(f"\nBest on validation: {sweep / table['name'][0]}")
-    for line in edges(dict(grid), {str(axis): value for axis, value in table.iloc[0].items()}):
-        click.echo(line)
+    best = ", ".join(f"{name.removeprefix('valid_')} {shown[name][0]}" for name in scores)
+    click.echo(f"\nBest on validation: {sweep / table['name'][0]} (validation {best})")
+
+
+def _print_nested(sweep: Path) -> None:
+    """Print the test scores of the nested choice with 95% intervals, and the runs that chose each point."""
+    from soctk.reporting.tables import bounds
+    from soctk.reporting.wording import digits, number, split_key, title
+    from soctk.scoring.score import score
+    from soctk.training import nested
+
+    click.echo(f"\nChosen in each run by its own validation loss: {sweep / nested.DIRECTORY}")
+    experiments = score([sweep / nested.DIRECTORY])
+    for scored in experiments:
+        scores = (
+            f"{title(key)} {number(interval.value, key)} {bounds(interval, digits(key))}".rstrip()
+            for key, interval in scored.pooled.items()
+            if split_key(key)[0] in scored.scale.compared
+        )
+        click.echo(f"  {scored.test or 'test'}: {', '.join(scores)}")
+    for point, runs in experiments[0].nested_choice.items():
+        if runs:
+            click.echo(f"  {point}: {', '.join(runs)}")

@@ -118,6 +118,12 @@ def open_experiment(packing: Packing, runs: Sequence[RunDirectory]) -> Experimen
         SoctkError: its data directory or store is missing or has changed, or its features are imported.
     """
     shared = recorded.read(runs)
+    if recorded.nested_choice(shared.settings):
+        raise SoctkError(
+            "this is a choice among the points of a sweep in each fold, not one model",
+            remedy="Pack one of the points, such as the best on validation utterances: soctk-pack SWEEP/POINT MODEL.",
+            where=packing.experiment,
+        )
     data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))
     store_path = _find(packing, "feats", packing.store or shared.made_from.get("features"))
     config = Config.model_validate(

@@ -55,6 +55,7 @@ class Report:
             *self._class_weights(),
             *self._within_class(),
             *self._speeds(),
+            *(f"{label(e)}: {describe_nested(e)}" for e in self.experiments if e.nested_choice),
             *([RECENTRING] if self.is_recentred else []),
             *overlaps(self.experiments),
             *(f"Trained with {line}." for line in made_with),
@@ -109,7 +110,7 @@ class Report:
         shrinkage = {
             label(e): e.predictions.settings["head"].get("within_class_shrinkage", 1)
             for e in self.experiments
-            if e.head == "linear" and e.predictions.emotions
+            if e.head == "linear" and e.predictions.emotions and not e.nested_choice
         }
         without = [name for name, value in shrinkage.items() if value == 1]
         if len(without) == len(shrinkage):

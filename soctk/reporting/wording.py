@@ -28,6 +28,7 @@ HEADS = {
     "cross-corpus: over fifths of the speakers; protocol emobox, and a partition with dev: on the validation "
     "utterances only). The seed has an "
     "effect only if it draws utterances (protocol emobox, or re-centring with a limited number of recordings)",
+    "chosen": "one of several, chosen in each run by its validation loss",
 }
 
 RIDGE = (
@@ -122,6 +123,13 @@ def label(experiment: ExperimentScores) -> str:
     """Return the printed name of an experiment, with the marks of re-centring and of overlapping speakers."""
     marks = RECENTRED * experiment.is_recentred + OVERLAPPING * bool(experiment.speaker_overlap)
     return f"{experiment.name} {marks}".rstrip()
+
+
+def describe_nested(experiment: ExperimentScores) -> str:
+    """Return a sentence about a nested choice (soctk.training.nested): its points, and which runs chose each."""
+    points = experiment.nested_choice
+    chosen = "; ".join(f"{point} in {', '.join(runs)}" for point, runs in points.items() if runs)
+    return f"nested choice: each run uses the point with its lowest validation loss, of {len(points)} points: {chosen}."
 
 
 def overlaps(experiments: Iterable[ExperimentScores]) -> list[str]:

@@ -77,6 +77,18 @@ def read(run: RunDirectory) -> Choice | None:
     return Choice.of(logs.read(run)) if run.log.is_file() else None
 
 
+def require(run: RunDirectory) -> Choice:
+    """Read the choice of a run from its train.jsonl.
+
+    Raises:
+        SoctkError: the file is missing or damaged.
+    """
+    choice = read(run)
+    if choice is None:
+        raise SoctkError("missing", remedy="Remove the run's directory and train it again.", where=run.log)
+    return choice
+
+
 def notes(runs: Sequence[RunDirectory]) -> list[str]:
     """Return a clause for each edge at which runs chose a value, with their number and advice."""
     edges: dict[tuple[str, str], list[float]] = {}

@@ -58,7 +58,7 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
     layers, last = used_layers(settings), features.get("num_layers", 0) - 1
     ours = {
         "protocol": settings.get("protocol", "unknown"),
-        "layer": "last" if layers == [last] else ", ".join(map(str, layers)),
+        "layer": "last" if layers == [last] else ", ".join(map(str, layers)) or "unknown",
     }
     always = ["no recordings of the test speakers, which this experiment uses"] if is_recentred(settings) else []
     differs = [

@@ -33,7 +33,12 @@ class _Schema(BaseModel):
     class _Recentre(BaseModel, strict=True):
         by: str = ""
 
+    class _Nested(BaseModel, strict=True):
+        points: list[str] = []
+        chosen: dict[str, str] = {}
+
     protocol: str = ""
+    nested: _Nested = _Nested()
     features: _Features = _Features()
     frames: _Frames = _Frames()
     pooling: dict[str, Any] = {}
@@ -86,7 +91,7 @@ def read(runs: Iterable[RunDirectory]) -> Recorded:
 
 def used_layers(settings: Mapping[str, Any]) -> list[int]:
     """Return the numbers of the hidden states that an experiment used; an empty list if they were not recorded."""
-    layers = settings.get("frames", {}).get("layers", "all")
+    layers = settings.get("frames", {"layers": "all"}).get("layers", [])
     return settings.get("features", {}).get("layers", []) if layers == "all" else layers
 
 
@@ -99,6 +104,18 @@ def used_speeds(settings: Mapping[str, Any]) -> list[float]:
 def is_recentred(settings: Mapping[str, Any]) -> bool:
     """Return whether an experiment used unlabelled recordings of the test speakers to re-centre descriptors."""
     return settings.get("recentre", {}).get("by", "none") != "none"
+
+
+def nested_choice(settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return point of a sweep -> the runs that chose it (soctk.training.nested); empty for other experiments.
+
+    Points that no run chose have an empty list.
+    """
+    nested = settings.get("nested", {})
+    runs: dict[str, list[str]] = {point: [] for point in nested.get("points", ())}
+    for run, point in nested.get("chosen", {}).items():
+        runs.setdefault(point, []).append(run)
+    return runs
 
 
 def speaker_overlap(settings: Mapping[str, Any], test: str) -> str:

@@ -87,8 +87,14 @@ class ExperimentScores:
 
     @property
     def head(self) -> str:
-        """The name of the classifier; "unknown" without a config.yaml."""
-        return self.predictions.settings.get("head", {}).get("name", "unknown")
+        """The name of the classifier; "unknown" without a config.yaml, "chosen" if runs of a nested choice may differ."""
+        default = "chosen" if self.nested_choice else "unknown"
+        return self.predictions.settings.get("head", {}).get("name", default)
+
+    @property
+    def nested_choice(self) -> dict[str, list[str]]:
+        """Point of a sweep -> the runs that chose it, for the experiment of a nested choice; empty for others."""
+        return recorded.nested_choice(self.predictions.settings)
 
     def missing_classes(self) -> dict[int, list[str]]:
         """Return fold -> the classes without test utterances in this fold, for the folds that lack classes.
@@ -127,6 +133,7 @@ class ExperimentScores:
                 "made_with": self.predictions.made_with,
                 "seeds_left_out": self.predictions.left_out,
                 "runs": self.runs.to_dict("records"),
+                "nested_choice": self.nested_choice,
                 "over_folds": {metric: vars(spread) for metric, spread in self.over_folds().items()},
                 "over_seeds": {metric: vars(spread) for metric, spread in self.over_seeds().items()},
                 "pooled": {metric: interval._asdict() for metric, interval in self.pooled.items()},

@@ -14,9 +14,9 @@ from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, unknown_name
 from soctk.files import atomic
 from soctk.schema import Config, Protocol
-from soctk.scoring.choice import read
+from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import settings
+from soctk.training import nested, settings
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -32,33 +32,38 @@ class Sweep:
         grid: axis -> its values. An axis is `pooling`, `head`, or a setting as `--set` takes it, such as `train.lr`.
         protocol: the protocol of all points.
         model: what all points have in common: other arguments of soctk.training.settings.resolve.
+        is_nested: whether to write the experiment of the nested choice too (soctk.training.nested).
     """
 
     grid: Mapping[str, Sequence[Any]]
     protocol: Protocol
     model: Mapping[str, Any]
+    is_nested: bool = False
 
     def run(
         self, data: DataDir, features: Features, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
     ) -> pd.DataFrame:
         """Do the missing runs of all points, each point in its own directory in `path`, and compare the points.
 
-        Test utterances are not used for the comparison. The table is also written to `path`/sweep.tsv.
+        Test utterances are not used for the comparison. The table is also written to `path`/sweep.tsv, and the nested
+        choice to `path`/nested if `is_nested`.
 
         Returns:
             A row for each point, best valid_WA (valid_CCC for dimensions) first, then lowest valid_loss. The columns
-            are the axes of the grid; valid_WA and valid_UA (in %), or valid_CCC, and valid_loss (nats, or 1 minus CCC),
-            averaged over runs, at the epoch or C that each run chose; the number of runs; and the name of the point's
-            directory.
+            are the name of the point's directory; the axes of the grid; valid_WA and valid_UA (in %), or valid_CCC, and
+            valid_loss (nats, or 1 minus CCC), averaged over runs, at the epoch or C that each run chose; and the number
+            of runs.
 
         Raises:
-            SoctkError: soctk.training.settings.resolve or Experiment.run raises it (all points are checked first); or
-                the training log of a finished run is missing or damaged.
+            SoctkError: soctk.training.settings.resolve, nested.check or Experiment.run raises it (all points are
+                checked first); or the training log of a finished run is missing or damaged.
         """
         points = [
             (point, Experiment(self._config(point), data, features, path / _name(point), features.device))
             for point in self._points()
         ]
+        if self.is_nested:
+            nested.check([experiment.config for _, experiment in points])
         for _, experiment in points:
             experiment.check(folds, seeds)
         rows = []
@@ -66,11 +71,13 @@ class Sweep:
             experiment.run(folds, seeds, nj)
             runs = [RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds]
             values = {key: str(value) for key, value in point.items()}
-            rows.append({**values, **_validation(runs), "name": experiment.path.name})
+            rows.append({"name": experiment.path.name, **values, **_validation(runs)})
         main = "valid_WA" if "valid_WA" in rows[0] else "valid_CCC"
         table = pd.DataFrame(rows).sort_values([main, "valid_loss"], ascending=[False, True], ignore_index=True)
         with atomic(path / "sweep.tsv") as temporary:
             table.to_csv(temporary, sep="\t", index=False)
+        if self.is_nested:
+            nested.write(path, [experiment.path.name for _, experiment in points], folds, seeds)
         return table
 
     def _points(self) -> Iterator[dict[str, Any]]:
@@ -125,12 +132,7 @@ def _validation(runs: Iterable[RunDirectory]) -> dict[str, float]:
     Raises:
         SoctkError: a training log is missing or damaged.
     """
-    best = []
-    for run in runs:
-        choice = read(run)
-        if choice is None:
-            raise SoctkError("missing", remedy="Remove the run's directory and train it again.", where=run.log)
-        best.append(choice.record)
+    best = [choice.require(run).record for run in runs]
     percent = [name for name in ("valid_WA", "valid_UA") if name in best[0]]
     others = [name for name in ("valid_CCC", "valid_loss") if name in best[0]]
     means = {name: sum(record[name] for record in best) / len(best) for name in (*percent, *others)}

@@ -112,7 +112,7 @@ def test_votes_are_trained_on_and_scored_as_distributions(home):
 def test_a_sweep_compares_dimensions_by_ccc(msp):
     text = call(sweep.main, msp / "msp", msp / "msp-feats", msp / "sweep", "--target", "arousal", "--head", "linear",
                 "--grid", "pooling=[mean, stats]")  # fmt: skip
-    header, _, *rows = text[text.index("pooling ") :].splitlines()
-    assert header.split() == ["pooling", "valid_CCC", "valid_loss", "runs"]
+    header, _, *rows = text[text.index("point ") :].splitlines()
+    assert header.split() == ["point", "valid_CCC", "valid_loss", "runs"]
     scores = [float(row.split()[1]) for row in rows[:2]]
     assert scores == sorted(scores, reverse=True)

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 from conftest import write_corpus
 
 from soctk.cli import cross, extract, sweep, train
+from soctk.cli import score as score_command
+from soctk.scoring.score import score
 
 MODEL_OPTIONS = {
     "--preset", "--pooling", "--head", "--conf", "--set", "--layer", "--combine", "--recentre", "--enrol",
@@ -120,3 +122,28 @@ def test_an_unknown_axis_lists_the_known_ones(corpora, tmp_path):
         "Error: --grid: unknown axis 'poling'\nDid you mean 'pooling'? Any setting SECTION.KEY is an axis too"
         in result.output
     )
+
+
+def test_the_nested_choice_is_scored_beside_the_best_point(corpora, tmp_path):
+    grid = ["--grid", "pooling=[mean, stats]", "--set", "head.C=[0.1]"]
+    arguments = [corpora / "one", corpora / "feats-one", tmp_path / "sweep", *grid]
+    assert "Chosen in each run" not in invoke(sweep, *arguments).output
+    assert not (tmp_path / "sweep" / "nested").exists()
+    result = invoke(sweep, *arguments, "--nested")
+    assert result.exit_code == 0, result.output
+    table, nested = result.output.split("\nChosen in each run by its own validation loss: ")
+    lines = table.splitlines()
+    (header,) = (i for i, line in enumerate(lines) if line.startswith("point "))
+    first, second = (line.split()[0] for line in lines[header + 2 : header + 4])
+    assert {first, second} == {"pooling=mean", "pooling=stats"}
+    assert f"\nBest on validation: {tmp_path / 'sweep' / first} (validation WA " in table
+    place, scores, *chosen = nested.splitlines()
+    assert place == str(tmp_path / "sweep" / "nested")
+    (scored,) = score([tmp_path / "sweep" / "nested"])
+    assert scores.startswith(f"  test: WA {scored.pooled['WA'].value:.2f} [")
+    assert sorted(run for line in chosen for run in line.split(": ")[1].split(", ")) == [
+        f"fold{fold}/seed1" for fold in (1, 2, 3)
+    ]
+    result = invoke(score_command, tmp_path / "sweep", "--compare")
+    assert result.exit_code == 0, result.output
+    assert "nested" in result.output
