@@ -8,7 +8,7 @@ import pandas as pd
 
 from soctk import provenance
 from soctk.corpus.splits import DESCRIPTIONS
-from soctk.reporting.wording import HEADS, RECENTRING, RIDGE, label, overlaps
+from soctk.reporting.wording import HEADS, RECENTRING, RIDGE, describe_nested, label, overlaps
 from soctk.scoring import choice, published
 from soctk.scoring.compare import compare
 from soctk.scoring.intervals import FEWEST_SPEAKERS
