@@ -87,7 +87,7 @@ class ExperimentScores:
 
     @property
     def head(self) -> str:
-        """The name of the classifier; "unknown" without a config.yaml, "chosen" if runs of a nested choice may differ."""
+        """The name of the classifier; "unknown" without a config.yaml, "chosen" if each run chose it (nested choice)."""
         default = "chosen" if self.nested_choice else "unknown"
         return self.predictions.settings.get("head", {}).get("name", default)
 

@@ -69,8 +69,8 @@ def test_the_settings_are_those_that_all_points_share(tmp_path):
     }
     heading = report.make([tmp_path], "soctk-score").heading()
     assert (
-        "nested: nested choice: each run uses the point with its lowest validation loss, of 2 points: A in fold1/seed1; "
-        "B in fold2/seed1."
+        "nested: nested choice: each run uses the point with its lowest validation loss, of 2 points: A in "
+        "fold1/seed1; B in fold2/seed1."
     ) in heading
 
 
@@ -105,7 +105,7 @@ def test_points_with_and_without_recordings_of_the_test_speakers_are_not_mixed()
         load([ROOT / "conf"], "mean", "linear", overrides=[f"recentre.by={by}"]) for by in ("none", "speaker", "none")
     ]
     nested.check(configs[::2])
-    with pytest.raises(SoctkError, match="--nested with the axis recentre.by: some points use unlabelled recordings"):
+    with pytest.raises(SoctkError, match=r"--nested with the axis recentre\.by: some points use unlabelled recordings"):
         nested.check(configs)
 
 
