@@ -87,7 +87,7 @@ class ExperimentScores:
 
     @property
     def head(self) -> str:
-        """The name of the classifier; "unknown" without a config.yaml, "chosen" if each run chose it (nested choice)."""
+        """The name of the classifier; "unknown" without a config.yaml, "chosen" if a nested choice has several."""
         default = "chosen" if self.nested_choice else "unknown"
         return self.predictions.settings.get("head", {}).get("name", default)
 
