@@ -104,5 +104,7 @@ def _fit(
 ) -> tuple[InnerFit, dict[float, np.ndarray]]:
     rows, recentring = inputs.with_copies(fit.fitted), inputs.recentring(fit.seed)
     config = config.model_copy(update={"C": list(values)})
-    predicted = linear.predictions(inputs.blocks.values(), inputs.target, rows, config, inputs.copies, recentring)
+    predicted = linear.predictions(
+        inputs.blocks.values(), inputs.target, rows, config, inputs.copies, recentring, inputs.tested
+    )
     return fit, dict(zip(values, predicted, strict=True))

@@ -16,7 +16,7 @@ from soctk.features.copies import with_copies
 from soctk.features.store import Store
 from soctk.parallel import one_thread
 from soctk.pooling import Pooling
-from soctk.schema import Config, LayerNorm
+from soctk.schema import Augmentation, Config, LayerNorm
 from soctk.training.coordinates import Block, BlockKey, gram
 from soctk.training.frame_norm import normalise
 from soctk.training.recentre import Recentring
@@ -208,14 +208,32 @@ class Features:
                 )
         return chosen
 
+    def augmentations(self, config: Config) -> list[Augmentation]:
+        """Return the augmentations of the copies, for training only, that the settings choose.
+
+        Raises:
+            SoctkError: the store has no copies with one of these augmentations.
+        """
+        stored = self.store.settings.get("augmentations", [])
+        chosen = stored if config.frames.augment == "all" else config.frames.augment
+        for name in chosen:
+            if name not in stored:
+                raise SoctkError(
+                    f"the store has no copies with {name}; "
+                    + (f"it has copies with {', '.join(stored)}" if stored else "it has no augmented copies"),
+                    remedy="Choose other augmentations, or extract into another store (--augment).",
+                    where=self.store.where,
+                )
+        return chosen
+
     def frames(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
-        """Return the frames of all utterances, then of their copies at each speed, for some hidden states.
+        """Return the frames of all utterances, then of each kind of copies, for some hidden states.
 
         Raises:
             SoctkError: frames are missing from the store, or are NaN, infinite or too large (StreamedFrames check each
                 batch when it is read).
         """
-        utterances = with_copies(self.utterances, self.speeds(config))
+        utterances = with_copies(self.utterances, self.speeds(config), self.augmentations(config))
         count = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
         if 4 * count > self.max_bytes:
             return StreamedFrames(self.store, utterances, layers, config.frames.layer_norm)
@@ -225,7 +243,7 @@ class Features:
             return frames.layer_normalised(config.frames.layer_norm)
 
     def blocks(self, config: Config, nj: int = 1) -> dict[BlockKey, Block]:
-        """Return the descriptors of all utterances, then of their copies at each speed.
+        """Return the descriptors of all utterances, then of each kind of copies.
 
         Args:
             config: the settings, with pooling layers without trained parameters.
@@ -240,7 +258,7 @@ class Features:
         """
         blocks: dict[BlockKey, Block] = {}
         for layer in self.layers(config):
-            shared = [layer, config.frames.layer_norm, self.speeds(config)]
+            shared = [layer, config.frames.layer_norm, self.speeds(config), self.augmentations(config)]
             keys = {name: json.dumps([*shared, name, options]) for name, options in config.pooling.items()}
             missing = [name for name, key in keys.items() if key not in self._blocks]
             if missing:

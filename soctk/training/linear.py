@@ -24,6 +24,7 @@ def predictions(
     config: LinearConfig,
     copies: int = 1,
     recentring: Recentring | None = None,
+    tested: int | None = None,
 ) -> np.ndarray:
     """Fit the head for each C and return the predictions `(C, N, K)` for all N utterances.
 
@@ -36,11 +37,12 @@ def predictions(
         config: the values of C, and the settings of the target's solver.
         copies: how many rows each utterance has: row i + c N is copy c of utterance i.
         recentring: the re-centring of the speakers; None if descriptors are used as they are.
+        tested: the predictions are the mean over this many copies, from the first; None for all.
     """
     with threadpool_limits(1):
         values = make_coordinates(blocks, fitted, recentring).values
         solver = target.solver(values[fitted], fitted, config)
-        by_copy = values.reshape(copies, -1, values.shape[1])
+        by_copy = values.reshape(copies, -1, values.shape[1])[:tested]
         result: list[Any] = [None] * len(config.C)
         for i in np.argsort(config.C):
             solver.fit(config.C[i])

@@ -23,11 +23,13 @@ class Recentring:
         speakers: the index of the speaker of each utterance, `(N,)`.
         enrolled: whether each utterance contributes to the mean of its speaker, `(N,)`; not used for training speakers.
         relevance: the relevance r.
+        num_prior: the means of this many speakers, from the first, give mu if they are training speakers; None for all.
     """
 
     speakers: np.ndarray
     enrolled: np.ndarray
     relevance: float
+    num_prior: int | None = None
 
     @classmethod
     def of(cls, speakers: Sequence[str], enrol: int | None, relevance: float, seed: int) -> "Recentring":
@@ -48,14 +50,19 @@ class Recentring:
             enrolled[own if enrol is None else random.permutation(own)[:enrol]] = True
         return cls(indices, enrolled, relevance)
 
-    def with_copies(self, count: int) -> "Recentring":
-        """Return the re-centring of N utterances and `count` copies of each; each copy of a speaker is a new speaker.
+    def with_copies(self, count: int, augmented: int = 0) -> "Recentring":
+        """Return the re-centring of N utterances and all their copies; each copy of a speaker is a new speaker.
 
-        Copies at another speed have another mean, so each speed of a speaker counts as a separate speaker.
+        Copies at another speed have another mean, so each speed of a speaker counts as a separate speaker; so do
+        augmented copies. Speakers are tested without augmentation, so mu is a mean over the other copies.
+
+        Args:
+            count: the number of copies of each utterance at other speeds.
+            augmented: the number of augmented copies of each utterance, after those.
         """
-        first = (self.speakers.max() + 1) * np.arange(1 + count)
-        speakers = (self.speakers + first[:, None]).reshape(-1)
-        return Recentring(speakers, np.tile(self.enrolled, 1 + count), self.relevance)
+        copies, size = 1 + count + augmented, self.speakers.max() + 1
+        speakers = (self.speakers + size * np.arange(copies)[:, None]).reshape(-1)
+        return Recentring(speakers, np.tile(self.enrolled, copies), self.relevance, (1 + count) * size)
 
     def without_means(self, values: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
         """Return values `(N, P)` minus the means of their speakers.
@@ -73,7 +80,7 @@ class Recentring:
     def prior(self, values: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
         """Return mu `(P,)` of values `(N, P)`: the mean of the means of the training speakers."""
         is_training = np.isin(np.arange(self.speakers.max() + 1), self.speakers[list(fitted)])
-        return self.means(values, fitted)[is_training].mean(0)
+        return self._mean_of_prior(self.means(values, fitted), is_training)
 
     def transposed(self, weights: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
         """Return V `(K, N)` such that V @ values = W @ without_means(values), for weights W `(K, N)`."""
@@ -86,8 +93,12 @@ class Recentring:
         own = self.speakers == np.arange(self.speakers.max() + 1)[:, None]
         is_training = own[:, fitted].any(1)
         mean = own / own.sum(1, keepdims=True)
-        prior = mean[is_training].mean(0)
+        prior = self._mean_of_prior(mean, is_training)
         count = (own & self.enrolled).sum(1, keepdims=True)
         strength = np.where(count > 0, count / np.maximum(count + self.relevance, 1e-12), 0)
         adapted = strength * (own & self.enrolled) / np.maximum(count, 1) + (1 - strength) * prior
         return np.where(is_training[:, None], mean, adapted)
+
+    def _mean_of_prior(self, rows: np.ndarray, is_training: np.ndarray) -> np.ndarray:
+        """Return the mean of the rows, one for each speaker, that give mu."""
+        return rows[: self.num_prior][is_training[: self.num_prior]].mean(0)

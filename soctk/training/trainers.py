@@ -53,7 +53,7 @@ class MLPTrainer:
         Raises:
             SoctkError: the loss becomes infinite or NaN.
         """
-        valid = self._inputs.rows(self._split.valid)
+        valid = self._inputs.tested_rows(self._split.valid)
         yield from loop.train(
             self._learner,
             self._features,
@@ -62,14 +62,14 @@ class MLPTrainer:
             valid,
             self._config,
             self._seed,
-            self._inputs.copies,
+            self._inputs.tested,
         )
         self._target.finish(self._model.output_layer)
 
     def predict_test(self) -> torch.Tensor:
         """See Trainer.predict_test."""
-        rows = self._inputs.rows(self._split.test)
-        return loop.predict(self._learner, self._features, self._target, rows, self._inputs.copies)
+        rows = self._inputs.tested_rows(self._split.test)
+        return loop.predict(self._learner, self._features, self._target, rows, self._inputs.tested)
 
 
 class LinearTrainer:
@@ -106,5 +106,5 @@ class LinearTrainer:
     def predict_test(self) -> torch.Tensor:
         """See Trainer.predict_test."""
         descriptors = self._inputs.descriptors(self._fitted, self._seed).to(self._device)
-        rows, copies = self._inputs.rows(self._split.test), self._inputs.copies
+        rows, copies = self._inputs.tested_rows(self._split.test), self._inputs.tested
         return loop.predict(self._head, descriptors, self._inputs.target, rows, copies)

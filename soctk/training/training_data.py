@@ -20,12 +20,14 @@ class TrainingData:
     """The inputs and labels of an experiment, shared by all its runs.
 
     The rows of the inputs are the N utterances of the corpus in its order, then N copies of them at the first speed,
-    and so on.
+    and so on; then N copies with the first augmentation, and so on. Augmented copies are used for training only:
+    validation and test see the recordings as they are.
 
     Attributes:
         config: the settings of the experiment.
         data: the corpus.
-        copies: how many rows each utterance has: 1 plus the number of speeds.
+        copies: how many rows each utterance has: 1, plus the number of speeds, plus the number of augmentations.
+        tested: how many of these, from the first, are for prediction: 1 plus the number of speeds.
         blocks: the descriptors of each hidden state and pooling layer (Features.blocks) if the pooling has no trained
             parameters; else empty.
         frames: the frames if the pooling has trained parameters; else None.
@@ -34,6 +36,7 @@ class TrainingData:
     config: Config
     data: DataDir
     copies: int
+    tested: int
     blocks: Mapping[BlockKey, Block]
     frames: Frames | StreamedFrames | None
 
@@ -44,10 +47,11 @@ class TrainingData:
         Raises:
             SoctkError: Features.frames raises it.
         """
-        copies = 1 + len(features.speeds(config))
+        tested = 1 + len(features.speeds(config))
+        copies = tested + len(features.augmentations(config))
         if is_trained:
-            return cls(config, data, copies, {}, features.frames(config, features.layers(config)))
-        return cls(config, data, copies, features.blocks(config, nj), None)
+            return cls(config, data, copies, tested, {}, features.frames(config, features.layers(config)))
+        return cls(config, data, copies, tested, features.blocks(config, nj), None)
 
     @cached_property
     def target(self) -> Target:
@@ -68,13 +72,20 @@ class TrainingData:
         return [self._index[utt] for utt in utterances]
 
     def with_copies(self, indices: Sequence[int]) -> list[int]:
-        """Return the rows of the utterances with these indices, then the rows of their copies at each speed."""
-        count = len(self.data.utterances)
-        return [i + copy * count for copy in range(self.copies) for i in indices]
+        """Return the rows of the utterances with these indices, then the rows of all their copies, for training."""
+        return self._rows(indices, self.copies)
 
     def rows(self, utterances: Sequence[str]) -> list[int]:
-        """Return the rows of utterances, then the rows of their copies at each speed."""
-        return self.with_copies(self.indices(utterances))
+        """Return the rows of utterances, then the rows of all their copies, for training."""
+        return self._rows(self.indices(utterances), self.copies)
+
+    def tested_rows(self, utterances: Sequence[str]) -> list[int]:
+        """Return the rows of utterances, then the rows of their copies at each speed, for prediction."""
+        return self._rows(self.indices(utterances), self.tested)
+
+    def _rows(self, indices: Sequence[int], copies: int) -> list[int]:
+        count = len(self.data.utterances)
+        return [i + copy * count for copy in range(copies) for i in indices]
 
     def recentring(self, seed: int) -> Recentring | None:
         """Return the re-centring of all rows; None if the settings choose no re-centring."""
@@ -83,7 +94,7 @@ class TrainingData:
             return None
         enrol = None if options.enrol == "all" else options.enrol
         recentring = Recentring.of(list(self.data.speaker.values()), enrol, options.relevance, seed)
-        return recentring.with_copies(self.copies - 1)
+        return recentring.with_copies(self.tested - 1, self.copies - self.tested)
 
     def descriptors(self, fitted: Sequence[int], seed: int) -> Descriptors:
         """Return the inputs of a head that is trained on the rows `fitted`."""
