@@ -17,11 +17,13 @@ from soctk.cli.common import (
     Directory,
     Layers,
     Words,
+    augment_option,
     combine_option,
     device_option,
     enrol_option,
     folds_option,
     head_option,
+    normalise_option,
     option,
     pooling_option,
     preset_option,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 _PROTOCOLS = ("soctk", "emobox")  # a recipe may add its own
 # Options of soctk-extract and soctk-train that run.sh has too: a recipe makes the names of its directories from them.
-_EXTRACT_OPTIONS = ("upstream", "layers", "speeds")
+_EXTRACT_OPTIONS = ("upstream", "layers", "speeds", "augmentations", "normalise")
 _TRAIN_OPTIONS = ("preset", "pooling", "head", "layers", "combine", "recentre", "enrol", "protocol", "target")
 
 
@@ -136,6 +138,8 @@ def recipe_command(recipe: "Recipe") -> Command:
     help='Hidden states of the upstream to extract: last, all, or numbers such as "3 4"; 0 is the input of layer 1.',
 )
 @speed_option
+@augment_option
+@normalise_option
 @option(
     "--use-layer",
     "use_layers",

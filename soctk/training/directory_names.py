@@ -12,20 +12,22 @@ from soctk.training.recipe_options import Options, spaced
 def make(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> tuple[str, str, str]:
     """Return the names of the data directory, the feature store, and the experiment.
 
-    data/RECIPE, feats/UPSTREAM[-layerN][-spS] and
-    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET][-spS][-recentred][-enrolN][-TARGET][-TAG]; each may end with the
-    values of the recipe's own options and protocol.
+    data/RECIPE, feats/UPSTREAM[-layerN]WAVEFORMS and
+    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET]WAVEFORMS[-recentred][-enrolN][-TARGET][-TAG], where WAVEFORMS is
+    [-spS][-aug-NAMES][-level]; each may end with the values of the recipe's own options and protocol.
     """
     name = own.display_name(upstream) if own.is_own(upstream) else Path(upstream).name
     name = name.replace(":", "-")
-    speeds = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
+    waveforms = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
+    waveforms += f"-aug-{'-'.join(options.augmentations)}" if options.augmentations else ""
+    waveforms += "" if options.normalise == "none" else f"-{options.normalise}"
     frames, head = resolved.frames, resolved.head.name
     layers = options.layers if frames.layers == "all" else tuple(frames.layers)
     parts = [
         f"{name}{_layer_name(layers)}-{'+'.join(resolved.pooling)}-{head}",
         "" if (head, frames.combine) in (("linear", "concat"), ("mlp", "sum")) else f"-{frames.combine}",
         "" if options.preset == "default" else f"-{options.preset}",
-        speeds,
+        waveforms,
         "" if resolved.recentre.by == "none" else "-recentred",
         "" if resolved.recentre.enrol == "all" else f"-enrol{resolved.recentre.enrol}",
         "" if options.target == "emotion" else f"-{options.target}",
@@ -33,7 +35,7 @@ def make(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> t
         suffix(recipe, options, "experiment"),
     ]
     data = f"data/{recipe.path.name}{suffix(recipe, options, 'data')}"
-    features = f"feats/{name}{_layer_name(options.layers)}{speeds}{suffix(recipe, options, 'features')}"
+    features = f"feats/{name}{_layer_name(options.layers)}{waveforms}{suffix(recipe, options, 'features')}"
     return data, features, "".join(parts)
 
 

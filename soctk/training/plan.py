@@ -118,6 +118,10 @@ def make(recipe: Recipe, options: Options) -> Plan:
     extract_options = [*conf, "--upstream", upstream, "--layer", spaced(options.layers)]
     if options.speeds:
         extract_options += ["--speed-perturb", spaced(options.speeds)]
+    if options.augmentations:
+        extract_options += ["--augment", " ".join(options.augmentations)]
+    if options.normalise != "none":
+        extract_options += ["--normalise", options.normalise]
     train_options = [*conf, *_model(options, resolved), "--seeds", spaced(options.seeds)]
     if options.folds:
         train_options += ["--folds", spaced(options.folds)]

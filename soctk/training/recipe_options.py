@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from soctk.schema import Protocol
+from soctk.schema import Augmentation, Normalisation, Protocol
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Options:
         upstream: a name, a folder, or a hub id.
         layers: the hidden states to extract: `last`, `all`, or numbers.
         speeds: the speeds of the copies of each recording.
+        augmentations: the augmentations of further copies, for training only.
+        normalise: `level` to scale recordings to one level, or `none`.
         use_layers: the hidden states to train on: `all`, or numbers.
         combine: `sum` or `concat`.
         preset: `default`, or the name of a folder in conf/preset/.
@@ -46,6 +48,8 @@ class Options:
     upstream: str
     layers: str | tuple[int, ...]
     speeds: tuple[float, ...]
+    augmentations: tuple[Augmentation, ...]
+    normalise: Normalisation
     use_layers: str | tuple[int, ...]
     combine: str | None
     preset: str

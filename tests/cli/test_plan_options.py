@@ -58,6 +58,14 @@ WHOLE = "not a list of different whole numbers such as"
             (["--speed-perturb", speeds], f"'{speeds}' is not a list of different speeds from 0.5 to 2, other than 1")
             for speeds in ("slow", "0.9 1", "0.3", "3", "0.9 .90")
         ),
+        *(
+            (
+                ["--augment", names],
+                f"'{names}' is not a list of different names from: noise, reverb, pitch, gain, codec",
+            )
+            for names in ("babble", "noise noise", "Noise")
+        ),
+        (["--normalise", "lufs"], "'lufs' is not one of 'none', 'level'"),
         (["--train-args", "--set 'a=b"], "'--train-args': a quote (', \" or \\) is not closed: --set 'a=b"),
         (["--extract-args", "a\\"], "'--extract-args': a quote (', \" or \\) is not closed: a\\"),
         (["--train-args", "--set"], "--train-args: Option '--set' requires an argument."),
@@ -116,6 +124,7 @@ def test_options_have_hyphens_or_underscores_and_a_space_or_an_equals_sign(plan,
     [
         (["--layer", " 4,  3,", "--speed-perturb", "1.10, .9"], ["--layer", "3 4", "--speed-perturb", "0.9 1.1"]),
         (["--layer", "all", "--use-layer", "4,3"], ["--layer", "all", "--use-layer", "3 4"]),
+        (["--augment", "reverb, noise"], ["--augment", "noise reverb"]),
         (["--folds", "1,2", "--seeds", "3, 1"], ["--folds", "1 2", "--seeds", "3 1"]),
     ],
 )

@@ -14,6 +14,8 @@ DEFAULTS = {
     "upstream": "fbank",
     "layers": "last",
     "speeds": (),
+    "augmentations": (),
+    "normalise": "none",
     "use_layers": "all",
     "combine": None,
     "preset": "default",
@@ -75,6 +77,12 @@ def make(tmp_path, monkeypatch):
         ({"layers": "all"}, "fbank-layerall", "fbank-layerall-mean-linear"),
         ({"layers": (3, 4), "combine": "concat"}, "fbank-layer3-4", "fbank-layer3-4-mean-linear"),
         ({"speeds": (0.9, 1.1)}, "fbank-sp0.9-1.1", "fbank-mean-linear-sp0.9-1.1"),
+        ({"augmentations": ("noise", "gain")}, "fbank-aug-noise-gain", "fbank-mean-linear-aug-noise-gain"),
+        (
+            {"speeds": (0.9,), "augmentations": ("noise",), "normalise": "level", "recentre": "speaker"},
+            "fbank-sp0.9-aug-noise-level",
+            "fbank-mean-linear-sp0.9-aug-noise-level-recentred",
+        ),
         ({"layers": "all", "use_layers": (4,)}, "fbank-layerall", "fbank-layer4-mean-linear"),
         ({"speeds": (0.9, 1.1), "preset": "paper"}, "fbank-sp0.9-1.1", "fbank-mean-mlp-paper-sp0.9-1.1"),
         ({"upstream": "s3prl:fbank"}, "s3prl-fbank", "s3prl-fbank-mean-linear"),
@@ -207,6 +215,9 @@ def test_the_model_is_spelled_out_for_soctk_train(make):
         "--conf conf --preset default --pooling mean+soc_full --head linear --layer 2 3 --combine concat "
         "--recentre speaker --enrol all --protocol soctk --seeds 1234567 3 --folds 1 2 --nj 1 "
         "--device auto --tensorboard"
+    )
+    assert " ".join(make(augmentations=("noise", "gain"), normalise="level").extract_options) == (
+        "--conf conf --upstream fbank --layer last --augment noise gain --normalise level --nj 2 --device auto"
     )
     assert " ".join(make(layers=(1, 2), speeds=(0.9, 1.5)).extract_options) == (
         "--conf conf --upstream fbank --layer 1 2 --speed-perturb 0.9 1.5 --nj 2 --device auto"
