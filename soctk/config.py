@@ -41,7 +41,7 @@ _SECTIONS: dict[str, type[Section]] = {
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def conf_directories(preset: str = "default", given: Sequence[Path] = ()) -> list[Path]:
+def conf_directories(preset: str = "default", given: Sequence[Path] = (), utterances: int | None = None) -> list[Path]:
     """Return the conf directories to merge, in order; values of later ones replace values of earlier ones.
 
     soctk's own settings come first, then the preset's, then the given directories. A given directory that is one of
@@ -50,6 +50,8 @@ def conf_directories(preset: str = "default", given: Sequence[Path] = ()) -> lis
     Args:
         preset: `default`, or the name of a folder in conf/preset/.
         given: the directories of `--conf`.
+        utterances: the size of the corpus, for a preset with settings for large corpora (size_directories); without
+            it, they are not used.
 
     Raises:
         SoctkError: the preset is unknown.
@@ -58,8 +60,15 @@ def conf_directories(preset: str = "default", given: Sequence[Path] = ()) -> lis
     known = ["default", *(folder.name for folder in presets.iterdir() if folder.is_dir())]
     if preset not in known:
         raise unknown_name("preset", preset, known, where="--preset")
-    builtin = [BUILTIN_CONF] if preset == "default" else [BUILTIN_CONF, presets / preset]
+    by_size = [folder for least, folder in size_directories(preset).items() if least <= (utterances or 0)]
+    builtin = [BUILTIN_CONF] if preset == "default" else [BUILTIN_CONF, presets / preset, *by_size]
     return builtin + [folder for folder in given if folder.resolve() not in builtin]
+
+
+def size_directories(preset: str) -> dict[int, Path]:
+    """Return number of utterances -> the folder `from-N-utterances` of a preset, whose settings hold from this size."""
+    folders = (BUILTIN_CONF / "preset" / preset).glob("from-*-utterances")
+    return dict(sorted((int(folder.name.split("-")[1]), folder) for folder in folders))
 
 
 def load(

@@ -75,7 +75,7 @@ def main(
 
     if len(sources) < 2:
         raise click.UsageError("give --corpus twice or more")
-    config = settings.resolve(**model)
+    settings.resolve(**model)  # a wrong setting is told before the corpora are read
     corpora = [
         cross.Corpus(data.resolve().name, datadir.read(data, recordings=False), FeatureStore.open(store), {})
         for data, store, _ in sources
@@ -87,6 +87,10 @@ def main(
             raise unknown_name("corpus", name, named, where="--train, --test")
     for corpus in corpora:
         click.echo(f"{corpus.name}: {corpus.summary}")
+    utterances = min(len(corpus.data.utterances) for corpus in corpora)
+    config = settings.resolve(**model, utterances=utterances)
+    if note := settings.describe_size(model["preset"], utterances, config):
+        click.echo(f"{note} (the smallest corpus)")
     pairs = [(train, test) for train in trained or named for test in tested or named]
     for train, test in pairs:
         cross.check(named[train], named[test], config, exp, seeds)

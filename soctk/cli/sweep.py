@@ -109,6 +109,7 @@ def main(
         raise click.UsageError(f"{axis} is an axis of --grid, and another option sets it too; leave that option out")
     corpus = datadir.read(data, recordings=False)
     features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
+    model["utterances"] = len(corpus.utterances)
     points = Sweep(dict(grid), splits.protocol_of(corpus, protocol), model, is_nested)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
     _print_points(sweep, table)

@@ -73,7 +73,10 @@ def main(
     from soctk.training.inputs import Features
 
     corpus = datadir.read(data, recordings=False)
-    config = settings.resolve(**model, protocol=splits.protocol_of(corpus, protocol))
+    utterances = len(corpus.utterances)
+    config = settings.resolve(**model, protocol=splits.protocol_of(corpus, protocol), utterances=utterances)
+    if note := settings.describe_size(model["preset"], utterances, config):
+        click.echo(note)
     folds = folds or corpus.folds
     device = resolve(device)
     features = Features(FeatureStore.open(store), corpus.utterances, device)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from soctk import config
+from soctk.errors import plural
+from soctk.mappings import read_yaml
 from soctk.pooling import registry
 from soctk.schema import Config, Protocol
 
@@ -31,6 +33,7 @@ def resolve(
     enrol: str | int | None = None,
     protocol: Protocol = "soctk",
     target: str = "emotion",
+    utterances: int | None = None,
     overrides: Iterable[str] = (),
 ) -> Config:
     """Return the settings for these options; an option that is None keeps the value of the conf directories.
@@ -47,12 +50,14 @@ def resolve(
         enrol: how many utterances of a test speaker give the speaker's mean: `all`, or a number.
         protocol: how validation utterances are chosen.
         target: what is predicted (soctk.config.load).
+        utterances: the number of utterances of the corpus, for presets whose settings depend on it
+            (soctk.config.size_directories).
         overrides: KEY=VALUE strings (soctk.config.load); they win over the other options.
 
     Raises:
         SoctkError: a name is unknown, or a setting is wrong.
     """
-    directories = config.conf_directories(preset, conf_dirs)
+    directories = config.conf_directories(preset, conf_dirs, utterances)
     model = config.load_model(directories)
     pooling = model.pooling if pooling is None else pooling
     head = model.head if head is None else head
@@ -66,3 +71,19 @@ def resolve(
     }
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return config.load(directories, pooling, head, protocol, [*given, *overrides], target)
+
+
+def describe_size(preset: str, utterances: int, resolved: Config) -> str:
+    """Return a sentence with those resolved settings for which the preset has values by the size of the corpus.
+
+    It is empty if the preset has none, or if the model does not use them.
+    """
+    used = []
+    for folder in config.size_directories(preset).values():
+        for file in sorted(folder.rglob("*.yaml")):
+            path = file.relative_to(folder).with_suffix("").parts
+            section = resolved.model_dump()[path[0]] or {}
+            for part in path[1:]:
+                section = section.get(part, {})
+            used += [f"{'.'.join(path)}.{key}={section[key]}" for key in read_yaml(file) if key in section]
+    return f"preset {preset}, {plural(utterances, 'utterance')}: {', '.join(dict.fromkeys(used))}" if used else ""

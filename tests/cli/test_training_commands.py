@@ -1,12 +1,14 @@
 """soctk-train, soctk-sweep and soctk-cross: their common options, and what they need."""
 
 import shutil
+from unittest import mock
 
 import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import write_corpus
 
+from soctk import config
 from soctk.cli import cross, extract, sweep, train
 from soctk.cli import score as score_command
 from soctk.scoring.score import score
@@ -147,3 +149,25 @@ def test_the_nested_choice_is_scored_beside_the_best_point(corpora, tmp_path):
     result = invoke(score_command, tmp_path / "sweep", "--compare")
     assert result.exit_code == 0, result.output
     assert "nested" in result.output
+
+
+def test_the_preset_paper_tells_what_it_takes_for_the_size_of_the_corpus(corpora, tmp_path):
+    options = ["--preset", "paper", "--set", "train.epochs=1", "--folds", "1"]
+    result = invoke(train, corpora / "one", corpora / "feats-one", tmp_path / "exp", *options)
+    assert result.exit_code == 0, result.output
+    assert "preset paper, 36 utterances: pooling.soc.d=8, train.batch_size=32\n" in result.output
+    settings = yaml.safe_load((tmp_path / "exp" / "fold1" / "seed1" / "config.yaml").read_text())
+    assert (settings["pooling"]["soc"]["d"], settings["train"]["batch_size"]) == (8, 32)
+    result = invoke(
+        cross, *cross_arguments(corpora, tmp_path / "cross"), "--preset", "paper", "--set", "train.epochs=1"
+    )
+    assert result.exit_code == 0, result.output
+    assert "preset paper, 36 utterances: pooling.soc.d=8, train.batch_size=32 (the smallest corpus)\n" in result.output
+    grid = ["--grid", "train.epochs=[1]", "--folds", "1", "--preset", "paper"]
+    from_36 = {36: config.size_directories("paper")[5000]}
+    with mock.patch.object(config, "size_directories", lambda preset: from_36):
+        result = invoke(sweep, corpora / "one", corpora / "feats-one", tmp_path / "sweep", *grid)
+    assert result.exit_code == 0, result.output
+    run = tmp_path / "sweep" / "train.epochs=1" / "fold1" / "seed1"
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert (settings["pooling"]["soc"]["d"], settings["train"]["batch_size"]) == (24, 64)
