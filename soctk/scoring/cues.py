@@ -1,0 +1,163 @@
+"""What trivial classifiers tell about the emotions of a corpus: their scores, the file that keeps them, and in words.
+
+A trivial classifier (soctk.training.trivial) sees one cue: a property of the recording, the speaker or the text that is
+no emotion. `soctk-check` computes the scores and writes them to the data directory; reports print them beside the
+scores of experiments.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from soctk.corpus.datadir import DataDir
+from soctk.errors import SoctkError
+from soctk.files import atomic
+from soctk.scoring.intervals import FEWEST_SPEAKERS, Interval
+
+FILE = "cues.json"  # in the data directory
+
+# The names of cues that soctk.training.trivial measures; the file utt2X gives the cue `utt2X`.
+LEVEL, FLOOR, LEVEL_AND_FLOOR = "recording level", "noise floor", "level and noise floor"
+DURATION, BANDWIDTH, ENDS = "duration", "bandwidth and sample rate", "silence at the ends"
+ALL_OF_SOUND, SEX, SPEAKER = "all of these together", "sex of the speaker", "speaker"
+
+_SUMS = (LEVEL_AND_FLOOR, ALL_OF_SOUND)  # cues that consist of others
+_ADVICE = {
+    LEVEL: "Loud emotions are louder, but a level may also come from the microphone or from normalised files. To see "
+    "what is left of a score at one level, extract again with soctk-extract --normalise level, and compare.",
+    FLOOR: "No emotion changes the background noise: recordings of different emotions were made or processed "
+    "differently. soctk-extract --normalise level removes a difference in gain, but none in noise.",
+    BANDWIDTH: "Recordings of different emotions may come from different devices, codecs or sample rates.",
+    ENDS: "Recordings of different emotions may have been cut differently.",
+    SEX: "The classes have other shares among women than among men.",
+    SPEAKER: "Test speakers are in the training data: test on other speakers (spk2fold) to see the score without them.",
+}
+_ADVICE_ON_VALUES = (
+    "If X of utt2X is a sentence or a text, a model can recognise the words instead of the emotion: test on words that "
+    "training lacks, with folds of sentences (utt2fold), and compare. If it is a device or a place, test on others."
+)
+
+
+class CueScore(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
+    """The scores of the trivial classifier of one cue.
+
+    Attributes:
+        cue: the name of the cue.
+        test: the name of the test, if the corpus has a published partition with several; else empty.
+        WA, UA: the value in % over all test utterances, and the bounds of its 95% interval over speakers; the bounds
+            are None with too few speakers.
+        chance_WA: the share of the largest class among the test utterances, in %.
+        chance_UA: 100 / the number of classes among the test utterances.
+    """
+
+    cue: str
+    test: str
+    WA: tuple[float, float | None, float | None]
+    UA: tuple[float, float | None, float | None]
+    chance_WA: float
+    chance_UA: float
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the 95% interval of UA lies above chance."""
+        return self.UA[1] is not None and self.UA[1] > self.chance_UA
+
+    def interval(self, metric: str) -> Interval:
+        """Return WA or UA; bounds that are not known are NaN."""
+        value, low, high = self.WA if metric == "WA" else self.UA
+        return Interval(value, math.nan if low is None else low, math.nan if high is None else high)
+
+
+class Cues(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
+    """The scores of all trivial classifiers of a corpus.
+
+    Attributes:
+        checksum: that of the labels, speakers and folds (DataDir.checksum).
+        scores: the score of each cue, for each test.
+        constant: the cues that are equal in all utterances, and therefore have no score.
+        exclusive: cue `utt2X` -> the number of values of X with two or more utterances, all of one emotion, and the
+            number of values with two or more utterances.
+    """
+
+    checksum: str
+    scores: list[CueScore]
+    constant: list[str]
+    exclusive: dict[str, tuple[int, int]]
+
+    @property
+    def tests(self) -> list[str]:
+        """The names of the tests, in the order of the scores; one empty name if there is one test."""
+        return list(dict.fromkeys(score.test for score in self.scores))
+
+    def of_test(self, test: str) -> list[CueScore]:
+        """Return the scores on one test."""
+        return [score for score in self.scores if score.test == test]
+
+
+def write(path: Path, cues: Cues) -> None:
+    """Write the scores into a data directory."""
+    with atomic(path / FILE) as temporary:
+        temporary.write_text(cues.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read(data: DataDir) -> Cues | None:
+    """Return the scores of a corpus; None if `soctk-check` has not written them for its present labels and folds.
+
+    Raises:
+        SoctkError: the file is damaged.
+    """
+    file = data.path / FILE if data.path is not None else None
+    if file is None or not file.is_file():
+        return None
+    try:
+        cues = Cues.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise SoctkError(
+            f"not the scores of trivial classifiers ({place + ': ' if place else ''}{problem['msg']})",
+            remedy="Run soctk-check on the data directory again, which writes this file.",
+            where=file,
+        ) from error
+    return cues if cues.checksum == data.checksum() else None
+
+
+def describe(cues: Cues) -> list[str]:
+    """Return sentences about the cues whose interval of UA lies above chance, and what to do about them."""
+    lines = [line for test in cues.tests for line in _describe_test(cues.of_test(test))]
+    prominent = {score.cue for score in cues.scores if score.stands_out}
+    lines += _describe_values(cues, prominent)
+    if prominent & {LEVEL, LEVEL_AND_FLOOR}:
+        lines.append(_ADVICE[LEVEL])
+    lines += [advice for cue, advice in _ADVICE.items() if cue in prominent - {LEVEL}]
+    return lines
+
+
+def _describe_test(scores: list[CueScore]) -> Iterator[str]:
+    place = f"{scores[0].test}: " if scores[0].test else ""
+    if all(score.UA[1] is None for score in scores):
+        yield f"{place}fewer than {FEWEST_SPEAKERS} test speakers, so it is not known what differs from chance."
+        return
+    prominent = sorted((score for score in scores if score.stands_out), key=lambda score: -score.UA[0])
+    single = [score for score in prominent if score.cue not in _SUMS] or prominent
+    if not single:
+        yield f"{place}no trivial classifier is better than chance."
+        return
+    first, *others = single
+    also = f"; so do {', '.join(f'{score.cue} ({score.UA[0]:.0f}%)' for score in others)}" if others else ""
+    yield (
+        f"{place}{first.cue} alone tells emotions here: UA {first.UA[0]:.0f}% against {first.chance_UA:.3g}% by "
+        f"chance{also}."
+    )
+
+
+def _describe_values(cues: Cues, prominent: set[str]) -> Iterator[str]:
+    texts = [cue for cue in cues.exclusive if cue in prominent]
+    for cue in texts:
+        exclusive, values = cues.exclusive[cue]
+        if exclusive:
+            yield f"{cue}: {exclusive} of {values} values with several utterances occur in one emotion only."
+    if texts:
+        yield _ADVICE_ON_VALUES
