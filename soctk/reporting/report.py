@@ -1,7 +1,7 @@
 """A report: the scores of experiments, their comparison, and published scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +9,9 @@ import pandas as pd
 from soctk import provenance
 from soctk.corpus.splits import DESCRIPTIONS
 from soctk.reporting.wording import HEADS, RECENTRING, RIDGE, describe_nested, label, overlaps
-from soctk.scoring import choice, published
+from soctk.scoring import choice, cues, published
 from soctk.scoring.compare import compare
+from soctk.scoring.cues import Cues
 from soctk.scoring.intervals import FEWEST_SPEAKERS
 from soctk.scoring.recorded import used_speeds
 from soctk.scoring.runs import RunDirectory
@@ -29,6 +30,8 @@ class Report:
         comparison: the comparison of each pair of experiments (soctk.scoring.compare); None if it was not requested.
         published_scores: the table of published scores (soctk.scoring.published), or None.
         command: the command that made the report.
+        cues: data directory -> what trivial classifiers tell (soctk.scoring.cues), for each corpus with classes; None
+            if it is not known.
     """
 
     title: str
@@ -36,6 +39,7 @@ class Report:
     comparison: pd.DataFrame | None
     published_scores: pd.DataFrame | None
     command: str
+    cues: Mapping[Path, Cues | None] = field(default_factory=dict)
 
     def heading(self) -> list[str]:
         """Return sentences about protocols, heads, the processing of descriptors and recordings, and versions."""
@@ -156,6 +160,7 @@ def make(
         comparison=compare(experiments) if is_compared else None,
         published_scores=published.read(published_scores) if published_scores else None,
         command=command,
+        cues={e.corpus: cues.read(e.data) for e in experiments if e.corpus and e.data and e.predictions.emotions},
     )
 
 

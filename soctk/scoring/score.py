@@ -81,6 +81,11 @@ class ExperimentScores:
         return self.predictions.seeds
 
     @property
+    def corpus(self) -> Path | None:
+        """The data directory, without links; None if it is not available."""
+        return self.data.path.resolve() if self.data is not None and self.data.path is not None else None
+
+    @property
     def protocol(self) -> str:
         """How validation utterances were chosen (soctk.corpus.splits); "unknown" without a config.yaml."""
         return self.predictions.settings.get("protocol", "unknown")
