@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from soctk.corpus import audio, datadir, quick_checks, recordings
 from soctk.corpus.audio import AudioInfo, Fault, UnusableRecording
+from soctk.corpus.datadir import DataDir
 from soctk.corpus.quick_checks import Finding
 from soctk.errors import SoctkError, plural
 
@@ -13,30 +15,45 @@ UPSTREAM_RATE = 16000  # Hz, the input of the upstreams; recordings with a lower
 CLIPPED_SHARE = 1e-3  # a recording counts as clipped if at least this share of its samples is clipped
 
 
-def check(path: Path) -> tuple[str, list[Finding]]:
-    """Decode every recording of a data directory, or of any other folder, and look for faults.
+@dataclass(frozen=True)
+class Diagnosis:
+    """The result of `check`.
 
-    Returns:
-        The corpus in one line, and a Finding for each check.
+    Attributes:
+        summary: the corpus in one line.
+        findings: a Finding for each check.
+        data: the corpus; None for a folder that is no data directory.
+        usable: the properties of the recordings that can be used, with their conditions.
+    """
+
+    summary: str
+    findings: list[Finding]
+    data: DataDir | None
+    usable: Mapping[str, AudioInfo]
+
+
+def check(path: Path) -> Diagnosis:
+    """Decode every recording of a data directory, or of any other folder, and look for faults.
 
     Raises:
         SoctkError: the data directory is invalid, or the folder has no recordings.
     """
     data = datadir.read(path) if (path / "wav.scp").is_file() else None
-    results = audio.inspect(data.clips, data.channel) if data else audio.inspect(_find_recordings(path))
+    clips, channel = (data.clips, data.channel) if data else (_find_recordings(path), "1")
+    results = audio.inspect(clips, channel, has_conditions=data is not None)
     unusable = {utt: result for utt, result in results.items() if isinstance(result, UnusableRecording)}
     usable = {utt: result for utt, result in results.items() if isinstance(result, AudioInfo)}
     findings = _list_unusable(unusable) + _list_oddities(usable)
     if data:
         findings += quick_checks.check_channels(usable, data.channel) + quick_checks.check_durations(data.seconds)
-        return datadir.summary(data), findings + quick_checks.check_copies(data, usable) + quick_checks.check_labels(
-            data
-        )
+        findings += quick_checks.check_copies(data, usable) + quick_checks.check_labels(data)
+        return Diagnosis(datadir.summary(data), findings, data, usable)
     seconds = {utt: info.seconds for utt, info in usable.items()}
     findings += quick_checks.check_channels(usable) + quick_checks.check_durations(seconds)
     repeated = [" = ".join(group) for group in quick_checks.find_copies(usable)]
     summary = f"{plural(len(results), 'recording')}, {sum(seconds.values()) / 3600:.2f} h"
-    return summary, [*findings, Finding("the same recording more than once", repeated, True)]
+    findings.append(Finding("the same recording more than once", repeated, True))
+    return Diagnosis(summary, findings, None, usable)
 
 
 def _find_recordings(path: Path) -> dict[str, Path]:

@@ -38,8 +38,8 @@ def summarise(experiments: Iterable[ExperimentScores]) -> list[Corpus]:
 
 def _identity(experiment: ExperimentScores) -> object:
     """Return a value that is equal for experiments on the same corpus."""
-    if experiment.data is not None and experiment.data.path is not None:
-        return experiment.data.path.resolve()
+    if experiment.corpus is not None:
+        return experiment.corpus
     utterances = experiment.predictions.utterances
     return int(pd.util.hash_pandas_object(utterances, index=False).sum()), experiment.predictions.emotions
 
@@ -68,8 +68,7 @@ def _describe(experiments: Sequence[ExperimentScores]) -> Corpus:
         seconds = pd.Series(data.seconds)
         length = f"{seconds.min():.1f} to {seconds.max():.1f} s each, median {seconds.median():.1f} s"
         rows.insert(1, ("Duration", f"{seconds.sum() / 3600:.2f} h; {length}"))
-    name = data.path.resolve().name if data is not None and data.path is not None else None
-    return Corpus(name, [label(e) for e in experiments], rows)
+    return Corpus(experiment.corpus.name if experiment.corpus else None, [label(e) for e in experiments], rows)
 
 
 def _labels(experiments: Sequence[ExperimentScores], table: pd.DataFrame) -> Iterator[tuple[str, str]]:

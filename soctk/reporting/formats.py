@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from soctk.files import atomic
+from soctk.reporting import trivial
 from soctk.reporting.report import Report
 from soctk.reporting.tables import (
     COMPARISON_HEADERS,
@@ -100,7 +101,7 @@ def as_markdown(report: Report) -> str:
         *meaning(report.experiments),
     ]
     parts.append(markdown_list(report.heading()))
-    parts += _markdown_parts(summary(report, "github"))
+    parts += _markdown_parts([*summary(report, "github"), *trivial.parts(report, "github")])
     parts += [markdown_list(report.notes())] if report.notes() else []
     for experiment in report.experiments:
         parts += [f"## {markdown(labels(report)[experiment.name])}"]

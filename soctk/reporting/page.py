@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from soctk.files import atomic
-from soctk.reporting import corpora, drawing, tables, wording
+from soctk.reporting import corpora, drawing, tables, trivial, wording
 from soctk.reporting.drawing import Picture
 from soctk.reporting.report import Report
 from soctk.scoring.score import ExperimentScores
@@ -66,6 +66,7 @@ def write(path: Path, report: Report, pictures: Iterable[Picture]) -> None:
         corpora=corpora.summarise(report.experiments),
         prefix=prefix,
         summary=_parts(tables.summary(with_short_names, "html")),
+        trivial=_parts(trivial.parts(with_short_names, "html")),
         overall=[image for image in images if image[0].experiment is None],
         experiments=[
             {

@@ -142,6 +142,43 @@ def test_check_exits_with_1_only_if_a_result_would_change(tmp_path, corpus):
     assert "not audio:\n  spk0-sad-0: " in result.output
 
 
+def test_check_tells_what_trivial_classifiers_tell_and_the_results_show_it(tmp_path, corpus):
+    """The tones of the corpus are as loud in each emotion; here the angry ones are half as loud."""
+    for utt, name in corpus.emotion.items():
+        samples, rate = soundfile.read(corpus.wav[utt])
+        soundfile.write(corpus.wav[utt], samples / 4 if name == "angry" else samples / 2, rate)
+    data, store, exp = tmp_path / "data", tmp_path / "feats", tmp_path / "exp"
+    invoke("soctk-extract", data, store, "--upstream", "mfcc")
+    invoke("soctk-train", data, store, exp / "m", "--pooling", "mean")
+    invoke("soctk-score", exp)
+    before = (exp / "RESULTS.md").read_text()
+    assert "What trivial classifiers tell on the corpus data is not known for its present labels and folds." in before
+    assert f"soctk-check .../{data.name}" in before
+    result = invoke("soctk-check", data)
+    assert result.exit_code == 0
+    assert re.search(r"recording level +\d\d\.\d\d .* yes\n", result.output)
+    assert "\nrecording level alone tells emotions here: UA " in result.output
+    assert "\nEqual in all utterances: bandwidth and sample rate, silence at the ends." in result.output
+    assert f"Written to {data}/cues.json, for soctk-score and soctk-report." in result.output.replace("\n", " ")
+    invoke("soctk-score", exp)
+    after = (exp / "RESULTS.md").read_text()
+    assert "recording level alone tells emotions here: UA " in after
+    assert re.search(r"\| experiment with the highest UA: m +\| +\d", after)
+    invoke("soctk-report", exp, "--no-descriptors")
+    assert "<h3>What trivial classifiers tell</h3>" in (exp / "report.html").read_text()
+
+
+def test_check_says_why_there_are_no_trivial_classifiers_or_why_they_are_not_kept(tmp_path, corpus):
+    (tmp_path / "data" / "cues.json").mkdir()
+    text = invoke("soctk-check", tmp_path / "data").output.replace("\n", " ")
+    assert "Not written for soctk-score and soctk-report: " in text
+    corpus.wav["spk0-sad-0"].write_text("no sound")
+    text = invoke("soctk-check", tmp_path / "data").output
+    assert (
+        "No trivial classifiers: they need all recordings. Correct the errors above, and run soctk-check again." in text
+    )
+
+
 def test_a_link_in_the_place_of_a_lock_is_not_followed_and_the_message_says_so(tmp_path, corpus):
     data, store, exp = tmp_path / "data", tmp_path / "feats", tmp_path / "exp"
     assert invoke("soctk-extract", data, store, "--upstream", "mfcc").exit_code == 0

@@ -12,14 +12,14 @@ from soctk.errors import SoctkError
 
 
 def find_cases(path) -> dict[str, list[str]]:
-    return {finding.what: finding.cases for finding in check(path)[1] if finding.cases}
+    return {finding.what: finding.cases for finding in check(path).findings if finding.cases}
 
 
 def test_a_faultless_corpus_has_no_cases(tmp_path, corpus):
-    summary, findings = check(tmp_path / "data")
-    assert summary.startswith("36 utterances")
-    assert len(findings) > 10
-    assert not [finding for finding in findings if finding.cases]
+    diagnosis = check(tmp_path / "data")
+    assert diagnosis.summary.startswith("36 utterances")
+    assert len(diagnosis.findings) > 10
+    assert not [finding for finding in diagnosis.findings if finding.cases]
 
 
 def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
@@ -53,7 +53,7 @@ def test_each_fault_of_a_recording_is_found(tmp_path, corpus):
 
 def test_the_check_says_what_to_do_about_unusable_recordings(tmp_path, corpus):
     corpus.wav["spk0-angry-0"].write_text("version https://git-lfs.github.com/spec/v1\n")
-    (finding,) = [finding for finding in check(tmp_path / "data")[1] if finding.cases]
+    (finding,) = [finding for finding in check(tmp_path / "data").findings if finding.cases]
     assert finding.what == "not audio"
     assert finding.remedy.startswith(
         "a git-lfs pointer, not the recording (1). Fetch the recordings with `git lfs pull`"
@@ -106,14 +106,14 @@ def test_a_folder_of_recordings_can_be_checked_without_a_data_directory(tmp_path
     for name in ("notes.txt", "headerless.raw"):
         (folder / name).write_text("ignored")
     corpus.wav["spk3-sad-1"].write_bytes(corpus.wav["spk0-sad-0"].read_bytes())
-    assert check(folder)[0].startswith("36 recordings, 0.00 h")
+    assert check(folder).summary.startswith("36 recordings, 0.00 h")
     assert find_cases(folder) == {"the same recording more than once": ["spk0-sad-0.wav = spk3-sad-1.wav"]}
 
 
 def test_a_linked_folder_is_searched(tmp_path, corpus):
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "here").symlink_to(tmp_path / "recordings of the corpus")
-    assert check(tmp_path / "links")[0].startswith("36 recordings")
+    assert check(tmp_path / "links").summary.startswith("36 recordings")
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path):
@@ -124,9 +124,9 @@ def test_a_folder_without_recordings_is_refused(tmp_path):
 def test_segments_are_checked_one_by_one(tmp_path, corpus):
     data = with_segments(tmp_path / "segmented", corpus)
     path = tmp_path / "segmented" / "data"
-    summary, findings = check(path)
-    assert summary.startswith("36 utterances in 6 recordings")
-    assert not [finding for finding in findings if finding.cases]
+    diagnosis = check(path)
+    assert diagnosis.summary.startswith("36 utterances in 6 recordings")
+    assert not [finding for finding in diagnosis.findings if finding.cases]
     tape = data.wav["spk0-tape"]
     samples, rate = soundfile.read(tape)
     silent = data.segments["spk0-calm-1"]
