@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from soctk import provenance
+from soctk.corpus.level import NORMAL_LEVEL
 from soctk.corpus.splits import DESCRIPTIONS
 from soctk.reporting.wording import HEADS, RECENTRING, RIDGE, describe_nested, label, overlaps
 from soctk.scoring import choice, cues, published
 from soctk.scoring.compare import compare
 from soctk.scoring.cues import Cues
 from soctk.scoring.intervals import FEWEST_SPEAKERS
-from soctk.scoring.recorded import used_speeds
+from soctk.scoring.recorded import has_equal_level, used_augmentations, used_speeds
 from soctk.scoring.runs import RunDirectory
 from soctk.scoring.score import ExperimentScores, score
 
@@ -59,6 +60,8 @@ class Report:
             *self._class_weights(),
             *self._within_class(),
             *self._speeds(),
+            *self._augmentations(),
+            *self._levels(),
             *(f"{label(e)}: {describe_nested(e)}" for e in self.experiments if e.nested_choice),
             *([RECENTRING] if self.is_recentred else []),
             *overlaps(self.experiments),
@@ -123,13 +126,26 @@ class Report:
         return [f"{line}, except in {', '.join(without)}." if without else f"{line}."]
 
     def _speeds(self) -> list[str]:
-        """Return a sentence about speed perturbation (soctk.features.speed) if an experiment uses it."""
+        """Return a sentence about speed perturbation (soctk.features.copies) if an experiment uses it."""
         speeds = {label(e): used_speeds(e.predictions.settings) for e in self.experiments}
         using = [f"{name} ({', '.join(f'{speed:g}' for speed in used)})" for name, used in speeds.items() if used]
         if not using:
             return []
         meaning = "training includes copies of each recording at other speeds; posteriors are the mean over all speeds"
         return [f"Speed perturbation ({meaning}): {', '.join(using)}."]
+
+    def _augmentations(self) -> list[str]:
+        """Return a sentence about augmented copies (soctk.features.augmentation) if an experiment uses them."""
+        names = {label(e): used_augmentations(e.predictions.settings) for e in self.experiments}
+        using = [f"{name} ({', '.join(used)})" for name, used in names.items() if used]
+        meaning = "training includes degraded copies of each recording; tests use the recordings as they are"
+        return [f"Augmentation ({meaning}): {', '.join(using)}."] if using else []
+
+    def _levels(self) -> list[str]:
+        """Return a sentence about recordings at one level (soctk.corpus.level) if an experiment uses them."""
+        names = [label(e) for e in self.experiments if has_equal_level(e.predictions.settings)]
+        meaning = f"all recordings are scaled to {NORMAL_LEVEL} dBFS before the encoder"
+        return [f"Equal level ({meaning}): {', '.join(names)}."] if names else []
 
 
 def make(

@@ -22,10 +22,13 @@ class _Schema(BaseModel):
         layers: list[int] = []
         num_layers: int = 0
         speeds: list[float] = []
+        augmentations: list[str] = []
+        normalise: str = "none"
 
     class _Frames(BaseModel, strict=True):
         layers: Literal["all"] | list[int] = "all"
         speeds: Literal["all"] | list[float] = "all"
+        augment: Literal["all"] | list[str] = "all"
 
     class _Head(BaseModel, strict=True):
         name: str = ""
@@ -96,9 +99,20 @@ def used_layers(settings: Mapping[str, Any]) -> list[int]:
 
 
 def used_speeds(settings: Mapping[str, Any]) -> list[float]:
-    """Return the speeds of the copies of recordings (soctk.features.speed) that an experiment used."""
+    """Return the speeds of the copies of recordings (soctk.features.copies) that an experiment used."""
     speeds = settings.get("frames", {}).get("speeds", [])
     return settings.get("features", {}).get("speeds", []) if speeds == "all" else speeds
+
+
+def used_augmentations(settings: Mapping[str, Any]) -> list[str]:
+    """Return the augmentations of copies for training (soctk.features.augmentation) that an experiment used."""
+    augment = settings.get("frames", {"augment": []}).get("augment", "all")
+    return settings.get("features", {}).get("augmentations", []) if augment == "all" else augment
+
+
+def has_equal_level(settings: Mapping[str, Any]) -> bool:
+    """Return whether all recordings of an experiment were scaled to one level (soctk.corpus.level)."""
+    return settings.get("features", {}).get("normalise", "none") == "level"
 
 
 def is_recentred(settings: Mapping[str, Any]) -> bool:

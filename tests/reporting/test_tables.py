@@ -96,6 +96,22 @@ def test_the_heading_names_experiments_with_speed_perturbation(tmp_path):
     assert [line.rpartition(": ")[2] for line in lines if "Speed" in line] == ["a (0.9, 1.1), b (1.1)."]
 
 
+def test_the_heading_names_experiments_with_augmentation_and_with_equal_level(tmp_path):
+    assert not any("Augm" in line or "Equal" in line for line in report_of(tmp_path / "none").heading())
+    augmented = CONFIG.replace("num_layers: 13", "num_layers: 13, augmentations: [noise, gain]")
+    level = CONFIG.replace("num_layers: 13", "num_layers: 13, normalise: level")
+    for name, config in {
+        "a": f"{augmented}\nframes: {{speeds: []}}\n",
+        "b": f"{augmented}\nframes: {{augment: [gain]}}\n",
+        "c": f"{augmented}\nframes: {{augment: []}}\n",
+        "d": level,
+    }.items():
+        write_run(tmp_path / "one" / name / "fold1" / "seed1", "aa bb", config=config)
+    lines = Report("exp", score.score([tmp_path / "one"]), None, None, "soctk-score exp").heading()
+    assert [line.rpartition(": ")[2] for line in lines if "Augmentation (" in line] == ["a (noise, gain), b (gain)."]
+    assert "Equal level (all recordings are scaled to -26 dBFS before the encoder): d." in lines
+
+
 def test_seeds_without_all_folds_are_named_as_left_out(tmp_path):
     for run in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
         write_run(tmp_path / "m" / run, "aa bb")

@@ -77,6 +77,26 @@ def test_used_speeds(settings, speeds):
 
 
 @pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, []),
+        ({"features": {"augmentations": ["noise", "gain"]}}, []),
+        ({"features": {"augmentations": ["noise", "gain"]}, "frames": {"speeds": []}}, ["noise", "gain"]),
+        ({"features": {"augmentations": ["noise", "gain"]}, "frames": {"augment": "all"}}, ["noise", "gain"]),
+        ({"features": {"augmentations": ["noise", "gain"]}, "frames": {"augment": ["gain"]}}, ["gain"]),
+        ({"frames": {"speeds": []}}, []),
+    ],
+)
+def test_used_augmentations(settings, names):
+    assert recorded.used_augmentations(settings) == names
+
+
+def test_a_store_at_one_level_is_known():
+    assert recorded.has_equal_level({"features": {"normalise": "level"}})
+    assert not any(recorded.has_equal_level(settings) for settings in ({}, {"features": {"normalise": "none"}}))
+
+
+@pytest.mark.parametrize(
     ("settings", "expected"),
     [({}, False), ({"recentre": {"by": "none"}}, False), ({"recentre": {"by": "speaker"}}, True)],
 )
@@ -100,6 +120,9 @@ def test_experiments_with_recentring_are_recognised(settings, expected):
         ("frames: {speeds: [x]}\n", "frames.speeds"),
         ("frames: {speeds: 0.9}\n", "frames.speeds"),
         ("features: {speeds: 3}\n", "features.speeds"),
+        ("features: {augmentations: noise}\n", "features.augmentations"),
+        ("features: {normalise: 1}\n", "features.normalise"),
+        ("frames: {augment: [1]}\n", "frames.augment"),
         ("features: {upstream: null}\n", "features.upstream"),
         ("features: {num_layers: x, layers: 1}\n", "features.layers, features.num_layers"),
     ],
