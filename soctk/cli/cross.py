@@ -11,11 +11,11 @@ from soctk.cli.common import (
     Directory,
     File,
     device_option,
-    model_options,
     nj_option,
     option,
     seeds_option,
 )
+from soctk.cli.model_options import model_options
 
 
 @click.command(cls=Command, context_settings=CONTEXT)

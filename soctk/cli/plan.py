@@ -18,18 +18,20 @@ from soctk.cli.common import (
     Layers,
     Words,
     augment_option,
-    combine_option,
     device_option,
-    enrol_option,
     folds_option,
-    head_option,
     normalise_option,
     option,
+    seeds_option,
+    speed_option,
+)
+from soctk.cli.model_options import (
+    combine_option,
+    enrol_option,
+    head_option,
     pooling_option,
     preset_option,
     recentre_option,
-    seeds_option,
-    speed_option,
     target_option,
 )
 

@@ -11,12 +11,11 @@ from soctk.cli.common import (
     Directory,
     device_option,
     folds_option,
-    model_options,
     nj_option,
     option,
     seeds_option,
-    target_option,
 )
+from soctk.cli.model_options import model_options, target_option
 
 if TYPE_CHECKING:
     import pandas as pd

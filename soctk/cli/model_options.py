@@ -1,0 +1,85 @@
+"""The options that choose the settings of a model, which the commands that train share."""
+
+import click
+
+from soctk.cli.common import Layers, conf_option, option
+
+
+class Enrol(click.ParamType):
+    """A number of utterances from 0, or `all`."""
+
+    name = "enrol"
+
+    def convert(self, value, param, ctx):
+        """Return an int, or `all`."""
+        if value == "all" or isinstance(value, int):
+            return value
+        if not value.isdecimal():
+            self.fail(f"'{value}' is not all or a whole number", param, ctx)
+        return int(value)
+
+
+preset_option = option(
+    "--preset",
+    default="default",
+    help="Base settings: default, or paper (pooling, head and training of the SOC paper).",
+)
+pooling_option = option(
+    "--pooling",
+    help="mean, stats, asp, soc, soc_nolem, soc_full, or several of them joined by +.",
+    show_default="from the preset",
+)
+head_option = option(
+    "--head",
+    help="Classifier: linear (logistic regression), mlp, or auto (mlp for poolings with trained parameters).",
+    show_default="from the preset",
+)
+layers_option = option(
+    "--layer",
+    "layers",
+    type=Layers("all"),
+    help='Hidden states in the feature store to train on: all, or numbers such as "3 4".',
+    show_default="all, from conf/frames.yaml",
+)
+combine_option = option(
+    "--combine",
+    type=click.Choice(["sum", "concat"]),
+    help="How to combine several hidden states: sum (with learned weights) or concat (of their descriptors).",
+    show_default="concat for the head linear, sum for mlp",
+)
+recentre_option = option(
+    "--recentre",
+    type=click.Choice(["none", "speaker"]),
+    help="speaker: subtract each speaker's mean descriptor, which uses unlabelled recordings of the test speakers.",
+    show_default="none, from conf/recentre.yaml",
+)
+enrol_option = option(
+    "--enrol",
+    metavar="N",
+    type=Enrol(),
+    help="With --recentre: number of recordings from which a test speaker's mean is computed, or all.",
+    show_default="all, from conf/recentre.yaml",
+)
+set_option = option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one setting, such as train.lr=1e-3. Can be repeated.",
+)
+target_option = option(
+    "--target",
+    metavar="TARGET",
+    default="emotion",
+    help="What is predicted: emotion, distribution (over the emotions, from several annotators), or dimensions: one or "
+    "several of arousal, valence and dominance, joined by +.",
+)
+
+
+def model_options(command):
+    """Add the options that choose the settings of a model: the parameters of soctk.training.settings.resolve."""
+    settings = (preset_option, pooling_option, head_option, conf_option, set_option)
+    frames = (layers_option, combine_option, recentre_option, enrol_option)
+    for add in reversed((*settings, *frames)):
+        command = add(command)
+    return command
