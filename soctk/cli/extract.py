@@ -33,8 +33,8 @@ _GPU_BATCH_SECONDS = 160.0
 @option(
     "--upstream",
     required=True,
-    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, a Hugging Face hub id, or your own "
-    "class, MODULE:CLASS or FILE.py:CLASS.",
+    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, egemaps, egemaps-lld, a folder, a Hugging Face hub "
+    "id, or your own class, MODULE:CLASS or FILE.py:CLASS.",
 )
 @conf_option
 @option(
@@ -45,7 +45,10 @@ _GPU_BATCH_SECONDS = 160.0
     help='Hidden states: last, all, or numbers such as "3 4"; 0 is the input of layer 1.',
 )
 @option(
-    "--dtype", type=click.Choice(["float16", "float32"]), default="float16", help="Number format of the frames on disk."
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    help="Number format of the frames on disk.",
+    show_default="float16; float32 for eGeMAPS",
 )
 @option(
     "--precision",
@@ -76,7 +79,7 @@ def main(
     upstream: str,
     conf_dirs: tuple[Path, ...],
     layers: Literal["last", "all"] | tuple[int, ...],
-    dtype: Literal["float16", "float32"],
+    dtype: Literal["float16", "float32"] | None,
     precision: Literal["float32", "bfloat16", "float16"],
     batch_seconds: float | None,
     speeds: tuple[float, ...],

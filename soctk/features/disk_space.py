@@ -1,7 +1,7 @@
 """The disk space that the features of a corpus need."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,19 @@ from soctk import progress
 from soctk.errors import SoctkError
 
 
-def check(path: Path, settings: Mapping[str, Any], seconds: float) -> None:
-    """Print the disk space that the features of `seconds` of audio need; raise a SoctkError if the disk has less."""
-    if not seconds:
+def check(path: Path, settings: Mapping[str, Any], durations: Sequence[float]) -> None:
+    """Print the disk space that the features of utterances need; raise a SoctkError if the disk has less.
+
+    Args:
+        path: the directory of the store.
+        settings: its settings; without `frame_shift_ms`, an utterance has one frame.
+        durations: those of the utterances, in s.
+    """
+    if not durations:
         return
+    seconds = sum(durations)
     numbers = len(settings["layers"]) * settings["hidden_size"]
-    frames = seconds * 1000 / settings["frame_shift_ms"]
+    frames = seconds * 1000 / settings["frame_shift_ms"] if "frame_shift_ms" in settings else len(durations)
     size = frames * numbers * np.dtype(settings["dtype"]).itemsize
     layers = ", ".join(map(str, settings["layers"]))
     needs = (

@@ -15,6 +15,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing, plural
 from soctk.features import augmentation, disk_space, upstream, waveforms
 from soctk.features.copies import Copy, list_copies
+from soctk.features.settings import HAS_UNITS
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
 from soctk.features.waveforms import Utterance
@@ -31,7 +32,7 @@ class Extraction:
     Attributes:
         upstream: a name for soctk.features.upstream.load, or NAME if conf/upstream/NAME.yaml exists.
         layers: the hidden states to store.
-        dtype: the data type of the stored frames.
+        dtype: the data type of the stored frames; None for float32 if the upstream has_units, and else float16.
         precision: the data type of autocast in the encoder; float32 means no autocast.
         device: `cpu` or `cuda`.
         batch_seconds: the length of a batch in seconds of audio, padding included; 0 means one utterance at a time.
@@ -44,7 +45,7 @@ class Extraction:
 
     upstream: str
     layers: Layers = "last"
-    dtype: Literal["float16", "float32"] = "float16"
+    dtype: Literal["float16", "float32"] | None = None
     precision: Precision = "float32"
     device: str = "cpu"
     batch_seconds: float = 0
@@ -111,7 +112,9 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     own_shards = shards if job is None else shards[job - 1 :: nj]
     missing = [[utterance for utterance in shard if utterance.id not in done] for shard in own_shards]
     jobs = [partial(_extract_shard, store, extraction, shard, nj, data.channel) for shard in missing if shard]
-    disk_space.check(path, settings, sum(utterance.seconds for shard in missing for utterance in shard))
+    if jobs and encoder.note:
+        progress.message(encoder.note)
+    disk_space.check(path, settings, [utterance.seconds for shard in missing for utterance in shard])
     on_cpu = extraction.device == "cpu"
     count, seconds, size, others = _run_jobs(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
     left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
@@ -130,9 +133,10 @@ def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -
         "num_layers": len(encoder.hidden_sizes),
         "hidden_size": encoder.hidden_sizes[layers[0]],
         "sample_rate": encoder.sample_rate,
-        "frame_shift_ms": encoder.frame_shift,
+        **({"frame_shift_ms": encoder.frame_shift} if encoder.frame_shift else {}),
+        **({HAS_UNITS: True} if encoder.has_units else {}),
         "precision": extraction.precision,
-        "dtype": extraction.dtype,
+        "dtype": extraction.dtype or ("float32" if encoder.has_units else "float16"),
         **({"speeds": list(extraction.speeds)} if extraction.speeds else {}),
         **(
             {"augmentations": list(extraction.augmentations), "augmentation_seed": augmentation.SEED}
@@ -267,14 +271,14 @@ def _extract_shard(
     by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
     threads = threads if extraction.device != "cpu" else 1
     loaded = waveforms.load(by_length, encoder.sample_rate, channel, extraction.normalise, threads)
-    frames = {}
+    frames, dtype = {}, store.settings["dtype"]
     for batch in _make_batches(by_length, extraction.batch_seconds if encoder.batches else 0):
         states = encoder.hidden_states([next(loaded) for _ in batch], layers)
         for utterance, state in zip(batch, states, strict=True):
-            frames[utterance.id] = state.to(getattr(torch, extraction.dtype)).cpu()
+            frames[utterance.id] = state.to(getattr(torch, dtype)).cpu()
             if not frames[utterance.id].isfinite().all():
                 raise SoctkError(
-                    f"the features of {utterance.id} are not finite in {extraction.dtype}",
+                    f"the features of {utterance.id} are not finite in {dtype}",
                     remedy="Use --dtype float32 and another directory. If the error remains, the upstream is faulty.",
                     where=utterance.clip.path,
                 )

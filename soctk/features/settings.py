@@ -16,6 +16,8 @@ NAME = "store.json"
 CONTENT = "content"
 # The setting `source` of features that another program has made (soctk.features.imported), of unknown encoder.
 IMPORTED = "imported"
+# Whether the values of a frame have different units (soctk.features.upstream.Upstream).
+HAS_UNITS = "has_units"
 
 # Settings that are recorded, but do not determine the frames: the release or checksum of the encoder (`source`) does.
 # `content`, the checksum of imported features, differs between corpora whose features have the same settings.
@@ -37,6 +39,7 @@ class _Settings(BaseModel):
     speeds: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
     augmentations: list[Augmentation] = []
     normalise: Normalisation = "none"
+    has_units: bool = False
     upstream: str
 
 

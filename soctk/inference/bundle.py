@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_serializer, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from soctk.errors import SoctkError
 from soctk.mappings import read_yaml
-from soctk.schema import Config, Section
+from soctk.schema import Config, Normalisation, Section
 
 # The format of the folder. A change that makes folders unreadable for older versions of soctk increases it.
 FORMAT = 1
@@ -40,14 +40,15 @@ class EncoderSettings(Section):
 
     Attributes:
         name: its name in feature stores.
-        hub: its id on the Hugging Face hub; empty for a folder and for s3prl.
+        hub: its id on the Hugging Face hub; empty for a folder, s3prl and opensmile.
         source: the release, revision or checksum that identifies its weights.
         layers: the hidden states that the model uses.
         hidden_size: D, the width of a frame.
         sample_rate: of its input, in Hz.
-        frame_shift_ms: the time between two frames, in ms.
+        frame_shift_ms: the time between two frames, in ms; None for one frame for each waveform.
         precision: the data type of autocast.
         dtype: the data type to which frames are rounded, as in the feature store that trained the model.
+        has_units: whether the values of a frame have different units, so that frames are not layer-normalised.
     """
 
     name: str
@@ -56,9 +57,15 @@ class EncoderSettings(Section):
     layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     hidden_size: int = Field(gt=0)
     sample_rate: int = Field(gt=0)
-    frame_shift_ms: float = Field(gt=0)
+    frame_shift_ms: float | None = Field(default=None, gt=0)
     precision: Literal["float32", "bfloat16", "float16"]
     dtype: Literal["float16", "float32"]
+    has_units: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump):
+        """Leave out has_units if it is False: earlier versions of soctk refuse unknown keys."""
+        return {name: value for name, value in dump(self).items() if name != "has_units" or value}
 
 
 class ModelSettings(Section):
@@ -68,7 +75,8 @@ class ModelSettings(Section):
         format: the format of the folder.
         emotions: the classes, in the order of the logits; empty for a model of dimensions.
         channel: the channel of the recordings: 1, 2, ..., or mix for the mean of all channels.
-        speeds: the speeds of the copies whose posteriors are averaged (soctk.features.speed), without 1.
+        speeds: the speeds of the copies whose posteriors are averaged (soctk.features.copies), without 1.
+        normalise: `level` if all waveforms are scaled to one level before the encoder (soctk.corpus.level), or `none`.
         encoder: the encoder.
         experiment: the settings of the experiment.
         training: what was trained: corpus, speakers, utterances, and the chosen C or number of epochs; for readers.
@@ -79,6 +87,7 @@ class ModelSettings(Section):
     emotions: list[str]
     channel: Annotated[str, Field(pattern="^(mix|[1-9][0-9]{0,3})$")]
     speeds: list[Annotated[float, Field(gt=0)]]
+    normalise: Normalisation = "none"
     encoder: EncoderSettings
     experiment: Config
     training: dict[str, Any]
@@ -96,6 +105,11 @@ class ModelSettings(Section):
         if len(self.emotions) < 2 and not self.experiment.dimensions:
             raise ValueError("two or more emotions are needed")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, dump):
+        """Leave out normalise if it is none: earlier versions of soctk refuse unknown keys."""
+        return {name: value for name, value in dump(self).items() if name != "normalise" or value != "none"}
 
     @property
     def outputs(self) -> list[str]:

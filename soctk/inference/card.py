@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import yaml
 
 from soctk.corpus import splits
+from soctk.corpus.level import NORMAL_LEVEL
 from soctk.corpus.datadir import DataDir
 from soctk.errors import plural
 from soctk.inference import encoders
@@ -102,10 +103,20 @@ def _use(bundle: Bundle) -> list[str]:
             "The model subtracts the mean descriptor of the speaker. It therefore needs recordings of the speaker, "
             "without labels: `soctk-predict . RECORDING.wav --enrol FOLDER`.\n"
         )
+    if bundle.settings.normalise == "level":
+        notes.append(
+            f"The model scales each recording, or each window of a recording, to {NORMAL_LEVEL} dBFS (RMS), so the "
+            "recording level has no influence.\n"
+        )
     if encoder.source.startswith("sha256:"):
         notes.append(
             f"The encoder is in the folder `encoder`, or give its folder: `--encoder DIR` ({encoder.name}, checksum "
             f"{encoder.source}).\n"
+        )
+    if encoders.package(encoder) == "opensmile":
+        notes.append(
+            "The encoder is computed by the package opensmile (`pip install 'soctk[egemaps]'`). Its licence permits "
+            "non-commercial use and research only: <https://github.com/audeering/opensmile-python#license>.\n"
         )
     if encoders.is_own(encoder):
         notes.append(

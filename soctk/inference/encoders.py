@@ -5,16 +5,18 @@ from pathlib import Path
 
 from soctk.errors import SoctkError
 from soctk.features import upstream
-from soctk.features.upstream import Upstream, own
+from soctk.features.upstream import Upstream, opensmile, own
 from soctk.inference.bundle import ENCODER, Bundle, EncoderSettings
 
-_S3PRL = "espnet-s3prl"
+# Beginning of the source of an encoder from a package -> the package, and what precedes the encoder's name in
+# soctk.features.upstream.load.
+_PACKAGES = {"espnet-s3prl": ("s3prl", "s3prl:"), opensmile.PACKAGE: ("opensmile", "")}
 _CHECKSUM = "sha256:"
 _REVISION = "revision:"
 
 
 def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Upstream:
-    """Load the encoder of a model: from `folder`, from the model's own folder, from s3prl, or from the hub.
+    """Load the encoder of a model: from `folder`, from the model's own folder, from a package, or from the hub.
 
     Args:
         bundle: the model.
@@ -57,9 +59,9 @@ def include(source: Path, model: Path) -> Path:
     return destination
 
 
-def is_s3prl(settings: EncoderSettings) -> bool:
-    """Return whether the encoder is one of s3prl, which downloads its weights itself if it has any."""
-    return settings.source.startswith(_S3PRL)
+def package(settings: EncoderSettings) -> str:
+    """Return the package of the encoder, `s3prl` or `opensmile`, which needs no folder; empty for other encoders."""
+    return _PACKAGES.get(settings.source.partition(" ")[0], ("", ""))[0]
 
 
 def has_checksum(settings: EncoderSettings) -> bool:
@@ -97,8 +99,8 @@ def _find(bundle: Bundle, folder: Path | None) -> str:
         return str(folder.absolute())
     if bundle.path is not None and (bundle.path / ENCODER).is_dir():
         return str((bundle.path / ENCODER).absolute())
-    if is_s3prl(settings):
-        return f"s3prl:{_identity(settings.source)}"
+    if package(settings):
+        return f"{_PACKAGES[settings.source.partition(' ')[0]][1]}{_identity(settings.source)}"
     if settings.hub:
         return settings.hub
     raise SoctkError(
@@ -134,5 +136,5 @@ def _load(bundle: Bundle, name: str, device: str) -> Upstream:
 
 
 def _identity(source: str) -> str:
-    """Return what identifies the weights: for s3prl the name without the version of the package."""
-    return source.partition(": ")[2] if source.startswith(_S3PRL) else source
+    """Return what identifies the weights: for an encoder from a package, its name without the package's version."""
+    return source.partition(": ")[2] if source.partition(" ")[0] in _PACKAGES else source

@@ -7,6 +7,7 @@ from pathlib import Path
 from soctk import progress, provenance
 from soctk.corpus import audio, datadir
 from soctk.errors import SoctkError
+from soctk.features import settings as store_json
 from soctk.features import upstream
 from soctk.features.shards import is_imported
 from soctk.features.store import FeatureStore
@@ -192,11 +193,12 @@ def _encoder_settings(experiment: Experiment) -> EncoderSettings:
         layers=experiment.features.layers(experiment.config),
         hidden_size=stored["hidden_size"],
         sample_rate=stored["sample_rate"],
-        frame_shift_ms=stored["frame_shift_ms"],
+        frame_shift_ms=stored.get("frame_shift_ms"),
         precision=stored["precision"],
         dtype=stored["dtype"],
     )
 
+        has_units=stored.get(store_json.HAS_UNITS, False),
 
 def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model: Path) -> Bundle:
     """Copy the encoder into the folder of the model; return the bundle with the checksum of the copy.
@@ -211,7 +213,7 @@ def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model
             remedy="Leave out --with-encoder: soctk-predict --encoder names the class.",
             where=f"--with-encoder {source}",
         )
-    if encoders.is_s3prl(settings.encoder):
+    if package := encoders.package(settings.encoder):
         raise SoctkError(
             f"the features are from {settings.encoder.name} of s3prl, which is not read from a folder",
             remedy="Leave out --with-encoder: the model loads it from s3prl.",

@@ -128,7 +128,8 @@ class Recogniser:
     ) -> Iterator[Segment]:
         """Classify a recording in windows.
 
-        Several windows are encoded at a time, which is faster; each has the answer of its samples alone.
+        Several windows are encoded at a time, which is faster; each has the answer of its samples alone, and is scaled
+        alone if the model scales recordings to one level.
         The last window ends with the recording, so it may be shorter. Memory does not grow with the length of a WAV,
         FLAC, AIFF, AU, CAF, W64 or RF64 file; other files are decoded whole.
 
@@ -328,12 +329,12 @@ class Recogniser:
 
     def _encode(self, several: Sequence[np.ndarray], rate: int, speed: float) -> list[np.ndarray]:
         """Return the frames `(T, L, D)` of each of N waveforms; see `frames`."""
-        settings = self.settings.encoder
-        resampled = [waveforms.resample(samples, rate, settings.sample_rate, speed) for samples in several]
-        for waveform in resampled:
+        settings, normalise = self.settings.encoder, self.settings.normalise
+        prepared = [waveforms.prepare(samples, rate, settings.sample_rate, speed, normalise) for samples in several]
+        for waveform in prepared:
             self._check_duration(len(waveform) / settings.sample_rate, speed)
-        normalisation = self.settings.experiment.frames.layer_norm
-        states = self.runtime.hidden_states(resampled)
+        normalisation = False if settings.has_units else self.settings.experiment.frames.layer_norm
+        states = self.runtime.hidden_states(prepared)
         return [of_states.frames(one, settings.dtype, normalisation) for one in states]
 
 

@@ -20,6 +20,7 @@ from soctk.scoring.predictions import Predictions
 from soctk.scoring.recorded import used_layers
 from soctk.scoring.runs import RunDirectory
 from soctk.training.classifier import EmotionClassifier
+from soctk.training.frame_norm import of_store
 from soctk.training.inputs import Frames, describe
 
 MOST_UTTERANCES = 800
@@ -90,7 +91,7 @@ def of_run(predictions: Predictions, store: Path | None = None) -> LogCovariance
     vectors = np.empty((len(drawn), pooling.output_size), dtype=np.float32)
     for start in progress.track(range(0, len(drawn), _BATCH), "log-covariances", "batch"):
         frames = Frames.of(features, drawn["utt"][start : start + _BATCH].tolist(), layers)
-        frames = frames.layer_normalised(predictions.settings["frames"]["layer_norm"])
+        frames = frames.layer_normalised(of_store(predictions.settings["frames"]["layer_norm"], features.settings))
         vectors[start : start + _BATCH] = describe(pool, frames).numpy()
     if isinstance(pooling, SOC):
         rows, columns = np.triu_indices(pooling.projection.out_features)

@@ -102,6 +102,8 @@ class Experiment:
                 where="--recentre",
             )
         if self.tensorboard:
+        if self.features.has_one_frame:
+            trainable.check_poolings(self.config.pooling)
             require_tensorboard()
         is_drawn = self.config.protocol not in ("soctk", "utterance-folds") and not splits.has_dev(self.data)
         seeds = seeds if is_drawn else seeds[:1]

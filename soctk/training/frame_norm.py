@@ -1,9 +1,26 @@
 """The layer norm of frames, which precedes the pooling: over each frame, or over each utterance."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch.nn.functional import layer_norm
 
+from soctk.features.settings import HAS_UNITS
 from soctk.schema import LayerNorm
+
+
+def of_store(setting: LayerNorm, store: Mapping[str, Any]) -> LayerNorm:
+    """Return how the frames of a feature store are normalised: as the setting says, or not, if they have units.
+
+    The mean over values in Hz, dB and other units has no meaning. The linear head standardises each column of such
+    descriptors instead.
+
+    Args:
+        setting: `frames.layer_norm` of an experiment.
+        store: the settings of the store.
+    """
+    return False if store.get(HAS_UNITS) else setting
 
 
 def normalise(frames: torch.Tensor, setting: LayerNorm) -> torch.Tensor:

@@ -18,7 +18,7 @@ from soctk.parallel import one_thread
 from soctk.pooling import Pooling
 from soctk.schema import Augmentation, Config, LayerNorm
 from soctk.training.coordinates import Block, BlockKey, gram
-from soctk.training.frame_norm import normalise
+from soctk.training.frame_norm import normalise, of_store
 from soctk.training.recentre import Recentring
 
 _BATCH = 8  # utterances per batch of `describe`; larger batches of soc_full make malloc release and re-request memory
@@ -186,8 +186,16 @@ class Features:
     _blocks: dict[str, Block] = field(default_factory=dict, init=False, repr=False)
 
     def layers(self, config: Config) -> list[int]:
-        """Return the hidden states that the settings choose."""
-        return self.store.layers if config.frames.layers == "all" else config.frames.layers
+        """Return the hidden states of the settings; with a choice inside folds, those of all candidates."""
+        layers = config.frames.layers
+        if layers == "last":
+            return self.store.layers[-1:]
+        return self.store.layers if isinstance(layers, str) else layers
+
+    @property
+    def has_one_frame(self) -> bool:
+        """Whether each utterance has one frame."""
+        return set(self.store.lengths(self.utterances)) == {1}
 
     def speeds(self, config: Config) -> list[float]:
         """Return the speeds of the copies that the settings choose.
@@ -226,6 +234,9 @@ class Features:
                 )
         return chosen
 
+    def _layer_norm(self, config: Config) -> LayerNorm:
+        return of_store(config.frames.layer_norm, self.store.settings)
+
     def frames(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
         """Return the frames of all utterances, then of each kind of copies, for some hidden states.
 
@@ -236,11 +247,11 @@ class Features:
         utterances = with_copies(self.utterances, self.speeds(config), self.augmentations(config))
         count = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
         if 4 * count > self.max_bytes:
-            return StreamedFrames(self.store, utterances, layers, config.frames.layer_norm)
+            return StreamedFrames(self.store, utterances, layers, self._layer_norm(config))
         with progress.step("read features"):
             frames = Frames.of(self.store, utterances, layers)
             _require_finite(frames, utterances, self.store.where)
-            return frames.layer_normalised(config.frames.layer_norm)
+            return frames.layer_normalised(self._layer_norm(config))
 
     def blocks(self, config: Config, nj: int = 1) -> dict[BlockKey, Block]:
         """Return the descriptors of all utterances, then of each kind of copies.
@@ -258,7 +269,7 @@ class Features:
         """
         blocks: dict[BlockKey, Block] = {}
         for layer in self.layers(config):
-            shared = [layer, config.frames.layer_norm, self.speeds(config), self.augmentations(config)]
+            shared = [layer, self._layer_norm(config), self.speeds(config), self.augmentations(config)]
             keys = {name: json.dumps([*shared, name, options]) for name, options in config.pooling.items()}
             missing = [name for name, key in keys.items() if key not in self._blocks]
             if missing:

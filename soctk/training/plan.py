@@ -8,9 +8,9 @@ from pathlib import Path
 
 from soctk import config
 from soctk.errors import SoctkError
-from soctk.features.upstream import own
+from soctk.features.upstream import opensmile, own
 from soctk.schema import Config
-from soctk.training import directory_names, settings
+from soctk.training import directory_names, settings, trainable
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.recipe import Recipe
 from soctk.training.recipe_options import Options, spaced
@@ -91,6 +91,8 @@ def make(recipe: Recipe, options: Options) -> Plan:
     )
     upstream = _path_or_name(options.upstream)
     _check_layers(options, resolved, config.conf_directories(given=conf_dirs))
+    if upstream == opensmile.FUNCTIONALS:
+        trainable.check_poolings(resolved.pooling)
     data, features, experiment = directory_names.make(recipe, options, resolved, upstream)
     own_expdir = f"exp{directory_names.suffix(recipe, options, 'expdir', '/')}"
     expdir = _absolute(options.expdir) if options.expdir else own_expdir

@@ -1,6 +1,6 @@
-"""A check that a head can learn from the training inputs of a fold: they differ."""
+"""Checks that a head can learn from the inputs: there are frames to pool, and the inputs of a fold differ."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -9,6 +9,20 @@ from soctk.training.training_data import TrainingData
 
 # Differences up to this fraction of the largest number of two descriptors are rounding errors of float32.
 _ROUNDING = 1e-6
+
+
+def check_poolings(names: Collection[str]) -> None:
+    """Check the names of the pooling layers for features with one frame for each utterance, such as eGeMAPS.
+
+    Raises:
+        SoctkError: there is a pooling layer other than the mean, which is the frame itself.
+    """
+    if others := [name for name in names if name != "mean"]:
+        raise SoctkError(
+            f"these features have one frame for each utterance, and {', '.join(others)} needs several",
+            remedy="Choose --pooling mean.",
+            where="--pooling",
+        )
 
 
 def check_inputs(inputs: TrainingData, fold: int, seed: int, fitted: Sequence[int]) -> None:

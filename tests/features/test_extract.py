@@ -393,8 +393,8 @@ class Overflowing:
     """An upstream whose features exceed the range of float16."""
 
     name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "large", "", [4], 16000, 20.0, 9.0
-    hub = ""
-    batches = False
+    hub = note = ""
+    batches = has_units = False
 
     def hidden_states(self, waveforms, layers):
         return [torch.full((1, 3, 4), 1e5)]
@@ -414,7 +414,8 @@ class Recorder:
     """An upstream with two hidden states that records the lengths of the utterances in each batch."""
 
     name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "recorder", "", [1, 1], 16000, 20.0, 9.0
-    hub = ""
+    hub = note = ""
+    has_units = False
 
     def __init__(self, batches: bool):
         self.batches, self.seen = batches, []

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from soctk.errors import SoctkError
-from soctk.features.upstream import own
+from soctk.features.upstream import opensmile, own
 from soctk.schema import UpstreamConfig
 
 # The choice of hidden states: the last one, all, or a tuple of their numbers.
@@ -30,21 +30,26 @@ class Upstream(Protocol):
         source: the release, revision or checksum that identifies the weights.
         hub: the id OWNER/NAME on the Hugging Face hub, for an encoder that was loaded by this id; else empty.
         sample_rate: the sample rate of the input, in Hz.
-        frame_shift: the time between two frames, in ms.
+        frame_shift: the time between two frames, in ms; None for one frame for each utterance.
         hidden_sizes: the frame width D of each hidden state; state 0 is the input to the first layer.
         max_seconds: the duration of the longest utterance that the encoder accepts.
         batches: whether an utterance has the same frames in a batch as alone. If not, `hidden_states` accepts only one
             utterance.
+        has_units: whether the values of a frame have different units, such as Hz and dB. Frames are then stored in
+            float32 by default, and training does not layer-normalise them.
+        note: a note for users, printed before an extraction; empty for most upstreams.
     """
 
     name: str
     source: str
     hub: str
     sample_rate: int
-    frame_shift: float
+    frame_shift: float | None
     hidden_sizes: list[int]
     max_seconds: float
     batches: bool
+    has_units: bool
+    note: str
 
     def hidden_states(self, waveforms: Sequence[np.ndarray], layers: Sequence[int]) -> list[torch.Tensor]:
         """Encode utterances; encoder layers above the highest requested hidden state are not computed.
@@ -62,9 +67,10 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32", revis
     """Load an upstream.
 
     Args:
-        name: for s3prl `s3prl:NAME` or NAME; for Hugging Face transformers the directory of a checkpoint or a hub id
-            OWNER/NAME. A name without `/` means a directory only if this directory has a config.json. MODULE:CLASS and
-            FILE.py:CLASS mean a class of the user (soctk.features.upstream.own), whose code is run.
+        name: `egemaps` or `egemaps-lld` for eGeMAPS; for s3prl `s3prl:NAME` or NAME; for Hugging Face transformers the
+            directory of a checkpoint or a hub id OWNER/NAME. A name without `/` means a directory only if this
+            directory has a config.json. MODULE:CLASS and FILE.py:CLASS mean a class of the user
+            (soctk.features.upstream.own), whose code is run.
         device: `cpu` or `cuda`.
         precision: the data type of autocast; float32 means no autocast.
         revision: the commit, tag or branch of a hub id; by default the newest commit.
@@ -80,6 +86,8 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32", revis
         from soctk.features.upstream.huggingface import HuggingFaceUpstream
 
         return HuggingFaceUpstream(name, device, precision, revision)
+    if name in opensmile.NAMES:
+        return opensmile.OpensmileUpstream(name)
     from soctk.features.upstream.s3prl import S3prlUpstream
 
     return S3prlUpstream(name.removeprefix(_S3PRL), device, precision)

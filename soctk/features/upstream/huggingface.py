@@ -46,6 +46,9 @@ class HuggingFaceUpstream:
     frames. For utterances of 4 s this is about eight times faster, and the pooling gets no frames of padding.
     """
 
+    has_units = False
+    note = ""
+
     def __init__(self, name_or_path: str, device: str, precision: str, revision: str | None = None):
         directory = Path(name_or_path)
         self.name = directory.resolve().name

@@ -12,6 +12,8 @@ and optionally
 - `sample_rate`: of the waveforms, in Hz (default: 16000);
 - `max_seconds`: the duration of the longest utterance that it accepts (default: no limit);
 - `batches`: whether an utterance has the same frames in a batch as alone (default: False, one utterance at a time);
+- `has_units`: whether the values of a frame have different units, such as Hz and dB (default: False). Training does not
+  layer-normalise such frames;
 - `checksum`: a text that identifies the weights (default: a checksum of the class's source file alone).
 
 soctk runs such a class only if the user names it in a command. A model never names code that soctk then runs.
@@ -73,6 +75,7 @@ class OwnUpstream:
     """
 
     hub = ""
+    note = ""
 
     def __init__(self, name: str, device: str, precision: str):
         module, _, class_name = name.rpartition(":")
@@ -91,7 +94,8 @@ class OwnUpstream:
         self.frame_shift = float(self._attribute("frame_shift", _is_positive, "a number of ms"))
         self.sample_rate = int(self._attribute("sample_rate", _is_positive, "a number of Hz", _SAMPLE_RATE))
         self.max_seconds = float(self._attribute("max_seconds", _is_positive, "a number of seconds", math.inf))
-        self.batches = bool(self._attribute("batches", lambda value: isinstance(value, bool), "True or False", False))
+        self.batches = bool(self._attribute("batches", _is_bool, "True or False", False))
+        self.has_units = bool(self._attribute("has_units", _is_bool, "True or False", False))
         checksum = self._attribute(
             "checksum", lambda value: isinstance(value, str) and value, "a text", _digest(loaded)
         )
@@ -218,6 +222,10 @@ def _place(error: BaseException) -> str:
         if frame.filename != __file__ and not re.search("site-packages|^<|/lib/python", frame.filename):
             return f" ({Path(frame.filename).name}, line {frame.lineno})"
     return ""
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_sizes(value: Any) -> bool:

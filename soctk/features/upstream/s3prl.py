@@ -17,7 +17,7 @@ from s3prl.upstream.wavlm.expert import UpstreamExpert as WavLM  # noqa: E402
 
 from soctk import onednn  # noqa: E402
 from soctk.errors import SoctkError, unknown_name  # noqa: E402
-from soctk.features.upstream import early_exit  # noqa: E402
+from soctk.features.upstream import early_exit, opensmile  # noqa: E402
 
 _NORMALISED = ("fbank", "mfcc")  # each feature of an utterance gets mean 0 and variance 1
 SAMPLE_RATE = 16000  # Hz, the same for all s3prl upstreams
@@ -32,6 +32,8 @@ class S3prlUpstream:
     """
 
     hub = ""
+    has_units = False
+    note = ""
     sample_rate = SAMPLE_RATE
     max_seconds = math.inf
     # Some encoders normalise over the padded batch, and s3prl does not say which.
@@ -99,7 +101,7 @@ def _load(name: str) -> S3PRLUpstream:
     known = [known for known in names if known.islower()]  # other names are classes that s3prl's hub imports
     if name not in known:
         others = "Give your own encoder as ./DIRECTORY, and an encoder of the Hugging Face hub as OWNER/NAME."
-        raise unknown_name("upstream", name, known, where="--upstream", also=others)
+        raise unknown_name("upstream", name, [*known, *opensmile.NAMES], where="--upstream", also=others)
     try:
         return S3PRLUpstream(name)
     except OSError as error:  # includes the connection errors of requests
