@@ -14,6 +14,7 @@ from soctk.inference.bundle import FORMAT, PRIOR, Bundle, EncoderSettings, Model
 from soctk.inference.recogniser import Recogniser
 from soctk.inference.result import Segment
 from soctk.inference.torch_runtime import TorchRuntime
+from soctk.schema import Normalisation
 from soctk.training.classifier import EmotionClassifier
 
 RATE = 8000
@@ -31,6 +32,7 @@ def random_bundle(
     *overrides: str,
     channel: str = "1",
     speeds: tuple[float, ...] = (),
+    normalise: Normalisation = "none",
     name: str = "fbank",
     layers: Sequence[int] = (0,),
 ) -> Bundle:
@@ -42,6 +44,7 @@ def random_bundle(
         emotions=["calm", "angry", "sad"],
         channel=channel,
         speeds=list(speeds),
+        normalise=normalise,
         encoder=EncoderSettings(
             name=encoder.name,
             source=encoder.source,

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from soctk.schema import Normalisation
+
 # The level of `normalise` in dB relative to full scale, that of speech in ITU-T's tests of codecs. Peaks of speech are
 # rarely more than 20 dB above its RMS, so most waveforms stay within full scale.
 NORMAL_LEVEL = -26
@@ -17,6 +19,6 @@ def at_level(waveform: np.ndarray, target: float) -> np.ndarray:
     return (waveform * (target / (rms(waveform) or 1))).astype(np.float32)
 
 
-def normalise(waveform: np.ndarray) -> np.ndarray:
-    """Scale a float32 waveform to NORMAL_LEVEL, over all of its samples, pauses included (`at_level`)."""
-    return at_level(waveform, 10 ** (NORMAL_LEVEL / 20))
+def normalise(waveform: np.ndarray, setting: Normalisation) -> np.ndarray:
+    """Scale a float32 waveform to NORMAL_LEVEL, over all samples, if the setting is `level`; with `none`, return it."""
+    return at_level(waveform, 10 ** (NORMAL_LEVEL / 20)) if setting == "level" else waveform

@@ -73,6 +73,4 @@ def _load_group(
     for i, utterance in enumerate(group):
         if utterance.copy.augmentation:
             waveforms[i] = augment(waveforms[i], sample_rate, utterance.copy.augmentation, utterance.name)
-        if normalise == "level":
-            waveforms[i] = level.normalise(waveforms[i])
-    return waveforms
+    return [level.normalise(waveform, normalise) for waveform in waveforms]

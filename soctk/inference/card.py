@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import yaml
 
 from soctk.corpus import splits
-from soctk.corpus.level import NORMAL_LEVEL
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.level import NORMAL_LEVEL
 from soctk.errors import plural
 from soctk.inference import encoders
 from soctk.inference.bundle import Bundle

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soctk import progress, provenance
-from soctk.corpus import audio, datadir
+from soctk.corpus import audio, datadir, level
 from soctk.errors import SoctkError
 from soctk.features import settings as store_json
 from soctk.features import upstream
@@ -172,6 +172,7 @@ def _bundle(experiment: Experiment, run: RunDirectory, trained: FinalModel, fold
         emotions=[] if config.dimensions else list(data.emotions),
         channel=data.channel,
         speeds=experiment.features.speeds(config),
+        normalise=experiment.features.store.settings.get("normalise", "none"),
         encoder=_encoder_settings(experiment),
         experiment=config,
         training=training,
@@ -196,9 +197,9 @@ def _encoder_settings(experiment: Experiment) -> EncoderSettings:
         frame_shift_ms=stored.get("frame_shift_ms"),
         precision=stored["precision"],
         dtype=stored["dtype"],
+        has_units=stored.get(store_json.HAS_UNITS, False),
     )
 
-        has_units=stored.get(store_json.HAS_UNITS, False),
 
 def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model: Path) -> Bundle:
     """Copy the encoder into the folder of the model; return the bundle with the checksum of the copy.
@@ -215,8 +216,8 @@ def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model
         )
     if package := encoders.package(settings.encoder):
         raise SoctkError(
-            f"the features are from {settings.encoder.name} of s3prl, which is not read from a folder",
-            remedy="Leave out --with-encoder: the model loads it from s3prl.",
+            f"the features are from {settings.encoder.name} of {package}, which is not read from a folder",
+            remedy=f"Leave out --with-encoder: the model loads it from {package}.",
             where=f"--with-encoder {source}",
         )
     # Imported here, because transformers takes seconds.
@@ -245,6 +246,7 @@ def _gives_the_stored_frames(encoder: Upstream, experiment: Experiment, layers: 
     if any(encoder.hidden_sizes[layer : layer + 1] != [store.settings["hidden_size"]] for layer in layers):
         return False
     waveform = audio.load(data.clip(shortest), encoder.sample_rate, channel=data.channel)
+    waveform = level.normalise(waveform, store.settings.get("normalise", "none"))
     (frames,) = encoder.hidden_states([waveform], layers)
     stored = store.load([shortest], layers).float()
     error = frames.transpose(0, 1) - stored if len(stored) == frames.shape[1] else stored

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from soctk.corpus import audio
+from soctk.corpus import audio, level
 from soctk.errors import SoctkError
 from soctk.inference import bundle as bundles
 from soctk.inference import frames as of_states
@@ -329,8 +329,9 @@ class Recogniser:
 
     def _encode(self, several: Sequence[np.ndarray], rate: int, speed: float) -> list[np.ndarray]:
         """Return the frames `(T, L, D)` of each of N waveforms; see `frames`."""
-        settings, normalise = self.settings.encoder, self.settings.normalise
-        prepared = [waveforms.prepare(samples, rate, settings.sample_rate, speed, normalise) for samples in several]
+        settings = self.settings.encoder
+        prepared = [waveforms.resample(samples, rate, settings.sample_rate, speed) for samples in several]
+        prepared = [level.normalise(waveform, self.settings.normalise) for waveform in prepared]
         for waveform in prepared:
             self._check_duration(len(waveform) / settings.sample_rate, speed)
         normalisation = False if settings.has_units else self.settings.experiment.frames.layer_norm

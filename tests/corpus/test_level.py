@@ -25,4 +25,5 @@ def test_digital_silence_stays_silent():
 def test_all_waveforms_get_the_level_of_minus_26_dbfs():
     tone = np.sin(np.arange(16000, dtype=np.float32))
     for waveform in (tone, 0.01 * tone):
-        assert 20 * np.log10(rms(normalise(waveform))) == pytest.approx(-26, abs=1e-4)
+        assert 20 * np.log10(rms(normalise(waveform, "level"))) == pytest.approx(-26, abs=1e-4)
+        np.testing.assert_array_equal(normalise(waveform, "none"), waveform)
