@@ -30,6 +30,9 @@ BUILTIN_CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.p
 # (soctk.corpus.folds), labels.yaml (soctk.corpus.labels) and recipe.yaml (soctk.training.recipe).
 _FILES = ("frames.yaml", "model.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml", "recipe.yaml")
 
+# The pooling layers among which a fold chooses with --pooling auto; none has trained parameters.
+CHOICE_OF_POOLINGS = ("mean", "soc_full")
+
 _SECTIONS: dict[str, type[Section]] = {
     "frames": FramesConfig,
     "recentre": RecentreConfig,
@@ -86,7 +89,8 @@ def load(
 
     Args:
         conf_dirs: the directories, soctk's own first (conf_directories).
-        pooling: the pooling's name, or several joined by `+`; each takes its options from `pooling/NAME.yaml`.
+        pooling: the pooling's name, or several joined by `+`; each takes its options from `pooling/NAME.yaml`. `auto`:
+            each fold chooses among CHOICE_OF_POOLINGS.
         head: `mlp`, or `linear`, which does not use the training loop and has no section `train`.
         protocol: how validation utterances are chosen (soctk.corpus.splits).
         overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.soc.d=16`; with one pooling, `pooling.d=16`
@@ -98,7 +102,7 @@ def load(
             a setting has no effect on the target.
     """
     _check_conf_dirs(conf_dirs)
-    poolings = pooling.split("+")
+    poolings = list(CHOICE_OF_POOLINGS) if pooling == "auto" else pooling.split("+")
     for name in poolings:
         _check_name("pooling", name, conf_dirs)
     if len(set(poolings)) < len(poolings):
@@ -116,11 +120,13 @@ def load(
     overrides = list(overrides)
     for override in overrides:
         _apply_override(sections, override)
-    if sections["frames"].get("combine") == "auto":
-        sections["frames"]["combine"] = "concat" if head == "linear" else "sum"
+    _resolve_frames(sections["frames"], head)
     _check_target(target, sections["head"], overrides)
+    choice = {"pooling_choice": "auto"} if pooling == "auto" else {}
     where = " < ".join(str(folder) for folder in conf_dirs)
-    return _validated({"protocol": protocol, "target": target, "train": None, **sections}, where)
+    config = _validated({"protocol": protocol, "target": target, "train": None, **choice, **sections}, where)
+    _check_choice(config)
+    return config
 
 
 def load_model(conf_dirs: Sequence[Path]) -> ModelConfig:
@@ -180,8 +186,7 @@ def _merge_files(conf_dirs: Iterable[Path], file: str) -> dict[str, Any]:
 def _check_name(kind: str, name: str, conf_dirs: Sequence[Path]) -> None:
     known = {file.stem for folder in conf_dirs for file in (folder / kind).glob("*.yaml")}
     if name not in known:
-        automatic = {"auto"} if kind == "head" else set()
-        raise unknown_name(kind, name, known | automatic, where=f"--{kind}")
+        raise unknown_name(kind, name, known | {"auto"}, where=f"--{kind}")
 
 
 def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
@@ -209,6 +214,28 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
         raise SoctkError(
             f"not a YAML value: {error}", remedy="Write e.g. 1 or [1, 2].", where=f"--set {override}"
         ) from error
+
+
+def _resolve_frames(frames: dict[str, Any], head: str) -> None:
+    """Replace the values of conf/frames.yaml that depend on the head: `combine: auto` and `layers: default`."""
+    if frames.get("combine") == "auto":
+        frames["combine"] = "concat" if head == "linear" else "sum"
+    if frames.get("layers") == "default":
+        frames["layers"] = "auto" if (head, frames.get("combine")) == ("linear", "concat") else "all"
+
+
+def _check_choice(config: Config) -> None:
+    """Refuse a choice inside folds for other models than the linear head on concatenated descriptors."""
+    options = {"--layer auto": config.frames.layers == "auto", "--pooling auto": config.pooling_choice == "auto"}
+    given = [option for option, is_given in options.items() if is_given]
+    model = "the head mlp" if isinstance(config.head, MLPConfig) else "--combine sum"
+    if given and (model == "the head mlp" or config.frames.combine == "sum"):
+        raise SoctkError(
+            f"a fold chooses only for the head linear on concatenated descriptors, not for {model}",
+            remedy="Choose --head linear without --combine sum; or name the pooling and the hidden states, such as "
+            '--layer all, --layer last or --layer "3 4".',
+            where=" ".join(given),
+        )
 
 
 def _check_target(target: str, head: Mapping[str, Any], overrides: Sequence[str]) -> None:

@@ -33,7 +33,8 @@ class FramesConfig(Section):
 
     Attributes:
         layer_norm: how frames are normalised (soctk.training.frame_norm).
-        layers: the hidden states to read from the feature store: `all`, or their numbers.
+        layers: the hidden states to use, of those in the feature store: `all`, `last` (the highest), their numbers, or
+            `auto`: each fold chooses them (soctk.training.candidates).
         speeds: the playback speeds of additional copies (soctk.features.copies): `all` in the store, or a list.
         augment: the augmentations of copies for training only (soctk.features.augmentation): `all` in the store, or a
             list.
@@ -43,7 +44,7 @@ class FramesConfig(Section):
     """
 
     layer_norm: LayerNorm
-    layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    layers: Literal["all", "last", "auto"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     speeds: Literal["all"] | list[Annotated[float, Field(gt=0)]]
     augment: Literal["all"] | list[Augmentation] = "all"
     combine: Literal["sum", "concat"]
@@ -52,7 +53,7 @@ class FramesConfig(Section):
     @field_validator("layers", "speeds", "augment")
     @classmethod
     def _check_no_repetition(cls, values, info):
-        if values != "all" and len(set(values)) < len(values):
+        if not isinstance(values, str) and len(set(values)) < len(values):
             name = {"layers": "layer", "speeds": "speed", "augment": "augmentation"}[info.field_name]
             raise ValueError(f"each {name} may be listed only once")
         return values
@@ -164,6 +165,8 @@ class Config(Section):
         head: the classifier.
         train: the training loop; None for the head `linear`, which does not use it.
         target: what is predicted: `emotion`, `distribution` over emotions, or dimensions joined by `+`.
+        pooling_choice: `all`: the descriptors of all pooling layers are concatenated; `auto`: each fold chooses one of
+            the layers or all of them (soctk.training.candidates).
     """
 
     protocol: Protocol
@@ -173,6 +176,12 @@ class Config(Section):
     head: Annotated[MLPConfig | LinearConfig, Field(discriminator="name")]
     train: TrainConfig | None
     target: str = "emotion"
+    pooling_choice: Literal["all", "auto"] = "all"
+
+    @property
+    def pooling_name(self) -> str:
+        """The argument of --pooling: `auto`, or the names of the pooling layers joined by `+`."""
+        return "auto" if self.pooling_choice == "auto" else "+".join(self.pooling)
 
     @property
     def dimensions(self) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def test_an_empty_name_is_no_default():
 def test_an_unknown_pooling_lists_the_known_ones(conf):
     with pytest.raises(SoctkError) as error:
         config.load(conf, "maen")
-    assert "Did you mean 'mean'? Known: asp, mean, soc, soc_full, soc_nolem, stats" in str(error.value)
+    assert "Did you mean 'mean'? Known: asp, auto, mean, soc, soc_full, soc_nolem, stats" in str(error.value)
     with pytest.raises(SoctkError, match=r"unknown head 'liner'\nDid you mean 'linear'\? Known: auto, linear, mlp\."):
         config.load(conf, "mean", "liner")
 

@@ -5,7 +5,7 @@ than the number of training utterances therefore lose nothing when they are expr
 space that the training utterances span: the dual form. Shorter descriptors are used as they are: the primal form.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
@@ -93,9 +93,9 @@ class Dual:
 
     def __init__(self, blocks: Sequence["StandardisedBlock"], fitted: Sequence[int]):
         self._blocks = blocks
-        products = reduce(np.add, [block.products() for block in blocks])
-        self._basis = Basis(products[np.ix_(fitted, fitted)])
-        self.values = self._basis.coordinates(products[:, fitted]).astype(np.float32)
+        products = reduce(np.add, [block.products() for block in blocks])[:, fitted]
+        self._basis = Basis(products[fitted])
+        self.values = self._basis.values(products)
 
     def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See Coordinates.weight."""
@@ -118,6 +118,39 @@ def make_coordinates(
     if sum(block.descriptors.shape[1] for block in blocks) < len(fitted):
         return Primal([StandardisedValues(block.descriptors, fitted, recentring) for block in blocks])
     return Dual([_standardise(block, fitted, recentring) for block in blocks], fitted)
+
+
+def values_of_each(
+    blocks: Mapping[BlockKey, Block],
+    choices: Sequence[Collection[BlockKey]],
+    fitted: Sequence[int],
+    recentring: Recentring | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the values of `make_coordinates` for each of several choices among blocks.
+
+    A block that several choices in the dual form share is standardised once. Each choice needs memory for one matrix of
+    inner products; those of the single blocks are not kept.
+
+    Args:
+        blocks: the descriptors of all N utterances.
+        choices: the keys of the blocks of each choice, in the order of `blocks`.
+        fitted: the training utterances.
+        recentring: see make_coordinates.
+    """
+    is_dual = [sum(blocks[key].descriptors.shape[1] for key in keys) >= len(fitted) for keys in choices]
+    sums: dict[int, np.ndarray] = {}
+    for key, block in blocks.items():
+        using = [number for number, keys in enumerate(choices) if is_dual[number] and key in keys]
+        if using:
+            products = _standardise(block, fitted, recentring).products()[:, fitted]
+            for number in using:
+                sums[number] = sums[number] + products if number in sums else products
+    for number, keys in enumerate(choices):
+        if is_dual[number]:
+            products = sums.pop(number)
+            yield Basis(products[fitted]).values(products)
+        else:
+            yield make_coordinates([blocks[key] for key in keys], fitted, recentring).values
 
 
 class StandardisedBlock(Protocol):
@@ -221,6 +254,10 @@ class Basis:
     def coordinates(self, products: np.ndarray) -> np.ndarray:
         """Return the coordinates `(M, R)` of M vectors whose inner products with the N vectors are `(M, N)`."""
         return solve_triangular(self._factor, products[:, self._kept].T, lower=True, check_finite=False).T
+
+    def values(self, products: np.ndarray) -> np.ndarray:
+        """Return `coordinates` in float32."""
+        return self.coordinates(products).astype(np.float32)
 
     def factors(self, coordinates: np.ndarray) -> np.ndarray:
         """Return factors `(K, N)` whose product with the N vectors has the coordinates `(K, R)`."""

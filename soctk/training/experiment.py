@@ -21,6 +21,7 @@ from soctk.schema import OF_ONE_RUN, Config, LinearConfig
 from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training import target, trainable
+from soctk.training.candidates import Candidate, list_candidates
 from soctk.training.claim import claim
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.inner_fits import InnerFits
@@ -101,9 +102,9 @@ class Experiment:
                 remedy="Train without re-centring.",
                 where="--recentre",
             )
-        if self.tensorboard:
         if self.features.has_one_frame:
             trainable.check_poolings(self.config.pooling)
+        if self.tensorboard:
             require_tensorboard()
         is_drawn = self.config.protocol not in ("soctk", "utterance-folds") and not splits.has_dev(self.data)
         seeds = seeds if is_drawn else seeds[:1]
@@ -171,26 +172,31 @@ class Experiment:
         sources = {"data": self.data.path, "features": self.features.store.path}
         return {name: os.path.relpath(path.resolve(), run.path.resolve()) for name, path in sources.items() if path}
 
-    def new_model(self) -> EmotionClassifier:
-        """Return a classifier with initial weights, which torch's random state determines."""
-        hidden_size, layers = self.features.store.settings["hidden_size"], self.features.layers(self.config)
-        return EmotionClassifier(
-            hidden_size, len(layers), len(self.config.dimensions or self.data.emotions), self.config
-        )
+    def candidates(self) -> list[Candidate]:
+        """Return what a fold may choose (soctk.training.candidates)."""
+        return list_candidates(self.config, self.features)
+
+    def new_model(self, candidate: Candidate | None = None) -> EmotionClassifier:
+        """Return a classifier with initial weights, which torch's random state determines.
+
+        Args:
+            candidate: what a fold chose; None for the settings of the experiment, without a choice.
+        """
+        config = candidate.settings(self.config) if candidate else self.config
+        hidden_size, layers = self.features.store.settings["hidden_size"], self.features.layers(config)
+        return EmotionClassifier(hidden_size, len(layers), len(config.dimensions or self.data.emotions), config)
 
     def _run_one(
         self, run: RunDirectory, inputs: TrainingData, inner: InnerFits | None, made_with: dict[str, str]
     ) -> str:
         """Train and test one run; return a line about its validation scores."""
-        torch.manual_seed(run.seed)
-        model = self.new_model().to(self.device)
         split = inputs.split(run.fold, run.seed)
         settings = {"fold": run.fold, "seed": run.seed, **self._settings()}
         settings |= {"made_with": made_with, "made_from": self._sources(run)}
         # One thread, so that the results of a run do not depend on `nj`.
         with one_thread(), RunWriter.opened(run, self.tensorboard) as writer:
             writer.write_settings(settings)
-            trainer = self._trainer(model, inputs, split, run.seed, inner)
+            model, trainer = self._trainer(inputs, split, run.seed, inner)
             records = writer.write_log(trainer.train())
             writer.write_model(model)
             predicted = trainer.predict_test()
@@ -205,10 +211,16 @@ class Experiment:
         return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"
 
     def _trainer(
-        self, model: EmotionClassifier, inputs: TrainingData, split: Split, seed: int, inner: InnerFits | None
-    ) -> Trainer:
+        self, inputs: TrainingData, split: Split, seed: int, inner: InnerFits | None
+    ) -> tuple[EmotionClassifier, Trainer]:
+        """Return the model of a run, and the trainer that trains it."""
+        torch.manual_seed(seed)
         if isinstance(self.config.head, LinearConfig):
             assert inner is not None
-            return LinearTrainer(model, inputs, split, seed, self.device, self.config.head, inner)
+            candidate, C = inner.choose(split, seed)
+            model, inputs = self.new_model(candidate).to(self.device), inputs.only(candidate)
+            records = inner.records(split, seed)
+            return model, LinearTrainer(model, inputs, split, seed, self.device, self.config.head, C, records)
         assert self.config.train is not None  # soctk.config.load gives every other head a section `train`
-        return MLPTrainer(model, inputs, split, seed, self.device, self.config.train)
+        model = self.new_model().to(self.device)
+        return model, MLPTrainer(model, inputs, split, seed, self.device, self.config.train)

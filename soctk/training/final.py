@@ -15,13 +15,14 @@ from soctk.corpus import splits
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
 from soctk.parallel import one_thread
-from soctk.schema import LinearConfig, TrainConfig
+from soctk.schema import Config, LinearConfig, TrainConfig
 from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training import linear, loop
+from soctk.training.candidates import Candidate
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.experiment import Experiment
-from soctk.training.inner_fits import InnerFits
+from soctk.training.inner_fits import Chosen, InnerFits
 from soctk.training.training_data import TrainingData
 
 
@@ -35,21 +36,26 @@ class FinalModel:
             re-centring.
         utterances: the training utterances.
         chosen: the hyperparameter: `C` (head linear) or `epochs` (head mlp).
+        config: the settings of the classifier: those of the experiment, with the hidden states and pooling layers that
+            were chosen among several.
     """
 
     classifier: EmotionClassifier
     prior: torch.Tensor | None
     utterances: Sequence[str]
     chosen: dict[str, Any]
+    config: Config
 
 
 def of_fold(experiment: Experiment, run: RunDirectory, nj: int = 1) -> FinalModel:
     """Return the model of a finished run.
 
     Raises:
-        SoctkError: the weights of the run are missing or damaged; or features are missing, for re-centring.
+        SoctkError: the weights of the run are missing or damaged; its training log is missing or damaged, where the run
+            chose among several hidden states or poolings; or features are missing, for re-centring.
     """
-    classifier = experiment.new_model()
+    candidate = _candidate_of(experiment, run)
+    classifier = experiment.new_model(candidate)
     try:
         classifier.load_state_dict(load(run.weights.read_bytes()))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -59,17 +65,20 @@ def of_fold(experiment: Experiment, run: RunDirectory, nj: int = 1) -> FinalMode
     chosen = choice.read(run)
     utterances = experiment.trained(splits.split(experiment.data, run.fold, experiment.config.protocol, run.seed))
     is_recentred = experiment.config.recentre.by != "none"
-    prior = _prior(_read_inputs(experiment, nj), utterances, run.seed) if is_recentred else None
+    prior = _prior(_read_inputs(experiment, nj).only(candidate), utterances, run.seed) if is_recentred else None
     name = "C" if isinstance(experiment.config.head, LinearConfig) else "epochs"
-    return FinalModel(classifier.eval(), prior, utterances, {name: chosen.record[chosen.name]} if chosen else {})
+    hyperparameter = {name: chosen.record[chosen.name]} if chosen else {}
+    settings = candidate.settings(experiment.config)
+    return FinalModel(classifier.eval(), prior, utterances, hyperparameter, settings)
 
 
 def on_all_speakers(experiment: Experiment, runs: Sequence[RunDirectory], seed: int, nj: int = 1) -> FinalModel:
     """Train the settings of an experiment once more, on all its speakers.
 
-    The head linear chooses C by cross-validation over all folds, or on the validation data of a published partition.
-    All utterances, those of the tests too, then train the model. The head mlp is trained for the median of the best
-    epochs of the runs; no speakers are held back for validation.
+    The head linear chooses C, and hidden states and poolings where the settings have a choice, by cross-validation over
+    all folds, or on the validation data of a published partition. All utterances, those of the tests too, then train
+    the model. The head mlp is trained for the median of the best epochs of the runs; no speakers are held back for
+    validation.
 
     Args:
         experiment: the experiment.
@@ -85,16 +94,25 @@ def on_all_speakers(experiment: Experiment, runs: Sequence[RunDirectory], seed: 
     classifier = experiment.new_model().to(experiment.device)
     inputs = _read_inputs(experiment, nj)
     utterances = experiment.data.utterances
-    fitted = inputs.rows(utterances)
+    fitted, candidate = inputs.rows(utterances), inputs.candidates[0]
     with one_thread():
         if isinstance(experiment.config.head, LinearConfig):
-            chosen: dict[str, Any] = {"C": _fit_linear(experiment, classifier, inputs, fitted, seed, nj)}
+            candidate, C = _choose(experiment, experiment.config.head, inputs, seed, nj)
+            inputs, classifier = inputs.only(candidate), experiment.new_model(candidate)
+            _fit_linear(experiment.config.head, classifier, inputs, fitted, C, seed)
+            chosen: dict[str, Any] = {"C": C}
         else:
             chosen = {"epochs": _median_epoch(runs)}
             with progress.step("train on all speakers"):
                 _train_mlp(experiment, classifier, inputs, fitted, seed, chosen["epochs"])
     prior = _prior(inputs, utterances, seed) if experiment.config.recentre.by != "none" else None
-    return FinalModel(classifier.cpu().eval(), prior, utterances, chosen)
+    return FinalModel(classifier.cpu().eval(), prior, utterances, chosen, candidate.settings(experiment.config))
+
+
+def _candidate_of(experiment: Experiment, run: RunDirectory) -> Candidate:
+    """Return what a run chose."""
+    candidates = experiment.candidates()
+    return candidates[0] if len(candidates) == 1 else Candidate.of_record(choice.require(run).record)
 
 
 def _read_inputs(experiment: Experiment, nj: int) -> TrainingData:
@@ -102,28 +120,26 @@ def _read_inputs(experiment: Experiment, nj: int) -> TrainingData:
     return TrainingData.load(experiment.config, experiment.data, experiment.features, is_trained, nj)
 
 
-def _fit_linear(
-    experiment: Experiment,
-    classifier: EmotionClassifier,
-    inputs: TrainingData,
-    fitted: Sequence[int],
-    seed: int,
-    nj: int,
-) -> float:
-    """Fit the head; return the chosen C."""
-    config = experiment.config.head
-    assert isinstance(config, LinearConfig) and isinstance(classifier.head, torch.nn.Linear)
+def _choose(experiment: Experiment, config: LinearConfig, inputs: TrainingData, seed: int, nj: int) -> Chosen:
     if inputs.data.split:  # C by the validation data of the partition
         chosen_on, split = inputs, inputs.split(1, seed)
     else:
         chosen_on = replace(inputs, config=inputs.config.model_copy(update={"protocol": "soctk"}))
         split = Split(inputs.data.utterances, [], [])
-    inner = InnerFits.compute(chosen_on, config, [(split, seed)], nj, experiment.device)
-    records = inner.records(split, seed)
-    C = min(records, key=lambda record: record["valid_loss"])["C"]
-    head = classifier.head.cpu()
-    linear.fit(head, inputs.blocks.values(), inputs.target, fitted, C, config, inputs.recentring(seed))
-    return C
+    return InnerFits.compute(chosen_on, config, [(split, seed)], nj, experiment.device).choose(split, seed)
+
+
+def _fit_linear(
+    config: LinearConfig,
+    classifier: EmotionClassifier,
+    inputs: TrainingData,
+    fitted: Sequence[int],
+    C: float,
+    seed: int,
+) -> None:
+    assert isinstance(classifier.head, torch.nn.Linear)
+    recentring = inputs.recentring(seed)
+    linear.fit(classifier.head, inputs.blocks.values(), inputs.target, fitted, C, config, recentring)
 
 
 def _median_epoch(runs: Sequence[RunDirectory]) -> int:

@@ -1,4 +1,4 @@
-"""The fits of the inner cross-validation that chooses C for the linear head; runs share equal fits."""
+"""The fits of the inner cross-validation that chooses a candidate and C for the linear head; runs share equal fits."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from soctk import parallel, progress
 from soctk.corpus.splits import Split
 from soctk.schema import LinearConfig
 from soctk.training import linear
+from soctk.training.candidates import Candidate
+from soctk.training.coordinates import values_of_each
 from soctk.training.training_data import TrainingData
 
 
@@ -27,6 +30,17 @@ class InnerFit(NamedTuple):
     fitted: tuple[int, ...]
 
 
+class Chosen(NamedTuple):
+    """The choice of a run: a candidate (soctk.training.candidates), and the C of the head."""
+
+    candidate: Candidate
+    C: float
+
+
+# Values of C to fit together for one candidate; each fit starts from the weights of the previous C.
+Path = tuple[Candidate, tuple[float, ...]]
+
+
 @dataclass(frozen=True)
 class InnerFits:
     """The predictions from the inner fits of several runs.
@@ -34,24 +48,24 @@ class InnerFits:
     Attributes:
         inputs: the corpus.
         config: the settings of the head.
-        predictions: fit -> C -> predictions `(N, K)` for N utterances (linear.predictions).
+        predictions: fit -> (candidate, C) -> predictions `(N, K)` for N utterances (linear.predictions).
     """
 
     inputs: TrainingData
     config: LinearConfig
-    predictions: Mapping[InnerFit, dict[float, np.ndarray]]
+    predictions: Mapping[InnerFit, dict[tuple[Candidate, float], np.ndarray]]
 
     @classmethod
     def compute(
         cls, inputs: TrainingData, config: LinearConfig, runs: Sequence[tuple[Split, int]], nj: int, device: str
     ) -> "InnerFits":
-        """Do each distinct inner fit of the runs once, for each C that its runs need.
+        """Do each distinct inner fit of the runs once, for each candidate and each C that its runs need.
 
         Under the protocol soctk the fit without folds k and l serves both: run k scores fold l with it, and run l
         scores fold k. Runs with different seeds share fits, unless the seed draws the utterances for re-centring.
 
-        If the C with the lowest loss of a run is at the edge of the values, more values are fitted for this run
-        (soctk.training.linear.beyond). The result of a run therefore does not depend on the other runs.
+        If the C with the lowest loss of a run and a candidate is at the edge of the values, more values are fitted for
+        this run (soctk.training.linear.beyond). The result of a run therefore does not depend on the other runs.
 
         Args:
             inputs: the corpus.
@@ -61,36 +75,59 @@ class InnerFits:
             device: `cpu` or `cuda`; it determines how workers are started.
         """
         fits = cls(inputs, config, defaultdict(dict))
-        while True:
-            # Values that are fitted together are those of one run: each fit starts from the weights of the previous C.
-            missing = dict.fromkeys(pair for split, seed in runs for pair in fits._evaluate(split, seed)[1])
-            if not missing:
-                return fits
-            jobs = [partial(_fit, inputs, config, fit, values) for fit, values in missing]
-            for fit, by_C in progress.track(parallel.run(jobs, nj, device), "choose C", "fit", len(jobs)):
-                fits.predictions[fit].update(by_C)
+        while missing := fits._missing(runs):
+            jobs = [partial(_fit, inputs, config, fit, list(paths)) for fit, paths in missing.items()]
+            for fit, predicted in progress.track(parallel.run(jobs, nj, device), "choose C", "fit", len(jobs)):
+                fits.predictions[fit].update(predicted)
+        return fits
 
     def records(self, split: Split, seed: int) -> list[dict[str, Any]]:
-        """Return the records of a run (`linear.scores`), for the values of C in the settings and those beyond them."""
-        return self._evaluate(split, seed)[0]
+        """Return the records of a run, for each candidate and for the values of C in the settings and beyond them.
+
+        A record has C and the validation scores (`linear.scores`), and the keys of its candidate (Candidate.record) if
+        there are several.
+        """
+        pairs = self._scored(split, seed)
+        is_choice = len(self.inputs.candidates) > 1
+        return [{**(candidate.record() if is_choice else {}), **record} for candidate, record in pairs]
+
+    def choose(self, split: Split, seed: int) -> Chosen:
+        """Return the candidate and the C of a run with the lowest validation loss; of equal ones, the first record."""
+        candidate, record = min(self._scored(split, seed), key=lambda pair: pair[1]["valid_loss"])
+        return Chosen(candidate, record["C"])
+
+    def _scored(self, split: Split, seed: int) -> list[tuple[Candidate, dict[str, Any]]]:
+        candidates = self.inputs.candidates
+        return [(candidate, record) for candidate in candidates for record in self._evaluate(candidate, split, seed)[0]]
+
+    def _missing(self, runs: Sequence[tuple[Split, int]]) -> dict[InnerFit, dict[Path, None]]:
+        """Return the fits to do next, each with its paths; a path is that of one run."""
+        missing: dict[InnerFit, dict[Path, None]] = defaultdict(dict)
+        for split, seed in runs:
+            for candidate in self.inputs.candidates:
+                _, fits, values = self._evaluate(candidate, split, seed)
+                for fit in fits:
+                    missing[fit][candidate, values] = None
+        return missing
 
     def _evaluate(
-        self, split: Split, seed: int
-    ) -> tuple[list[dict[str, Any]], list[tuple[InnerFit, tuple[float, ...]]]]:
-        """Return the records of a run, and the fits to do next, each with its values of C."""
+        self, candidate: Candidate, split: Split, seed: int
+    ) -> tuple[list[dict[str, Any]], list[InnerFit], tuple[float, ...]]:
+        """Return the records of a run for a candidate; and the fits to do next, with their values of C."""
         fits = [(_inner_fit(self.inputs, fitted, seed), scored) for fitted, scored in self.inputs.inner_splits(split)]
         values: list[float] = []
         records: list[dict[str, Any]] = []
         more = sorted(set(self.config.C))
         while more:
-            missing = [(fit, tuple(more)) for fit, _ in fits if not self.predictions[fit].keys() >= set(more)]
+            needed = {(candidate, C) for C in more}
+            missing = [fit for fit, _ in fits if not self.predictions[fit].keys() >= needed]
             if missing:
-                return records, missing
+                return records, missing, tuple(more)
             values = sorted([*values, *more])
-            pairs = [(scored, np.stack([self.predictions[fit][C] for C in values])) for fit, scored in fits]
+            pairs = [(scored, np.stack([self.predictions[fit][candidate, C] for C in values])) for fit, scored in fits]
             records = linear.scores(self.inputs.target, pairs, values)
             more = linear.beyond(records, self.config)
-        return records, []
+        return records, [], ()
 
 
 def _inner_fit(inputs: TrainingData, fitted: Sequence[int], seed: int) -> InnerFit:
@@ -100,11 +137,16 @@ def _inner_fit(inputs: TrainingData, fitted: Sequence[int], seed: int) -> InnerF
 
 
 def _fit(
-    inputs: TrainingData, config: LinearConfig, fit: InnerFit, values: tuple[float, ...]
-) -> tuple[InnerFit, dict[float, np.ndarray]]:
+    inputs: TrainingData, config: LinearConfig, fit: InnerFit, paths: Sequence[Path]
+) -> tuple[InnerFit, dict[tuple[Candidate, float], np.ndarray]]:
     rows, recentring = inputs.with_copies(fit.fitted), inputs.recentring(fit.seed)
-    config = config.model_copy(update={"C": list(values)})
-    predicted = linear.predictions(
-        inputs.blocks.values(), inputs.target, rows, config, inputs.copies, recentring, inputs.tested
-    )
-    return fit, dict(zip(values, predicted, strict=True))
+    candidates = list(dict.fromkeys(candidate for candidate, _ in paths))
+    predicted: dict[tuple[Candidate, float], np.ndarray] = {}
+    with threadpool_limits(1):
+        each = values_of_each(inputs.blocks, [candidate.keys for candidate in candidates], rows, recentring)
+        for candidate, values in zip(candidates, each, strict=True):
+            for Cs in [Cs for other, Cs in paths if other == candidate]:
+                path = config.model_copy(update={"C": list(Cs)})
+                by_C = linear.predictions(values, inputs.target, rows, path, inputs.copies, inputs.tested)
+                predicted |= {(candidate, C): own for C, own in zip(Cs, by_C, strict=True)}
+    return fit, predicted

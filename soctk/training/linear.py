@@ -18,12 +18,11 @@ DECADES = 3
 
 
 def predictions(
-    blocks: Collection[Block],
+    values: np.ndarray,
     target: Target,
     fitted: Sequence[int],
     config: LinearConfig,
     copies: int = 1,
-    recentring: Recentring | None = None,
     tested: int | None = None,
 ) -> np.ndarray:
     """Fit the head for each C and return the predictions `(C, N, K)` for all N utterances.
@@ -31,16 +30,15 @@ def predictions(
     The values of C are used in ascending order; a fit may start from the weights of the previous fit.
 
     Args:
-        blocks: the descriptors of all N utterances and their copies.
+        values: the coordinates of all N utterances and their copies, fitted to the training rows
+            (soctk.training.coordinates).
         target: what is predicted, with K outputs.
         fitted: the training rows.
         config: the values of C, and the settings of the target's solver.
         copies: how many rows each utterance has: row i + c N is copy c of utterance i.
-        recentring: the re-centring of the speakers; None if descriptors are used as they are.
         tested: the predictions are the mean over this many copies, from the first; None for all.
     """
     with threadpool_limits(1):
-        values = make_coordinates(blocks, fitted, recentring).values
         solver = target.solver(values[fitted], fitted, config)
         by_copy = values.reshape(copies, -1, values.shape[1])[:tested]
         result: list[Any] = [None] * len(config.C)

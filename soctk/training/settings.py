@@ -41,10 +41,13 @@ def resolve(
     Args:
         preset: `default`, or the name of a folder in soctk's conf/preset/.
         conf_dirs: the directories of `--conf`; they are merged over soctk's own settings and the preset's.
-        pooling: the pooling's name, or several joined by `+`; by default that of model.yaml.
+        pooling: the pooling's name, several joined by `+`, or `auto` (soctk.config.load). By default that of
+            model.yaml.
         head: `linear`, `mlp`, or `auto`: mlp if the pooling has trained parameters, else linear; by default that of
             model.yaml.
-        layers: the hidden states to train on: `all`, or numbers from 0.
+        layers: the hidden states to train on: `all`, `last`, numbers from 0, or `auto`: each fold chooses them. By
+            default that of frames.yaml; there, `default` means `auto` for the head linear on concatenated descriptors,
+            and `all` for other models.
         combine: several layers: `sum`, `concat`, or `auto`: concat for the linear head, sum for mlp.
         recentre: `speaker` or `none`.
         enrol: how many utterances of a test speaker give the speaker's mean: `all`, or a number.
@@ -62,7 +65,7 @@ def resolve(
     pooling = model.pooling if pooling is None else pooling
     head = model.head if head is None else head
     if head == "auto":
-        head = "mlp" if registry.is_trained(pooling) else "linear"
+        head = "mlp" if pooling != "auto" and registry.is_trained(pooling) else "linear"
     options = {
         "frames.layers": layers,
         "frames.combine": combine,

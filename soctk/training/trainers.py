@@ -1,6 +1,6 @@
 """The trainers of the two heads: they train a model on a split and compute predictions for its test utterances."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +10,6 @@ from soctk.corpus.splits import Split
 from soctk.schema import LinearConfig, TrainConfig
 from soctk.training import linear, loop
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.inner_fits import InnerFits
 from soctk.training.training_data import TrainingData
 
 
@@ -73,7 +72,7 @@ class MLPTrainer:
 
 
 class LinearTrainer:
-    """Chooses C by the inner fits, and fits the linear head to the training and validation utterances together."""
+    """Fits the linear head to the training and validation utterances together, with the C of the inner fits."""
 
     def __init__(
         self,
@@ -83,25 +82,24 @@ class LinearTrainer:
         seed: int,
         device: str,
         config: LinearConfig,
-        inner: InnerFits,
+        C: float,
+        records: Sequence[dict[str, Any]],
     ):
         assert isinstance(model.head, nn.Linear)
         self._head, self._inputs, self._split, self._seed, self._config = model.head, inputs, split, seed, config
         self._fitted = inputs.rows(sorted(split.train + split.valid))
-        self._device, self._inner = device, inner
+        self._device, self._C, self._records = device, C, records
 
     def train(self) -> Iterable[dict[str, Any]]:
-        """See Trainer.train; returns a record per C.
+        """See Trainer.train; returns the records of the inner fits (InnerFits.records).
 
         Raises:
             SoctkError: all training utterances have the same class.
         """
         inputs = self._inputs
-        records = self._inner.records(self._split, self._seed)
-        C = min(records, key=lambda record: record["valid_loss"])["C"]
         recentring = inputs.recentring(self._seed)
-        linear.fit(self._head, inputs.blocks.values(), inputs.target, self._fitted, C, self._config, recentring)
-        return records
+        linear.fit(self._head, inputs.blocks.values(), inputs.target, self._fitted, self._C, self._config, recentring)
+        return self._records
 
     def predict_test(self) -> torch.Tensor:
         """See Trainer.predict_test."""

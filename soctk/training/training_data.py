@@ -1,7 +1,7 @@
 """The data of the trainers: a row of inputs and a label for each utterance and each copy, and the splits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from soctk.corpus import splits
@@ -9,6 +9,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.schema import Config
 from soctk.training import target
+from soctk.training.candidates import Candidate, list_candidates
 from soctk.training.coordinates import Block, BlockKey
 from soctk.training.inputs import Descriptors, Features, Frames, StreamedFrames
 from soctk.training.recentre import Recentring
@@ -31,6 +32,7 @@ class TrainingData:
         blocks: the descriptors of each hidden state and pooling layer (Features.blocks) if the pooling has no trained
             parameters; else empty.
         frames: the frames if the pooling has trained parameters; else None.
+        candidates: the choices among the blocks (soctk.training.candidates); one if nothing is to be chosen.
     """
 
     config: Config
@@ -39,6 +41,7 @@ class TrainingData:
     tested: int
     blocks: Mapping[BlockKey, Block]
     frames: Frames | StreamedFrames | None
+    candidates: Sequence[Candidate]
 
     @classmethod
     def load(cls, config: Config, data: DataDir, features: Features, is_trained: bool, nj: int) -> "TrainingData":
@@ -49,14 +52,20 @@ class TrainingData:
         """
         tested = 1 + len(features.speeds(config))
         copies = tested + len(features.augmentations(config))
+        candidates = list_candidates(config, features)
         if is_trained:
-            return cls(config, data, copies, tested, {}, features.frames(config, features.layers(config)))
-        return cls(config, data, copies, tested, features.blocks(config, nj), None)
+            return cls(config, data, copies, tested, {}, features.frames(config, features.layers(config)), candidates)
+        return cls(config, data, copies, tested, features.blocks(config, nj), None, candidates)
 
     @cached_property
     def target(self) -> Target:
         """What is predicted, with a label for each row."""
         return target.make(self.config, self.data, self.copies)
+
+    def only(self, candidate: Candidate) -> "TrainingData":
+        """Return the data of an experiment in which this candidate is the only one."""
+        blocks = {key: self.blocks[key] for key in candidate.keys}
+        return replace(self, config=candidate.settings(self.config), blocks=blocks, candidates=[candidate])
 
     def split(self, fold: int, seed: int) -> Split:
         """Return the training, validation and test utterances of a run (soctk.corpus.splits.split)."""

@@ -12,7 +12,7 @@ from soctk import config
 from soctk.schema import LinearConfig
 from soctk.training import linear
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, gram
+from soctk.training.coordinates import Block, gram, make_coordinates
 from soctk.training.inputs import Descriptors
 from soctk.training.loop import train
 
@@ -53,10 +53,9 @@ def test_the_linear_head_is_the_logistic_regression_of_scikit_learn_with_the_sam
 def test_balanced_weights_raise_the_posterior_of_rare_classes():
     values = descriptors(4)
     settings = LinearConfig(name="linear", C=[0.3], within_class_shrinkage=1)
+    inputs = make_coordinates([Block(values, None)], ROWS).values
     by_weight = {
-        class_weight: np.exp(
-            linear.predictions([Block(values, None)], Classes("abc", LABELS, class_weight), ROWS, settings)[0]
-        )
+        class_weight: np.exp(linear.predictions(inputs, Classes("abc", LABELS, class_weight), ROWS, settings)[0])
         for class_weight in ("none", "balanced")
     }
     assert by_weight["none"].mean(0)[2] < 0.15

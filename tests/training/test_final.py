@@ -17,6 +17,7 @@ from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training import final, linear, loop
 from soctk.training.classes import Classes
+from soctk.training.coordinates import make_coordinates
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -89,7 +90,8 @@ def test_C_has_the_lowest_loss_in_the_cross_validation_over_all_folds(tmp_path, 
     for fold in corpus.folds:
         is_held = np.array([corpus.fold[corpus.speaker[utt]] == fold for utt in utterances])
         fitted = np.flatnonzero(np.tile(~is_held, copies))
-        predicted = linear.predictions(blocks, target, fitted, experiment.config.head, copies)
+        inputs = make_coordinates(blocks, fitted).values
+        predicted = linear.predictions(inputs, target, fitted, experiment.config.head, copies)
         for C, log_posteriors in zip(values, predicted, strict=True):
             losses[C] -= log_posteriors[is_held, labels[:count][is_held]].sum()
     best = min(losses, key=losses.get)

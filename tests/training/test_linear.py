@@ -42,7 +42,10 @@ def fitted(
 ) -> tuple[nn.Linear, list[dict]]:
     blocks, target = [Block(block, gram(block)) for block in descriptors], classes(labels, class_weight)
     config = LinearConfig(name="linear", C=C, within_class_shrinkage=shrinkage)
-    inner = [(scored, linear.predictions(blocks, target, fit_on, config)) for fit_on, scored in INNER]
+    inner = [
+        (scored, linear.predictions(make_coordinates(blocks, fit_on).values, target, fit_on, config))
+        for fit_on, scored in INNER
+    ]
     records = scores(target, inner, config.C)
     head = nn.Linear(sum(block.shape[1] for block in descriptors), len(target.names))
     fit(head, blocks, target, TRAIN, min(records, key=lambda record: record["valid_loss"])["C"], config)
@@ -134,7 +137,7 @@ def test_the_fit_of_each_C_does_not_depend_on_the_other_values_of_C(dimensions):
 
     def fit_for(*C):
         config = LinearConfig(name="linear", C=C, within_class_shrinkage=0.5)
-        return np.exp(linear.predictions(blocks, classes(labels), TRAIN, config))
+        return np.exp(linear.predictions(make_coordinates(blocks, TRAIN).values, classes(labels), TRAIN, config))
 
     together = fit_for(0.01, 1.0, 0.1)
     for i, C in enumerate((0.01, 1.0, 0.1)):
@@ -262,8 +265,9 @@ def test_a_single_given_C_is_kept():
 def test_fits_with_a_large_C_give_no_warnings_and_lower_the_loss_on_the_fitted_utterances():
     """float32 descriptors that separate the classes; scikit-learn warns that the line search found no lower loss."""
     descriptors, labels = corpus(300)
+    values = make_coordinates([Block(descriptors, gram(descriptors))], TRAIN).values
     config = LinearConfig(name="linear", C=[1.0, 1e2, 1e4, 1e6], within_class_shrinkage=0.5)
     with warnings.catch_warnings(action="error"):
-        predicted = linear.predictions([Block(descriptors, gram(descriptors))], classes(labels), TRAIN, config)
+        predicted = linear.predictions(values, classes(labels), TRAIN, config)
     losses = -predicted[:, TRAIN, labels[TRAIN]].mean(1)
     assert (np.diff(losses) <= 1e-6).all()

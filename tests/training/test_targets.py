@@ -15,7 +15,7 @@ from soctk.schema import LinearConfig
 from soctk.scoring.metrics import dimensional
 from soctk.training import linear, target
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, gram
+from soctk.training.coordinates import Block, gram, make_coordinates
 from soctk.training.dimensions import Dimensions, concordance
 from soctk.training.distribution import Distribution
 from soctk.training.inputs import Descriptors
@@ -46,7 +46,7 @@ def test_the_linear_head_is_the_ridge_regression_of_scikit_learn(size):
     expected = oracle.predict(centred / scale)
     with torch.no_grad():
         np.testing.assert_allclose(head(torch.from_numpy(descriptors)).numpy(), expected, rtol=2e-3, atol=2e-2)
-    by_C = linear.predictions(blocks, dimensions, FITTED, CONFIG)
+    by_C = linear.predictions(make_coordinates(blocks, FITTED).values, dimensions, FITTED, CONFIG)
     np.testing.assert_allclose(by_C[2], expected, rtol=2e-3, atol=2e-2)
 
 
@@ -54,7 +54,10 @@ def test_the_strength_is_chosen_by_the_mean_ccc_of_held_out_utterances():
     descriptors, values = corpus(20)
     blocks, dimensions = [Block(descriptors, None)], Dimensions(("arousal", "valence"), values)
     halves = (FITTED[:20], FITTED[20:]), (FITTED[20:], FITTED[:20])
-    inner = [(scored, linear.predictions(blocks, dimensions, fitted, CONFIG)) for fitted, scored in halves]
+    inner = [
+        (scored, linear.predictions(make_coordinates(blocks, fitted).values, dimensions, fitted, CONFIG))
+        for fitted, scored in halves
+    ]
     for record, C in zip(linear.scores(dimensions, inner, CONFIG.C), CONFIG.C, strict=True):
         i, held_out = CONFIG.C.index(C), np.zeros((40, 2))
         for scored, by_C in inner:
@@ -73,7 +76,9 @@ def test_copies_are_averaged_and_each_is_a_training_utterance():
     linear.fit(head, [Block(both, None)], dimensions, rows, 1.0, CONFIG)
     with torch.no_grad():
         expected = (head(torch.from_numpy(descriptors)) + head(torch.from_numpy(descriptors + 1))) / 2
-    found = linear.predictions([Block(both, None)], dimensions, rows, CONFIG, copies=2)[1]
+    found = linear.predictions(make_coordinates([Block(both, None)], rows).values, dimensions, rows, CONFIG, copies=2)[
+        1
+    ]
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-3)
 
 
@@ -109,9 +114,9 @@ def test_the_mlp_learns_dimensions_of_any_unit_and_its_outputs_have_that_unit():
 def test_distributions_of_one_class_train_the_linear_head_like_classes(class_weight):
     descriptors, _ = corpus(20)
     labels = np.array([0] * 25 + [1] * 10 + [2] * 25)
-    blocks, names = [Block(descriptors, None)], "abc"
-    one = linear.predictions(blocks, Classes(names, labels, class_weight), FITTED, CONFIG)
-    other = linear.predictions(blocks, Distribution(names, labels, np.eye(3)[labels], class_weight), FITTED, CONFIG)
+    inputs, names = make_coordinates([Block(descriptors, None)], FITTED).values, "abc"
+    one = linear.predictions(inputs, Classes(names, labels, class_weight), FITTED, CONFIG)
+    other = linear.predictions(inputs, Distribution(names, labels, np.eye(3)[labels], class_weight), FITTED, CONFIG)
     np.testing.assert_allclose(np.exp(one), np.exp(other), atol=1e-3)
 
 
@@ -121,7 +126,8 @@ def test_soft_targets_of_the_linear_head_are_weighted_copies():
     shares[:10] = np.eye(3)[0]  # copies without weight are left out
     settings = LinearConfig(name="linear", C=[0.5], within_class_shrinkage=1)
     distribution = Distribution("abc", shares.argmax(1), shares)
-    posteriors = np.exp(linear.predictions([Block(descriptors, None)], distribution, FITTED, settings)[0])
+    inputs = make_coordinates([Block(descriptors, None)], FITTED).values
+    posteriors = np.exp(linear.predictions(inputs, distribution, FITTED, settings)[0])
     # The oracle minimises the soft cross-entropy itself, on the same standardised and scaled inputs, by L-BFGS.
     values = descriptors[FITTED] / descriptors[FITTED].std(0)
     values = values - values.mean(0)

@@ -15,7 +15,7 @@ from soctk.scoring import predictions
 from soctk.scoring.runs import RunDirectory
 from soctk.training import linear, loop
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, gram
+from soctk.training.coordinates import Block, gram, make_coordinates
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -131,7 +131,8 @@ def test_inner_fits_without_a_class_or_with_one_class_or_equal_descriptors_give_
     target = Classes("abc", labels)
 
     def fit(descriptors, fitted):
-        return np.exp(linear.predictions([Block(descriptors, gram(descriptors))], target, fitted, settings))
+        values = make_coordinates([Block(descriptors, gram(descriptors))], fitted).values
+        return np.exp(linear.predictions(values, target, fitted, settings))
 
     two = fit(descriptors, np.flatnonzero(labels != 1)[:12])
     assert not two[:, :, 1].any()

@@ -1,0 +1,64 @@
+"""The hidden states and pooling layers among which each fold chooses by its inner cross-validation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from soctk.schema import Config
+from soctk.training.inputs import Features
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Some of the hidden states in a feature store, and some of the pooling layers in the settings.
+
+    Attributes:
+        layers: the numbers of the hidden states.
+        poolings: the names of the pooling layers.
+    """
+
+    layers: tuple[int, ...]
+    poolings: tuple[str, ...]
+
+    @property
+    def keys(self) -> list[tuple[int, str]]:
+        """The keys of its blocks of descriptors (soctk.training.inputs.Features.blocks)."""
+        return [(layer, name) for layer in self.layers for name in self.poolings]
+
+    def record(self) -> dict[str, Any]:
+        """Return the keys `layers` and `pooling` of a record in train.jsonl."""
+        return {"layers": list(self.layers), "pooling": "+".join(self.poolings)}
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any]) -> "Candidate":
+        """Return the candidate of a record in train.jsonl."""
+        return cls(tuple(record["layers"]), tuple(record["pooling"].split("+")))
+
+    def settings(self, config: Config) -> Config:
+        """Return the settings of an experiment in which this candidate is the only one."""
+        frames = config.frames.model_copy(update={"layers": list(self.layers)})
+        pooling = {name: config.pooling[name] for name in self.poolings}
+        return config.model_copy(update={"frames": frames, "pooling": pooling, "pooling_choice": "all"})
+
+
+def list_candidates(config: Config, features: Features) -> list[Candidate]:
+    """Return what a fold may choose, each combination of hidden states and pooling layers once.
+
+    With `--layer auto`, the hidden states are those of the middle, all, and the last. The middle is a third to five
+    sixths of the encoder's layers, such as 2 to 5 of 6, or 4 to 10 of 12. With `--pooling auto`, the pooling layers are
+    each of those in the settings, and all of them together. Without a choice, there is one candidate.
+
+    Args:
+        config: the settings.
+        features: the features of the corpus; candidates contain their hidden states only.
+    """
+    poolings = [tuple(config.pooling)]
+    if config.pooling_choice == "auto":
+        poolings += [(name,) for name in config.pooling]
+    layers = tuple(features.layers(config))
+    groups = [layers]
+    if config.frames.layers == "auto":
+        count = max(features.store.settings.get("num_layers", 0) - 1, *layers)  # transformer layers
+        middle = tuple(layer for layer in layers if count / 3 <= layer <= count * 5 / 6)
+        groups = [middle, layers, layers[-1:]]
+    candidates = [Candidate(group, names) for group in groups if group for names in poolings]
+    return list(dict.fromkeys(candidates))
