@@ -137,6 +137,10 @@ def test_the_recipes_own_options_and_protocols_are_part_of_the_names(make, optio
             {"layers": (3, 4), "use_layers": (4, 5)},
             r"--use-layer: hidden states are not extracted: 5\nChoose from the numbers in --layer \(3 4\)",
         ),
+        (
+            {"upstream": "egemaps", "pooling": "mean+soc_full"},
+            "one frame for each utterance, and soc_full needs several",
+        ),
         ({"overrides": ["train.lr=1"]}, "the head linear does not use the training loop"),
         ({"overrides": ["pooling.d=1"]}, "unknown option 'd'"),
         ({"conf_dirs": [Path("gone")]}, "here/gone: no such conf directory"),

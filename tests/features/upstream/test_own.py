@@ -49,7 +49,12 @@ def test_a_class_of_a_module_or_a_file_is_an_encoder(write, is_file):
     encoder = upstream.load(f"./{module}.py:Blocks" if is_file else f"{module}:Blocks")
     assert (encoder.name, encoder.hub) == (f"{module}:Blocks", "")
     assert (encoder.hidden_sizes, encoder.frame_shift) == ([160, 160], 10)
-    assert (encoder.sample_rate, encoder.max_seconds, encoder.batches) == (16000, np.inf, False)
+    assert (encoder.sample_rate, encoder.max_seconds, encoder.batches, encoder.has_units) == (
+        16000,
+        np.inf,
+        False,
+        False,
+    )
     waveform = np.arange(1000, dtype=np.float32)
     (states,) = encoder.hidden_states([waveform], [0, 1])
     assert states.dtype == torch.float32
@@ -68,10 +73,10 @@ def test_the_source_file_or_the_attribute_checksum_identifies_the_encoder(write)
 def test_optional_attributes_are_used(write):
     module = write(
         "frame_shift = 10.0",
-        "frame_shift, sample_rate, max_seconds, batches = 20, 8000, 3, True",
+        "frame_shift, sample_rate, max_seconds, batches, has_units = 20, 8000, 3, True, True",
     )
     encoder = upstream.load(f"{module}:Blocks")
-    assert (encoder.sample_rate, encoder.max_seconds, encoder.batches) == (8000, 3, True)
+    assert (encoder.sample_rate, encoder.max_seconds, encoder.batches, encoder.has_units) == (8000, 3, True, True)
     assert len(encoder.hidden_states([np.zeros(800, np.float32)] * 2, [1])) == 2
 
 
