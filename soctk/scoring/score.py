@@ -14,12 +14,13 @@ from soctk import progress
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, printable
-from soctk.scoring import leaks, metrics, predictions, recorded, scales
+from soctk.scoring import leaks, metrics, predictions, recorded, scales, suspects
 from soctk.scoring.intervals import Interval
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.runs import RunDirectory
 from soctk.scoring.scales import Scale
 from soctk.scoring.subgroups import Subgroup, subgroups
+from soctk.scoring.suspects import Suspects
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class ExperimentScores:
     def corpus(self) -> Path | None:
         """The data directory, without links; None if it is not available."""
         return self.data.path.resolve() if self.data is not None and self.data.path is not None else None
+
+    @cached_property
+    def suspects(self) -> Suspects:
+        """The likely wrong labels; not for dimensions."""
+        return suspects.find(self.predictions)
 
     @property
     def protocol(self) -> str:
