@@ -43,14 +43,16 @@ def main(
 ) -> None:
     """Write one HTML page about every experiment below EXP.
 
-    The page contains the tables of soctk-score, the figures of soctk-plot, and the misclassified utterances with the
-    highest posterior, each with an audio player. The recordings are not copied: the players read the original files.
-    Everything else is inside the page.
+    The page contains the tables of soctk-score, the figures of soctk-plot, and the utterances whose labels are most
+    likely wrong, each with an audio player. The recordings are not copied: the players read the original files.
+    Everything else is inside the page. All likely wrong labels are also written to report-suspect_labels.tsv.
     """
     from soctk import provenance
-    from soctk.reporting import figures, page, report
+    from soctk.reporting import figures, listening, page, report
 
     made = report.make(exp, provenance.command_line(), data, compare, published_scores)
     output = output or exp[0] / "report.html"
     page.write(output, made, figures.pictures(made.experiments, feats, has_descriptors))
-    click.echo(printable(f"Written to {output}"))
+    suspects = listening.file_beside(output)
+    listening.write(suspects, made)
+    click.echo(printable(f"Written to {output} and {suspects}"))

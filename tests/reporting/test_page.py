@@ -15,7 +15,7 @@ from test_tables import CONFIG, corpus_of
 
 from soctk import provenance
 from soctk.corpus.segments import Segment
-from soctk.reporting import figures, formats, page, report
+from soctk.reporting import figures, formats, listening, page, report
 from soctk.reporting.report import Report
 from soctk.scoring import score
 from soctk.scoring.compare import compare
@@ -147,11 +147,11 @@ def test_the_most_confident_errors_come_first(tmp_path):
     lines = [f"{utt}\ts\t{ref}\t{hyp}\t{a}\t{b}\t{c}" for utt, ref, hyp, a, b, c in rows]
     (run / "predictions.tsv").write_text("\n".join(["utt\tspk\tref\thyp\ta\tb\tc", *lines]) + "\n")
     (experiment,) = score.score([tmp_path / "exp"])
-    errors = page.most_confident_errors(experiment, tmp_path)
+    errors = listening.list_errors(experiment, tmp_path)
     assert [(e.utt, e.reference, e.hypothesis) for e in errors] == [("u2", "a", "b"), ("u1", "a", "b")]
     assert [round(e.confidence) for e in errors] == [99, 70]
     assert errors[0].recording is None
-    assert len(page.most_confident_errors(experiment, tmp_path, most=1)) == 1
+    assert len(listening.list_errors(experiment, tmp_path, most=1)) == 1
 
 
 def test_errors_are_found_by_posteriors_averaged_over_seeds(tmp_path):
@@ -161,7 +161,7 @@ def test_errors_are_found_by_posteriors_averaged_over_seeds(tmp_path):
         hyp = "a" if a > 0.5 else "b"
         (run / "predictions.tsv").write_text(f"utt\tspk\tref\thyp\ta\tb\nu\ts\ta\t{hyp}\t{a}\t{1 - a:.1f}\n")
     (experiment,) = score.score([tmp_path / "exp"])
-    assert page.most_confident_errors(experiment, tmp_path) == []
+    assert listening.list_errors(experiment, tmp_path) == []
 
 
 def test_the_link_to_a_recording_is_relative_and_escaped(made, tmp_path):
@@ -170,7 +170,7 @@ def test_the_link_to_a_recording_is_relative_and_escaped(made, tmp_path):
     odd.touch()
     (experiment,) = made.experiments
     experiment.data.wav["fold1-1"] = odd
-    errors = page.most_confident_errors(experiment, tmp_path / "deep" / "down")
+    errors = listening.list_errors(experiment, tmp_path / "deep" / "down")
     (url,) = [error.recording for error in errors if error.utt == "fold1-1"]
     assert urllib.parse.unquote(url) == "../../a b/50% #1.wav"
     assert "#" not in url and " " not in url
@@ -252,8 +252,28 @@ def test_the_player_of_a_segment_plays_its_part_of_the_recording(made, tmp_path)
     segments = {utt: Segment("tape", i, i + 0.5) for i, utt in enumerate(data.utterances)}
     wav = {"tape": next(iter(data.wav.values()))}
     experiment = dataclasses.replace(experiment, data=dataclasses.replace(data, wav=wav, segments=segments))
-    errors = page.most_confident_errors(experiment, tmp_path)
+    errors = listening.list_errors(experiment, tmp_path)
     assert errors
     for error in errors:
         start = data.utterances.index(error.utt)
         assert error.recording == f"any.wav#t={start}.000,{start}.500"
+
+
+def test_suspects_are_written_beside_the_page_without_formulas(tmp_path):
+    """Utterance =-1 of class a: class b with confidence, so it is the one suspect."""
+    write_run(tmp_path / "exp" / "m" / "fold1" / "seed1", "aa ab bb", ["u-1", "=-1", "u-2"], "ab")
+    experiments = score.score([tmp_path / "exp"])
+    made = Report("exp", experiments, None, None, "soctk-report exp")
+    file = listening.file_beside(tmp_path / "report.html")
+    listening.write(file, made)
+    assert file == tmp_path / "report-suspect_labels.tsv"
+    header, *rows = file.read_text().splitlines()
+    assert header.split("\t") == [
+        *("experiment", "utt", "spk", "fold", "label", "predicted", "label_posterior", "predicted_posterior")
+    ]
+    assert rows == ["m\t'=-1\t'=\t1\ta\tb\t0.000000\t1.000000"]
+    page.write(tmp_path / "report.html", made, [])
+    text = (tmp_path / "report.html").read_text()
+    assert "takes 1 of 3 labels as wrong (suspect), and estimates 1 wrong labels" in text
+    assert "report-suspect_labels.tsv lists all suspects." in text
+    assert '<td align="right">100.0</td><td>yes</td>' in text

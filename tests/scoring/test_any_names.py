@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
-from soctk.reporting import formats, page
+from soctk.reporting import formats, listening
 from soctk.reporting.report import make
 from soctk.scoring import prediction_file, score
 from soctk.scoring.runs import RunDirectory
@@ -84,7 +84,7 @@ def score_of(emotions, speakers, properties=()) -> tuple[dict, list]:
         report = make([root / "exp"], "soctk-score exp", data=root / "data")
         for style in formats.FORMATS.values():
             style(report)
-        page.most_confident_errors(report.experiments[0], root)
+        listening.list_errors(report.experiments[0], root)
         scores = rounded(report.experiments[0].as_dict())
     assert list(scores["per_class"]) == list(scores["confusion"]) == list(emotions)
     scores["per_class"] = list(scores["per_class"].values())
