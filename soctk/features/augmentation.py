@@ -16,7 +16,7 @@ from soctk.schema import Augmentation
 
 SEED = 1  # recorded in feature stores; a change makes other copies
 
-_SNR = (5, 20)  # dB
+SNR = (5, 20)  # dB
 _VOICES = 6  # in babble
 _VOICE_SPEEDS = (0.8, 1.25)
 _T60 = (0.2, 0.8)  # s
@@ -43,7 +43,7 @@ def _noise(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndar
     """Add white noise, pink noise or babble."""
     kind = (degradations.white, degradations.pink, None)[rng.integers(3)]
     noise = _babble(waveform, rate, rng) if kind is None else kind(len(waveform), rng)
-    return degradations.add_noise(waveform, noise, rng.uniform(*_SNR))
+    return degradations.add_noise(waveform, noise, rng.uniform(*SNR))
 
 
 def _babble(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
