@@ -179,6 +179,11 @@ class Config(Section):
     pooling_choice: Literal["all", "auto"] = "all"
 
     @property
+    def is_choice(self) -> bool:
+        """Whether each fold chooses hidden states or pooling layers (soctk.training.candidates)."""
+        return self.frames.layers == "auto" or self.pooling_choice == "auto"
+
+    @property
     def pooling_name(self) -> str:
         """The argument of --pooling: `auto`, or the names of the pooling layers joined by `+`."""
         return "auto" if self.pooling_choice == "auto" else "+".join(self.pooling)

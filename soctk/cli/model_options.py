@@ -26,7 +26,8 @@ preset_option = option(
 )
 pooling_option = option(
     "--pooling",
-    help="mean, stats, asp, soc, soc_nolem, soc_full, or several of them joined by +.",
+    help="mean, stats, asp, soc, soc_nolem, soc_full, or several of them joined by +. auto: each fold chooses mean, "
+    "soc_full or both (head linear).",
     show_default="from the preset",
 )
 head_option = option(
@@ -37,9 +38,10 @@ head_option = option(
 layers_option = option(
     "--layer",
     "layers",
-    type=Layers("all"),
-    help='Hidden states in the feature store to train on: all, or numbers such as "3 4".',
-    show_default="all, from conf/frames.yaml",
+    type=Layers("auto", "all", "last"),
+    help="Hidden states in the feature store to train on: auto (each fold chooses, for the head linear), all, last, or "
+    'numbers such as "3 4".',
+    show_default="auto for the head linear with concat, last with the presets paper and emobox, else all",
 )
 combine_option = option(
     "--combine",

@@ -13,8 +13,9 @@ from soctk.errors import plural
 from soctk.reporting import drawing
 from soctk.reporting.drawing import COLOURS, WIDTH, series, short
 from soctk.reporting.wording import label
+from soctk.scoring.choice import of_chosen
 from soctk.scoring.logs import read as read_log
-from soctk.scoring.recorded import used_layers
+from soctk.scoring.recorded import pooling_name, used_layers
 from soctk.scoring.runs import RunDirectory
 from soctk.scoring.score import ExperimentScores
 
@@ -183,12 +184,15 @@ def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:
-    """Return the losses and the validation score of each run with a train.jsonl, indexed by epoch or C."""
+    """Return the losses and the validation score of each run with a train.jsonl, indexed by epoch or C.
+
+    If a run chose among hidden states or pooling layers, they are those of its choice.
+    """
     tables = []
     for fold, seed in zip(experiment.runs["fold"], experiment.runs["seed"], strict=True):
         run = RunDirectory(experiment.predictions.path, fold, seed)
         if run.log.is_file():
-            log = pd.DataFrame(read_log(run))
+            log = pd.DataFrame(of_chosen(read_log(run)))
             columns = ["valid_loss", *log.columns.intersection(["valid_WA", "valid_CCC", "train_loss"])]
             tables.append(log.set_index("epoch" if "epoch" in log else "C")[columns].astype(float))
     return tables
@@ -196,8 +200,10 @@ def _logs(experiment: ExperimentScores) -> list[pd.DataFrame]:
 
 def _upstream(experiment: ExperimentScores) -> str:
     settings = experiment.predictions.settings
-    return f"{settings.get('features', {}).get('upstream', '')} {used_layers(settings)}"
+    is_choice = settings.get("frames", {}).get("layers") == "auto"
+    layers = "chosen in each fold" if is_choice else used_layers(settings)
+    return f"{settings.get('features', {}).get('upstream', '')} {layers}"
 
 
 def _pooling(experiment: ExperimentScores) -> str:
-    return "+".join(experiment.predictions.settings.get("pooling", {})) or "unknown"
+    return pooling_name(experiment.predictions.settings) or "unknown"

@@ -16,6 +16,7 @@ from soctk.errors import SoctkError
 from soctk.features.store import FeatureStore
 from soctk.pooling.layers import SOC, Concatenation, Pooling, SOCFull, SOCNoLEM
 from soctk.schema import Config
+from soctk.scoring import choice
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.recorded import used_layers
 from soctk.scoring.runs import RunDirectory
@@ -55,7 +56,8 @@ def of_run(predictions: Predictions, store: Path | None = None) -> LogCovariance
 
     A pooling with trained parameters describes the test utterances of its own fold only, because the models of other
     folds have other axes. Other poolings describe the test utterances of all folds. Of several concatenated hidden
-    states, the first is used. At most MOST_UTTERANCES utterances are described, drawn at random.
+    states, the first is used; if each fold chose hidden states, the first of those of the first fold and seed. At most
+    MOST_UTTERANCES utterances are described, drawn at random.
 
     Args:
         predictions: the predictions of an experiment that has log-covariances.
@@ -74,9 +76,9 @@ def of_run(predictions: Predictions, store: Path | None = None) -> LogCovariance
         return None
     features = FeatureStore.open(path)
     _check_store(predictions, features)
-    model = _model(predictions, features, run.weights)
+    model, layers = _model(predictions, features, run)
     pooling, weights = _second_order(model), model.layer_weights
-    layers = used_layers(predictions.settings)[: None if weights is not None else 1]
+    layers = layers[: None if weights is not None else 1]
     utterances = predictions.utterances
     if model.is_trained:
         utterances = utterances[utterances["fold"] == run.fold]
@@ -116,7 +118,11 @@ def _second_order(model: EmotionClassifier) -> SOC | SOCFull:
     return next(x for x in layers if isinstance(x, (SOC, SOCFull)) and not isinstance(x, SOCNoLEM))
 
 
-def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> EmotionClassifier:
+def _model(predictions: Predictions, features: FeatureStore, run: RunDirectory) -> tuple[EmotionClassifier, list[int]]:
+    """Return the model of a run, and its hidden states.
+
+    If the run chose hidden states or poolings, the model has all poolings on the chosen states; they have no weights.
+    """
     settings = {key: predictions.settings[key] for key in Config.model_fields if key in predictions.settings}
     try:
         config = Config.model_validate(settings)
@@ -128,16 +134,20 @@ def _model(predictions: Predictions, features: FeatureStore, weights: Path) -> E
             where=predictions.path,
         ) from error
     layers = used_layers(predictions.settings)
+    if config.is_choice:
+        layers = choice.require(run).record.get("layers", layers)
     model = EmotionClassifier(features.settings["hidden_size"], len(layers), len(predictions.emotions), config)
+    if config.is_choice:
+        return model.eval(), layers
     try:
-        model.load_state_dict(load_file(weights))
+        model.load_state_dict(load_file(run.weights))
     except (RuntimeError, SafetensorError) as error:
         raise SoctkError(
             f"the model does not match the settings ({error})",
             remedy="Remove the run's directory and train it again.",
-            where=weights,
+            where=run.weights,
         ) from error
-    return model.eval()
+    return model.eval(), layers
 
 
 def _check_store(predictions: Predictions, features: FeatureStore) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from soctk.reporting.report import Report, listed, not_comparable
 from soctk.reporting.text import table
 from soctk.reporting.wording import COMPARISON_MEANING, TITLES, digits, label, missing_classes, number, overlaps, title
-from soctk.scoring import scales
+from soctk.scoring import choice, scales
 from soctk.scoring.intervals import Interval
 from soctk.scoring.metrics import METRICS
 from soctk.scoring.score import ExperimentScores, Spread
@@ -46,6 +46,9 @@ def details(experiment: ExperimentScores, style: str) -> list[str]:
     sentence = f"Protocol {experiment.protocol}, head {experiment.head}, seeds {listed(experiment.seeds)}."
     if experiment.predictions.left_out:
         sentence += f" Seeds left out because folds are missing: {listed(experiment.predictions.left_out)}."
+    chosen = choice.describe_candidates(experiment.predictions.runs)
+    if chosen:
+        sentence += f" Chosen in each run by its inner cross-validation: {chosen}."
     scale = experiment.scale
     parts = [sentence, *overlaps([experiment])]
     parts.append(table(fold_rows(experiment, scale.columns), ("fold", "utterances", *map(title, scale.columns)), style))

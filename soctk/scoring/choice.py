@@ -1,10 +1,15 @@
-"""The hyperparameter that a run chose by its validation loss: C of the head linear, or the epoch of the head mlp."""
+"""What a run chose by its validation loss: C of the head linear, or the epoch of the head mlp.
 
+A run of the head linear may choose hidden states and pooling layers too (soctk.training.candidates).
+"""
+
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, plural
 from soctk.scoring import logs
 from soctk.scoring.runs import RunDirectory
 
@@ -23,10 +28,12 @@ class Choice:
     Attributes:
         name: `C` or `epoch`.
         record: the record of train.jsonl with the lowest validation loss (soctk.training.trainers.Trainer.train).
-        lowest: the smallest value that was tried.
-        highest: the largest value that was tried.
+        lowest: the smallest value that was tried, with the chosen hidden states and pooling layers.
+        highest: the largest value that was tried with them.
         edge: `smallest` or `largest` if the chosen value is at an edge of several values that were tried; else empty.
             The first epoch is no edge, since a run cannot have fewer.
+        candidate: the chosen hidden states and pooling layers, such as `layers 2 3 4 5` or `layer 6, mean`; empty if
+            there was no choice. Of the two, what all records have in common is left out.
     """
 
     name: Literal["C", "epoch"]
@@ -34,22 +41,26 @@ class Choice:
     lowest: float
     highest: float
     edge: Literal["smallest", "largest", ""]
+    candidate: str = ""
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]]) -> "Choice":
         """Return the choice among the records of a run."""
         name: Literal["C", "epoch"] = "C" if "C" in records[0] else "epoch"
         best = min(records, key=lambda record: record["valid_loss"])
-        values = sorted(record[name] for record in records)
+        values = sorted(record[name] for record in of_chosen(records))
         edge: Literal["smallest", "largest", ""] = ""
         if len(values) > 1 and best[name] == values[-1]:
             edge = "largest"
         elif len(values) > 1 and best[name] == values[0] and name == "C":
             edge = "smallest"
-        return cls(name, best, values[0], values[-1], edge)
+        return cls(name, best, values[0], values[-1], edge, _describe_candidate(best, records))
 
     def describe(self) -> str:
-        """Return the choice as a clause, such as `C = 0.03 (grid 0.003 to 1)` or `epoch 34 of 49`."""
+        """Return the choice as a clause, such as `layers 2 3, C = 0.03 (grid 0.003 to 1)` or `epoch 34 of 49`."""
+        return ", ".join(filter(None, (self.candidate, self._describe_value())))
+
+    def _describe_value(self) -> str:
         value = self.record[self.name]
         if self.name == "epoch":
             return f"epoch {value} of {self.highest}" + (", the last one" if self.edge else "")
@@ -66,6 +77,12 @@ class Choice:
             for name, value in named.items()
             if name != "loss"
         )
+
+
+def of_chosen(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the records of a run with the chosen hidden states and pooling layers: one for each C, or each epoch."""
+    best = min(records, key=lambda record: record["valid_loss"])
+    return [record for record in records if _candidate(record) == _candidate(best)]
 
 
 def read(run: RunDirectory) -> Choice | None:
@@ -89,6 +106,23 @@ def require(run: RunDirectory) -> Choice:
     return choice
 
 
+def describe_candidates(runs: Sequence[RunDirectory]) -> str:
+    """Return the chosen hidden states and pooling layers of all runs, such as `layers 2 3 4 5 in 5 runs, layer 6 in 1`.
+
+    Returns:
+        The most frequent choice first; an empty string if there was no choice. Runs without a readable train.jsonl are
+        not counted; `notes` tells of damaged ones.
+    """
+    counts: Counter[str] = Counter()
+    for run in runs:
+        with suppress(SoctkError):
+            choice = read(run)
+            counts.update([choice.candidate] if choice and choice.candidate else [])
+    first, *others = counts.most_common() or [("", 0)]
+    described = [f"{first[0]} in {plural(first[1], 'run')}", *(f"{name} in {count}" for name, count in others)]
+    return "; ".join(described) if first[0] else ""
+
+
 def notes(runs: Sequence[RunDirectory]) -> list[str]:
     """Return a clause for each edge at which runs chose a value, with their number and advice."""
     edges: dict[tuple[str, str], list[float]] = {}
@@ -106,3 +140,16 @@ def notes(runs: Sequence[RunDirectory]) -> list[str]:
         shown = f" ({', '.join(f'{value:g}' for value in sorted(set(values)))})" if name == "C" else ""
         lines.append(f"{what}{shown} in {len(values)} of {len(runs)} runs: {_ADVICE[name, edge]}")
     return lines
+
+
+def _candidate(record: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
+    return tuple(record.get("layers", ())), record.get("pooling", "")
+
+
+def _describe_candidate(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:
+    layers, pooling = _candidate(record)
+    tried = [_candidate(other) for other in records]
+    described = f"layer{'s' if len(layers) > 1 else ''} {' '.join(map(str, layers))}"
+    parts = [described if any(other != layers for other, _ in tried) else ""]
+    parts.append(pooling if any(other != pooling for _, other in tried) else "")
+    return ", ".join(filter(None, parts))

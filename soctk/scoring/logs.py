@@ -1,6 +1,6 @@
 """The training log of a run, train.jsonl: a record for each epoch (head mlp) or each value of C (head linear)."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,6 +13,8 @@ from soctk.scoring.runs import RunDirectory
 class _Record(BaseModel, strict=True, allow_inf_nan=False):
     """The values of a record that reports read; losses in nats, WA as a fraction; or CCC and losses 1 - CCC."""
 
+    layers: list[Annotated[int, Field(ge=0)]] = []
+    pooling: str = ""
     epoch: int | None = Field(None, ge=1, le=10**9)
     C: float | None = Field(None, gt=1e-30, lt=1e30)
     train_loss: float = Field(0.0, ge=0, lt=1e30)
@@ -28,7 +30,10 @@ class _Record(BaseModel, strict=True, allow_inf_nan=False):
 
 
 def read(run: RunDirectory) -> list[dict[str, Any]]:
-    """Return the records of a run; all have `epoch`, or all have `C`, and its values differ.
+    """Return the records of a run; all have `epoch`, or all have `C`.
+
+    The values of `epoch` differ, and so do those of `C` for the same `layers` and `pooling`, which records have if the
+    run chose among several (soctk.training.candidates).
 
     Raises:
         SoctkError: the file cannot be read, or is no such log.
@@ -38,7 +43,11 @@ def read(run: RunDirectory) -> list[dict[str, Any]]:
         values = [_Record.model_validate(record) for record in records]
     except (OSError, ValidationError, ValueError) as error:
         raise _damaged(run, _describe(error)) from error
-    epochs, cs = ({getattr(value, name) for value in values} - {None} for name in ("epoch", "C"))
+    keys = [(tuple(value.layers), value.pooling) for value in values]
+    epochs, cs = (
+        {(key, getattr(value, name)) for key, value in zip(keys, values, strict=True)} - {(key, None) for key in keys}
+        for name in ("epoch", "C")
+    )
     if not values or max(len(epochs), len(cs)) < len(values) or (epochs and cs):
         raise _damaged(run, "each record needs another value of epoch, or of C")
     return records

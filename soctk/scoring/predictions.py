@@ -58,6 +58,11 @@ class Predictions:
         """The seeds, sorted."""
         return sorted(self.table["seed"].unique().tolist())
 
+    @property
+    def runs(self) -> list[RunDirectory]:
+        """The directories of the runs, by fold and seed."""
+        return [RunDirectory(self.path, fold, seed) for fold in self.folds for seed in self.seeds]
+
     @cached_property
     def speakers(self) -> tuple[np.ndarray, list[str]]:
         """The index of the speaker of each row, and the sorted names of the speakers."""

@@ -26,7 +26,7 @@ class _Schema(BaseModel):
         normalise: str = "none"
 
     class _Frames(BaseModel, strict=True):
-        layers: Literal["all"] | list[int] = "all"
+        layers: Literal["all", "last", "auto"] | list[int] = "all"
         speeds: Literal["all"] | list[float] = "all"
         augment: Literal["all"] | list[str] = "all"
 
@@ -45,6 +45,7 @@ class _Schema(BaseModel):
     features: _Features = _Features()
     frames: _Frames = _Frames()
     pooling: dict[str, Any] = {}
+    pooling_choice: Literal["all", "auto"] = "all"
     recentre: _Recentre = _Recentre()
     speaker_overlap: dict[str, str] = {}
     head: _Head = _Head()
@@ -93,9 +94,22 @@ def read(runs: Iterable[RunDirectory]) -> Recorded:
 
 
 def used_layers(settings: Mapping[str, Any]) -> list[int]:
-    """Return the numbers of the hidden states that an experiment used; an empty list if they were not recorded."""
+    """Return the numbers of the hidden states that an experiment used; an empty list if they were not recorded.
+
+    They are all in the store if each fold chose among them.
+    """
     layers = settings.get("frames", {"layers": "all"}).get("layers", [])
-    return settings.get("features", {}).get("layers", []) if layers == "all" else layers
+    stored = settings.get("features", {}).get("layers", [])
+    if layers == "last":
+        return stored[-1:]
+    return stored if layers in ("all", "auto") else layers
+
+
+def pooling_name(settings: Mapping[str, Any]) -> str:
+    """Return the names of the pooling layers joined by `+`, or `auto` if each fold chose; empty if not recorded."""
+    if settings.get("pooling_choice") == "auto":
+        return "auto"
+    return "+".join(settings.get("pooling", {}))
 
 
 def used_speeds(settings: Mapping[str, Any]) -> list[float]:

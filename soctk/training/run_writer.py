@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from soctk.errors import SoctkError
+from soctk.errors import missing_package
 from soctk.files import atomic_directory
 from soctk.scoring import prediction_file
 from soctk.scoring.runs import RunDirectory
@@ -84,9 +84,7 @@ def require_tensorboard() -> type:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise SoctkError(
-            "the package tensorboard is not installed", remedy="bin/setup tensorboard", where="--tensorboard"
-        ) from error
+        raise missing_package("tensorboard", "tensorboard", "this log", "--tensorboard") from error
     return SummaryWriter
 
 
@@ -100,6 +98,7 @@ def _tensorboard(directory: Path, is_wanted: bool) -> Iterator[Callable[[dict[st
 
         def write(record: dict[str, Any], step: int) -> None:
             for name, value in record.items():
-                writer.add_scalar(name, value, step)
+                if isinstance(value, int | float):  # not the hidden states and poolings of a candidate
+                    writer.add_scalar(name, value, step)
 
         yield write
