@@ -40,9 +40,9 @@ _GPU_BATCH_SECONDS = 160.0
 @option(
     "--layer",
     "layers",
-    type=Layers("last", "all"),
-    default="last",
-    help='Hidden states: last, all, or numbers such as "3 4"; 0 is the input of layer 1.',
+    type=Layers("all", "last"),
+    default="all",
+    help='Hidden states: all, last, or numbers such as "3 4"; 0 is the input of layer 1.',
 )
 @option(
     "--dtype",

@@ -135,9 +135,9 @@ def recipe_command(recipe: "Recipe") -> Command:
 @option(
     "--layer",
     "layers",
-    type=Layers("last", "all"),
-    default="last",
-    help='Hidden states of the upstream to extract: last, all, or numbers such as "3 4"; 0 is the input of layer 1.',
+    type=Layers("all", "last"),
+    default="all",
+    help='Hidden states of the upstream to extract: all, last, or numbers such as "3 4"; 0 is the input of layer 1.',
 )
 @speed_option
 @augment_option
@@ -145,9 +145,11 @@ def recipe_command(recipe: "Recipe") -> Command:
 @option(
     "--use-layer",
     "use_layers",
-    type=Layers("all"),
-    default="all",
-    help='Extracted hidden states to train on: all, or numbers such as "3 4".',
+    type=Layers("auto", "all", "last"),
+    help="Extracted hidden states to train on: auto (each fold chooses, for the head linear), all, last, or numbers "
+    'such as "3 4".',
+    show_default="auto for the head linear with concat, last with the presets paper and emobox, else all; with another "
+    "--layer than all: all that it names",
 )
 @combine_option
 @preset_option

@@ -22,9 +22,8 @@ def make(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> t
     waveforms += f"-aug-{'-'.join(options.augmentations)}" if options.augmentations else ""
     waveforms += "" if options.normalise == "none" else f"-{options.normalise}"
     frames, head = resolved.frames, resolved.head.name
-    layers = options.layers if frames.layers == "all" else tuple(frames.layers)
     parts = [
-        f"{name}{_layer_name(layers)}-{'+'.join(resolved.pooling)}-{head}",
+        f"{name}{_trained_layers(options, frames.layers)}-{resolved.pooling_name}-{head}",
         "" if (head, frames.combine) in (("linear", "concat"), ("mlp", "sum")) else f"-{frames.combine}",
         "" if options.preset == "default" else f"-{options.preset}",
         waveforms,
@@ -35,7 +34,7 @@ def make(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> t
         suffix(recipe, options, "experiment"),
     ]
     data = f"data/{recipe.path.name}{suffix(recipe, options, 'data')}"
-    features = f"feats/{name}{_layer_name(options.layers)}{waveforms}{suffix(recipe, options, 'features')}"
+    features = f"feats/{name}{_extracted_layers(options)}{waveforms}{suffix(recipe, options, 'features')}"
     return data, features, "".join(parts)
 
 
@@ -50,9 +49,24 @@ def suffix(recipe: Recipe, options: Options, name: Name, separator: str = "-") -
     return "".join(f"{separator}{value}" for value in values)
 
 
-def _layer_name(layers: str | tuple[int, ...]) -> str:
-    return "" if layers == "last" else f"-layer{layers if isinstance(layers, str) else _dashed(layers)}"
+def _extracted_layers(options: Options) -> str:
+    return "" if options.extracts_last else f"-layer{_dashed(options.layers)}"
 
 
-def _dashed(values: Sequence[float]) -> str:
+def _trained_layers(options: Options, layers: str | Sequence[int]) -> str:
+    """Return the part of the name for the hidden states to train on; empty for the last one.
+
+    If each fold chooses among all hidden states, it is -layerauto; among some, -layerauto and their numbers.
+    """
+    if not isinstance(layers, str):
+        return f"-layer{_dashed(layers)}"
+    extracted = _extracted_layers(options)
+    if layers == "last":
+        return f"-layer{max(options.layers)}" if isinstance(options.layers, tuple) else ""
+    if layers == "auto" and extracted and len(options.layers) > 1:
+        return f"-layerauto{extracted.removeprefix('-layer').removeprefix('all')}"
+    return extracted
+
+
+def _dashed(values: str | Sequence[float]) -> str:
     return spaced(values).replace(" ", "-")

@@ -81,7 +81,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
         conf_dirs=conf_dirs,
         pooling=options.pooling,
         head=options.head,
-        layers=options.use_layers if isinstance(options.use_layers, str) else list(options.use_layers),
+        layers=_use_layers(options),
         combine=options.combine,
         recentre=options.recentre,
         enrol=options.enrol,
@@ -138,8 +138,8 @@ def make(recipe: Recipe, options: Options) -> Plan:
 
 def _model(options: Options, resolved: Config) -> Iterator[str]:
     """Yield the options of soctk-train that define the model, the protocol, and a target other than emotions."""
-    yield from ("--preset", options.preset, "--pooling", "+".join(resolved.pooling), "--head", resolved.head.name)
-    yield from ("--layer", spaced(options.use_layers), "--combine", resolved.frames.combine)
+    yield from ("--preset", options.preset, "--pooling", resolved.pooling_name, "--head", resolved.head.name)
+    yield from ("--layer", spaced(resolved.frames.layers), "--combine", resolved.frames.combine)
     yield from ("--recentre", resolved.recentre.by, "--enrol", str(resolved.recentre.enrol))
     yield from ("--protocol", options.protocol)
     if options.target != "emotion":
@@ -171,6 +171,13 @@ def _check_own_protocol(recipe: Recipe, options: Options) -> None:
             )
 
 
+def _use_layers(options: Options) -> str | list[int] | None:
+    """Return the hidden states to train on; None for the default of frames.yaml."""
+    if options.use_layers is None:
+        return "all" if options.layers != "all" or options.extracts_last else None
+    return options.use_layers if isinstance(options.use_layers, str) else list(options.use_layers)
+
+
 def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path]) -> None:
     """Refuse layers that the upstream does not have or that are not extracted, and a model that cannot be built."""
     known = config.load_upstream(conf_dirs, options.upstream)
@@ -193,7 +200,7 @@ def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path])
             )
     # Building a model raises the errors of its settings; its sizes do not matter.
     trained = resolved.frames.layers
-    is_one = options.layers == "last" if trained == "all" else len(trained) == 1
+    is_one = trained in ("last", "auto") or options.extracts_last if isinstance(trained, str) else len(trained) == 1
     EmotionClassifier(known.hidden_size if known else 512, 1 if is_one else 2, 2, resolved)
 
 

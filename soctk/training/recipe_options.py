@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from soctk.features.upstream import has_one_state
 from soctk.schema import Augmentation, Normalisation, Protocol
 
 
@@ -13,14 +14,15 @@ class Options:
 
     Attributes:
         stage: the first stage to run.
-        stop_stage: the last stage to run; None for 3, or for 4 if `stage` is 4.
+        stop_stage: the last stage to run; None for 3, or for `stage` if it is greater.
         corpus: the folder of the recordings.
         upstream: a name, a folder, or a hub id.
         layers: the hidden states to extract: `last`, `all`, or numbers.
         speeds: the speeds of the copies of each recording.
         augmentations: the augmentations of further copies, for training only.
         normalise: `level` to scale recordings to one level, or `none`.
-        use_layers: the hidden states to train on: `all`, or numbers.
+        use_layers: the hidden states to train on: `auto`, `all`, `last`, or numbers; None for the default of
+            frames.yaml if all are extracted, and otherwise for all that are extracted.
         combine: `sum` or `concat`.
         preset: `default`, or the name of a folder in conf/preset/.
         pooling: the pooling's name, or several joined by `+`.
@@ -50,7 +52,7 @@ class Options:
     speeds: tuple[float, ...]
     augmentations: tuple[Augmentation, ...]
     normalise: Normalisation
-    use_layers: str | tuple[int, ...]
+    use_layers: str | tuple[int, ...] | None
     combine: str | None
     preset: str
     pooling: str | None
@@ -70,6 +72,11 @@ class Options:
     device: str
     expdir: str | None
     own: dict[str, str]
+
+    @property
+    def extracts_last(self) -> bool:
+        """Whether the last hidden state is extracted, and no other."""
+        return self.layers == "last" or (self.layers == "all" and has_one_state(self.upstream))
 
 
 def spaced(values: str | Sequence[float]) -> str:

@@ -74,7 +74,29 @@ def make(tmp_path, monkeypatch):
         ({"head": "mlp", "combine": "concat"}, "fbank", "fbank-mean-mlp-concat"),
         ({"recentre": "speaker", "enrol": 5}, "fbank", "fbank-mean-linear-recentred-enrol5"),
         ({"recentre": "speaker"}, "fbank", "fbank-mean-linear-recentred"),
-        ({"layers": "all"}, "fbank-layerall", "fbank-layerall-mean-linear"),
+        ({"layers": "all"}, "fbank", "fbank-mean-linear"),
+        ({"layers": "all", "upstream": "a/b"}, "b-layerall", "b-layerall-mean-linear"),
+        ({"layers": "all", "upstream": "a/b", "use_layers": None}, "b-layerall", "b-layerauto-mean-linear"),
+        (
+            {"layers": "all", "upstream": "a/b", "use_layers": None, "pooling": "auto"},
+            "b-layerall",
+            "b-layerauto-auto-linear",
+        ),
+        ({"layers": "all", "upstream": "a/b", "use_layers": "last"}, "b-layerall", "b-mean-linear"),
+        (
+            {"layers": "all", "upstream": "a/b", "use_layers": None, "preset": "paper", "pooling": None},
+            "b-layerall",
+            "b-soc-mlp-paper",
+        ),
+        (
+            {"layers": "all", "upstream": "a/b", "use_layers": None, "pooling": "soc"},
+            "b-layerall",
+            "b-layerall-soc-mlp",
+        ),
+        ({"layers": "all", "use_layers": None}, "fbank", "fbank-mean-linear"),
+        ({"layers": (3, 4), "use_layers": None}, "fbank-layer3-4", "fbank-layer3-4-mean-linear"),
+        ({"layers": (3, 4), "use_layers": "auto"}, "fbank-layer3-4", "fbank-layerauto3-4-mean-linear"),
+        ({"layers": (3, 4), "use_layers": "last"}, "fbank-layer3-4", "fbank-layer4-mean-linear"),
         ({"layers": (3, 4), "combine": "concat"}, "fbank-layer3-4", "fbank-layer3-4-mean-linear"),
         ({"speeds": (0.9, 1.1)}, "fbank-sp0.9-1.1", "fbank-mean-linear-sp0.9-1.1"),
         ({"augmentations": ("noise", "gain")}, "fbank-aug-noise-gain", "fbank-mean-linear-aug-noise-gain"),
@@ -83,7 +105,7 @@ def make(tmp_path, monkeypatch):
             "fbank-sp0.9-aug-noise-level",
             "fbank-mean-linear-sp0.9-aug-noise-level-recentred",
         ),
-        ({"layers": "all", "use_layers": (4,)}, "fbank-layerall", "fbank-layer4-mean-linear"),
+        ({"layers": "all", "upstream": "a/b", "use_layers": (4,)}, "b-layerall", "b-layer4-mean-linear"),
         ({"speeds": (0.9, 1.1), "preset": "paper"}, "fbank-sp0.9-1.1", "fbank-mean-mlp-paper-sp0.9-1.1"),
         ({"upstream": "s3prl:fbank"}, "s3prl-fbank", "s3prl-fbank-mean-linear"),
         ({"upstream": "facebook/hubert-base-ls960"}, "hubert-base-ls960", "hubert-base-ls960-mean-linear"),
@@ -142,6 +164,16 @@ def test_the_recipes_own_options_and_protocols_are_part_of_the_names(make, optio
             "one frame for each utterance, and soc_full needs several",
         ),
         ({"overrides": ["train.lr=1"]}, "the head linear does not use the training loop"),
+        (
+            {"use_layers": "auto", "head": "mlp"},
+            r"--layer auto: a fold chooses only for the head linear on concatenated descriptors, not for the head mlp\n"
+            r"Choose --head linear without --combine sum; or name the pooling and the hidden states, such as "
+            r'--layer all, --layer last or --layer "3 4"\.',
+        ),
+        (
+            {"use_layers": "auto", "pooling": "auto", "combine": "sum"},
+            "--layer auto --pooling auto: a fold chooses only .*, not for --combine sum",
+        ),
         ({"overrides": ["pooling.d=1"]}, "unknown option 'd'"),
         ({"conf_dirs": [Path("gone")]}, "here/gone: no such conf directory"),
         ({"stage": 3, "stop_stage": 2}, "the first stage, 3, comes after the last, 2"),
@@ -230,9 +262,9 @@ def test_the_model_is_spelled_out_for_soctk_train(make):
 
 @pytest.mark.parametrize(
     ("stages", "last"),
-    [({}, "3"), ({"stage": 3}, "3"), ({"stage": 4}, "4"), ({"stop_stage": 4}, "4"), ({"stop_stage": 1}, "1")],
+    [({}, "3"), ({"stage": 3}, "3"), ({"stage": 4}, "4"), ({"stop_stage": 4}, "4"), ({"stage": 5}, "5"), ({"stop_stage": 1}, "1")],
 )
-def test_stage_4_runs_only_if_it_is_chosen(make, stages, last):
+def test_stages_4_and_5_run_only_if_they_are_chosen(make, stages, last):
     assert make(**stages).variables["stop_stage"] == last
 
 
@@ -241,6 +273,16 @@ def test_a_packed_model_includes_an_encoder_from_a_folder(make, tmp_path):
     (tmp_path / "encoder" / "config.json").write_text("{}")
     made = make(upstream="encoder", stage=4)
     assert made.pack_options == ["--with-encoder", str(tmp_path / "encoder"), "--nj", "2", "--device", "auto"]
+
+
+def test_stage_5_names_an_encoder_that_is_a_folder_or_a_class(make, tmp_path):
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").write_text("{}")
+    (tmp_path / "own.py").touch()
+    work = ["--nj", "2", "--device", "auto"]
+    assert make(upstream="encoder", stage=5).robustness_options == ["--encoder", str(tmp_path / "encoder"), *work]
+    assert make(upstream="own.py:A", stage=5).robustness_options == ["--encoder", f"{tmp_path / 'own.py'}:A", *work]
+    assert make(stage=5).robustness_options == work
 
 
 def test_the_recipes_settings_count(make, tmp_path):
@@ -271,6 +313,11 @@ def test_the_description_has_the_stages_that_are_due_their_commands_and_logs(mak
         "Stage 4: pack: exp/fbank-mean-linear-a b -> exp/fbank-mean-linear-a b/model "
         "(log: exp/fbank-mean-linear-a b/log/pack.log)",
         "    soctk-pack 'exp/fbank-mean-linear-a b' 'exp/fbank-mean-linear-a b/model' --nj 2 --device auto",
+    ]
+    assert make(stage=5, tag="a b").describe().splitlines() == [
+        "Stage 5: robustness: exp/fbank-mean-linear-a b -> exp/fbank-mean-linear-a b/robustness "
+        "(log: exp/fbank-mean-linear-a b/log/robustness.log)",
+        "    soctk-robustness 'exp/fbank-mean-linear-a b' --nj 2 --device auto",
     ]
     first, *_ = make(stop_stage=1).describe().splitlines()
     assert first == "Stage 0: data: the net -> data/here (log: data/here/log/prepare.log)"

@@ -22,6 +22,11 @@ _S3PRL = "s3prl:"
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask and attn_mask")
 
 
+def has_one_state(name: str) -> bool:
+    """Return whether an upstream computes features without layers, such as fbank, so that it has one hidden state."""
+    return name.removeprefix(_S3PRL) in ("fbank", "mfcc", *opensmile.NAMES)
+
+
 class Upstream(Protocol):
     """A frozen encoder.
 
