@@ -7,7 +7,16 @@ import pandas as pd
 
 from soctk.reporting.report import Report, listed, not_comparable
 from soctk.reporting.text import table
-from soctk.reporting.wording import COMPARISON_MEANING, TITLES, digits, label, missing_classes, number, overlaps, title
+from soctk.reporting.wording import (
+    COMPARISON_MEANING,
+    TITLES,
+    digits,
+    label,
+    missing_classes,
+    number,
+    overlaps,
+    title,
+)
 from soctk.scoring import choice, scales
 from soctk.scoring.intervals import Interval
 from soctk.scoring.metrics import METRICS
@@ -15,6 +24,7 @@ from soctk.scoring.score import ExperimentScores, Spread
 from soctk.scoring.subgroups import Subgroup
 
 COMPARISON_HEADERS = ("experiments", "metric", "difference", "p", "Holm", "McNemar", "Holm")
+GAP_HEADERS = ("gap by", "metric", "groups", "highest", "lowest", "difference [95%]")
 METRIC_TITLES = tuple(TITLES[metric] for metric in METRICS)
 # If an attribute has more than twice this many values, its table shows this many with the lowest score and this many
 # with the highest score.
@@ -58,7 +68,10 @@ def details(experiment: ExperimentScores, style: str) -> list[str]:
         parts.append(table(_class_rows(experiment), headers, style))
     first, *others = _subgroup_columns(experiment)
     headers = ("subgroup", "value", "utterances", "speakers", f"{title(first)} [95%]", *map(title, others))
-    return [*parts, table(_subgroup_rows(experiment), headers, style)]
+    parts.append(table(_subgroup_rows(experiment), headers, style))
+    if experiment.gaps:
+        parts.append(table(_gap_rows(experiment), GAP_HEADERS, style))
+    return parts
 
 
 def by_scale(report: Report) -> list[list[ExperimentScores]]:
@@ -215,6 +228,20 @@ def _subgroup_rows(experiment: ExperimentScores) -> list[tuple[object, ...]]:
         )
         for group in _shown(experiment.subgroups, first)
         if group.attribute != "fold"  # the folds have a table of their own
+    ]
+
+
+def _gap_rows(experiment: ExperimentScores) -> list[tuple[object, ...]]:
+    return [
+        (
+            gap.attribute,
+            title(gap.metric),
+            gap.groups,
+            gap.highest,
+            gap.lowest,
+            f"{number(gap.difference.value, gap.metric)} {bounds(gap.difference, digits(gap.metric))}".rstrip(),
+        )
+        for gap in experiment.gaps
     ]
 
 

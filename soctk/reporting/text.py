@@ -22,7 +22,7 @@ _LATEX_OPTION = re.compile(r"^(\s*)(?=[\[*])", re.MULTILINE)
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 # The headers of the columns that contain words; all other columns contain numbers.
-_WORDS = ("source", "differences", "and", "", "metric", "value")
+_WORDS = ("source", "differences", "and", "", "metric", "value", "highest", "lowest")
 
 
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str], style: str) -> str:

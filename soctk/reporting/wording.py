@@ -74,6 +74,12 @@ COMPARISON_MEANING = (
     "utterances of a speaker as independent. Holm: the p value to the left, corrected for the number of pairs."
 )
 
+_GAPS_MEANING = (
+    "Gaps: the difference between the groups with the highest and the lowest score, among groups of 5 speakers or "
+    "more, and its 95% interval over the speakers of both. With more than two groups, some gap is expected by chance, "
+    "because the two are chosen by their scores. Groups can also differ in their shares of the classes.",
+)
+
 
 _DISTRIBUTIONS_MEANING = (
     "Cross-entropy (in nats) and Jensen-Shannon divergence (JSD, in bits, from 0 for equal distributions to 1) compare "
@@ -92,6 +98,7 @@ def meaning(experiments: Sequence[ExperimentScores]) -> list[str]:
         *_SHARED_MEANING,
         *(_POSTERIORS_MEANING if are_classes else ()),
         *(_DISTRIBUTIONS_MEANING if are_distributions else ()),
+        *(_GAPS_MEANING if any(e.gaps for e in experiments) else ()),
     ]
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +60,12 @@ class Moments:
     def minus(self, other: "Moments") -> "Difference":
         """Return this metric minus that of another system on the same utterances."""
         return Difference(self, other)
+
+    def among(self, rows: np.ndarray, speakers: int) -> "Moments":
+        """See intervals.Statistic.among."""
+        sums = np.zeros((len(self.sums), speakers, self.sums.shape[2]))
+        sums[:, rows] = self.sums
+        return replace(self, sums=sums)
 
     def exchanged(self, other: "Moments", signs: np.ndarray) -> np.ndarray:
         """See intervals.Statistic.exchanged."""

@@ -5,7 +5,7 @@ denominators of these ratios are sums over speakers. Time and memory are proport
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -42,6 +42,9 @@ class Statistic(Protocol):
 
     def minus(self, other: Any) -> Any:
         """Return this statistic minus that of another system with the same speakers, in the same order."""
+
+    def among(self, rows: np.ndarray, speakers: int) -> Any:
+        """Return the same statistic over more speakers, of whom only those at `rows (S,)` have utterances."""
 
     def exchanged(self, other: Any, signs: np.ndarray) -> np.ndarray:
         """Return the difference of two systems after each exchange of the results of speakers, `(B,)`.
@@ -137,15 +140,21 @@ class Ratios:
         return Interval(value, value * math.exp(-distance), value * math.exp(min(distance, math.log(largest / value))))
 
     def minus(self, other: "Ratios") -> "Ratios":
-        """Return this statistic minus another one of the same speakers, in the same order."""
+        """Return this statistic minus another one of the same speakers, in the same order; classes may differ."""
         return Ratios(
             np.concatenate([self.numerators, other.numerators], axis=1),
             np.concatenate([self.denominators, other.denominators], axis=1),
             np.concatenate([self.weights, -other.weights]),
-            np.maximum(self.steps, other.steps),
+            np.concatenate([self.steps, other.steps]),
             self.largest,
             is_difference=True,
         )
+
+    def among(self, rows: np.ndarray, speakers: int) -> "Ratios":
+        """See Statistic.among."""
+        numerators, denominators = np.zeros((2, speakers, len(self.weights)))
+        numerators[rows], denominators[rows] = self.numerators, self.denominators
+        return replace(self, numerators=numerators, denominators=denominators)
 
     def exchanged(self, other: "Ratios", signs: np.ndarray) -> np.ndarray:
         """See Statistic.exchanged."""

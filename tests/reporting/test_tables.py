@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -16,6 +17,8 @@ from soctk.reporting import formats, tables
 from soctk.reporting.report import Report, make
 from soctk.scoring import published, score
 from soctk.scoring.compare import compare
+from soctk.scoring.intervals import Interval
+from soctk.scoring.subgroups import Gap
 
 FOLDS_TABLE = """\
 | fold                 |   utterances |            WA |            UA |      macro-F1 |      log-loss |           ECE |
@@ -426,3 +429,13 @@ def test_settings_that_json_cannot_represent_are_text_in_scores_json(tmp_path):
     write_run(tmp_path / "m" / "fold1" / "seed1", "aa bb", config=config)
     scores = json.loads(formats.as_json(make([tmp_path], "soctk-score exp")))
     assert scores["experiments"]["m"]["pooling"] == {"mean": {"since": "2020-01-01", "size": None, "3": "b'hi'"}}
+
+
+def test_gaps_have_a_table_and_their_meaning_is_said_once(tmp_path):
+    made = report_of(tmp_path)
+    gap = Gap("sex", "WA", 2, "female", "male", Interval(11.5, 3.5, 19.5))
+    with_gap = [dataclasses.replace(e, gaps=[gap]) for e in made.experiments]
+    text = formats.as_markdown(dataclasses.replace(made, experiments=with_gap))
+    assert cells(text, "| gap by") == [["sex", "WA", "2", "female", "male", "11.50 [3.50, 19.50]"]]
+    assert text.count("With more than two groups, some gap is expected by chance") == 1
+    assert "gap" not in formats.as_markdown(made)
