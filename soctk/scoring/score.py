@@ -19,7 +19,7 @@ from soctk.scoring.intervals import Interval
 from soctk.scoring.predictions import Predictions
 from soctk.scoring.runs import RunDirectory
 from soctk.scoring.scales import Scale
-from soctk.scoring.subgroups import Subgroup, subgroups
+from soctk.scoring.subgroups import Gap, Subgroup, gaps, subgroups
 from soctk.scoring.suspects import Suspects
 
 
@@ -55,6 +55,7 @@ class ExperimentScores:
         confusion: number of utterances of each class (rows) classified as each class (columns), averaged over seeds;
             empty for dimensions.
         subgroups: the scores of subgroups of the utterances.
+        gaps: the differences between the subgroups with the highest and the lowest score.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ExperimentScores:
     per_class: pd.DataFrame
     confusion: pd.DataFrame
     subgroups: list[Subgroup]
+    gaps: list[Gap]
 
     @cached_property
     def folds(self) -> pd.DataFrame:
@@ -155,6 +157,7 @@ class ExperimentScores:
                     {**vars(group), "scores": {metric: i._asdict() for metric, i in group.scores.items()}}
                     for group in self.subgroups
                 ],
+                "gaps": [{**vars(gap), "difference": gap.difference._asdict()} for gap in self.gaps],
             }
         )
 
@@ -249,6 +252,7 @@ def _score_part(
         per_class=per_class,
         confusion=confusion,
         subgroups=subgroups(scored, data),
+        gaps=gaps(scored, data),
     )
 
 
