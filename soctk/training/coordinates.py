@@ -6,52 +6,15 @@ space that the training utterances span: the dual form. Shorter descriptors are 
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
 
 import numpy as np
-import torch
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf
 
+from soctk.training.blocks import Block, BlockKey
 from soctk.training.recentre import Recentring
-
-
-def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
-    """Return the inner products `(N, N)` of centred descriptors `(N, P)`; None if P < N (see StandardisedValues).
-
-    Only the lower triangle is computed, `step` rows at a time; the upper triangle is its mirror image.
-    """
-    if descriptors.shape[1] < len(descriptors):
-        return None
-    mean = torch.from_numpy(descriptors.mean(0))
-    products = torch.zeros(len(descriptors), len(descriptors))
-    rows = torch.from_numpy(descriptors) - mean
-    for start in range(0, len(rows), step):
-        end = start + step
-        products[start:end, :end] = rows[start:end] @ rows[:end].T
-    return (products.tril() + products.tril(-1).T).numpy()
-
-
-BlockKey = tuple[int, str]  # a hidden state, and the name of a pooling layer
-
-
-@dataclass(frozen=True)
-class Block:
-    """The descriptors of all N utterances from one pooling layer on one hidden state.
-
-    Attributes:
-        descriptors: `(N, P)`.
-        products: the inner products `gram(descriptors)`; None for P < N.
-    """
-
-    descriptors: np.ndarray
-    products: np.ndarray | None
-
-    def times(self, factors: np.ndarray) -> np.ndarray:
-        """Return the product `(K, P)` of factors `(K, N)` and the descriptors, in float32."""
-        return factors.astype(np.float32) @ self.descriptors
 
 
 class Coordinates(Protocol):
@@ -115,8 +78,8 @@ def make_coordinates(
         fitted: the training utterances; they alone determine mean, scale and basis.
         recentring: the re-centring of the speakers; None if descriptors are used as they are.
     """
-    if sum(block.descriptors.shape[1] for block in blocks) < len(fitted):
-        return Primal([StandardisedValues(block.descriptors, fitted, recentring) for block in blocks])
+    if sum(block.size for block in blocks) < len(fitted):
+        return Primal([StandardisedValues(block.array, fitted, recentring) for block in blocks])
     return Dual([_standardise(block, fitted, recentring) for block in blocks], fitted)
 
 
@@ -137,7 +100,7 @@ def values_of_each(
         fitted: the training utterances.
         recentring: see make_coordinates.
     """
-    is_dual = [sum(blocks[key].descriptors.shape[1] for key in keys) >= len(fitted) for keys in choices]
+    is_dual = [sum(blocks[key].size for key in keys) >= len(fitted) for keys in choices]
     sums: dict[int, np.ndarray] = {}
     for key, block in blocks.items():
         using = [number for number, keys in enumerate(choices) if is_dual[number] and key in keys]
@@ -268,7 +231,7 @@ class Basis:
 
 def _standardise(block: Block, fitted: Sequence[int], recentring: Recentring | None) -> StandardisedBlock:
     if block.products is None:
-        return StandardisedValues(block.descriptors, fitted, recentring)
+        return StandardisedValues(block.array, fitted, recentring)
     return StandardisedProducts(block, block.products, fitted, recentring)
 
 

@@ -181,5 +181,5 @@ def _prior(inputs: TrainingData, utterances: Sequence[str], seed: int) -> torch.
     """Return the mean of the means of the training speakers, for the blocks side by side."""
     recentring, fitted = inputs.recentring(seed), inputs.rows(utterances)
     assert recentring is not None
-    priors = [recentring.prior(block.descriptors, fitted) for block in inputs.blocks.values()]
-    return torch.from_numpy(np.concatenate(priors))
+    weights = recentring.prior(fitted)
+    return torch.from_numpy(np.concatenate([block.times(weights)[0] for block in inputs.blocks.values()]))

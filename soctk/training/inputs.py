@@ -1,115 +1,25 @@
 """The inputs of training: the frames of a corpus, or descriptors that are computed once."""
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from soctk import pooling, progress
-from soctk.errors import SoctkError, plural
+from soctk.errors import SoctkError
 from soctk.features.copies import with_copies
 from soctk.features.store import Store
-from soctk.parallel import one_thread
 from soctk.pooling import Pooling
-from soctk.schema import Augmentation, Config, LayerNorm
-from soctk.training.coordinates import Block, BlockKey, gram
-from soctk.training.frame_norm import normalise, of_store
+from soctk.schema import Augmentation, Config, LayerNorm, LinearConfig
+from soctk.training.blocks import Block, BlockKey, HasFrames, PooledAgain, describe, gram, of_one_layer
+from soctk.training.frame_norm import of_store
+from soctk.training.frames import Frames, StreamedFrames, require_finite
 from soctk.training.recentre import Recentring
-
-_BATCH = 8  # utterances per batch of `describe`; larger batches of soc_full make malloc release and re-request memory
-
-_ROWS = 1 << 10  # frames to layer-normalise at a time; this many fit into the CPU cache
-
-_ROWS_SUMMED = 1 << 12  # frames to check for NaN and infinity at a time
-
-_LARGEST = 1e12  # of a feature; the sums of squares of larger ones overflow float32
-
-
-@dataclass(frozen=True)
-class Frames:
-    """The frames of many utterances in memory, as one contiguous block.
-
-    Attributes:
-        block: `(sum of T, L, D)`, L hidden states of each frame, in the dtype of the store.
-        lengths: T of each utterance, in frames.
-    """
-
-    block: torch.Tensor
-    lengths: list[int]
-
-    @classmethod
-    def of(cls, store: Store, utterances: Sequence[str], layers: Sequence[int] | None = None) -> "Frames":
-        """Read the frames of utterances for some hidden states; by default for all in the store."""
-        return cls(store.load(utterances, layers), store.lengths(utterances))
-
-    @cached_property
-    def utterances(self) -> tuple[torch.Tensor, ...]:
-        """The frames `(T, L, D)` of each utterance."""
-        return self.block.split(self.lengths)
-
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames."""
-        frames = torch.cat([self.utterances[i] for i in indices])
-        return frames.float(), torch.tensor([self.lengths[i] for i in indices], device=frames.device)
-
-    def to(self, device: str) -> "Frames":
-        """Return the frames on another device."""
-        return Frames(self.block.to(device), self.lengths)
-
-    def layer_normalised(self, setting: LayerNorm = True) -> "Frames":
-        """Return the frames in float32, normalised; or these frames if the setting is False (frame_norm.normalise)."""
-        if setting is False:
-            return self
-        block = torch.empty(self.block.shape, device=self.block.device)
-        sizes = self.lengths if setting == "utterance" else _ROWS
-        for rows, normalised in zip(self.block.split(sizes), block.split(sizes), strict=True):
-            normalised[:] = normalise(rows.float(), setting)
-        return Frames(block, self.lengths)
-
-
-@dataclass(frozen=True)
-class StreamedFrames:
-    """The frames of many utterances, read from the store batch by batch, for corpora larger than memory.
-
-    Attributes:
-        store: the feature store.
-        utterances: ids.
-        layers: the hidden states to read.
-        layer_norm: how frames are normalised.
-        device: the device of the batches.
-    """
-
-    store: Store
-    utterances: Sequence[str]
-    layers: Sequence[int]
-    layer_norm: LayerNorm
-    device: str = "cpu"
-
-    @property
-    def lengths(self) -> list[int]:
-        """T of each utterance, in frames."""
-        return self.store.lengths(self.utterances)
-
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """See Frames.batch.
-
-        Raises:
-            SoctkError: frames are NaN, infinite or too large.
-        """
-        utterances = [self.utterances[i] for i in indices]
-        frames = Frames.of(self.store, utterances, self.layers)
-        _require_finite(frames, utterances, self.store.where)
-        frames = frames.to(self.device).layer_normalised(self.layer_norm)
-        return frames.batch(range(len(indices)))
-
-    def to(self, device: str) -> "StreamedFrames":
-        """Return the frames, with batches on another device."""
-        return replace(self, device=device)
 
 
 @dataclass(frozen=True)
@@ -170,13 +80,14 @@ def half_of_memory() -> float:
 
 @dataclass
 class Features:
-    """The features of a corpus. Descriptors of poolings without trained parameters are computed once and kept.
+    """The features of a corpus. The blocks of poolings without trained parameters are computed once and kept.
 
     Attributes:
         store: the feature store.
         utterances: ids; all results are in this order.
         device: the device on which descriptors are computed.
-        max_bytes: the most bytes of float32 frames to hold in memory; larger corpora are read batch by batch.
+        max_bytes: the most bytes of float32 frames to hold in memory; larger corpora are read batch by batch. Half as
+            many bytes of descriptors are kept (`blocks`).
     """
 
     store: Store
@@ -240,21 +151,32 @@ class Features:
     def frames(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
         """Return the frames of all utterances, then of each kind of copies, for some hidden states.
 
+        Frames in memory are in float32 and layer-normalised.
+
         Raises:
             SoctkError: frames are missing from the store, or are NaN, infinite or too large (StreamedFrames check each
                 batch when it is read).
         """
-        utterances = with_copies(self.utterances, self.speeds(config), self.augmentations(config))
-        count = sum(self.store.lengths(utterances)) * len(layers) * self.store.settings["hidden_size"]
-        if 4 * count > self.max_bytes:
-            return StreamedFrames(self.store, utterances, layers, self._layer_norm(config))
+        frames = self._read(config, layers)
+        return frames.layer_normalised(frames.layer_norm) if isinstance(frames, Frames) else frames
+
+    def _read(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
+        """Return `frames`, but those in memory in the dtype of the store; each batch is layer-normalised when read."""
+        streamed = self._streamed(config, layers)
+        utterances = streamed.utterances
+        if 4 * sum(streamed.lengths) * len(layers) * self.store.settings["hidden_size"] > self.max_bytes:
+            return streamed
         with progress.step("read features"):
             frames = Frames.of(self.store, utterances, layers)
-            _require_finite(frames, utterances, self.store.where)
-            return frames.layer_normalised(self._layer_norm(config))
+            require_finite(frames, utterances, self.store.where)
+            return replace(frames, layer_norm=streamed.layer_norm)
 
     def blocks(self, config: Config, nj: int = 1) -> dict[BlockKey, Block]:
-        """Return the descriptors of all utterances, then of each kind of copies.
+        """Return the descriptors of all utterances, then of each kind of copies, with their inner products.
+
+        For the head linear, descriptors are kept in memory while they fit into half of `max_bytes`. Those of further
+        blocks are pooled again when weights are computed; until then, the inner products are enough. The descriptors of
+        one block at a time are in memory for the inner products. The head mlp needs all descriptors in memory.
 
         Args:
             config: the settings, with pooling layers without trained parameters.
@@ -268,70 +190,45 @@ class Features:
             SoctkError: `frames` raises it.
         """
         blocks: dict[BlockKey, Block] = {}
+        in_memory = not isinstance(config.head, LinearConfig)
         for layer in self.layers(config):
             shared = [layer, self._layer_norm(config), self.speeds(config), self.augmentations(config)]
             keys = {name: json.dumps([*shared, name, options]) for name, options in config.pooling.items()}
-            missing = [name for name, key in keys.items() if key not in self._blocks]
-            if missing:
-                frames = self.frames(config, [layer]).to(self.device)
-                for name in missing:
-                    pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
-                    descriptors = describe(partial(_pool_one_layer, pool), frames, nj).numpy()
-                    with progress.step("inner products of descriptors"):
-                        self._blocks[keys[name]] = Block(descriptors, gram(descriptors))
+            missing = [name for name, key in keys.items() if not self._has_block(key, in_memory)]
+            self._blocks |= {keys[name]: block for name, block in self._new_blocks(config, layer, missing, nj).items()}
             blocks |= {(layer, name): self._blocks[key] for name, key in keys.items()}
         return blocks
 
+    def _streamed(self, config: Config, layers: Sequence[int]) -> StreamedFrames:
+        utterances = with_copies(self.utterances, self.speeds(config), self.augmentations(config))
+        return StreamedFrames(self.store, utterances, layers, self._layer_norm(config))
 
-def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, nj: int = 1) -> torch.Tensor:
-    """Return the descriptors `(N, P)` of all utterances, on the CPU.
+    def _has_block(self, key: str, in_memory: bool) -> bool:
+        return key in self._blocks and (self._blocks[key].is_kept or not in_memory)
 
-    Utterances of similar length share a batch. Each of the `nj` threads takes one batch at a time; the result does not
-    depend on their number.
-
-    Args:
-        model: computes the descriptors `(B, P)` of a batch, given its frames and lengths (Frames.batch).
-        frames: the frames of N utterances.
-        nj: the number of threads.
-    """
-    by_length = sorted(range(len(frames.lengths)), key=frames.lengths.__getitem__)
-    batches = [by_length[start : start + _BATCH] for start in range(0, len(by_length), _BATCH)]
-
-    @torch.inference_mode()
-    def describe_batch(indices: list[int]) -> tuple[list[int], torch.Tensor]:
-        return indices, model(*frames.batch(indices)).cpu()
-
-    with one_thread():
-        run = Parallel(nj, backend="threading", return_as="generator_unordered")
-        described = progress.track(run(map(delayed(describe_batch), batches)), "pool", "batch", len(batches))
-        results: Iterator[tuple[list[int], torch.Tensor]] = iter(described)
-        indices, rows = next(results)
-        descriptors = rows.new_empty(len(by_length), rows.shape[1])
-        descriptors[indices] = rows
-        for indices, rows in results:
-            descriptors[indices] = rows
-    return descriptors
+    def _new_blocks(self, config: Config, layer: int, names: Sequence[str], nj: int) -> dict[str, Block]:
+        """Return the blocks of some pooling layers on one hidden state, by the names of the pooling layers."""
+        blocks: dict[str, Block] = {}
+        if not names:
+            return blocks
+        frames, streamed = self._read(config, [layer]).to(self.device), self._streamed(config, [layer]).to(self.device)
+        for name in names:
+            pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
+            room = self.max_bytes / 2 - _bytes_kept([*self._blocks.values(), *blocks.values()])
+            room = room if isinstance(config.head, LinearConfig) else math.inf
+            blocks[name] = _new_block(pool, frames, streamed, room, nj)
+        return blocks
 
 
-def _pool_one_layer(pool: Pooling, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Return the descriptors of frames `(sum of T, 1, D)`."""
-    return pool.pool_concatenated(frames[:, 0], lengths)
+def _new_block(pool: Pooling, frames: HasFrames, streamed: StreamedFrames, room: float, nj: int) -> Block:
+    """Return a block; if its descriptors have more than `room` bytes, they are pooled again when they are read."""
+    descriptors = describe(partial(of_one_layer, pool), frames, nj).numpy()
+    with progress.step("inner products of descriptors"):
+        products = gram(descriptors)
+    is_kept = products is None or descriptors.nbytes <= room
+    return Block(descriptors if is_kept else PooledAgain(pool, streamed, nj), products)
 
 
-def _require_finite(frames: Frames, utterances: Sequence[str], where: str) -> None:
-    """Raise SoctkError if frames of the utterances, read from the store `where`, are NaN, infinite or too large."""
-    sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(_ROWS_SUMMED)])
-    each = zip(utterances, sums.split(frames.lengths), frames.utterances, strict=True)
-    # The sum of many numbers may be large too, so an utterance with a large sum is checked number by number.
-    wrong = [utt for utt, own, numbers in each if not _is_usual(own) and not _is_usual(numbers)]
-    if wrong:
-        raise SoctkError(
-            f"{plural(len(wrong), 'utterance has', 'utterances have')} features that are NaN, infinite or larger than "
-            f"{_LARGEST:g}, such as {wrong[0]}",
-            remedy="Look at these recordings (soctk-check), and extract into a new store (stage 1).",
-            where=where,
-        )
-
-
-def _is_usual(numbers: torch.Tensor) -> bool:
-    return bool((numbers.float().abs() <= _LARGEST).all())  # False for NaN; float16 would round the limit to infinity
+def _bytes_kept(blocks: Iterable[Block]) -> int:
+    """Return the bytes of those descriptors in memory that could be pooled again."""
+    return sum(block.array.nbytes for block in blocks if block.is_kept and block.products is not None)

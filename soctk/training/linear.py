@@ -9,7 +9,8 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from soctk.schema import LinearConfig
-from soctk.training.coordinates import Block, make_coordinates
+from soctk.training.blocks import Block
+from soctk.training.coordinates import make_coordinates
 from soctk.training.recentre import Recentring
 from soctk.training.target import Target
 

@@ -77,10 +77,10 @@ class Recentring:
         """Return the means `(speakers, P)` of values `(N, P)`, in the dtype of the values."""
         return self._averages(fitted).astype(values.dtype) @ values
 
-    def prior(self, values: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
-        """Return mu `(P,)` of values `(N, P)`: the mean of the means of the training speakers."""
+    def prior(self, fitted: Sequence[int]) -> np.ndarray:
+        """Return the weights `(1, N)` on the N utterances that give mu: the mean of the means of training speakers."""
         is_training = np.isin(np.arange(self.speakers.max() + 1), self.speakers[list(fitted)])
-        return self._mean_of_prior(self.means(values, fitted), is_training)
+        return self._mean_of_prior(self._averages(fitted), is_training)[None]
 
     def transposed(self, weights: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
         """Return V `(K, N)` such that V @ values = W @ without_means(values), for weights W `(K, N)`."""

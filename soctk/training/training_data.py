@@ -9,9 +9,10 @@ from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.schema import Config
 from soctk.training import target
+from soctk.training.blocks import Block, BlockKey
 from soctk.training.candidates import Candidate, list_candidates
-from soctk.training.coordinates import Block, BlockKey
-from soctk.training.inputs import Descriptors, Features, Frames, StreamedFrames
+from soctk.training.frames import Frames, StreamedFrames
+from soctk.training.inputs import Descriptors, Features
 from soctk.training.recentre import Recentring
 from soctk.training.target import Target
 
@@ -107,7 +108,7 @@ class TrainingData:
 
     def descriptors(self, fitted: Sequence[int], seed: int) -> Descriptors:
         """Return the inputs of a head that is trained on the rows `fitted`."""
-        return Descriptors.of([block.descriptors for block in self.blocks.values()], self.recentring(seed), fitted)
+        return Descriptors.of([block.array for block in self.blocks.values()], self.recentring(seed), fitted)
 
     @cached_property
     def _index(self) -> dict[str, int]:

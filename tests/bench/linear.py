@@ -21,7 +21,7 @@ from timing import in_process_of_its_own
 from torch import nn
 
 from soctk.schema import LinearConfig
-from soctk.training.coordinates import Block, gram
+from soctk.training.blocks import Block, gram
 from soctk.training.linear import fit, posteriors, scores
 
 CLASSES = 8

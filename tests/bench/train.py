@@ -30,7 +30,8 @@ from soctk.corpus import datadir, splits
 from soctk.features.store import FeatureStore
 from soctk.scoring.score import score
 from soctk.training.experiment import Experiment
-from soctk.training.inputs import Features, Frames
+from soctk.training.frames import Frames
+from soctk.training.inputs import Features
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

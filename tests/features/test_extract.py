@@ -21,7 +21,7 @@ from soctk.features import disk_space, extract, upstream
 from soctk.features.extract import Extraction, Summary
 from soctk.features.store import FeatureStore
 from soctk.schema import UpstreamConfig
-from soctk.training.inputs import Frames
+from soctk.training.frames import Frames
 
 FBANK = Extraction("fbank")
 

@@ -16,7 +16,8 @@ from soctk.pooling import spd
 from soctk.reporting import descriptors
 from soctk.scoring import predictions
 from soctk.training.experiment import Experiment
-from soctk.training.inputs import Features, Frames
+from soctk.training.frames import Frames
+from soctk.training.inputs import Features
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,13 @@ from soctk.errors import SoctkError
 from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.training import linear
+from soctk.training.blocks import Block
 from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.coordinates import Block, make_coordinates
+from soctk.training.coordinates import make_coordinates
 from soctk.training.experiment import Experiment
-from soctk.training.inputs import Features, Frames
+from soctk.training.frames import Frames
+from soctk.training.inputs import Features
 from soctk.training.loop import predict
 from soctk.training.recentre import Recentring
 
@@ -174,9 +176,8 @@ def test_predictions_of_the_linear_head_are_the_mean_over_the_tested_copies():
     settings = config.load([ROOT / "conf"], "mean", "linear", overrides=["head.C=[1.0]"]).head
     target, fitted = Classes(("a", "b"), np.tile(labels, 3)), [*range(15), *range(20, 35), *range(40, 55)]
 
-    inputs = make_coordinates([Block(np.vstack(values), None)], fitted).values
-
     def posteriors(copies, tested):
+        inputs = make_coordinates([Block(np.vstack(values), None)], fitted).values
         return np.exp(linear.predictions(inputs, target, fitted, settings, 3, tested)[0])
 
     alone = posteriors(3, 1)
@@ -195,5 +196,5 @@ def test_the_mean_of_training_speakers_leaves_augmented_copies_out():
     values = np.arange(15.0)[:, None] ** 2
     fitted = [copy * 5 + i for copy in range(3) for i in range(4)]
     expected = np.mean([values[first : first + 2].mean() for first in (0, 2, 5, 7)])  # not those at 10 and 12
-    np.testing.assert_allclose(recentring.prior(values, fitted), [expected])
+    np.testing.assert_allclose(recentring.prior(fitted) @ values, [[expected]])
     np.testing.assert_allclose(recentring.without_means(values, fitted)[4], values[4] - expected)

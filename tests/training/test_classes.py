@@ -11,8 +11,9 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from soctk import config
 from soctk.schema import LinearConfig
 from soctk.training import linear
+from soctk.training.blocks import Block, gram
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, gram, make_coordinates
+from soctk.training.coordinates import make_coordinates
 from soctk.training.inputs import Descriptors
 from soctk.training.loop import train
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from soctk import config, pooling, progress
 from soctk.errors import SoctkError
 from soctk.features.store import FeatureStore
-from soctk.training import inputs
-from soctk.training.inputs import Features, Frames, StreamedFrames, describe
+from soctk.training import blocks
+from soctk.training.blocks import describe
+from soctk.training.frames import Frames, StreamedFrames
+from soctk.training.inputs import Features
 
 SETTINGS = {"upstream": "test", "layers": [3], "hidden_size": 4, "dtype": "float16", "versions": {"torch": "1"}}
 
@@ -110,7 +112,7 @@ def test_frames_beyond_max_bytes_are_streamed(store, conf):
 
 @pytest.mark.parametrize("nj", [1, 3])
 def test_descriptors_are_in_the_order_of_the_utterances(nj, monkeypatch):
-    monkeypatch.setattr(inputs, "_BATCH", 2)
+    monkeypatch.setattr(blocks, "_BATCH", 2)
     utterances = [tensor.transpose(0, 1) for tensor in random_frames(7, 2, 9, 4, 3).values()]
     mean = pooling.create("mean", 4, {"mean": {}})
     frames = Frames(torch.cat(utterances), [len(rows) for rows in utterances])

@@ -9,8 +9,9 @@ from torch import nn
 from soctk.errors import SoctkError
 from soctk.schema import LinearConfig
 from soctk.training import linear
+from soctk.training.blocks import Block, gram
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, Dual, Primal, StandardisedValues, gram, make_coordinates
+from soctk.training.coordinates import Dual, Primal, StandardisedValues, make_coordinates
 from soctk.training.linear import fit, scores
 from soctk.training.within_class import WithinClass
 

@@ -8,7 +8,8 @@ from soctk.errors import SoctkError
 from soctk.training import loop
 from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.inputs import Descriptors, Frames
+from soctk.training.frames import Frames
+from soctk.training.inputs import Descriptors
 from soctk.training.loop import predict, train
 
 CLASSES = Classes("ab", np.array([0, 1] * 12))

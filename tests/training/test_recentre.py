@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soctk.schema import LinearConfig
+from soctk.training.blocks import Block, gram
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, gram
 from soctk.training.linear import fit
 from soctk.training.recentre import Recentring
 

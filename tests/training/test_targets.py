@@ -14,8 +14,9 @@ from soctk.errors import SoctkError
 from soctk.schema import LinearConfig
 from soctk.scoring.metrics import dimensional
 from soctk.training import linear, target
+from soctk.training.blocks import Block, gram
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, gram, make_coordinates
+from soctk.training.coordinates import make_coordinates
 from soctk.training.dimensions import Dimensions, concordance
 from soctk.training.distribution import Distribution
 from soctk.training.inputs import Descriptors

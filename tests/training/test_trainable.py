@@ -14,8 +14,9 @@ from soctk.schema import LinearConfig
 from soctk.scoring import predictions
 from soctk.scoring.runs import RunDirectory
 from soctk.training import linear, loop
+from soctk.training.blocks import Block, gram
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Block, gram, make_coordinates
+from soctk.training.coordinates import make_coordinates
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 

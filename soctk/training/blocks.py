@@ -1,0 +1,161 @@
+"""Blocks of descriptors with their inner products, in memory or pooled again whenever they are read."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+
+from soctk import progress
+from soctk.parallel import one_thread
+from soctk.pooling import Pooling
+
+BlockKey = tuple[int, str]  # a hidden state, and the name of a pooling layer
+
+_BATCH = 8  # utterances per batch of `pooled`; larger batches of soc_full make malloc release and re-request memory
+
+_COLUMNS = 1 << 13  # of descriptors; `gram` centres this many at a time
+
+
+class HasFrames(Protocol):
+    """The frames of N utterances (soctk.training.inputs.Frames and StreamedFrames)."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """T of each utterance, in frames."""
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames."""
+
+
+class PooledAgain:
+    """Descriptors `(N, P)` that are pooled again, batch by batch, whenever they are read: they need no memory.
+
+    They stand for an array where it is multiplied from the left (`factors @ descriptors`) or read by rows.
+
+    Attributes:
+        shape: `(N, P)`.
+        dtype: float32.
+    """
+
+    dtype = np.dtype(np.float32)
+    __array_ufunc__ = None  # `array @ descriptors` calls __rmatmul__
+
+    def __init__(self, pool: Pooling, frames: HasFrames, nj: int = 1):
+        self._pool, self._frames, self._nj = pool, frames, nj
+        self.shape = (len(frames.lengths), pool.output_size)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Return the descriptor `(P,)` of one utterance."""
+        with torch.inference_mode():
+            return of_one_layer(self._pool, *self._frames.batch([row])).cpu().numpy()[0]
+
+    def __rmatmul__(self, factors: np.ndarray) -> np.ndarray:
+        """Return the product `(K, P)` of factors `(K, N)` and the descriptors, in one pass over the utterances."""
+        torch_factors = torch.from_numpy(factors.astype(np.float32))
+        product = torch.zeros(len(factors), self.shape[1])
+        for indices, rows in pooled(partial(of_one_layer, self._pool), self._frames, self._nj):
+            product.addmm_(torch_factors[:, indices], rows)
+        return product.numpy()
+
+
+@dataclass(frozen=True)
+class Block:
+    """The descriptors of all N utterances from one pooling layer on one hidden state.
+
+    Attributes:
+        descriptors: `(N, P)`; an array if P < N.
+        products: the inner products `gram(descriptors)`; None for P < N.
+    """
+
+    descriptors: np.ndarray | PooledAgain
+    products: np.ndarray | None
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return self.descriptors.shape[1]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the descriptors are in memory."""
+        return isinstance(self.descriptors, np.ndarray)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The descriptors in memory (`is_kept`)."""
+        assert isinstance(self.descriptors, np.ndarray)
+        return self.descriptors
+
+    def times(self, factors: np.ndarray) -> np.ndarray:
+        """Return the product `(K, P)` of factors `(K, N)` and the descriptors, in float32.
+
+        One call reads the descriptors once; so stack the factors of several products.
+        """
+        return factors.astype(np.float32) @ self.descriptors
+
+
+def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
+    """Return the inner products `(N, N)` of centred descriptors `(N, P)`; None if P < N (soctk.training.coordinates).
+
+    Only the lower triangle is computed, `step` rows at a time; the upper triangle is its mirror image. The descriptors
+    are centred a part of their columns at a time, so no centred copy of all is needed.
+    """
+    count, size = descriptors.shape
+    if size < count:
+        return None
+    products = torch.zeros(count, count)
+    buffer = torch.empty(count, min(_COLUMNS, size))
+    for part in torch.from_numpy(descriptors).split(_COLUMNS, dim=1):
+        centred = torch.sub(part, part.mean(0), out=buffer[:, : part.shape[1]])
+        for start in range(0, count, step):
+            products[start : start + step, : start + step].addmm_(
+                centred[start : start + step], centred[: start + step].T
+            )
+    products.tril_()
+    products += products.tril(-1).T
+    return products.numpy()
+
+
+def describe(model: Callable[..., torch.Tensor], frames: HasFrames, nj: int = 1) -> torch.Tensor:
+    """Return the descriptors `(N, P)` of all utterances, on the CPU; see `pooled`."""
+    batches = pooled(model, frames, nj)
+    indices, rows = next(batches)
+    descriptors = rows.new_empty(len(frames.lengths), rows.shape[1])
+    descriptors[indices] = rows
+    for indices, rows in batches:
+        descriptors[indices] = rows
+    return descriptors
+
+
+def pooled(
+    model: Callable[..., torch.Tensor], frames: HasFrames, nj: int = 1
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Yield the indices of some utterances and their descriptors `(B, P)`, on the CPU, until all have been pooled.
+
+    Utterances of similar length share a batch. Each of the `nj` threads takes one batch at a time; neither the
+    descriptors nor their order depend on the number of threads.
+
+    Args:
+        model: computes the descriptors `(B, P)` of a batch, given its frames and lengths (HasFrames.batch).
+        frames: the frames of N utterances.
+        nj: the number of threads.
+    """
+    by_length = sorted(range(len(frames.lengths)), key=frames.lengths.__getitem__)
+    batches = [by_length[start : start + _BATCH] for start in range(0, len(by_length), _BATCH)]
+
+    @torch.inference_mode()
+    def pool_batch(indices: list[int]) -> tuple[list[int], torch.Tensor]:
+        return indices, model(*frames.batch(indices)).cpu()
+
+    with one_thread():
+        run: Any = Parallel(nj, backend="threading", return_as="generator")
+        yield from progress.track(run(map(delayed(pool_batch), batches)), "pool", "batch", len(batches))
+
+
+def of_one_layer(pool: Pooling, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return the descriptors of frames `(sum of T, 1, D)`."""
+    return pool.pool_concatenated(frames[:, 0], lengths)

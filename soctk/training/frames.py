@@ -1,0 +1,126 @@
+"""The frames of many utterances: in memory, or read from the feature store batch by batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from soctk.errors import SoctkError, plural
+from soctk.features.store import Store
+from soctk.schema import LayerNorm
+from soctk.training.frame_norm import normalise
+
+_ROWS = 1 << 10  # frames to layer-normalise at a time; this many fit into the CPU cache
+
+_ROWS_SUMMED = 1 << 12  # frames to check for NaN and infinity at a time
+
+_LARGEST = 1e12  # of a feature; the sums of squares of larger ones overflow float32
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of many utterances in memory, as one contiguous block.
+
+    Attributes:
+        block: `(sum of T, L, D)`, L hidden states of each frame, in the dtype of the store.
+        lengths: T of each utterance, in frames.
+        layer_norm: how `batch` normalises the frames.
+    """
+
+    block: torch.Tensor
+    lengths: list[int]
+    layer_norm: LayerNorm = False
+
+    @classmethod
+    def of(cls, store: Store, utterances: Sequence[str], layers: Sequence[int] | None = None) -> "Frames":
+        """Read the frames of utterances for some hidden states; by default for all in the store."""
+        return cls(store.load(utterances, layers), store.lengths(utterances))
+
+    @cached_property
+    def utterances(self) -> tuple[torch.Tensor, ...]:
+        """The frames `(T, L, D)` of each utterance."""
+        return self.block.split(self.lengths)
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames."""
+        lengths = [self.lengths[i] for i in indices]
+        frames = torch.cat([self.utterances[i] for i in indices]).float()
+        frames = Frames(frames, lengths).layer_normalised(self.layer_norm).block
+        return frames, torch.tensor(lengths, device=frames.device)
+
+    def to(self, device: str) -> "Frames":
+        """Return the frames on another device."""
+        return Frames(self.block.to(device), self.lengths, self.layer_norm)
+
+    def layer_normalised(self, setting: LayerNorm = True) -> "Frames":
+        """Return the frames in float32, normalised; or these frames if the setting is False (frame_norm.normalise)."""
+        if setting is False:
+            return self
+        block = torch.empty(self.block.shape, device=self.block.device)
+        sizes = self.lengths if setting == "utterance" else _ROWS
+        for rows, normalised in zip(self.block.split(sizes), block.split(sizes), strict=True):
+            normalised[:] = normalise(rows.float(), setting)
+        return Frames(block, self.lengths)
+
+
+@dataclass(frozen=True)
+class StreamedFrames:
+    """The frames of many utterances, read from the store batch by batch, for corpora larger than memory.
+
+    Attributes:
+        store: the feature store.
+        utterances: ids.
+        layers: the hidden states to read.
+        layer_norm: how frames are normalised.
+        device: the device of the batches.
+    """
+
+    store: Store
+    utterances: Sequence[str]
+    layers: Sequence[int]
+    layer_norm: LayerNorm
+    device: str = "cpu"
+
+    @property
+    def lengths(self) -> list[int]:
+        """T of each utterance, in frames."""
+        return self.store.lengths(self.utterances)
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """See Frames.batch.
+
+        Raises:
+            SoctkError: frames are NaN, infinite or too large.
+        """
+        utterances = [self.utterances[i] for i in indices]
+        frames = Frames.of(self.store, utterances, self.layers)
+        require_finite(frames, utterances, self.store.where)
+        return replace(frames, layer_norm=self.layer_norm).to(self.device).batch(range(len(indices)))
+
+    def to(self, device: str) -> "StreamedFrames":
+        """Return the frames, with batches on another device."""
+        return replace(self, device=device)
+
+
+def require_finite(frames: Frames, utterances: Sequence[str], where: str) -> None:
+    """Check frames of the utterances that were read from the store `where`.
+
+    Raises:
+        SoctkError: frames are NaN, infinite or too large.
+    """
+    sums = torch.cat([rows.flatten(1).sum(1, dtype=torch.float32) for rows in frames.block.split(_ROWS_SUMMED)])
+    each = zip(utterances, sums.split(frames.lengths), frames.utterances, strict=True)
+    # The sum of many numbers may be large too, so an utterance with a large sum is checked number by number.
+    wrong = [utt for utt, own, numbers in each if not _is_usual(own) and not _is_usual(numbers)]
+    if wrong:
+        raise SoctkError(
+            f"{plural(len(wrong), 'utterance has', 'utterances have')} features that are NaN, infinite or larger than "
+            f"{_LARGEST:g}, such as {wrong[0]}",
+            remedy="Look at these recordings (soctk-check), and extract into a new store (stage 1).",
+            where=where,
+        )
+
+
+def _is_usual(numbers: torch.Tensor) -> bool:
+    return bool((numbers.float().abs() <= _LARGEST).all())  # False for NaN; float16 would round the limit to infinity
