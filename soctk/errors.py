@@ -44,6 +44,23 @@ def unknown_name(
     return SoctkError(f"unknown {kind} '{name}'", remedy=f"{hint}Known: {', '.join(known) or 'none'}.", where=where)
 
 
+def missing_package(package: str, extra: str, use: str, where: str | PathLike | None = None) -> SoctkError:
+    """Return the error for an optional package that is not installed, with the command that installs it.
+
+    Args:
+        package: the name of the package.
+        extra: the extra of soctk that contains it (setup.cfg).
+        use: what needs the package, such as "the page".
+        where: the file or option that asks for it.
+    """
+    return SoctkError(f"{use} needs the package {package}, which is not installed", install(extra), where)
+
+
+def install(extra: str) -> str:
+    """Return the sentence that says how to install an extra of soctk, or how to renew its packages."""
+    return f"Install the extra {extra}: pip install -U 'soctk[{extra}]', or in a checkout bin/setup {extra}."
+
+
 def listing(problems: Iterable[str], at_most: int | None = 20) -> str:
     """Return the problems, one per line; after `at_most` problems, a last line gives the number of the others."""
     problems = list(problems)

@@ -13,7 +13,7 @@ import numpy as np
 
 from soctk.corpus.kaldi_files import read_lines
 from soctk.corpus.recordings import list_files
-from soctk.errors import SoctkError, listing
+from soctk.errors import SoctkError, listing, missing_package
 
 KALDI_SCP = "feats.scp"
 
@@ -75,11 +75,7 @@ def _import(package: str, where: Path) -> None:
     try:
         __import__(package)
     except ImportError as error:
-        raise SoctkError(
-            f"reading this file needs the package {package}, which is missing",
-            remedy="Install the extra formats: pip install 'soctk[formats]', or in a checkout bin/setup formats.",
-            where=where,
-        ) from error
+        raise missing_package(package, "formats", "reading this file", where) from error
 
 
 def _list_npy(folder: Path) -> list[Path]:

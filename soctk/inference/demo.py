@@ -16,14 +16,13 @@ import pandas as pd
 
 from soctk.corpus import audio
 from soctk.corpus.segments import Clip
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, install, missing_package
 from soctk.inference import answers, outputs
 from soctk.inference.answers import Division
 from soctk.inference.outputs import Prediction
 from soctk.inference.recogniser import Recogniser, Speaker
 
 _OLDEST = 6  # the major version of Gradio
-_INSTALL = "Install the extra demo: pip install -U 'soctk[demo]', or in a checkout bin/setup demo."
 # Longer recordings are classified in windows.
 LONG = 10.0  # s
 _DELETE_EVERY, _DELETE_AFTER = 600, 3600  # s, of uploaded recordings
@@ -225,12 +224,9 @@ def _gradio() -> ModuleType:
     try:
         import gradio
     except ImportError as error:
-        raise SoctkError(
-            "the page needs Gradio, which is not installed",
-            remedy=_INSTALL,
-        ) from error
+        raise missing_package("gradio", "demo", "the page") from error
     if int(gradio.__version__.partition(".")[0]) < _OLDEST:
-        raise SoctkError(f"the page needs Gradio {_OLDEST} or newer, not {gradio.__version__}", remedy=_INSTALL)
+        raise SoctkError(f"the page needs Gradio {_OLDEST} or newer, not {gradio.__version__}", remedy=install("demo"))
     return gradio
 
 

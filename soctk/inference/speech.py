@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 import torch
 
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, install, missing_package
 from soctk.inference.windows import Cutter, Part
 
 Stretch = tuple[int, int]  # the first sample of a stretch of speech, and the first sample after it
@@ -136,17 +136,14 @@ def _silero():
     try:
         import silero_vad
 
-        if not hasattr(silero_vad, "get_speech_timestamps_from_probs"):
-            raise ImportError("this version of silero-vad is too old")
-        return silero_vad
     except ImportError as error:
         raise _missing(error) from error
     finally:
         torch.set_num_threads(threads)  # silero_vad sets it to 1
+    if not hasattr(silero_vad, "get_speech_timestamps_from_probs"):
+        raise SoctkError("this version of the package silero-vad is too old", remedy=install("vad"))
+    return silero_vad
 
 
 def _missing(error: ImportError) -> SoctkError:
-    return SoctkError(
-        f"the detection of speech needs the packages silero-vad and onnxruntime ({error})",
-        remedy="Install them: pip install -U 'soctk[vad]' (in a checkout: bin/setup vad).",
-    )
+    return missing_package(error.name or "silero-vad", "vad", "the detection of speech")

@@ -150,6 +150,6 @@ def test_values_of_an_hdf5_file_in_another_file_are_not_read(tmp_path):
 def test_a_missing_package_is_named(tmp_path, monkeypatch, file, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
-        SoctkError, match=f"{file}: reading this file needs the package {package}, which is missing\nIns"
+        SoctkError, match=f"{file}: reading this file needs the package {package}, which is not installed\nIns"
     ):
         find_reader(tmp_path / file)

@@ -235,7 +235,10 @@ def test_without_gradio_the_extra_is_named(folders, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     result = invoke(folders["plain"])
     assert result.exit_code == 1
-    assert "Error: the page needs Gradio, which is not installed\nInstall the extra demo: pip install" in result.stderr
+    assert (
+        "Error: the page needs the package gradio, which is not installed\nInstall the extra demo: pip install"
+        in result.stderr
+    )
 
 
 def test_an_old_gradio_is_named(folders, monkeypatch):

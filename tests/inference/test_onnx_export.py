@@ -138,7 +138,7 @@ def test_an_encoder_without_an_onnx_form_is_refused(tmp_path):
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(
-        SoctkError, match=r"--onnx: the package onnxscript is not installed\npip install 'soctk\[onnx\]'"
+        SoctkError, match=r"--onnx: the export needs the package onnxscript, .*\n.*pip install -U 'soctk\[onnx\]'"
     ):
         export.write(replace(random_bundle(), path=tmp_path), upstream.load("fbank"))
 

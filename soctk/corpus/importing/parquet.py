@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from soctk.corpus import names
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, missing_package
 
 
 def is_parquet(path: Path) -> bool:
@@ -25,11 +25,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise SoctkError(
-            "reading Parquet needs the package pyarrow, which is missing",
-            remedy="Install the extra formats: pip install 'soctk[formats]', or in a checkout bin/setup formats.",
-            where=path,
-        ) from error
+        raise missing_package("pyarrow", "formats", "reading Parquet", path) from error
     try:
         table = parquet.read_table(path, partitioning=None)
         columns = {names.normalise(name): table.column(name).to_pylist() for name in table.column_names}

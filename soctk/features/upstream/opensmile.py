@@ -7,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from soctk.errors import SoctkError
+from soctk.errors import missing_package
 
 # The beginning of the source of these upstreams in feature stores and models.
 PACKAGE = "opensmile"
@@ -50,11 +50,7 @@ class OpensmileUpstream:
         try:
             import opensmile
         except ImportError as error:
-            raise SoctkError(
-                "the package opensmile is not installed",
-                remedy="pip install 'soctk[egemaps]', or in a checkout: bin/setup egemaps",
-                where=f"--upstream {name}",
-            ) from error
+            raise missing_package(PACKAGE, "egemaps", "eGeMAPS", f"--upstream {name}") from error
         level, size, self.frame_shift = _LEVELS[name]
         self.name = name
         self.source = f"{PACKAGE} {version(PACKAGE)}: {name}"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from soctk import provenance
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, missing_package
 from soctk.features.upstream import Upstream
 from soctk.inference.bundle import Bundle, EncoderSettings
 from soctk.inference.onnx import classifier, form
@@ -41,11 +41,7 @@ def check(config: Config, encoder: EncoderSettings) -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise SoctkError(
-            f"the package {error.name} is not installed",
-            remedy="pip install 'soctk[onnx]', or in a checkout: bin/setup onnx",
-            where=_WHERE,
-        ) from error
+        raise missing_package(str(error.name), "onnx", "the export", _WHERE) from error
     classifier.require_numpy_form(config)
     if encoder.precision != "float32":
         raise SoctkError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from soctk.errors import SoctkError
+from soctk.errors import SoctkError, missing_package
 from soctk.inference.bundle import Bundle, damaged
 from soctk.inference.onnx import form as forms
 from soctk.inference.onnx.classifier import NumpyClassifier
@@ -90,11 +90,7 @@ def _open(graph: bytes, path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise SoctkError(
-            "the package onnxruntime is not installed",
-            remedy="pip install 'soctk[onnx]', or in a checkout: bin/setup onnx",
-            where="--runtime onnx",
-        ) from error
+        raise missing_package("onnxruntime", "onnx", "this runtime", "--runtime onnx") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_FATAL
     options.intra_op_num_threads = len(os.sched_getaffinity(0))  # onnxruntime counts cores that a container may lack

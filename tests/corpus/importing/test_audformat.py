@@ -134,6 +134,6 @@ def test_a_damaged_parquet_file_and_a_missing_package_are_named(tmp_path, monkey
         parquet.read(path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(
-        SoctkError, match=r"needs the package pyarrow, which is missing\nInstall the extra formats: pip"
+        SoctkError, match=r"needs the package pyarrow, which is not installed\nInstall the extra formats: pip"
     ):
         parquet.read(path)

@@ -54,7 +54,8 @@ def test_a_waveform_shorter_than_the_window_of_the_pitch_is_extended_with_zeros(
 def test_a_missing_package_is_one_message_with_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     with pytest.raises(
-        SoctkError, match=r"opensmile is not installed\npip install 'soctk\[egemaps\]'.*bin/setup egemaps"
+        SoctkError,
+        match=r"opensmile, which is not installed\nInstall .* 'soctk\[egemaps\]'.*bin/setup egemaps",
     ):
         upstream.load("egemaps")
 
