@@ -9,12 +9,20 @@ recipe=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # --dataset all runs this script once for each corpus whose recordings are there, and writes one table of all.
 before_stages() {
     [[ $dataset == all ]] || return 0
-    local name names own=() failed=()
+    local name names own=() failed=() others=()
+    while (($#)); do  # all options except those that are given below
+        case $1 in
+            --dataset | --expdir) shift ;;
+            --dataset=* | --expdir=*) ;;
+            *) others+=("$1") ;;
+        esac
+        shift
+    done
     names=$(python local/present.py "$corpus" "$stage")
     for name in $names; do
         echo "== $name"
         [[ $expdir == exp ]] || own=(--expdir "$expdir/$name")  # --expdir is given
-        (cd "$OLDPWD" && "$recipe/run.sh" "$@" --dataset "$name" "${own[@]}") || failed+=("$name")
+        (cd "$OLDPWD" && "$recipe/run.sh" "${others[@]}" --dataset "$name" "${own[@]}") || failed+=("$name")
     done
     ((stop_stage < 3)) || python local/table.py "$expdir" "$(basename "$experiment")"
     ((${#failed[@]} == 0)) && exit

@@ -8,7 +8,7 @@ import io
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,8 +37,18 @@ def collection_paused() -> Iterator[None]:
         gc.enable()
 
 
+def given_options(command: click.Command, ctx: click.Context, arguments: Sequence[str]) -> list[click.Option]:
+    """Return the options in the arguments of a command, in their order; a repeated option is returned repeatedly.
+
+    Raises:
+        click.UsageError: an option is unknown, or lacks its value.
+    """
+    *_, order = command.make_parser(ctx).parse_args(list(arguments))
+    return [parameter for parameter in order if isinstance(parameter, click.Option)]
+
+
 class Command(click.Command):
-    """A command with --version that reports an error as one message.
+    """A command with --version that reports an error as one message, and refuses an option that is given twice.
 
     Exit codes: 0 done, 1 an error that a user can correct, 2 wrong usage, 130 interrupted (Ctrl-C).
     """
@@ -53,6 +63,22 @@ class Command(click.Command):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; click itself would keep the last value of a repeated option, without a word.
+
+        Raises:
+            click.UsageError: the arguments are wrong, or an option that takes one value is given twice.
+        """
+        given = given_options(self, ctx, args)
+        for parameter in given:
+            if given.count(parameter) > 1 and not (parameter.multiple or parameter.is_eager):
+                name = "/".join([*parameter.opts, *parameter.secondary_opts])
+                hint = ""
+                if isinstance(parameter.type, Listed):
+                    hint = f', with all values in one argument, such as {parameter.opts[0]} "{parameter.type.example}"'
+                raise click.UsageError(f"{name} is given {given.count(parameter)} times. Give it once{hint}.", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context):
         """Run the command."""
@@ -85,14 +111,24 @@ class Option(click.Option):
 option = functools.partial(click.option, cls=Option)
 
 
-class Numbers(click.ParamType):
+class Listed(click.ParamType):
+    """Several values in one argument.
+
+    Attributes:
+        example: an argument with two values.
+    """
+
+    example: str
+
+
+class Numbers(Listed):
     """Different whole numbers from 0 in one argument, such as "1 2 3".
 
     Args:
         at_least: the smallest allowed count of numbers.
     """
 
-    name = "numbers"
+    name, example = "numbers", "1 2"
     description = 'a list of different whole numbers such as "1 2 3"'
 
     def __init__(self, at_least: int = 0):
@@ -117,7 +153,7 @@ class Layers(Numbers):
         words: the allowed words, such as `all`.
     """
 
-    name = "layers"
+    name, example = "layers", "3 4"
 
     def __init__(self, *words: str):
         super().__init__(at_least=1)
@@ -146,10 +182,10 @@ class Words(click.ParamType):
             self.fail(f"a quote (', \" or \\) is not closed: {value}", param, ctx)
 
 
-class Speeds(click.ParamType):
+class Speeds(Listed):
     """Different speeds from 0.5 to 2, other than 1, such as "0.9 1.1"."""
 
-    name = "speeds"
+    name, example = "speeds", "0.9 1.1"
 
     def convert(self, value, param, ctx):
         """Return a tuple of float."""
@@ -166,10 +202,10 @@ class Speeds(click.ParamType):
         return speeds
 
 
-class Augmentations(click.ParamType):
+class Augmentations(Listed):
     """Different augmentations, such as "noise reverb"; soctk.schema has their names."""
 
-    name = "augmentations"
+    name, example = "augmentations", "noise reverb"
 
     def convert(self, value, param, ctx):
         """Return a tuple of str, in the order of soctk.schema."""

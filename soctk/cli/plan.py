@@ -20,6 +20,7 @@ from soctk.cli.common import (
     augment_option,
     device_option,
     folds_option,
+    given_options,
     normalise_option,
     option,
     seeds_option,
@@ -201,11 +202,10 @@ def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
 
     own = {name: values.pop(name.replace("-", "_")) for name in recipe.options}
     own = {name: str(value.absolute()) if isinstance(value, Path) else value or "" for name, value in own.items()}
-    arguments = ["DATA", "STORE", "--upstream", values["upstream"], *values["extract_args"]]
-    if _parse(extract.main, "--extract-args", arguments, _EXTRACT_OPTIONS[1:]).params["upstream"] != values["upstream"]:
-        raise _taken("--extract-args", "--upstream")
-    arguments = ["DATA", "STORE", "EXPERIMENT", *values["train_args"]]
-    context = _parse(train.main, "--train-args", arguments, _TRAIN_OPTIONS)
+    needed = ["DATA", "STORE", "--upstream", values["upstream"]]
+    _parse(extract.main, "--extract-args", values["extract_args"], needed, _EXTRACT_OPTIONS)
+    needed = ["DATA", "STORE", "EXPERIMENT"]
+    context = _parse(train.main, "--train-args", values["train_args"], needed, _TRAIN_OPTIONS)
     if isinstance(values["layers"], tuple):
         values["layers"] = tuple(sorted(values["layers"]))
     if isinstance(values["use_layers"], tuple):
@@ -215,24 +215,20 @@ def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
     return plan.make(recipe, Options(**values, **more, own=own))
 
 
-def _parse(command: click.Command, option: str, arguments: Sequence[str], taken: Sequence[str]) -> click.Context:
-    """Parse arguments as a command would.
+def _parse(
+    command: click.Command, option: str, arguments: Sequence[str], needed: Sequence[str], taken: Sequence[str]
+) -> click.Context:
+    """Parse further arguments of a command, together with the arguments that it needs.
 
     Raises:
         click.UsageError: the command would refuse them, or they contain an option in `taken`, which run.sh has too.
     """
     try:
-        context = command.make_context(command.name, list(arguments))
+        for parameter in given_options(command, click.Context(command), arguments):
+            if parameter.name in taken:
+                raise click.UsageError(f"{parameter.opts[0]} is an option of the recipe itself; give it to the recipe")
+        return command.make_context(command.name, [*needed, *arguments])
     except click.exceptions.Exit:
         raise click.UsageError(f"{option}: --help and --version do not work here") from None
     except click.UsageError as error:
         raise click.UsageError(f"{option}: {error.format_message()}") from error
-    for parameter in command.params:
-        source = context.get_parameter_source(parameter.name)
-        if parameter.name in taken and source is click.core.ParameterSource.COMMANDLINE:
-            raise _taken(option, parameter.opts[0])
-    return context
-
-
-def _taken(option: str, name: str) -> click.UsageError:
-    return click.UsageError(f"{option} has {name}, which is an option of the recipe itself; give it to the recipe")

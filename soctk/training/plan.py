@@ -124,16 +124,22 @@ def make(recipe: Recipe, options: Options) -> Plan:
         extract_options += ["--augment", " ".join(options.augmentations)]
     if options.normalise != "none":
         extract_options += ["--normalise", options.normalise]
-    train_options = [*conf, *_model(options, resolved), "--seeds", spaced(options.seeds)]
-    if options.folds:
-        train_options += ["--folds", spaced(options.folds)]
+    runs = ["--seeds", spaced(options.seeds), *(["--folds", spaced(options.folds)] if options.folds else [])]
+    train_options = [*conf, *_model(options, resolved)]
     has_folder = Path(upstream).is_absolute() and not own.is_own(upstream)
     return Plan(
         variables,
-        extract_options=[*extract_options, *work, *options.extract_args],
-        train_options=[*train_options, *work, *options.train_args],
+        extract_options=[*extract_options, *_with_given(work, options.extract_args)],
+        train_options=[*train_options, *_with_given([*runs, *work], options.train_args)],
         pack_options=[*(["--with-encoder", upstream] if has_folder else []), *work],
     )
+
+
+def _with_given(own: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return the options `own`, each with one value, and those of --extract-args or --train-args, which win."""
+    pairs = zip(own[::2], own[1::2], strict=True)
+    kept = [pair for pair in pairs if not any(word.partition("=")[0] == pair[0] for word in given)]
+    return [*(word for pair in kept for word in pair), *given]
 
 
 def _model(options: Options, resolved: Config) -> Iterator[str]:

@@ -7,6 +7,7 @@ from importlib import metadata
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -53,6 +54,26 @@ def test_version_equals_the_version_of_the_package(command):
 def test_wrong_usage_exits_with_2(command):
     assert invoke(command, "--no-such-option").exit_code == 2
     assert invoke(command).exit_code == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_that_takes_one_value_is_refused_twice(command):
+    for parameter in COMMANDS[command].load().params:
+        if isinstance(parameter, click.Option) and parameter.name not in ("help", "version"):
+            once = [parameter.opts[0], *([] if parameter.is_flag else ["1"] * parameter.nargs)]
+            result = invoke(command, *once, *once)
+            assert result.exit_code == 2
+            assert ("is given 2 times. Give it once" in result.output) != parameter.multiple, parameter.opts
+
+
+def test_a_flag_and_its_opposite_are_refused_and_a_list_is_given_once():
+    output = invoke("soctk-plot", "exp", "--descriptors", "--no-descriptors").output
+    assert "Error: --descriptors/--no-descriptors is given 2 times. Give it once.\n" in output
+    output = invoke("soctk-train", "data", "feats", "exp", "--layer", "2", "--layer=3").output
+    assert output.endswith(
+        'Error: --layer is given 2 times. Give it once, with all values in one argument, such as --layer "3 4".\n'
+    )
+    assert invoke("soctk-train", "--help", "--help").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -73,10 +74,19 @@ WHOLE = "not a list of different whole numbers such as"
         (["--train-args", "more"], "--train-args: Got unexpected extra argument (more)"),
         (["--extract-args", "--dtype int8"], "--extract-args: Invalid value for '--dtype': 'int8' is not one of"),
         (["--extract-args", "--help"], "--extract-args: --help and --version do not work here"),
-        (["--train-args", "--pooling soc"], "--train-args has --pooling, which is an option of the recipe itself"),
-        (["--extract-args", "--upstream mfcc"], "--extract-args has --upstream, which is an option of the recipe"),
-        (["--extract-args", "--layer 3"], "--extract-args has --layer, which is an option of the recipe itself"),
-        (["--stage", "5"], "5 is not in the range 0<=x<=4"),
+        (
+            ["--train-args", "--pooling soc"],
+            "--train-args: --pooling is an option of the recipe itself; give it to the recipe",
+        ),
+        (["--extract-args", "--upstream mfcc"], "--extract-args: --upstream is an option of the recipe itself"),
+        (["--extract-args", "--layer 3"], "--extract-args: --layer is an option of the recipe itself"),
+        (["--train-args", "--nj 2 --nj 3"], "--train-args: --nj is given 2 times. Give it once."),
+        (
+            ["--layer", "2", "--layer", "3", "--layer=4"],
+            '--layer is given 3 times. Give it once, with all values in one argument, such as --layer "3 4".',
+        ),
+        (["--stop-stage", "2", "--stop_stage=2"], "--stop-stage is given 2 times. Give it once."),
+        (["--stage", "6"], "6 is not in the range 0<=x<=5"),
         (["--stage", "one"], "'one' is not a valid integer range"),
     ],
 )
@@ -145,6 +155,20 @@ def test_extra_arguments_are_split_like_a_shell_does(plan):
         "--set 'head.C=[0.1, 1]' --set head.within_class_shrinkage=0.5 --tensorboard)"
     )
     assert options["extract_options"].endswith("--device auto --dtype float32)")
+
+
+def test_further_options_win_over_those_that_the_recipe_itself_would_give(plan):
+    more = "--nj 7 --seeds '3 4' --folds=2 --conf other --set head.C=[0.1]"
+    (Path("here") / "other").mkdir()
+    options = variables(
+        plan("--nj", "5", "--seeds", "1", "--folds", "1", "--train-args", more, "--extract-args=--device=cpu")
+    )
+    assert options["train_options"].endswith(
+        "--device auto --nj 7 --seeds '3 4' --folds=2 --conf other --set 'head.C=[0.1]')"
+    )
+    counts = [options["train_options"].count(name) for name in ("--nj ", "--seeds ", "--conf ", "--folds")]
+    assert counts == [1, 1, 2, 1]
+    assert options["extract_options"].endswith("--nj 5 --device=cpu)")
 
 
 def test_help_shows_the_options_and_defaults_of_the_recipe(plan, tmp_path):

@@ -276,7 +276,8 @@ def test_all_corpora_that_are_there_go_from_metadata_to_scores_and_one_table(tmp
         (folder / "exp" / "mean").rename(recipe / "exp" / name / "fbank-mean-linear")
         (folder / "corpus").rename(recipe / "data" / f"emobox-{name}")
     (recipe / "exp").rename(tmp_path / "elsewhere")
-    result = run(recipe, "--stage", 3, "--pooling", "mean", "--head", "linear", "--expdir", "elsewhere")
+    result = run(recipe, "--stage", 3, "--pooling", "mean", "--head", "linear", "--expdir", "elsewhere",
+                 "--dataset=all")  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert "== casia\n" in result.stdout
     lines = (tmp_path / "elsewhere" / "EMOBOX.md").read_text().splitlines()
