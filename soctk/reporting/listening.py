@@ -74,9 +74,9 @@ def describe(experiment: ExperimentScores, file: Path) -> str:
         return ""
     found = experiment.suspects
     return (
-        f"Confident learning takes {found.count} of {len(found.table)} labels as wrong (suspect), and estimates "
-        f"{found.estimated:.0f} wrong labels. Confident errors of the model count among them, so listen before you "
-        f"correct a label. {file.name} lists all suspects."
+        f"Confident learning takes {found.count} of {len(found.table)} labels as suspect. Most of them can be right: "
+        f"confident errors of the model are among them, so listen before you correct a label. {file.name} lists all "
+        "suspects."
     )
 
 

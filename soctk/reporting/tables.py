@@ -239,7 +239,7 @@ def _gap_rows(experiment: ExperimentScores) -> list[tuple[object, ...]]:
             gap.groups,
             gap.highest,
             gap.lowest,
-            f"{number(gap.difference.value, gap.metric)} {bounds(gap.difference, digits(gap.metric))}".rstrip(),
+            with_bounds(gap.difference, gap.metric).replace("-", "−"),
         )
         for gap in experiment.gaps
     ]

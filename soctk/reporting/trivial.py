@@ -41,6 +41,8 @@ def parts(report: Report, style: str) -> Iterator[str]:
             tested = [e for e in report.experiments if e.predictions.emotions and (e.corpus, e.test) == (path, test)]
             best = max(tested, key=lambda e: e.pooled["UA"].value, default=None)
             yield table(_rows(cues.of_test(test), best), (_first_header(test), *_HEADERS), style)
+            if best is not None:
+                yield _compare(max(cues.of_test(test), key=lambda score: score.UA[0]), best)
         yield from _sentences(cues)
 
 
@@ -58,6 +60,15 @@ def _rows(scores: Sequence[CueScore], best: ExperimentScores | None = None) -> l
         cells = (with_bounds(best.pooled[metric], metric) for metric in _METRICS)
         rows.append((f"experiment with the highest UA: {label(best)}", *cells, ""))
     return rows
+
+
+def _compare(cue: CueScore, best: ExperimentScores) -> str:
+    """Return a sentence about what the strongest cue and the best experiment gain over chance."""
+    by_cue, by_model = (f"{value - cue.chance_UA:.1f}" for value in (cue.UA[0], best.pooled["UA"].value))
+    return (
+        f"Gain over chance in UA: {by_cue} points by the trivial classifier of {cue.cue}, {by_model} points by the "
+        f"experiment {label(best)}."
+    )
 
 
 def _sentences(cues: Cues) -> list[str]:

@@ -25,18 +25,20 @@ ALL_OF_SOUND, SEX, SPEAKER = "all of these together", "sex of the speaker", "spe
 
 _SUMS = (LEVEL_AND_FLOOR, ALL_OF_SOUND)  # cues that consist of others
 _ADVICE = {
-    LEVEL: "Loud emotions are louder, but a level may also come from the microphone or from normalised files. To see "
+    LEVEL: "loud emotions are louder, but a level may also come from the microphone or from normalised files. To see "
     "what is left of a score at one level, extract again with soctk-extract --normalise level, and compare.",
-    FLOOR: "No emotion changes the background noise: recordings of different emotions were made or processed "
-    "differently. soctk-extract --normalise level removes a difference in gain, but none in noise.",
-    BANDWIDTH: "Recordings of different emotions may come from different devices, codecs or sample rates.",
-    ENDS: "Recordings of different emotions may have been cut differently.",
-    SEX: "The classes have other shares among women than among men.",
-    SPEAKER: "Test speakers are in the training data: test on other speakers (spk2fold) to see the score without them.",
+    FLOOR: "it is the level of the quietest frames. No emotion changes the background noise: if these frames are "
+    "pauses, recordings of different emotions were made or processed differently. soctk-extract --normalise level "
+    "removes a difference in gain, but none in noise. In recordings without pauses, the frames are quiet speech.",
+    DURATION: "emotions differ in speaking rate, but durations may also come from the texts, or from cutting.",
+    BANDWIDTH: "recordings of different emotions may come from different devices, codecs or sample rates.",
+    ENDS: "recordings of different emotions may have been cut differently.",
+    SEX: "the classes have other shares among women than among men.",
+    SPEAKER: "test speakers are in the training data. Test on other speakers (spk2fold) to see the score without them.",
 }
 _ADVICE_ON_VALUES = (
-    "If X of utt2X is a sentence or a text, a model can recognise the words instead of the emotion: test on words that "
-    "training lacks, with folds of sentences (utt2fold), and compare. If it is a device or a place, test on others."
+    "if X is a sentence or a text, a model can recognise the words instead of the emotion. Test on words that training "
+    "lacks, with folds of sentences (utt2fold), and compare. If X is a device or a place, test on others."
 )
 
 
@@ -128,36 +130,29 @@ def describe(cues: Cues) -> list[str]:
     """Return sentences about the cues whose interval of UA lies above chance, and what to do about them."""
     lines = [line for test in cues.tests for line in _describe_test(cues.of_test(test))]
     prominent = {score.cue for score in cues.scores if score.stands_out}
-    lines += _describe_values(cues, prominent)
-    if prominent & {LEVEL, LEVEL_AND_FLOOR}:
-        lines.append(_ADVICE[LEVEL])
-    lines += [advice for cue, advice in _ADVICE.items() if cue in prominent - {LEVEL}]
-    return lines
+    if LEVEL_AND_FLOOR in prominent and FLOOR not in prominent:
+        prominent.add(LEVEL)
+    lines += [f"{cue.capitalize()}: {advice}" for cue, advice in _ADVICE.items() if cue in prominent]
+    values = [cue for cue in cues.exclusive if cue in prominent]
+    for cue in values:
+        exclusive, several = cues.exclusive[cue]
+        if exclusive:
+            lines.append(f"{cue}: {exclusive} of {several} values with several utterances occur in one emotion only.")
+    return [*lines, f"{', '.join(values)}: {_ADVICE_ON_VALUES}"] if values else lines
 
 
 def _describe_test(scores: list[CueScore]) -> Iterator[str]:
     place = f"{scores[0].test}: " if scores[0].test else ""
     if all(score.UA[1] is None for score in scores):
-        yield f"{place}fewer than {FEWEST_SPEAKERS} test speakers, so it is not known what differs from chance."
+        yield f"{place}Fewer than {FEWEST_SPEAKERS} test speakers, so it is not known what differs from chance."
         return
     prominent = sorted((score for score in scores if score.stands_out), key=lambda score: -score.UA[0])
     single = [score for score in prominent if score.cue not in _SUMS] or prominent
     if not single:
-        yield f"{place}no trivial classifier is better than chance."
+        yield f"{place}No trivial classifier is better than chance."
         return
     first, *others = single
+    name = first.cue if first.cue.startswith("utt2") else first.cue.capitalize()
     also = f"; so do {', '.join(f'{score.cue} ({score.UA[0]:.0f}%)' for score in others)}" if others else ""
-    yield (
-        f"{place}{first.cue} alone tells emotions here: UA {first.UA[0]:.0f}% against {first.chance_UA:.3g}% by "
-        f"chance{also}."
-    )
-
-
-def _describe_values(cues: Cues, prominent: set[str]) -> Iterator[str]:
-    texts = [cue for cue in cues.exclusive if cue in prominent]
-    for cue in texts:
-        exclusive, values = cues.exclusive[cue]
-        if exclusive:
-            yield f"{cue}: {exclusive} of {values} values with several utterances occur in one emotion only."
-    if texts:
-        yield _ADVICE_ON_VALUES
+    figures = f"UA {first.UA[0]:.0f}% against {first.chance_UA:.3g}% by chance"
+    yield f"{place}{name} alone tells emotions here: {figures}{also}."

@@ -178,13 +178,14 @@ def test_check_tells_what_trivial_classifiers_tell_and_the_results_show_it(tmp_p
     result = invoke("soctk-check", data)
     assert result.exit_code == 0
     assert re.search(r"recording level +\d\d\.\d\d .* yes\n", result.output)
-    assert "\nrecording level alone tells emotions here: UA " in result.output
+    assert "\nRecording level alone tells emotions here: UA " in result.output
     assert "\nEqual in all utterances: bandwidth and sample rate, silence at the ends." in result.output
     assert f"Written to {data}/cues.json, for soctk-score and soctk-report." in result.output.replace("\n", " ")
     invoke("soctk-score", exp)
     after = (exp / "RESULTS.md").read_text()
-    assert "recording level alone tells emotions here: UA " in after
+    assert "Recording level alone tells emotions here: UA " in after
     assert re.search(r"\| experiment with the highest UA: m +\| +\d", after)
+    assert re.search(r"Gain over chance in UA: \d+\.\d points by .* [-\d.]+ points by the experiment m\.", after)
     invoke("soctk-report", exp, "--no-descriptors")
     assert "<h3>What trivial classifiers tell</h3>" in (exp / "report.html").read_text()
 

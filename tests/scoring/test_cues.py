@@ -21,24 +21,24 @@ def test_the_sentence_names_the_cues_above_chance_and_their_ua():
     found = made(score(cues.LEVEL, 43.2, 31.0), score(cues.DURATION, 30.0, 24.9), score(cues.FLOOR, 46.0, 26.0))
     lines = cues.describe(found)
     assert lines[0] == (
-        "noise floor alone tells emotions here: UA 46% against 25% by chance; so do recording level (43%)."
+        "Noise floor alone tells emotions here: UA 46% against 25% by chance; so do recording level (43%)."
     )
     assert any("--normalise level, and compare" in line for line in lines)
-    assert any(line.startswith("No emotion changes the background noise") for line in lines)
+    assert any("No emotion changes the background noise" in line for line in lines)
     assert not any("cut differently" in line for line in lines)
 
 
 def test_a_cue_that_consists_of_others_is_named_only_without_them():
     both = score(cues.LEVEL_AND_FLOOR, 60.0, 50.0)
-    assert cues.describe(made(score(cues.LEVEL, 43.2, 31.0), both))[0].startswith("recording level alone")
-    assert cues.describe(made(both))[0].startswith("level and noise floor alone tells emotions here: UA 60%")
+    assert cues.describe(made(score(cues.LEVEL, 43.2, 31.0), both))[0].startswith("Recording level alone")
+    assert cues.describe(made(both))[0].startswith("Level and noise floor alone tells emotions here: UA 60%")
     assert "--normalise level" in cues.describe(made(both))[1]
 
 
 def test_nothing_above_chance_is_said_and_so_are_too_few_speakers():
-    assert cues.describe(made(score(cues.LEVEL, 43.2, 25.0))) == ["no trivial classifier is better than chance."]
+    assert cues.describe(made(score(cues.LEVEL, 43.2, 25.0))) == ["No trivial classifier is better than chance."]
     assert cues.describe(made(score(cues.LEVEL, 90.0, None, None))) == [
-        "fewer than 5 test speakers, so it is not known what differs from chance."
+        "Fewer than 5 test speakers, so it is not known what differs from chance."
     ]
 
 
@@ -48,7 +48,7 @@ def test_values_of_one_emotion_only_are_counted_and_each_test_has_a_sentence():
     lines = cues.describe(found)
     assert lines[:3] == [
         "test1: utt2text alone tells emotions here: UA 90% against 25% by chance.",
-        "test2: no trivial classifier is better than chance.",
+        "test2: No trivial classifier is better than chance.",
         "utt2text: 3 of 7 values with several utterances occur in one emotion only.",
     ]
     assert "folds of sentences (utt2fold)" in lines[3]
