@@ -2,7 +2,7 @@
 
 import click
 
-from soctk.cli.common import Layers, conf_option, option
+from soctk.cli.common import Directory, Layers, conf_option, option
 
 
 class Enrol(click.ParamType):
@@ -19,6 +19,28 @@ class Enrol(click.ParamType):
         return int(value)
 
 
+class EncoderLayers(Layers):
+    """Hidden states: a word, numbers, or numbers for each of several encoders, separated by commas."""
+
+    example = "2 3 4 5, 2 3"
+
+    def convert(self, value, param, ctx):
+        """Return the word, a tuple of int, or a tuple of them for each encoder."""
+        if isinstance(value, str) and "," in value:
+            return tuple(super(EncoderLayers, self).convert(part, param, ctx) for part in value.split(","))
+        return super().convert(value, param, ctx)
+
+
+with_store_option = option(
+    "--with-store",
+    "others",
+    metavar="DIR",
+    type=Directory(),
+    multiple=True,
+    help="Another feature store of the same recordings, from another encoder: the descriptors of all encoders are "
+    "concatenated. Can be repeated.",
+    show_default="none",
+)
 preset_option = option(
     "--preset",
     default="default",
@@ -38,9 +60,9 @@ head_option = option(
 layers_option = option(
     "--layer",
     "layers",
-    type=Layers("auto", "all", "last"),
+    type=EncoderLayers("auto", "all", "last"),
     help="Hidden states in the feature store to train on: auto (each fold chooses, for the head linear), all, last, or "
-    'numbers such as "3 4".',
+    'numbers such as "3 4". A comma separates the numbers of several encoders: "2 3 4 5, 2 3".',
     show_default="auto for the head linear with concat, last with the presets paper and emobox, else all",
 )
 combine_option = option(

@@ -15,7 +15,7 @@ from soctk.cli.common import (
     option,
     seeds_option,
 )
-from soctk.cli.model_options import model_options, target_option
+from soctk.cli.model_options import model_options, target_option, with_store_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ class Axis(click.ParamType):
     help='An axis, such as "pooling=[mean, mean+soc_full]", "head=[mlp, linear]", or any setting, such as '
     '"frames.layers=[[3], [3, 4]]". Can be repeated.',
 )
+@with_store_option
 @model_options
 @target_option
 @folds_option
@@ -78,6 +79,7 @@ def main(
     data: Path,
     store: Path,
     sweep: Path,
+    others: tuple[Path, ...],
     grid: tuple[tuple[str, list], ...],
     is_nested: bool,
     folds: list[int],
@@ -95,7 +97,7 @@ def main(
     """
     from soctk.corpus import datadir, splits
     from soctk.device import resolve
-    from soctk.features.store import FeatureStore
+    from soctk.features import side_by_side
     from soctk.training.inputs import Features
     from soctk.training.settings import SETTINGS
     from soctk.training.sweep import Sweep, edges
@@ -107,7 +109,9 @@ def main(
     for axis in given.intersection(dict(grid)):
         raise click.UsageError(f"{axis} is an axis of --grid, and another option sets it too; leave that option out")
     corpus = datadir.read(data, recordings=False)
-    features = Features(FeatureStore.open(store), corpus.utterances, resolve(device))
+    opened = side_by_side.open_stores(store, *others)
+    model["layers"] = side_by_side.numbers(opened, model["layers"])
+    features = Features(opened, corpus.utterances, resolve(device))
     model["utterances"] = len(corpus.utterances)
     points = Sweep(dict(grid), splits.protocol_of(corpus, protocol), model, is_nested)
     table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)

@@ -15,13 +15,14 @@ from soctk.cli.common import (
     option,
     seeds_option,
 )
-from soctk.cli.model_options import model_options, target_option
+from soctk.cli.model_options import model_options, target_option, with_store_option
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=Directory())
 @click.argument("store", type=Directory())
 @click.argument("experiment", type=Directory())
+@with_store_option
 @model_options
 @target_option
 @folds_option
@@ -50,6 +51,7 @@ def main(
     data: Path,
     store: Path,
     experiment: Path,
+    others: tuple[Path, ...],
     folds: list[int],
     seeds: list[int],
     protocol: Literal["soctk", "emobox", "cross-lingual"],
@@ -66,19 +68,21 @@ def main(
     from soctk.corpus import datadir, splits
     from soctk.device import resolve
     from soctk.errors import plural
-    from soctk.features.store import FeatureStore
+    from soctk.features import side_by_side
     from soctk.training import settings
     from soctk.training.experiment import Experiment
     from soctk.training.inputs import Features
 
     corpus = datadir.read(data, recordings=False)
     utterances = len(corpus.utterances)
+    opened = side_by_side.open_stores(store, *others)
+    model["layers"] = side_by_side.numbers(opened, model["layers"])
     config = settings.resolve(**model, protocol=splits.protocol_of(corpus, protocol), utterances=utterances)
     if note := settings.describe_size(model["preset"], utterances, config):
         click.echo(note)
     folds = folds or corpus.folds
     device = resolve(device)
-    features = Features(FeatureStore.open(store), corpus.utterances, device)
+    features = Features(opened, corpus.utterances, device)
     if max_memory is not None:
         features.max_bytes = 1e9 * max_memory
     done = Experiment(config, corpus, features, experiment, device, tensorboard).run(folds, seeds, nj)

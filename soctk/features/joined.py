@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import torch
 
+from soctk.features.interface import OneEncoder
 from soctk.features.store import FeatureStore
 
 
 @dataclass(frozen=True)
-class JoinedStore:
-    """The feature stores of several corpora as one Store (soctk.features.store), with utterance ids CORPUS:UTTERANCE.
+class JoinedStore(OneEncoder):
+    """The feature stores of several corpora as one Store, with utterance ids CORPUS:UTTERANCE.
 
     Attributes:
         stores: corpus -> its feature store. All stores have the same settings.
@@ -43,11 +44,6 @@ class JoinedStore:
     def checksum(self) -> str:
         """Return the checksums of all stores."""
         return " ".join(store.checksum() for store in self.stores.values())
-
-    @property
-    def layers(self) -> list[int]:
-        """The numbers of the hidden states in the stores."""
-        return self.settings["layers"]
 
     def lengths(self, utterances: Sequence[str]) -> list[int]:
         """Return the number of frames T of each utterance."""

@@ -54,6 +54,11 @@ def compared(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in _ONLY_RECORDED}
 
 
+def count_states(settings: Mapping[str, Any]) -> int:
+    """Return the count of the hidden states of the encoder, those that are not stored included."""
+    return max(settings.get("num_layers", 0), 1 + max(settings["layers"]))
+
+
 def read(store: Path) -> dict[str, Any]:
     """Return the settings, without the format.
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -13,46 +13,14 @@ from soctk.errors import SoctkError, listing, plural
 from soctk.features import index, shards
 from soctk.features import settings as store_json
 from soctk.features.index import Entry
+from soctk.features.interface import OneEncoder
 from soctk.features.shards import EXTRACT_AGAIN
 from soctk.files import atomic, locked, remove_leftovers, require_utf8
 from soctk.mappings import differences
 from soctk.progress import track
 
 
-class Store(Protocol):
-    """The interface through which training reads frames: a FeatureStore or a JoinedStore (soctk.features.joined)."""
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """The settings that determine the frames."""
-
-    @property
-    def path(self) -> Path | None:
-        """The directory of the store; None for several joined stores."""
-
-    @property
-    def where(self) -> str:
-        """The directory or directories, for error messages."""
-
-    @property
-    def layers(self) -> list[int]:
-        """The numbers of the stored hidden states."""
-
-    @property
-    def recordings(self) -> dict[str, str]:
-        """Utterance -> digest of its recording; copies at other speeds are included."""
-
-    def checksum(self) -> str:
-        """Return a checksum of the ids and digests of the recordings."""
-
-    def lengths(self, utterances: Sequence[str]) -> list[int]:
-        """Return the number of frames T of each utterance."""
-
-    def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
-        """Return the frames `(sum of T, L, D)` of the utterances, concatenated in the given order."""
-
-
-class FeatureStore:
+class FeatureStore(OneEncoder):
     """A directory with the frames of one corpus from one upstream.
 
     - `shard-CHECKSUM.safetensors`: for each utterance a tensor `(T, D)`, or `(L, T, D)` for several hidden states. The
@@ -292,11 +260,6 @@ class FeatureStore:
                 where=self.path,
             )
         return [self._entries[utt].frames for utt in utterances]
-
-    @property
-    def layers(self) -> list[int]:
-        """The numbers of the stored hidden states."""
-        return self.settings["layers"]
 
     def _find_positions(self, layers: Sequence[int]) -> list[int]:
         unknown = [layer for layer in layers if layer not in self.layers]

@@ -1,17 +1,20 @@
 """The settings that the runs of an experiment recorded in their config.yaml."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, StrictStr, ValidationError
 
 from soctk.errors import SoctkError, listing, printable
+from soctk.features.settings import count_states
 from soctk.mappings import differences, read_yaml
 from soctk.schema import OF_ONE_RUN
 from soctk.scoring.runs import RunDirectory
+
+Value = TypeVar("Value")
 
 
 class _Schema(BaseModel):
@@ -93,16 +96,37 @@ def read(runs: Iterable[RunDirectory]) -> Recorded:
     return Recorded(next(iter(settings.values()), {}), sorted(made_with), made_from)
 
 
+def by_name(values: Sequence[Value]) -> dict[str, Value]:
+    """Return the values of the feature stores by their names in a config.yaml: features, features2, features3, ..."""
+    return {f"features{number if number > 1 else ''}": value for number, value in enumerate(values, start=1)}
+
+
+def encoders(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the recorded settings of the feature store of each encoder."""
+    names = ["features", *(f"features{number}" for number in range(2, 1 + len(settings)))]
+    return [settings[name] for name in names if isinstance(settings.get(name), dict)]
+
+
+def upstream_name(settings: Mapping[str, Any]) -> str:
+    """Return the names of the encoders joined by ` + `; empty if they were not recorded."""
+    return " + ".join(store.get("upstream", "") for store in encoders(settings))
+
+
 def used_layers(settings: Mapping[str, Any]) -> list[int]:
     """Return the numbers of the hidden states that an experiment used; an empty list if they were not recorded.
 
-    They are all in the store if each fold chose among them.
+    They are all in the store if each fold chose among them. Those of several encoders are numbered as in
+    soctk.features.side_by_side.
     """
     layers = settings.get("frames", {"layers": "all"}).get("layers", [])
-    stored = settings.get("features", {}).get("layers", [])
-    if layers == "last":
-        return stored[-1:]
-    return stored if layers in ("all", "auto") else layers
+    if not isinstance(layers, str):
+        return layers
+    found, start = [], 0
+    for store in encoders(settings):
+        stored = store.get("layers", [])
+        found += [start + layer for layer in (stored[-1:] if layers == "last" else stored)]
+        start += count_states(store) if stored else 0
+    return found
 
 
 def pooling_name(settings: Mapping[str, Any]) -> str:
@@ -172,6 +196,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     try:
         _Schema.model_validate(content)
+        for store in encoders(content):
+            _Schema._Features.model_validate(store)
     except ValidationError as error:
         keys = dict.fromkeys(".".join(map(str, problem["loc"][:2])) for problem in error.errors())
         raise SoctkError(

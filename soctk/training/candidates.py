@@ -44,8 +44,9 @@ def list_candidates(config: Config, features: Features) -> list[Candidate]:
     """Return what a fold may choose, each combination of hidden states and pooling layers once.
 
     With `--layer auto`, the hidden states are those of the middle, all, and the last. The middle is a third to five
-    sixths of the encoder's layers, such as 2 to 5 of 6, or 4 to 10 of 12. With `--pooling auto`, the pooling layers are
-    each of those in the settings, and all of them together. Without a choice, there is one candidate.
+    sixths of the encoder's layers, such as 2 to 5 of 6, or 4 to 10 of 12. Of several encoders, a candidate has the same
+    part. With `--pooling auto`, the pooling layers are each of those in the settings, and all of them together. Without
+    a choice, there is one candidate.
 
     Args:
         config: the settings.
@@ -57,8 +58,7 @@ def list_candidates(config: Config, features: Features) -> list[Candidate]:
     layers = tuple(features.layers(config))
     groups = [layers]
     if config.frames.layers == "auto":
-        count = max(features.store.settings.get("num_layers", 0) - 1, *layers)  # transformer layers
-        middle = tuple(layer for layer in layers if count / 3 <= layer <= count * 5 / 6)
-        groups = [middle, layers, layers[-1:]]
+        middle = tuple(layer for layer in layers if 1 / 3 <= features.store.depth(layer) <= 5 / 6)
+        groups = [middle, layers, tuple(features.store.last_layers)]
     candidates = [Candidate(group, names) for group in groups if group for names in poolings]
     return list(dict.fromkeys(candidates))

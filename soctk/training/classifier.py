@@ -1,5 +1,6 @@
 """The classifier: normalised frames -> projected frames -> pooled descriptor -> head -> logits."""
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import cast
 
@@ -20,7 +21,7 @@ class EmotionClassifier(nn.Module):
     concatenated.
 
     Args:
-        input_size: D, the number of features of a frame.
+        input_size: D, the number of features of a frame; a list for hidden states of several encoders.
         num_layers: L, the number of hidden states.
         num_classes: the number of emotions.
         config: the pooling, the head, and the combination of hidden states. The layer norm of the frames is not part of
@@ -30,15 +31,16 @@ class EmotionClassifier(nn.Module):
         SoctkError: an option of the pooling is wrong, or trained parameters precede the head linear.
     """
 
-    def __init__(self, input_size: int, num_layers: int, num_classes: int, config: Config):
+    def __init__(self, input_size: int | Sequence[int], num_layers: int, num_classes: int, config: Config):
         super().__init__()
+        sizes = [input_size] * num_layers if isinstance(input_size, int) else list(input_size)
         is_sum = num_layers > 1 and config.frames.combine == "sum"
         self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if is_sum else None
         name = "+".join(config.pooling)
-        count = 1 if is_sum else num_layers
+        sizes = sizes[:1] if is_sum else sizes
         units = config.frames.projection
-        self.projections = nn.ModuleList(_projection(input_size, units) for _ in range(count if units else 0))
-        self.poolings = nn.ModuleList(pooling.create(name, units or input_size, config.pooling) for _ in range(count))
+        self.projections = nn.ModuleList(_projection(size, units) for size in (sizes if units else ()))
+        self.poolings = nn.ModuleList(pooling.create(name, units or size, config.pooling) for size in sizes)
         if isinstance(config.head, LinearConfig) and self.is_trained:
             part = "the weights of the layers" if is_sum else "the projection" if units else f"the pooling {name}"
             raise SoctkError(
@@ -65,20 +67,23 @@ class EmotionClassifier(nn.Module):
         """The last layer."""
         return cast(nn.Linear, self.head[-1] if isinstance(self.head, nn.Sequential) else self.head)
 
-    def describe(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return descriptors `(B, P)`.
+    def describe(self, frames: torch.Tensor, lengths: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """Return descriptors `(B, P)`; for one of several encoders, its part of them.
 
         Args:
             frames: `(sum of T, L, D)`, one utterance after the other.
             lengths: T of each utterance, `(B,)`, in frames.
+            first: how many hidden states of other encoders precede those in `frames`.
         """
         if self.layer_weights is not None:
             weights = self.layer_weights.softmax(0)
             weighted = [weight * frames[:, i] for i, weight in enumerate(weights)]
             frames = reduce(torch.add, weighted).unsqueeze(1)
         pooled = [
-            layer.pool_concatenated(self.projections[i](frames[:, i]) if self.projections else frames[:, i], lengths)
-            for i, layer in enumerate(self._layers())
+            layer.pool_concatenated(
+                self.projections[first + i](frames[:, i]) if self.projections else frames[:, i], lengths
+            )
+            for i, layer in enumerate(self._layers()[first : first + frames.shape[1]])
         ]
         return torch.cat(pooled, dim=1)
 

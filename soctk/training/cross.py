@@ -12,8 +12,9 @@ from soctk.corpus.datadir import DataDir
 from soctk.corpus.labels import in_order
 from soctk.errors import SoctkError, listing, plural
 from soctk.features import settings as store_json
+from soctk.features.interface import Store
 from soctk.features.joined import JoinedStore
-from soctk.features.store import FeatureStore, Store
+from soctk.features.store import FeatureStore
 from soctk.mappings import differences
 from soctk.schema import Config
 from soctk.scoring import predictions

@@ -18,6 +18,7 @@ from soctk.features import settings as store_json
 from soctk.mappings import differences, read_yaml
 from soctk.parallel import one_thread
 from soctk.schema import OF_ONE_RUN, Config, LinearConfig
+from soctk.scoring import recorded
 from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training import target, trainable
@@ -89,7 +90,10 @@ class Experiment:
                 class only; training, validation and test utterances share recordings; or finished runs have other
                 settings.
         """
-        if self.new_model().is_trained and self.config.recentre.by != "none":
+        is_trained = self.new_model().is_trained
+        if is_trained and len(self.features.store.parts) > 1:
+            raise trainable.several_encoders()
+        if is_trained and self.config.recentre.by != "none":
             raise SoctkError(
                 "only descriptors without trained parameters can be re-centred",
                 remedy="Choose poolings without trained parameters; for several layers, --combine concat.",
@@ -159,17 +163,21 @@ class Experiment:
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings for config.yaml: all that determine the results, except fold and seed."""
-        store, overlaps = self.features.store, independence.find_overlaps(self.data)
+        overlaps = independence.find_overlaps(self.data)
         return {
             "data": self.data.checksum(),
             **({"speaker_overlap": overlaps} if overlaps else {}),
-            "features": {**store_json.compared(store.settings), "recordings": store.checksum()},
+            **{
+                name: {**store_json.compared(part.settings), "recordings": part.checksum()}
+                for name, part in recorded.by_name(self.features.store.parts).items()
+            },
             **self.config.recorded(),
         }
 
     def _sources(self, run: RunDirectory) -> dict[str, str]:
-        """Return the paths of the data directory and the feature store, relative to the run, for reports."""
-        sources = {"data": self.data.path, "features": self.features.store.path}
+        """Return the paths of the data directory and the feature stores, relative to the run, for reports."""
+        stores = recorded.by_name([store.path for store in self.features.store.parts])
+        sources = {"data": self.data.path, **stores}
         return {name: os.path.relpath(path.resolve(), run.path.resolve()) for name, path in sources.items() if path}
 
     def candidates(self) -> list[Candidate]:
@@ -183,8 +191,8 @@ class Experiment:
             candidate: what a fold chose; None for the settings of the experiment, without a choice.
         """
         config = candidate.settings(self.config) if candidate else self.config
-        hidden_size, layers = self.features.store.settings["hidden_size"], self.features.layers(config)
-        return EmotionClassifier(hidden_size, len(layers), len(config.dimensions or self.data.emotions), config)
+        layers, outputs = self.features.layers(config), len(config.dimensions or self.data.emotions)
+        return EmotionClassifier(self.features.hidden_sizes(layers), len(layers), outputs, config)
 
     def _run_one(
         self, run: RunDirectory, inputs: TrainingData, inner: InnerFits | None, made_with: dict[str, str]

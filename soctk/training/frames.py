@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from soctk.errors import SoctkError, plural
-from soctk.features.store import Store
+from soctk.features.interface import Store
 from soctk.schema import LayerNorm
 from soctk.training.frame_norm import normalise
 

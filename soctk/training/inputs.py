@@ -13,9 +13,9 @@ import torch
 from soctk import pooling, progress
 from soctk.errors import SoctkError
 from soctk.features.copies import with_copies
-from soctk.features.store import Store
+from soctk.features.interface import Store
 from soctk.pooling import Pooling
-from soctk.schema import Augmentation, Config, LayerNorm, LinearConfig
+from soctk.schema import Augmentation, Config, LinearConfig
 from soctk.training.blocks import Block, BlockKey, HasFrames, PooledAgain, describe, gram, of_one_layer
 from soctk.training.frame_norm import of_store
 from soctk.training.frames import Frames, StreamedFrames, require_finite
@@ -100,13 +100,19 @@ class Features:
         """Return the hidden states of the settings; with a choice inside folds, those of all candidates."""
         layers = config.frames.layers
         if layers == "last":
-            return self.store.layers[-1:]
-        return self.store.layers if isinstance(layers, str) else layers
+            return self.store.last_layers
+        if isinstance(layers, str):
+            return self.store.layers
+        return sorted(layers, key=lambda layer: self.store.parts.index(self.store.select([layer])[0]))
 
     @property
     def has_one_frame(self) -> bool:
         """Whether each utterance has one frame."""
-        return set(self.store.lengths(self.utterances)) == {1}
+        return any(set(store.lengths(self.utterances)) == {1} for store in self.store.parts)
+
+    def hidden_sizes(self, layers: Sequence[int]) -> list[int]:
+        """Return the frame width D of each of some hidden states."""
+        return [self.store.select([layer])[0].settings["hidden_size"] for layer in layers]
 
     def speeds(self, config: Config) -> list[float]:
         """Return the speeds of the copies that the settings choose.
@@ -145,9 +151,6 @@ class Features:
                 )
         return chosen
 
-    def _layer_norm(self, config: Config) -> LayerNorm:
-        return of_store(config.frames.layer_norm, self.store.settings)
-
     def frames(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
         """Return the frames of all utterances, then of each kind of copies, for some hidden states.
 
@@ -164,11 +167,11 @@ class Features:
         """Return `frames`, but those in memory in the dtype of the store; each batch is layer-normalised when read."""
         streamed = self._streamed(config, layers)
         utterances = streamed.utterances
-        if 4 * sum(streamed.lengths) * len(layers) * self.store.settings["hidden_size"] > self.max_bytes:
+        if 4 * sum(streamed.lengths) * sum(self.hidden_sizes(layers)) > self.max_bytes:
             return streamed
         with progress.step("read features"):
-            frames = Frames.of(self.store, utterances, layers)
-            require_finite(frames, utterances, self.store.where)
+            frames = Frames.of(streamed.store, utterances, streamed.layers)
+            require_finite(frames, utterances, streamed.store.where)
             return replace(frames, layer_norm=streamed.layer_norm)
 
     def blocks(self, config: Config, nj: int = 1) -> dict[BlockKey, Block]:
@@ -192,7 +195,7 @@ class Features:
         blocks: dict[BlockKey, Block] = {}
         in_memory = not isinstance(config.head, LinearConfig)
         for layer in self.layers(config):
-            shared = [layer, self._layer_norm(config), self.speeds(config), self.augmentations(config)]
+            shared = [layer, config.frames.layer_norm, self.speeds(config), self.augmentations(config)]
             keys = {name: json.dumps([*shared, name, options]) for name, options in config.pooling.items()}
             missing = [name for name, key in keys.items() if not self._has_block(key, in_memory)]
             self._blocks |= {keys[name]: block for name, block in self._new_blocks(config, layer, missing, nj).items()}
@@ -201,7 +204,8 @@ class Features:
 
     def _streamed(self, config: Config, layers: Sequence[int]) -> StreamedFrames:
         utterances = with_copies(self.utterances, self.speeds(config), self.augmentations(config))
-        return StreamedFrames(self.store, utterances, layers, self._layer_norm(config))
+        store, own = self.store.select(layers)
+        return StreamedFrames(store, utterances, own, of_store(config.frames.layer_norm, store.settings))
 
     def _has_block(self, key: str, in_memory: bool) -> bool:
         return key in self._blocks and (self._blocks[key].is_kept or not in_memory)
@@ -213,7 +217,7 @@ class Features:
             return blocks
         frames, streamed = self._read(config, [layer]).to(self.device), self._streamed(config, [layer]).to(self.device)
         for name in names:
-            pool = pooling.create(name, self.store.settings["hidden_size"], config.pooling).to(self.device)
+            pool = pooling.create(name, *self.hidden_sizes([layer]), config.pooling).to(self.device)
             room = self.max_bytes / 2 - _bytes_kept([*self._blocks.values(), *blocks.values()])
             room = room if isinstance(config.head, LinearConfig) else math.inf
             blocks[name] = _new_block(pool, frames, streamed, room, nj)

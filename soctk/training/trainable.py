@@ -25,6 +25,16 @@ def check_poolings(names: Collection[str]) -> None:
         )
 
 
+def several_encoders() -> SoctkError:
+    """Return the error for several encoders side by side and a model that trains parameters before the head."""
+    return SoctkError(
+        "the frames of several encoders have different widths and rates, so only descriptors can be put side by side, "
+        "and these have no trained parameters",
+        remedy="Choose poolings without trained parameters, such as mean+soc_full, and --combine concat.",
+        where="--pooling",
+    )
+
+
 def check_inputs(inputs: TrainingData, fold: int, seed: int, fitted: Sequence[int]) -> None:
     """Check that the inputs of the training utterances differ: descriptors, or the frames of a trained pooling.
 

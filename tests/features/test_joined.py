@@ -3,7 +3,8 @@ import torch
 
 from soctk.errors import SoctkError
 from soctk.features.joined import JoinedStore
-from soctk.features.store import FeatureStore, Store
+from soctk.features.interface import Store
+from soctk.features.store import FeatureStore
 
 SETTINGS = {"upstream": "test", "layers": [3, 5], "hidden_size": 4, "dtype": "float16"}
 LENGTHS = {"utt0": 5, "utt1": 2, "utt2": 7}
