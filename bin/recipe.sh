@@ -1,6 +1,7 @@
 # Sourced by a recipe's run.sh, which defines prepare_data. Reads the options of run.sh and runs its stages: 0 data,
-# 1 features, 2 training, 3 scores, and 4, a model for use, only where the options choose it. `soctk-plan` checks all
-# options before any work, and sets the variables of the stages. A recipe may define before_stages, which gets the options.
+# 1 features, 2 training, 3 scores, and only where the options choose them 4, a model for use, and 5, scores on disturbed
+# recordings. `soctk-plan` checks all options before any work, and sets the variables of the stages. A recipe may define
+# before_stages, which gets the options.
 # shellcheck shell=bash disable=SC2154
 
 # due STAGE DESCRIPTION LOG: succeeds if the options select this stage, and then prints its description.
@@ -54,4 +55,8 @@ fi
 
 if due 4 "pack: $experiment -> $model" "$pack_log"; then
     logged "${train_cmd[@]}" soctk-pack "$experiment" "$model" "${pack_options[@]}"
+fi
+
+if due 5 "robustness: $experiment -> $experiment/robustness" "$robustness_log"; then
+    logged "${train_cmd[@]}" soctk-robustness "$experiment" "${robustness_options[@]}"
 fi

@@ -116,15 +116,15 @@ def recipe_command(recipe: "Recipe") -> Command:
 @click.command(cls=Command, context_settings=CONTEXT)
 @option(
     "--stage",
-    type=click.IntRange(0, 4),
+    type=click.IntRange(0, 5),
     default=0,
-    help="First stage to run: 0 data, 1 features, 2 train, 3 score, 4 pack (a model for soctk-predict).",
+    help="First stage to run: 0 data, 1 features, 2 train, 3 score, 4 pack (a model for soctk-predict), 5 robustness.",
 )
 @option(
     "--stop-stage",
-    type=click.IntRange(0, 4),
-    help="Last stage to run. Stage 4 runs only with --stage 4 or --stop-stage 4.",
-    show_default="3, or 4 with --stage 4",
+    type=click.IntRange(0, 5),
+    help="Last stage to run. Stages 4 and 5 run only if --stage or --stop-stage chooses them.",
+    show_default="3, or --stage if it is greater",
 )
 @option("--corpus", metavar="DIR")
 @option(

@@ -15,7 +15,7 @@ from soctk.training.classifier import EmotionClassifier
 from soctk.training.recipe import Recipe
 from soctk.training.recipe_options import Options, spaced
 
-_LAST_STAGE = 3  # unless the options choose stage 4
+_LAST_STAGE = 3  # unless the options choose stage 4 or 5
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Plan:
         extract_options: the options of soctk-extract, after its arguments.
         train_options: the options of soctk-train, after its arguments.
         pack_options: the options of soctk-pack, after its arguments.
+        robustness_options: the options of soctk-robustness, after its argument.
     """
 
     variables: dict[str, str]
     extract_options: list[str]
     train_options: list[str]
     pack_options: list[str]
+    robustness_options: list[str]
 
     def shell(self) -> str:
         """Return assignments for bash to evaluate; every value is quoted."""
@@ -40,6 +42,7 @@ class Plan:
         lines.append(f"extract_options=({shlex.join(self.extract_options)})")
         lines.append(f"train_options=({shlex.join(self.train_options)})")
         lines.append(f"pack_options=({shlex.join(self.pack_options)})")
+        lines.append(f"robustness_options=({shlex.join(self.robustness_options)})")
         return "\n".join(lines)
 
     def describe(self) -> str:
@@ -54,6 +57,8 @@ class Plan:
             ("score", v["expdir"], f"{v['expdir']}/RESULTS.md", v["score_log"], ["soctk-score", v["expdir"]]),
             ("pack", v["experiment"], v["model"], v["pack_log"],
              ["soctk-pack", v["experiment"], v["model"], *self.pack_options]),
+            ("robustness", v["experiment"], f"{v['experiment']}/robustness", v["robustness_log"],
+             ["soctk-robustness", v["experiment"], *self.robustness_options]),
         ]  # fmt: skip
         lines = []
         for number, (what, source, target, log, command) in enumerate(stages):
@@ -114,6 +119,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
         "train_log": f"{expdir}/{experiment}/log/train.log",
         "score_log": f"{expdir}/log/score.log",
         "pack_log": f"{expdir}/{experiment}/log/pack.log",
+        "robustness_log": f"{expdir}/{experiment}/log/robustness.log",
     }
     conf = ["--conf", "conf"] if own_conf else []
     work = ["--nj", str(options.nj), "--device", options.device]
@@ -132,6 +138,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
         extract_options=[*extract_options, *_with_given(work, options.extract_args)],
         train_options=[*train_options, *_with_given([*runs, *work], options.train_args)],
         pack_options=[*(["--with-encoder", upstream] if has_folder else []), *work],
+        robustness_options=[*(["--encoder", upstream] if has_folder or own.is_own(upstream) else []), *work],
     )
 
 

@@ -37,7 +37,7 @@ def folder(tmp_path) -> Path:
     write(folder / "local" / "prepare", "#!/bin/sh\n")
     (folder / "conf").mkdir()
     (folder / "conf" / "recipe.yaml").write_text("corpus: {download: the net}\ndefaults: {pooling: mean}\n")
-    for name in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score", "soctk-pack"):
+    for name in ("soctk-validate", "soctk-extract", "soctk-train", "soctk-score", "soctk-pack", "soctk-robustness"):
         write(folder / "commands" / name, COMMAND)
     return folder
 
@@ -90,12 +90,23 @@ def test_stage_4_packs_the_experiment(run):
     assert second == f"<soctk-pack><{experiment}><{experiment}/model><--nj><2><--device><cpu><here>"
 
 
+def test_stage_5_tests_the_robustness_of_the_experiment(run):
+    result = run("--stage", "5", "--device", "cpu")
+    assert (result.returncode, result.stderr) == (0, "")
+    experiment = "exp/fbank-mean-linear"
+    first, second = result.stdout.splitlines()
+    log = f"{experiment}/log/robustness.log"
+    assert first.endswith(f" Stage 5: robustness: {experiment} -> {experiment}/robustness (log: {log})")
+    assert second == f"<soctk-robustness><{experiment}><--nj><2><--device><cpu><here>"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--stage", "1", "--stop-stage", "2"], [1, 2]),
         (["--stop_stage=0"], [0]),
         (["--stage", "3", "--stop-stage", "4"], [3, 4]),
+        (["--stage", "4"], [4]),
     ],
 )
 def test_only_the_selected_stages_run(run, arguments, expected):
