@@ -3,5 +3,6 @@
 `report` collects the contents, `wording` has their sentences, and `tables` and `formats` print them. `corpora`
 summarises the corpora. `figures` lists all pictures: `charts` draws scores, `embedding` the logits of test utterances,
 and `log_covariances` their second-order descriptors, which `descriptors` computes again; `drawing` has the look that
-they share. `page` makes the HTML page. `cross_table` writes the matrix over corpora.
+they share. `trivial` shows what trivial classifiers tell, and `listening` likely wrong labels. `page` makes the HTML
+page. `cross_table` writes the matrix over corpora.
 """
