@@ -26,6 +26,8 @@ REMEDY = "Run the recipe's stage 0 again, or correct the files named here."
 # Optional files beside the tables.
 _CHANNEL = "channel"
 _DUPLICATES = "duplicates"
+# Exists while the other files are written: the directory also has the log of a recipe, so it is not replaced as a whole.
+_UNFINISHED = "unfinished"
 
 
 def read(path: Path, recordings: bool = True) -> DataDir:
@@ -39,8 +41,18 @@ def read(path: Path, recordings: bool = True) -> DataDir:
         SoctkError: the directory has faults; one message lists all. Faults are files that are missing, malformed or
             unsorted or have other utterances, ids and classes that are not one word in UTF-8, names that look alike,
             unknown emotions, speakers without fold, more or less than one of spk2fold, utt2split and utt2fold, segments
-            without a valid start and end, and missing recordings.
+            without a valid start and end, and missing recordings. Or `write` has not finished.
     """
+    if (path / _UNFINISHED).exists():
+        raise SoctkError(
+            "the data directory is incomplete: a process writes it now, or was stopped while it wrote",
+            remedy="If no process writes it, run the recipe's stage 0 (or soctk-import) again: it writes all files.",
+            where=path,
+        )
+    return _read(path, recordings)
+
+
+def _read(path: Path, recordings: bool) -> DataDir:
     is_labelled = any((path / name).is_file() for name in DIMENSION_TABLES)
     required = [name for name, table in TABLES.items() if not table.is_optional]
     required += [] if is_labelled and not (path / "utt2emo").exists() else ["utt2emo", "emotions"]
@@ -81,9 +93,10 @@ def read(path: Path, recordings: bool = True) -> DataDir:
 
 
 def write(path: Path, data: DataDir) -> None:
-    """Validate a corpus and write it as a data directory; each file is sorted (C locale) and written atomically.
+    """Validate a corpus and write it as a data directory; each file is sorted (C locale).
 
-    Existing files utt2X whose property `data` lacks are kept if they have the same utterances.
+    If the process is killed, `read` gives the old corpus or the new one, or refuses a mixture of their files. Existing
+    files utt2X whose property `data` lacks are kept if they have the same utterances.
 
     Raises:
         SoctkError: the corpus is invalid (see `read`), or an existing file utt2X has other utterances. Then nothing is
@@ -92,6 +105,7 @@ def write(path: Path, data: DataDir) -> None:
     check_channel(data.channel, path)
     _raise_if_any([*find_inconsistencies(data), *find_missing_recordings(data)], path)
     _check_kept_files(path, data)
+    write_lines(path / _UNFINISHED, [])
     for name, table in TABLES.items():
         values = getattr(data, table.attribute)
         if values or not table.is_optional:
@@ -108,7 +122,8 @@ def write(path: Path, data: DataDir) -> None:
     _write_optional(path / "emotions", data.emotions)
     _write_optional(path / _CHANNEL, [data.channel] if data.channel != "1" else [])
     _write_optional(path / _DUPLICATES, sorted(" ".join(sorted(group)) for group in data.duplicates))
-    read(path, recordings=False)
+    _read(path, recordings=False)
+    (path / _UNFINISHED).unlink()
 
 
 def summary(data: DataDir) -> str:

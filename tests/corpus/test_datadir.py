@@ -1,12 +1,14 @@
 import dataclasses
+import os
 import re
+import signal
 
 import pytest
 from conftest import write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.corpus import datadir, kaldi
+from soctk.corpus import datadir, kaldi, kaldi_files
 from soctk.corpus.segments import Clip, Segment
 from soctk.errors import SoctkError
 
@@ -14,6 +16,51 @@ from soctk.errors import SoctkError
 def test_a_written_corpus_is_read_back(tmp_path, corpus):
     datadir.write(tmp_path / "again", corpus)
     assert datadir.read(tmp_path / "again") == corpus
+
+
+def written_by_a_killed_process(path, corpus, after: int) -> bool:
+    """Write a corpus in another process, which is killed after it has written some files; return whether it was."""
+    child = os.fork()
+    if child == 0:
+        write_lines = kaldi_files.write_lines
+        written = 0
+
+        def write_and_die(*arguments):
+            nonlocal written
+            if written == after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            written += 1
+            write_lines(*arguments)
+
+        datadir.write_lines = kaldi_files.write_lines = write_and_die
+        datadir.write(path, corpus)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_killed_process_leaves_the_old_corpus_or_a_directory_that_is_refused(tmp_path, corpus):
+    labels = dict(zip(corpus.emotion, [*list(corpus.emotion.values())[1:], "calm"], strict=True))
+    fold = {speaker: 4 - number for speaker, number in corpus.fold.items()}
+    new = dataclasses.replace(corpus, emotion=labels, fold=fold, extra={"take": dict.fromkeys(corpus.wav, "1")})
+    path, files = tmp_path / "data", 0
+    while written_by_a_killed_process(path, new, after=files):
+        if files == 0:
+            assert datadir.read(path) == corpus
+        else:
+            with pytest.raises(SoctkError) as error:
+                datadir.read(path)
+            assert str(error.value) == (
+                f"{path}: the data directory is incomplete: a process writes it now, or was stopped while it wrote\n"
+                "If no process writes it, run the recipe's stage 0 (or soctk-import) again: it writes all files."
+            )
+            assert (path / "wav.scp").is_file()
+        files += 1
+    assert files > 7  # wav.scp, utt2spk, utt2emo, utt2dur, spk2gender, spk2fold, utt2take, emotions
+    assert datadir.read(path) == new
+    assert not (path / "unfinished").exists()
+    assert written_by_a_killed_process(path, new, after=3)
+    datadir.write(path, corpus := dataclasses.replace(corpus, extra=new.extra))
+    assert datadir.read(path) == corpus
 
 
 def test_extra_properties_of_utterances_are_kept(tmp_path, corpus):

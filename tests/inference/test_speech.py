@@ -242,11 +242,11 @@ def test_a_missing_package_is_named_with_its_extra(detector, model, monkeypatch,
 
     def without(name, *arguments, **options):
         if name == missing:
-            raise ImportError(f"No module named '{missing}'")
+            raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
         return importing(name, *arguments, **options)
 
     speech._detector.cache_clear()
     speech._silero.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(SoctkError, match=rf"silero-vad and onnxruntime \(No module .*'{missing}'\)\n.*soctk\[vad\]"):
+    with pytest.raises(SoctkError, match=rf"speech needs the package {missing}, .*\n.*soctk\[vad\]"):
         model.speech(noise(1.0), RATE)
