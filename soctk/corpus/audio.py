@@ -253,8 +253,10 @@ def _inspect(clips: Sequence[Clip], channel: str, has_conditions: bool) -> list[
     try:
         parts, sample_rate = decode_clips(clips)
         for index, samples in parts:
-            is_usable = isinstance(samples, np.ndarray)
-            found[index] = _measure(samples, sample_rate, channel, has_conditions) if is_usable else samples
+            if isinstance(samples, UnusableRecording):
+                found[index] = samples
+            else:
+                found[index] = _measure(samples, sample_rate, channel, has_conditions)
     except UnusableRecording as error:
         return [error] * len(clips)
     return [found[index] for index in range(len(clips))]

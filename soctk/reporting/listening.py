@@ -55,16 +55,16 @@ def list_errors(experiment: ExperimentScores, directory: Path, most: int = MOST_
     table = experiment.suspects.table
     return [
         Error(
-            utt=row.utt,
-            speaker=row.spk,
-            reference=row.label,
-            hypothesis=row.predicted,
-            confidence=100 * row.predicted_posterior,
-            posterior=100 * row.label_posterior,
-            is_suspect=row.is_suspect,
-            recording=_recording(experiment, row.utt, directory),
+            utt=row["utt"],
+            speaker=row["spk"],
+            reference=row["label"],
+            hypothesis=row["predicted"],
+            confidence=100 * row["predicted_posterior"],
+            posterior=100 * row["label_posterior"],
+            is_suspect=row["is_suspect"],
+            recording=_recording(experiment, row["utt"], directory),
         )
-        for row in table[table["label"] != table["predicted"]].head(most).itertuples()
+        for row in table[table["label"] != table["predicted"]].head(most).to_dict("records")
     ]
 
 

@@ -52,7 +52,7 @@ def _first_header(test: str) -> str:
 
 def _rows(scores: Sequence[CueScore], best: ExperimentScores | None = None) -> list[tuple[str, ...]]:
     """Return a row for chance, for each cue, and for an experiment."""
-    rows = [("chance", f"{scores[0].chance_WA:.2f}", f"{scores[0].chance_UA:.2f}", "")]
+    rows: list[tuple[str, ...]] = [("chance", f"{scores[0].chance_WA:.2f}", f"{scores[0].chance_UA:.2f}", "")]
     for score in scores:
         cells = (with_bounds(score.interval(metric), metric) for metric in _METRICS)
         rows.append((score.cue, *cells, "yes" if score.stands_out else "no"))
