@@ -38,7 +38,9 @@ from soctk.errors import plural
     "encoder",
     metavar="DIR",
     type=Directory(),
-    help="Copy the encoder in this folder into the model, so that the model needs nothing else.",
+    multiple=True,
+    help="Copy the encoder in this folder into the model, so that the model needs nothing else. With several encoders, "
+    "give it for each.",
     show_default="none",
 )
 @option(
@@ -67,7 +69,7 @@ def main(
     model: Path,
     fold: int | None,
     seed: int | None,
-    encoder: Path | None,
+    encoder: tuple[Path, ...],
     onnx: bool,
     int8: bool,
     push: str | None,
@@ -95,8 +97,10 @@ def main(
     if push:
         hub.check_access(push, private)
     weights: OnnxWeights | None = "int8" if int8 else "float32" if onnx else None
-    packing = Packing(experiment, fold, seed, data, feats, encoder, nj, resolve(device), weights)
-    settings = pack(packing, model).settings
+    first, more = encoder[0] if encoder else None, encoder[1:]
+    packing = Packing(experiment, fold, seed, data, feats, first, nj, resolve(device), weights, more)
+    packed = pack(packing, model)
+    settings = packed.settings
     training = settings.training
     verb = "predicts" if settings.experiment.dimensions else "recognises"
     chosen = next(f"{name} {training[name]:g}" for name in ("C", "epochs", "seed") if name in training)
@@ -105,13 +109,15 @@ def main(
         f"{model}: {verb} {', '.join(settings.outputs)}; trained on "
         f"{plural(training['utterances'], 'utterance')} of {speakers}, folds {training['folds']}, {chosen}"
     )
-    needs_folder = encoder is None and encoders.has_checksum(settings.encoder)
     needs_class = encoders.is_own(settings.encoder)
-    argument = " --encoder DIR" if needs_folder else f" --encoder {settings.encoder.name}" if needs_class else ""
+    lacking = [each.name for each in encoders.not_included(packed)]
+    argument = " --encoder DIR" if lacking else f" --encoder {settings.encoder.name}" if needs_class else ""
     if needs_class:
         click.echo(f"It needs the class {settings.encoder.name}, which it does not contain.")
-    if needs_folder:
-        click.echo(f"It needs the encoder {settings.encoder.name} from a folder; --with-encoder DIR includes it.")
+    for name in lacking:
+        click.echo(f"It needs the encoder {name} from a folder; --with-encoder DIR includes it.")
+    if lacking and len(settings.encoders) > 1:
+        click.echo("soctk-predict takes no folder for a model of several encoders: pack it again with all of them.")
     click.echo(f"soctk-predict {shlex.quote(str(model))} RECORDING.wav{argument}")
     if push:
         commit = _push(model, push, private)

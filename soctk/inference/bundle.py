@@ -3,7 +3,7 @@
 - `config.yaml`: the format, the classes, the encoder and the settings of the experiment (`ModelSettings`).
 - `model.safetensors`: the weights of the classifier, and `recentre.prior` for a model with re-centring.
 - `recordings.txt`: the digests of the training recordings, so that a test on one of them is noticed.
-- `encoder/`: the encoder, if it is included.
+- `encoder/`: the encoder, if it is included; of several, also `encoder2/`, ...
 - `README.md`: the model card.
 """
 
@@ -78,6 +78,7 @@ class ModelSettings(Section):
         speeds: the speeds of the copies whose posteriors are averaged (soctk.features.copies), without 1.
         normalise: `level` if all waveforms are scaled to one level before the encoder (soctk.corpus.level), or `none`.
         encoder: the encoder.
+        more_encoders: further encoders, whose descriptors follow those of the first.
         experiment: the settings of the experiment.
         training: what was trained: corpus, speakers, utterances, and the chosen C or number of epochs; for readers.
         made_with: the versions of the packages that made the model; for readers.
@@ -89,6 +90,7 @@ class ModelSettings(Section):
     speeds: list[Annotated[float, Field(gt=0)]]
     normalise: Normalisation = "none"
     encoder: EncoderSettings
+    more_encoders: list[EncoderSettings] = Field(default_factory=list)
     experiment: Config
     training: dict[str, Any]
     made_with: dict[str, str]
@@ -107,9 +109,15 @@ class ModelSettings(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_none(self, dump):
-        """Leave out normalise if it is none: earlier versions of soctk refuse unknown keys."""
-        return {name: value for name, value in dump(self).items() if name != "normalise" or value != "none"}
+    def _without_defaults(self, dump):
+        """Leave out normalise and more_encoders if they are not used: earlier versions of soctk refuse unknown keys."""
+        defaults = {"normalise": "none", "more_encoders": []}
+        return {name: value for name, value in dump(self).items() if defaults.get(name) != value}
+
+    @property
+    def encoders(self) -> list[EncoderSettings]:
+        """All encoders, in the order of their descriptors."""
+        return [self.encoder, *self.more_encoders]
 
     @property
     def outputs(self) -> list[str]:

@@ -41,7 +41,7 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
         "pipeline_tag": "audio-classification",
         "tags": ["speech-emotion-recognition", "emotion", "second-order-pooling"],
         "license": "other",
-        **({"base_model": settings.encoder.hub} if settings.encoder.hub else {}),
+        **_base_model([encoder.hub for encoder in settings.encoders if encoder.hub]),
     }
     corpus = data.path.resolve().name if data.path else "the corpus"
     training, experiment = settings.training, settings.experiment
@@ -62,8 +62,10 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
         *_use(bundle),
         *_ONNX[onnx],
         "## Model\n",
-        f"- Encoder: {settings.encoder.name}, hidden states {', '.join(map(str, settings.encoder.layers))}; frozen "
-        f"({settings.encoder.source}).",
+        *(
+            f"- Encoder: {each.name}, hidden states {', '.join(map(str, each.layers))}; frozen ({each.source})."
+            for each in settings.encoders
+        ),
         f"- Pooling: {'+'.join(experiment.pooling)}. Head: {experiment.head.name}.",
         f"- Trained on {who} of {corpus}: {plural(training['utterances'], 'utterance')} of {speakers}.\n",
         "## Scores\n",
@@ -95,6 +97,11 @@ _NAMES = {"F1": "macro-F1", "log_loss": "log-loss", "cross_entropy": "cross-entr
 _CLASS_TABLE = ("| emotion | utterances | recall (%) | precision (%) |\n| --- | --- | --- | --- |",)
 
 
+def _base_model(hub: list[str]) -> dict[str, str | list[str]]:
+    """Return the entry of the model card for the encoders from the hub."""
+    return {"base_model": hub[0] if len(hub) == 1 else hub} if hub else {}
+
+
 def _use(bundle: Bundle) -> list[str]:
     """Return what a user of this model must know."""
     encoder, notes = bundle.settings.encoder, []
@@ -108,14 +115,17 @@ def _use(bundle: Bundle) -> list[str]:
             f"The model scales each recording, or each window of a recording, to {NORMAL_LEVEL} dBFS (RMS), so the "
             "recording level has no influence.\n"
         )
-    if encoder.source.startswith("sha256:"):
+    if bundle.settings.more_encoders:
+        names = " and ".join(each.name for each in bundle.settings.encoders)
+        notes.append(f"The model has several encoders, {names}; their descriptors are concatenated.\n")
+    elif encoders.has_checksum(encoder):
         notes.append(
             f"The encoder is in the folder `encoder`, or give its folder: `--encoder DIR` ({encoder.name}, checksum "
             f"{encoder.source}).\n"
         )
-    if encoders.package(encoder) == "opensmile":
+    if any(encoders.package(each) == "opensmile" for each in bundle.settings.encoders):
         notes.append(
-            "The encoder is computed by the package opensmile (`pip install 'soctk[egemaps]'`). Its licence permits "
+            "eGeMAPS is computed by the package opensmile (`pip install 'soctk[egemaps]'`). Its licence permits "
             "non-commercial use and research only: <https://github.com/audeering/opensmile-python#license>.\n"
         )
     if encoders.is_own(encoder):

@@ -15,7 +15,23 @@ _CHECKSUM = "sha256:"
 _REVISION = "revision:"
 
 
-def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Upstream:
+def load_all(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> list[Upstream]:
+    """Load the encoders of a model, of which there may be several; see `load`.
+
+    Raises:
+        SoctkError: `load` raises it; or a folder is given for a model with several encoders.
+    """
+    count = len(bundle.settings.encoders)
+    if folder is not None and count > 1:
+        raise SoctkError(
+            f"the model has {count} encoders, and a folder or class can be given for a single one only",
+            remedy="Leave out --encoder. soctk-pack --with-encoder DIR, once for each encoder, includes them.",
+            where=f"--encoder {folder}",
+        )
+    return [load(bundle, folder, device, number) for number in range(count)]
+
+
+def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu", number: int = 0) -> Upstream:
     """Load the encoder of a model: from `folder`, from the model's own folder, from a package, or from the hub.
 
     Args:
@@ -23,12 +39,13 @@ def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Ups
         folder: the folder of the encoder, for a model that was trained with an encoder from a folder; MODULE:CLASS or
             FILE.py:CLASS for a model that was trained with an encoder of one's own (soctk.features.upstream.own).
         device: `cpu` or `cuda`.
+        number: which encoder of several, from 0.
 
     Raises:
         SoctkError: the encoder is not available, or is another one than in training.
     """
-    settings = bundle.settings.encoder
-    encoder = _load(bundle, _find(bundle, folder), device)
+    settings = bundle.settings.encoders[number]
+    encoder = _load(bundle, settings, _find(bundle, settings, folder, number), device)
     if _identity(encoder.source) != _identity(settings.source):
         give = f"Give the folder of {settings.name} with exactly these files (--encoder DIR)."
         own_file = f"Give {settings.name} with exactly this source file, or weights with this checksum."
@@ -49,9 +66,15 @@ def load(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> Ups
     return encoder
 
 
-def include(source: Path, model: Path) -> Path:
-    """Copy the files of an encoder from the folder `source` into the folder of a model; return the copy."""
-    destination = model / ENCODER
+def include(source: Path, model: Path, number: int = 0) -> Path:
+    """Copy the files of an encoder from the folder `source` into the folder of a model; return the copy.
+
+    Args:
+        source: the folder of the encoder.
+        model: the folder of the model.
+        number: which encoder of several, from 0.
+    """
+    destination = model / _folder_name(number)
     destination.mkdir()
     for file in sorted(source.iterdir()):
         if file.suffix in (".json", ".safetensors"):
@@ -69,14 +92,26 @@ def has_checksum(settings: EncoderSettings) -> bool:
     return settings.source.startswith(_CHECKSUM)
 
 
+def not_included(bundle: Bundle) -> list[EncoderSettings]:
+    """Return the encoders from folders that the folder of the model does not include."""
+    return [
+        settings
+        for number, settings in enumerate(bundle.settings.encoders)
+        if has_checksum(settings) and not (bundle.path and (bundle.path / _folder_name(number)).is_dir())
+    ]
+
+
 def is_own(settings: EncoderSettings) -> bool:
     """Return whether the encoder is a class of the user (soctk.features.upstream.own)."""
     return settings.source.startswith(own.SOURCE)
 
 
-def _find(bundle: Bundle, folder: Path | None) -> str:
-    """Return the name under which soctk.features.upstream.load finds the encoder."""
-    settings = bundle.settings.encoder
+def _folder_name(number: int) -> str:
+    return f"{ENCODER}{number + 1}" if number else ENCODER
+
+
+def _find(bundle: Bundle, settings: EncoderSettings, folder: Path | None, number: int) -> str:
+    """Return the name under which soctk.features.upstream.load finds an encoder."""
     if is_own(settings):
         if folder is None or not own.is_own(str(folder)):
             raise SoctkError(
@@ -97,8 +132,8 @@ def _find(bundle: Bundle, folder: Path | None) -> str:
         if not folder.is_dir():
             raise SoctkError("no such directory", remedy="Check the path.", where=f"--encoder {folder}")
         return str(folder.absolute())
-    if bundle.path is not None and (bundle.path / ENCODER).is_dir():
-        return str((bundle.path / ENCODER).absolute())
+    if bundle.path is not None and (bundle.path / _folder_name(number)).is_dir():
+        return str((bundle.path / _folder_name(number)).absolute())
     if package(settings):
         return f"{_PACKAGES[settings.source.partition(' ')[0]][1]}{_identity(settings.source)}"
     if settings.hub:
@@ -111,8 +146,7 @@ def _find(bundle: Bundle, folder: Path | None) -> str:
     )
 
 
-def _load(bundle: Bundle, name: str, device: str) -> Upstream:
-    settings = bundle.settings.encoder
+def _load(bundle: Bundle, settings: EncoderSettings, name: str, device: str) -> Upstream:
     if own.is_own(name) and not is_own(settings):
         raise SoctkError(
             f"damaged (the model names {name}, a Python class; soctk runs such code only if you name it)",

@@ -12,7 +12,7 @@ from soctk.corpus import audio, independence
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing, plural
 from soctk.inference.recogniser import Recogniser
-from soctk.scoring import prediction_file
+from soctk.scoring import prediction_file, recorded
 from soctk.scoring.runs import RunDirectory
 from soctk.training.run_writer import RunWriter
 
@@ -144,7 +144,6 @@ def _values(model: Recogniser, data: DataDir) -> np.ndarray:
 def _settings(model: Recogniser, data: DataDir, device: str) -> dict:
     """Return the settings for config.yaml: those of the experiment, but no data directory with other labels."""
     settings = model.settings
-    encoder = settings.encoder
     experiment = {**settings.experiment.model_dump(), "protocol": "cross-corpus"}
     if model.is_recentred:
         experiment["recentre"] = {**experiment["recentre"], "enrol": "all"}
@@ -152,8 +151,8 @@ def _settings(model: Recogniser, data: DataDir, device: str) -> dict:
         "fold": 1,
         "seed": 1,
         **({"speaker_overlap": unknown} if (unknown := independence.find_unknown(data)) else {}),
-        "features": {"upstream": encoder.name, "source": encoder.source, "layers": encoder.layers,
-                     "speeds": settings.speeds},
+        **recorded.by_name([{"upstream": encoder.name, "source": encoder.source, "layers": encoder.layers,
+                             "speeds": settings.speeds} for encoder in settings.encoders]),
         **experiment,
         "model": settings.training,
         "made_with": {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": device},

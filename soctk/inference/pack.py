@@ -1,16 +1,18 @@
 """Packing: an experiment becomes a folder with one model that classifies recordings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from soctk import progress, provenance
 from soctk.corpus import audio, datadir, level
+from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
 from soctk.features import settings as store_json
-from soctk.features import upstream
+from soctk.features import side_by_side, upstream
+from soctk.features.interface import Store
 from soctk.features.shards import is_imported
-from soctk.features.store import FeatureStore
 from soctk.features.upstream import Upstream
 from soctk.files import atomic_directory
 from soctk.inference import bundle as bundles
@@ -43,6 +45,7 @@ class Packing:
         nj: how many fits are done at a time.
         device: `cpu` or `cuda`.
         onnx: the data type of the weights in an ONNX form of the encoder (soctk.inference.onnx); None for no such form.
+        more_encoders: the folders of further encoders to include, for an experiment with several.
     """
 
     experiment: Path
@@ -54,6 +57,7 @@ class Packing:
     nj: int = 1
     device: str = "cpu"
     onnx: OnnxWeights | None = None
+    more_encoders: Sequence[Path] = ()
 
 
 def pack(packing: Packing, folder: Path) -> Bundle:
@@ -68,6 +72,7 @@ def pack(packing: Packing, folder: Path) -> Bundle:
         raise SoctkError("it exists already", remedy="Remove it, or choose another name.", where=folder)
     runs = _runs(packing)
     experiment, scores = open_experiment(packing, runs), score.score([packing.experiment], packing.data)
+    _check_classes(packing, experiment)
     _check_onnx(packing, experiment)
     if packing.fold is None:
         trained = final.on_all_speakers(experiment, runs, runs[0].seed, packing.nj)
@@ -75,8 +80,8 @@ def pack(packing: Packing, folder: Path) -> Bundle:
     else:
         bundle = of_run(experiment, runs[0], packing.nj)
     with atomic_directory(folder) as unfinished:
-        if packing.encoder is not None:
-            bundle = _include_encoder(bundle, packing.encoder, experiment, unfinished)
+        for source in (packing.encoder, *packing.more_encoders) if packing.encoder else ():
+            bundle = _include_encoder(bundle, source, experiment, unfinished)
         bundles.write(unfinished, bundle)
         if packing.onnx is not None:
             _write_onnx(replace(bundle, path=unfinished), packing.onnx)
@@ -126,15 +131,18 @@ def open_experiment(packing: Packing, runs: Sequence[RunDirectory]) -> Experimen
             where=packing.experiment,
         )
     data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))
-    store_path = _find(packing, "feats", packing.store or shared.made_from.get("features"))
+    names = recorded.by_name(recorded.encoders(shared.settings))
+    given = {"features": packing.store} if packing.store else {}
+    paths = [_find(packing, "feats", ({**shared.made_from, **given}).get(name)) for name in names]
     config = Config.model_validate(
         {name: shared.settings[name] for name in Config.model_fields.keys() & shared.settings}
     )
     data = datadir.read(data_path, recordings=False)
-    store = FeatureStore.open(store_path)
-    if is_imported(store.settings):
+    store = side_by_side.open_stores(*paths)
+    imported = [part.settings["upstream"] for part in store.parts if is_imported(part.settings)]
+    if imported:
         raise SoctkError(
-            f"the features {store.settings['upstream']} were made by another program (soctk-import-features), so a "
+            f"the features {imported[0]} were made by another program (soctk-import-features), so a "
             "model could not encode recordings",
             remedy="Train on features of an encoder (soctk-extract); --upstream MODULE:CLASS takes your own.",
             where=packing.experiment,
@@ -168,13 +176,15 @@ def _bundle(experiment: Experiment, run: RunDirectory, trained: FinalModel, fold
         "speakers": len({data.speaker[utt] for utt in trained.utterances if utt not in data.unknown}),
         **trained.chosen,
     }
+    first, *others = _encoder_settings(experiment)
     settings = ModelSettings(
         format=bundles.FORMAT,
         emotions=[] if config.dimensions else list(data.emotions),
         channel=data.channel,
         speeds=experiment.features.speeds(config),
         normalise=experiment.features.store.settings.get("normalise", "none"),
-        encoder=_encoder_settings(experiment),
+        encoder=first,
+        more_encoders=others,
         experiment=config,
         training=training,
         made_with={**provenance.versions("soctk", "torch", "transformers"), "commit": provenance.commit()},
@@ -186,13 +196,20 @@ def _bundle(experiment: Experiment, run: RunDirectory, trained: FinalModel, fold
     return Bundle(settings, {**weights, **prior}, recordings)
 
 
-def _encoder_settings(experiment: Experiment) -> EncoderSettings:
-    stored = experiment.features.store.settings
+def _encoder_settings(experiment: Experiment) -> list[EncoderSettings]:
+    """Return the settings of each encoder, with the hidden states that the model uses."""
+    selected = [experiment.features.store.select([layer]) for layer in experiment.features.layers(experiment.config)]
+    layers = [[own for of, (own,) in selected if of is store] for store in experiment.features.store.parts]
+    pairs = zip(experiment.features.store.parts, layers, strict=True)
+    return [_settings_of(store.settings, own) for store, own in pairs if own]
+
+
+def _settings_of(stored: Mapping[str, Any], layers: list[int]) -> EncoderSettings:
     return EncoderSettings(
         name=stored["upstream"],
         hub=stored.get("hub", ""),
         source=stored["source"],
-        layers=experiment.features.layers(experiment.config),
+        layers=layers,
         hidden_size=stored["hidden_size"],
         sample_rate=stored["sample_rate"],
         frame_shift_ms=stored.get("frame_shift_ms"),
@@ -203,46 +220,68 @@ def _encoder_settings(experiment: Experiment) -> EncoderSettings:
 
 
 def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model: Path) -> Bundle:
-    """Copy the encoder into the folder of the model; return the bundle with the checksum of the copy.
+    """Copy an encoder into the folder of the model; return the bundle with the checksum of the copy.
 
     Raises:
-        SoctkError: it is not the encoder of the feature store.
+        SoctkError: it is not an encoder of the feature stores.
     """
-    settings = bundle.settings
-    if encoders.is_own(settings.encoder):
-        raise SoctkError(
-            f"the features are from {settings.encoder.name}, which is a Python class, and models contain no code",
+    number, settings = _which_encoder(bundle, source, experiment)
+    from soctk.features.upstream.huggingface import compute_checksum  # imports transformers, which takes seconds
+
+    checksum = f"sha256:{compute_checksum(encoders.include(source, model, number))}"
+    every = [*bundle.settings.encoders]
+    every[number] = settings.model_copy(update={"source": checksum})
+    changed = bundle.settings.model_copy(update={"encoder": every[0], "more_encoders": every[1:]})
+    return replace(bundle, settings=changed)
+
+
+def _which_encoder(bundle: Bundle, source: Path, experiment: Experiment) -> tuple[int, EncoderSettings]:
+    """Return the number and the settings of the encoder in the folder `source`."""
+    candidates = [
+        (number, settings)
+        for number, settings in enumerate(bundle.settings.encoders)
+        if not encoders.is_own(settings) and not encoders.package(settings)
+    ]
+    if not candidates:
+        raise _in_no_folder(bundle.settings.encoder, source)
+    for number, settings in candidates:
+        found = upstream.load(str(source.absolute()), precision=settings.precision)
+        is_same = found.source == settings.source
+        if not encoders.has_checksum(settings):  # from the hub
+            store = _store_of(settings, experiment)
+            is_same = _gives_the_stored_frames(found, experiment.data, store, settings.layers)
+        if is_same:
+            return number, settings
+    raise SoctkError(
+        f"this encoder is not {'one' if len(candidates) > 1 else 'the one'} of the feature store: it has "
+        f"{found.source}, and the features are from {' and '.join(settings.source for _, settings in candidates)}",
+        remedy=f"Give the folder of {' or '.join(settings.name for _, settings in candidates)}.",
+        where=f"--with-encoder {source}",
+    )
+
+
+def _store_of(settings: EncoderSettings, experiment: Experiment) -> Store:
+    """Return the feature store of an encoder."""
+    return next(store for store in experiment.features.store.parts if store.settings["source"] == settings.source)
+
+
+def _in_no_folder(settings: EncoderSettings, source: Path) -> SoctkError:
+    if encoders.is_own(settings):
+        return SoctkError(
+            f"the features are from {settings.name}, which is a Python class, and models contain no code",
             remedy="Leave out --with-encoder: soctk-predict --encoder names the class.",
             where=f"--with-encoder {source}",
         )
-    if package := encoders.package(settings.encoder):
-        raise SoctkError(
-            f"the features are from {settings.encoder.name} of {package}, which is not read from a folder",
-            remedy=f"Leave out --with-encoder: the model loads it from {package}.",
-            where=f"--with-encoder {source}",
-        )
-    # Imported here, because transformers takes seconds.
-    from soctk.features.upstream.huggingface import compute_checksum
-
-    found = upstream.load(str(source.absolute()), precision=settings.encoder.precision)
-    is_same = found.source == settings.encoder.source
-    if not encoders.has_checksum(settings.encoder):  # from the hub
-        is_same = _gives_the_stored_frames(found, experiment, settings.encoder.layers)
-    if not is_same:
-        raise SoctkError(
-            f"this encoder is not the one of the feature store: it has {found.source}, and the features are from "
-            f"{settings.encoder.source}",
-            remedy=f"Give the folder of {settings.encoder.name}.",
-            where=f"--with-encoder {source}",
-        )
-    checksum = f"sha256:{compute_checksum(encoders.include(source, model))}"
-    encoder = settings.encoder.model_copy(update={"source": checksum})
-    return replace(bundle, settings=settings.model_copy(update={"encoder": encoder}))
+    package = encoders.package(settings)
+    return SoctkError(
+        f"the features are from {settings.name} of {package}, which is not read from a folder",
+        remedy=f"Leave out --with-encoder: the model loads it from {package}.",
+        where=f"--with-encoder {source}",
+    )
 
 
-def _gives_the_stored_frames(encoder: Upstream, experiment: Experiment, layers: Sequence[int]) -> bool:
+def _gives_the_stored_frames(encoder: Upstream, data: DataDir, store: Store, layers: Sequence[int]) -> bool:
     """Return whether an encoder gives the stored frames `(T, L, D)` of the shortest utterance."""
-    data, store = experiment.data, experiment.features.store
     shortest = min(data.seconds, key=data.seconds.__getitem__)
     if any(encoder.hidden_sizes[layer : layer + 1] != [store.settings["hidden_size"]] for layer in layers):
         return False
@@ -254,13 +293,27 @@ def _gives_the_stored_frames(encoder: Upstream, experiment: Experiment, layers: 
     return bool(error.norm() < _LARGEST_ERROR * stored.norm())
 
 
+def _check_classes(packing: Packing, experiment: Experiment) -> None:
+    """Refuse Python classes among several encoders: soctk-predict --encoder names one class for the whole model."""
+    used = _encoder_settings(experiment)
+    own = [settings.name for settings in used if encoders.is_own(settings)]
+    if own and len(used) > 1:
+        raise SoctkError(
+            f"the encoder {own[0]} is a Python class, and a model of several encoders cannot have one",
+            remedy="Train on the features of this encoder alone, or of other encoders.",
+            where=packing.experiment,
+        )
+
+
 def _check_onnx(packing: Packing, experiment: Experiment) -> None:
     """Check, before training, what can be checked about the ONNX form of the model."""
     if packing.onnx is None:
         return
     from soctk.inference.onnx import export
 
-    settings = _encoder_settings(experiment)
+    settings, *others = _encoder_settings(experiment)
+    if others:
+        raise SoctkError("a model of several encoders has no ONNX form", remedy="Leave out --onnx.", where="--onnx")
     export.check(experiment.config, settings)
     if encoders.is_own(settings):
         raise SoctkError(

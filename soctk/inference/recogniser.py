@@ -87,10 +87,7 @@ class Recogniser:
 
     @property
     def max_seconds(self) -> float:
-        """The duration of the longest recording that the model takes at a time, in s, at the lowest speed too.
-
-        It is infinite for most encoders.
-        """
+        """The duration in s of the longest recording that the model takes at a time; infinite for most encoders."""
         return self.runtime.max_seconds * min(self._speeds)
 
     def __call__(self, recording: Any, sample_rate: int | None = None, speaker: Speaker | None = None) -> Result:
@@ -232,13 +229,13 @@ class Recogniser:
         """
         return self._describe([samples], rate, speed)[0]
 
-    def frames(self, samples: np.ndarray, rate: int, speed: float = 1) -> np.ndarray:
-        """Return the frames `(T, L, D)` of the L hidden states of the model, as training read them from the store.
+    def frames(self, samples: np.ndarray, rate: int, speed: float = 1, encoder: int = 0) -> np.ndarray:
+        """Return the frames `(T, L, D)` of the L hidden states of an encoder, as training read them from the store.
 
         Raises:
             SoctkError: the waveform is longer than the encoder takes or shorter than 50 ms, or frames overflow.
         """
-        return self._encode([samples], rate, speed)[0]
+        return self._encode([samples], rate, speed, encoder)[0]
 
     def enrol(self, recordings: Sequence[Any], sample_rate: int | None = None) -> Speaker:
         """Return a speaker, from recordings of the speaker without labels; see `__call__` for their forms.
@@ -325,17 +322,19 @@ class Recogniser:
 
     def _describe(self, several: Sequence[np.ndarray], rate: int, speed: float) -> np.ndarray:
         """Return the descriptors `(N, P)` of N waveforms; see `describe`."""
-        return self.runtime.describe(self._encode(several, rate, speed))
+        numbers = range(len(self.settings.encoders))
+        parts = [self.runtime.describe(self._encode(several, rate, speed, number), number) for number in numbers]
+        return np.concatenate(parts, axis=1)
 
-    def _encode(self, several: Sequence[np.ndarray], rate: int, speed: float) -> list[np.ndarray]:
+    def _encode(self, several: Sequence[np.ndarray], rate: int, speed: float, encoder: int) -> list[np.ndarray]:
         """Return the frames `(T, L, D)` of each of N waveforms; see `frames`."""
-        settings = self.settings.encoder
+        settings = self.settings.encoders[encoder]
         prepared = [waveforms.resample(samples, rate, settings.sample_rate, speed) for samples in several]
         prepared = [level.normalise(waveform, self.settings.normalise) for waveform in prepared]
         for waveform in prepared:
             self._check_duration(len(waveform) / settings.sample_rate, speed)
         normalisation = False if settings.has_units else self.settings.experiment.frames.layer_norm
-        states = self.runtime.hidden_states(prepared)
+        states = self.runtime.hidden_states(prepared, encoder)
         return [of_states.frames(one, settings.dtype, normalisation) for one in states]
 
 

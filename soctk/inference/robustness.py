@@ -98,6 +98,12 @@ def test(runs: Sequence[RunDirectory], options: Options) -> int:
 def _open(path: Path, runs: Sequence[RunDirectory], options: Options) -> Experiment:
     packing = Packing(path, None, None, options.data, options.store, None, options.nj, options.device)
     experiment = pack.open_experiment(packing, sorted(set(runs)))
+    if len(experiment.features.store.parts) > 1:
+        raise SoctkError(
+            "this experiment has several encoders, and soctk-robustness encodes with one",
+            remedy="Test experiments with one encoder.",
+            where=path,
+        )
     if experiment.config.recentre.by != "none" and not isinstance(experiment.new_model().head, nn.Linear):
         raise SoctkError(
             "re-centring with the head mlp would need the descriptors of all recordings of a speaker at a time",

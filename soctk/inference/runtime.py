@@ -28,11 +28,20 @@ class Runtime(Protocol):
     def max_seconds(self) -> float:
         """The duration of the longest waveform that the encoder takes, in s."""
 
-    def hidden_states(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the hidden states of the model `(L, T, D)`, float32, for each waveform `(samples,)`."""
+    def hidden_states(self, waveforms: Sequence[np.ndarray], encoder: int = 0) -> list[np.ndarray]:
+        """Return the hidden states of the model `(L, T, D)`, float32, for each waveform `(samples,)`.
 
-    def describe(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        Args:
+            waveforms: at the sample rate of the encoder.
+            encoder: which encoder of several, from 0.
+        """
+
+    def describe(self, frames: Sequence[np.ndarray], encoder: int = 0) -> np.ndarray:
         """Return the descriptors `(N, P)`, float32, of N waveforms with the frames `(T, L, D)`.
+
+        Args:
+            frames: those of one encoder.
+            encoder: which encoder of several, from 0; the descriptors are its part of those of the model.
 
         Raises:
             ValueError: frames are too large to square.

@@ -22,12 +22,13 @@ class TorchRuntime:
         bundle: the packed model.
         encoder: its encoder.
         device: `cpu` or `cuda`.
+        more_encoders: its further encoders.
     """
 
-    def __init__(self, bundle: Bundle, encoder: Upstream, device: str = "cpu"):
-        self.encoder = encoder
+    def __init__(self, bundle: Bundle, encoder: Upstream, device: str = "cpu", more_encoders: Sequence[Upstream] = ()):
+        self.encoder, self._encoders = encoder, [encoder, *more_encoders]
         self.classifier = classifier(bundle).to(device)
-        self.device, self._layers = device, bundle.settings.encoder.layers
+        self.device, self._layers = device, [settings.layers for settings in bundle.settings.encoders]
         # Encoders stop after the highest hidden state by hooks on their layers, which all threads would see.
         self._encoding = threading.Lock()
 
@@ -35,29 +36,32 @@ class TorchRuntime:
     def load(cls, bundle: Bundle, encoder: Path | None = None, device: str = "cpu") -> "TorchRuntime":
         """Load the encoder of a model; see soctk.inference.runtime.load."""
         device = resolve(device)
-        return cls(bundle, encoders.load(bundle, encoder, device), device)
+        first, *others = encoders.load_all(bundle, encoder, device)
+        return cls(bundle, first, device, others)
 
     @property
     def max_seconds(self) -> float:
         """See Runtime."""
-        return self.encoder.max_seconds
+        return min(encoder.max_seconds for encoder in self._encoders)
 
     @torch.inference_mode()
-    def hidden_states(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def hidden_states(self, waveforms: Sequence[np.ndarray], encoder: int = 0) -> list[np.ndarray]:
         """See Runtime.hidden_states."""
-        together = len(waveforms) if self.encoder.batches else 1
+        used = self._encoders[encoder]
+        together = len(waveforms) if used.batches else 1
         states = []
         with self._encoding:
             for first in range(0, len(waveforms), together):
-                states += self.encoder.hidden_states(waveforms[first : first + together], self._layers)
+                states += used.hidden_states(waveforms[first : first + together], self._layers[encoder])
         return [one.cpu().numpy() for one in states]
 
     @torch.inference_mode()
-    def describe(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+    def describe(self, frames: Sequence[np.ndarray], encoder: int = 0) -> np.ndarray:
         """See Runtime.describe."""
         lengths = torch.tensor([len(one) for one in frames], device=self.device)
         together = torch.cat([torch.from_numpy(one) for one in frames]).to(self.device)
-        return self.classifier.describe(together, lengths).cpu().numpy()
+        first = sum(map(len, self._layers[:encoder]))
+        return self.classifier.describe(together, lengths, first).cpu().numpy()
 
     @torch.inference_mode()
     def logits(self, descriptors: np.ndarray) -> np.ndarray:
@@ -82,12 +86,10 @@ def classifier(bundle: Bundle) -> EmotionClassifier:
 def _new_classifier(bundle: Bundle) -> EmotionClassifier:
     """Return a classifier without weights, for which no memory is reserved: the settings may be damaged."""
     settings = bundle.settings
-    encoder = settings.encoder
+    sizes = [encoder.hidden_size for encoder in settings.encoders for _ in encoder.layers]
     try:
         with torch.device("meta"):
-            return EmotionClassifier(
-                encoder.hidden_size, len(encoder.layers), len(settings.outputs), settings.experiment
-            )
+            return EmotionClassifier(sizes, len(sizes), len(settings.outputs), settings.experiment)
     except SoctkError as error:
         raise bundle.damaged(SETTINGS, error.what) from error
     except (RuntimeError, OverflowError, TypeError) as error:  # sizes that torch cannot represent

@@ -59,11 +59,11 @@ class OnnxRuntime:
             )
         return cls(bundle, forms.read(bundle))
 
-    def hidden_states(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def hidden_states(self, waveforms: Sequence[np.ndarray], encoder: int = 0) -> list[np.ndarray]:
         """See Runtime.hidden_states."""
         return [self._encode(waveform) for waveform in waveforms]
 
-    def describe(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+    def describe(self, frames: Sequence[np.ndarray], encoder: int = 0) -> np.ndarray:
         """See Runtime.describe."""
         return np.stack([self._classifier.describe(one) for one in frames])
 
