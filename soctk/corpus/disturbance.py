@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from soctk.corpus import audio, degradations, recordings
+from soctk.corpus import audio, recordings
 from soctk.corpus.level import at_level
 from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError, unknown_name
@@ -109,6 +109,8 @@ class Condition:
         Raises:
             SoctkError: Sounds.babble or Sounds.noise raises it, or MP3 cannot be written.
         """
+        from soctk.corpus import degradations  # imports torch, which reports do without
+
         seed = hashlib.sha256(f"{self.kind} {utterance}".encode()).digest()
         rng = np.random.default_rng(np.frombuffer(seed, np.uint32))
         value = 0.0 if self.value is None else self.value

@@ -4,5 +4,5 @@
 summarises the corpora. `figures` lists all pictures: `charts` draws scores, `embedding` the logits of test utterances,
 and `log_covariances` their second-order descriptors, which `descriptors` computes again; `drawing` has the look that
 they share. `trivial` shows what trivial classifiers tell, and `listening` likely wrong labels. `page` makes the HTML
-page. `cross_table` writes the matrix over corpora.
+page. `cross_table` writes the matrix over corpora, and `robustness` the scores on disturbed recordings.
 """

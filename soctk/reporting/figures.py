@@ -7,11 +7,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from soctk import progress
-from soctk.errors import plural
+from soctk.errors import SoctkError, plural
 from soctk.files import atomic
 from soctk.reporting import charts, dimensions, drawing, embedding
+from soctk.reporting import robustness as of_robustness
 from soctk.reporting.drawing import Picture
 from soctk.reporting.wording import label
+from soctk.scoring import robustness
 from soctk.scoring.score import ExperimentScores
 
 
@@ -65,6 +67,7 @@ def _of_experiment(
     if curves:
         score = "WA" if has_classes else "CCC"
         yield "curves", f"losses and validation {score}, one line for each fold and seed.", curves
+    yield from _robustness(experiment)
     if has_descriptors and has_classes:
         yield from _maps(experiment)
         yield from _log_covariances(experiment, store)
@@ -79,6 +82,17 @@ def _speakers(experiment: ExperimentScores) -> str:
         f"highest {table['WA'].iloc[0]:.1f} ({table.index[0]}, {table['utterances'].iloc[0]}); the middle half of the "
         f"speakers has {quarters.iloc[0]:.1f} to {quarters.iloc[1]:.1f}."
     )
+
+
+def _robustness(experiment: ExperimentScores) -> Iterator[tuple[str, str, Figure]]:
+    """Yield the pictures of the scores on disturbed recordings, if soctk-robustness has tested all runs."""
+    try:
+        found = robustness.read(experiment)
+    except SoctkError as error:
+        progress.message(f"{label(experiment)}: no picture of its robustness, because {error}", file=sys.stderr)
+        return
+    for picture in of_robustness.pictures([found] if found else []):
+        yield picture.name, picture.caption, picture.figure
 
 
 def _maps(experiment: ExperimentScores) -> Iterator[tuple[str, str, Figure]]:

@@ -105,10 +105,11 @@ def write(directory: Path, several: Sequence[Robustness], command: str) -> list[
 def pictures(several: Sequence[Robustness]) -> Iterator[Picture]:
     """Yield a picture for each main score that all experiments have: WA, or CCC of each dimension."""
     has_conditions = any(len(one.rows) > 1 for one in several)
-    for key in _common(several) if has_conditions else ():
+    for key in _common(several) if has_conditions else []:
         part = split_key(key)[1]
         caption = (
-            f"{title(key)} on disturbed test recordings with its 95% interval over speakers; dashed: clean recordings."
+            f"{title(key)} on disturbed test recordings (soctk-robustness) with its 95% interval over speakers. "
+            "Dashed: clean recordings."
         )
         yield Picture(f"robustness{f'-{part}' if part else ''}", caption, draw(several, key))
 

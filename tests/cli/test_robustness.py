@@ -22,6 +22,7 @@ from soctk.features.store import FeatureStore
 from soctk.inference import fold_test, robustness
 from soctk.inference.pack import Packing, pack
 from soctk.inference.recogniser import Recogniser
+from soctk.reporting import figures
 from soctk.reporting import robustness as reporting
 from soctk.scoring import prediction_file, score
 from soctk.scoring.intervals import Ratios
@@ -352,6 +353,20 @@ def test_what_is_wrong_is_one_message(exp, arguments, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert not (exp / "robustness").exists()
+
+
+@pytest.mark.usefixtures("has_pictures")
+def test_reports_have_the_picture_of_complete_tests_of_the_runs_as_they_are_now(exp, capsys):
+    def names():
+        return [picture.name for picture in figures.pictures(score.score([exp]), None, has_descriptors=False)]
+
+    assert invoke(exp, "--conditions", "cut:0.2", "--folds", 1).exit_code == 0
+    assert f"{exp.name}-robustness" not in names()  # folds 2 and 3 are missing
+    assert invoke(exp, "--conditions", "cut:0.2").exit_code == 0
+    assert f"{exp.name}-robustness" in names()
+    (exp / "fold3" / "seed1" / "model.safetensors").unlink()
+    assert f"{exp.name}-robustness" not in names()
+    assert f"{exp.name}: no picture of its robustness, because {exp}/robustness/clean/" in capsys.readouterr().err
 
 
 def test_what_was_tested_is_recorded(exp):
