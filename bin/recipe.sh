@@ -42,11 +42,13 @@ if due 0 "data: $source -> $data" "$data_log"; then
 fi
 
 if due 1 "features: $data -> $feats" "$extract_log"; then
-    logged "${extract_cmd[@]}" soctk-extract "$data" "$feats" "${extract_options[@]}"
+    for i in "${!stores[@]}"; do  # several encoders have a store each
+        logged "${extract_cmd[@]}" soctk-extract "$data" "${stores[i]}" --upstream "${upstreams[i]}" "${extract_options[@]}"
+    done
 fi
 
 if due 2 "train: $feats -> $experiment" "$train_log"; then
-    logged "${train_cmd[@]}" soctk-train "$data" "$feats" "$experiment" "${train_options[@]}"
+    logged "${train_cmd[@]}" soctk-train "$data" "${stores[0]}" "$experiment" "${train_options[@]}"
 fi
 
 if due 3 "score: $expdir -> $expdir/RESULTS.md" "$score_log"; then

@@ -27,6 +27,7 @@ from soctk.cli.common import (
     speed_option,
 )
 from soctk.cli.model_options import (
+    EncoderLayers,
     combine_option,
     enrol_option,
     head_option,
@@ -130,8 +131,9 @@ def recipe_command(recipe: "Recipe") -> Command:
 @option(
     "--upstream",
     default="fbank",
-    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, a folder, a Hugging Face hub id, or your own "
-    "class, MODULE:CLASS or FILE.py:CLASS.",
+    help="Encoder: a name in conf/upstream or in s3prl, s3prl:NAME, egemaps, egemaps-lld, a folder, a Hugging Face hub "
+    'id, or your own class, MODULE:CLASS or FILE.py:CLASS. Several, such as "wavlm_base_plus egemaps-lld", are used '
+    "side by side.",
 )
 @option(
     "--layer",
@@ -146,9 +148,9 @@ def recipe_command(recipe: "Recipe") -> Command:
 @option(
     "--use-layer",
     "use_layers",
-    type=Layers("auto", "all", "last"),
+    type=EncoderLayers("auto", "all", "last"),
     help="Extracted hidden states to train on: auto (each fold chooses, for the head linear), all, last, or numbers "
-    'such as "3 4".',
+    'such as "3 4". A comma separates the numbers of several encoders: "2 3 4 5, 2 3".',
     show_default="auto for the head linear with concat, last with the presets paper and emobox, else all; with another "
     "--layer than all: all that it names",
 )
@@ -198,7 +200,7 @@ def _options() -> None:
 def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
     from soctk.cli import extract, train
     from soctk.training import plan
-    from soctk.training.recipe_options import Options
+    from soctk.training.recipe_options import Options, per_encoder
 
     own = {name: values.pop(name.replace("-", "_")) for name in recipe.options}
     own = {name: str(value.absolute()) if isinstance(value, Path) else value or "" for name, value in own.items()}
@@ -209,7 +211,8 @@ def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
     if isinstance(values["layers"], tuple):
         values["layers"] = tuple(sorted(values["layers"]))
     if isinstance(values["use_layers"], tuple):
-        values["use_layers"] = tuple(sorted(values["use_layers"]))
+        lists = [tuple(sorted(own)) for own in per_encoder(values["use_layers"])]
+        values["use_layers"] = tuple(lists) if len(lists) > 1 else lists[0]
     values["speeds"] = tuple(sorted(values["speeds"]))
     more = {name: context.params[name] for name in ("conf_dirs", "overrides")}
     return plan.make(recipe, Options(**values, **more, own=own))

@@ -13,7 +13,7 @@ from soctk.inference.bundle import CARD, ENCODER, RECORDINGS, SETTINGS, WEIGHTS
 from soctk.inference.onnx import form
 
 _FILES = (
-    *(SETTINGS, WEIGHTS, RECORDINGS, CARD, f"{ENCODER}/*.json", f"{ENCODER}/*.safetensors"),
+    *(SETTINGS, WEIGHTS, RECORDINGS, CARD, f"{ENCODER}*/*.json", f"{ENCODER}*/*.safetensors"),
     *(f"{form.FOLDER}/{name}" for name in (form.SETTINGS, form.GRAPH, form.ARRAYS)),
 )
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)

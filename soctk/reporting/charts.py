@@ -15,7 +15,7 @@ from soctk.reporting.drawing import COLOURS, WIDTH, series, short
 from soctk.reporting.wording import label
 from soctk.scoring.choice import of_chosen
 from soctk.scoring.logs import read as read_log
-from soctk.scoring.recorded import pooling_name, used_layers
+from soctk.scoring.recorded import pooling_name, upstream_name, used_layers
 from soctk.scoring.runs import RunDirectory
 from soctk.scoring.score import ExperimentScores
 
@@ -202,7 +202,7 @@ def _upstream(experiment: ExperimentScores) -> str:
     settings = experiment.predictions.settings
     is_choice = settings.get("frames", {}).get("layers") == "auto"
     layers = "chosen in each fold" if is_choice else used_layers(settings)
-    return f"{settings.get('features', {}).get('upstream', '')} {layers}"
+    return f"{upstream_name(settings)} {layers}"
 
 
 def _pooling(experiment: ExperimentScores) -> str:

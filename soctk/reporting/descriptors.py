@@ -18,7 +18,7 @@ from soctk.pooling.layers import SOC, Concatenation, Pooling, SOCFull, SOCNoLEM
 from soctk.schema import Config
 from soctk.scoring import choice
 from soctk.scoring.predictions import Predictions
-from soctk.scoring.recorded import used_layers
+from soctk.scoring.recorded import encoders, used_layers
 from soctk.scoring.runs import RunDirectory
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.frame_norm import of_store
@@ -64,7 +64,8 @@ def of_run(predictions: Predictions, store: Path | None = None) -> LogCovariance
         store: the feature store; by default the one that the runs recorded.
 
     Returns:
-        The log-covariances; None if the runs have no models, or if the store that they recorded is missing.
+        The log-covariances; None if the runs have no models, if the store that they recorded is missing, or if the
+        experiment has several encoders.
 
     Raises:
         SoctkError: the store is damaged or is not the one of the experiment, or the model is damaged or has other
@@ -72,7 +73,12 @@ def of_run(predictions: Predictions, store: Path | None = None) -> LogCovariance
     """
     path = store or predictions.made_from.get("features")
     run = RunDirectory(predictions.path, predictions.folds[0], predictions.seeds[0])
-    if path is None or not run.weights.is_file() or (store is None and not path.is_dir()):
+    if (
+        len(encoders(predictions.settings)) > 1
+        or path is None
+        or not run.weights.is_file()
+        or (store is None and not path.is_dir())
+    ):
         return None
     features = FeatureStore.open(path)
     _check_store(predictions, features)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from soctk.config import BUILTIN_CONF
 from soctk.errors import SoctkError
-from soctk.scoring.recorded import is_recentred, pooling_name, used_layers
+from soctk.scoring.recorded import is_recentred, pooling_name, upstream_name, used_layers
 
 _TEXT_COLUMNS = ("source", "corpus", "upstream", "hub_id", "layer", "pooling", "protocol")
 COLUMNS = (*_TEXT_COLUMNS, "WA", "UA", "F1")
@@ -51,7 +51,7 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
         them. It is "" if nothing differs.
     """
     features = settings.get("features", {})
-    upstream, pooling = _normalise(features.get("upstream", "")), pooling_name(settings)
+    upstream, pooling = _normalise(upstream_name(settings)), pooling_name(settings)
     is_upstream = (table["upstream"].map(_normalise) == upstream) | (table["hub_id"].map(_normalise) == upstream)
     is_corpus = table["corpus"] == _normalise(corpus).removeprefix("emobox_").replace("_", "")
     same = table[is_corpus & is_upstream & (table["pooling"] == pooling)]

@@ -1,29 +1,31 @@
 """The names of a recipe's directories: data, features, and experiment."""
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from soctk.features.upstream import own
 from soctk.schema import Config
 from soctk.training.recipe import Name, Recipe
-from soctk.training.recipe_options import Options, spaced
+from soctk.training.recipe_options import Options, per_encoder, spaced
 
 
-def make(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> tuple[str, str, str]:
-    """Return the names of the data directory, the feature store, and the experiment.
+def make(recipe: Recipe, options: Options, resolved: Config, upstreams: Sequence[str]) -> tuple[str, list[str], str]:
+    """Return the names of the data directory, the feature store of each upstream, and the experiment.
 
     data/RECIPE, feats/UPSTREAM[-layerN]WAVEFORMS and
     UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET]WAVEFORMS[-recentred][-enrolN][-TARGET][-TAG], where WAVEFORMS is
-    [-spS][-aug-NAMES][-level]; each may end with the values of the recipe's own options and protocol.
+    [-spS][-aug-NAMES][-level]; each may end with the values of the recipe's own options and protocol. The names of
+    several upstreams, and their layers, are joined by +.
     """
-    name = own.display_name(upstream) if own.is_own(upstream) else Path(upstream).name
-    name = name.replace(":", "-")
+    names = [_name(upstream) for upstream in upstreams]
     waveforms = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
     waveforms += f"-aug-{'-'.join(options.augmentations)}" if options.augmentations else ""
     waveforms += "" if options.normalise == "none" else f"-{options.normalise}"
     frames, head = resolved.frames, resolved.head.name
     parts = [
-        f"{name}{_trained_layers(options, frames.layers)}-{resolved.pooling_name}-{head}",
+        f"{'+'.join(names)}{_trained_layers(options, frames.layers)}-{resolved.pooling_name}-{head}",
         "" if (head, frames.combine) in (("linear", "concat"), ("mlp", "sum")) else f"-{frames.combine}",
         "" if options.preset == "default" else f"-{options.preset}",
         waveforms,
@@ -34,8 +36,15 @@ def make(recipe: Recipe, options: Options, resolved: Config, upstream: str) -> t
         suffix(recipe, options, "experiment"),
     ]
     data = f"data/{recipe.path.name}{suffix(recipe, options, 'data')}"
-    features = f"feats/{name}{_extracted_layers(options)}{waveforms}{suffix(recipe, options, 'features')}"
+    end = f"{waveforms}{suffix(recipe, options, 'features')}"
+    each = [replace(options, upstream=shlex.quote(upstream)) for upstream in upstreams]
+    features = [f"feats/{name}{_extracted_layers(own)}{end}" for name, own in zip(names, each, strict=True)]
     return data, features, "".join(parts)
+
+
+def _name(upstream: str) -> str:
+    name = own.display_name(upstream) if own.is_own(upstream) else Path(upstream).name
+    return name.replace(":", "-")
 
 
 def suffix(recipe: Recipe, options: Options, name: Name, separator: str = "-") -> str:
@@ -59,7 +68,8 @@ def _trained_layers(options: Options, layers: str | Sequence[int]) -> str:
     If each fold chooses among all hidden states, it is -layerauto; among some, -layerauto and their numbers.
     """
     if not isinstance(layers, str):
-        return f"-layer{_dashed(layers)}"
+        own = per_encoder(options.use_layers) if isinstance(options.use_layers, tuple) else [layers]
+        return f"-layer{'+'.join(map(_dashed, own))}"
     extracted = _extracted_layers(options)
     if layers == "last":
         return f"-layer{max(options.layers)}" if isinstance(options.layers, tuple) else ""

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soctk import config
@@ -13,7 +13,7 @@ from soctk.schema import Config
 from soctk.training import directory_names, settings, trainable
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.recipe import Recipe
-from soctk.training.recipe_options import Options, spaced
+from soctk.training.recipe_options import Options, per_encoder, spaced
 
 _LAST_STAGE = 3  # unless the options choose stage 4 or 5
 
@@ -24,13 +24,17 @@ class Plan:
 
     Attributes:
         variables: the shell variables of bin/recipe.sh, in order: `stage`, `data`, `feats`, ...
-        extract_options: the options of soctk-extract, after its arguments.
+        stores: the feature store of each upstream.
+        upstreams: the upstreams.
+        extract_options: the options of soctk-extract, after its arguments and --upstream.
         train_options: the options of soctk-train, after its arguments.
         pack_options: the options of soctk-pack, after its arguments.
         robustness_options: the options of soctk-robustness, after its argument.
     """
 
     variables: dict[str, str]
+    stores: list[str]
+    upstreams: list[str]
     extract_options: list[str]
     train_options: list[str]
     pack_options: list[str]
@@ -39,6 +43,8 @@ class Plan:
     def shell(self) -> str:
         """Return assignments for bash to evaluate; every value is quoted."""
         lines = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        lines.append(f"stores=({shlex.join(self.stores)})")
+        lines.append(f"upstreams=({shlex.join(self.upstreams)})")
         lines.append(f"extract_options=({shlex.join(self.extract_options)})")
         lines.append(f"train_options=({shlex.join(self.train_options)})")
         lines.append(f"pack_options=({shlex.join(self.pack_options)})")
@@ -48,23 +54,26 @@ class Plan:
     def describe(self) -> str:
         """Return a readable list of the stages: input, output, log, and command."""
         v = self.variables
+        extract = [
+            ["soctk-extract", v["data"], store, "--upstream", upstream, *self.extract_options]
+            for store, upstream in zip(self.stores, self.upstreams, strict=True)
+        ]
         stages = [
             ("data", v["source"], v["data"], v["data_log"], []),
-            ("features", v["data"], v["feats"], v["extract_log"],
-             ["soctk-extract", v["data"], v["feats"], *self.extract_options]),
+            ("features", v["data"], v["feats"], v["extract_log"], extract),
             ("train", v["feats"], v["experiment"], v["train_log"],
-             ["soctk-train", v["data"], v["feats"], v["experiment"], *self.train_options]),
-            ("score", v["expdir"], f"{v['expdir']}/RESULTS.md", v["score_log"], ["soctk-score", v["expdir"]]),
+             [["soctk-train", v["data"], self.stores[0], v["experiment"], *self.train_options]]),
+            ("score", v["expdir"], f"{v['expdir']}/RESULTS.md", v["score_log"], [["soctk-score", v["expdir"]]]),
             ("pack", v["experiment"], v["model"], v["pack_log"],
-             ["soctk-pack", v["experiment"], v["model"], *self.pack_options]),
+             [["soctk-pack", v["experiment"], v["model"], *self.pack_options]]),
             ("robustness", v["experiment"], f"{v['experiment']}/robustness", v["robustness_log"],
-             ["soctk-robustness", v["experiment"], *self.robustness_options]),
+             [["soctk-robustness", v["experiment"], *self.robustness_options]]),
         ]  # fmt: skip
         lines = []
-        for number, (what, source, target, log, command) in enumerate(stages):
+        for number, (what, source, target, log, commands) in enumerate(stages):
             if int(v["stage"]) <= number <= int(v["stop_stage"]):
                 lines.append(f"Stage {number}: {what}: {source} -> {target} (log: {log})")
-                lines += [f"    {shlex.join(command)}"] if command else []
+                lines += [f"    {shlex.join(command)}" for command in commands]
         return "\n".join(lines)
 
 
@@ -94,11 +103,11 @@ def make(recipe: Recipe, options: Options) -> Plan:
         target=options.target,
         overrides=options.overrides,
     )
-    upstream = _path_or_name(options.upstream)
-    _check_layers(options, resolved, config.conf_directories(given=conf_dirs))
-    if upstream == opensmile.FUNCTIONALS:
+    upstreams = [_path_or_name(upstream) for upstream in options.upstreams]
+    _check_upstreams(options, resolved, config.conf_directories(given=conf_dirs))
+    if opensmile.FUNCTIONALS in upstreams:
         trainable.check_poolings(resolved.pooling)
-    data, features, experiment = directory_names.make(recipe, options, resolved, upstream)
+    data, stores, experiment = directory_names.make(recipe, options, resolved, upstreams)
     own_expdir = f"exp{directory_names.suffix(recipe, options, 'expdir', '/')}"
     expdir = _absolute(options.expdir) if options.expdir else own_expdir
     corpus = _corpus(recipe, options, data)
@@ -108,14 +117,14 @@ def make(recipe: Recipe, options: Options) -> Plan:
         "corpus": corpus,
         "source": corpus or recipe.corpus.download or "",
         "data": data,
-        "feats": features,
+        "feats": ", ".join(stores),
         "expdir": expdir,
         "experiment": f"{expdir}/{experiment}",
         "model": f"{expdir}/{experiment}/model",
         "protocol": options.protocol,
         **{name.replace("-", "_"): value for name, value in options.own.items()},
         "data_log": f"{data}/log/prepare.log",
-        "extract_log": f"{features}/log/extract.log",
+        "extract_log": f"{stores[0]}/log/extract.log",
         "train_log": f"{expdir}/{experiment}/log/train.log",
         "score_log": f"{expdir}/log/score.log",
         "pack_log": f"{expdir}/{experiment}/log/pack.log",
@@ -123,7 +132,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
     }
     conf = ["--conf", "conf"] if own_conf else []
     work = ["--nj", str(options.nj), "--device", options.device]
-    extract_options = [*conf, "--upstream", upstream, "--layer", spaced(options.layers)]
+    extract_options = [*conf, "--layer", spaced(options.layers)]
     if options.speeds:
         extract_options += ["--speed-perturb", spaced(options.speeds)]
     if options.augmentations:
@@ -131,14 +140,18 @@ def make(recipe: Recipe, options: Options) -> Plan:
     if options.normalise != "none":
         extract_options += ["--normalise", options.normalise]
     runs = ["--seeds", spaced(options.seeds), *(["--folds", spaced(options.folds)] if options.folds else [])]
-    train_options = [*conf, *_model(options, resolved)]
-    has_folder = Path(upstream).is_absolute() and not own.is_own(upstream)
+    others = [word for store in stores[1:] for word in ("--with-store", store)]
+    train_options = [*others, *conf, *_model(options, resolved)]
+    folders = [upstream for upstream in upstreams if Path(upstream).is_absolute() and not own.is_own(upstream)]
+    classes = [upstream for upstream in upstreams if own.is_own(upstream)]
     return Plan(
         variables,
+        stores,
+        upstreams,
         extract_options=[*extract_options, *_with_given(work, options.extract_args)],
         train_options=[*train_options, *_with_given([*runs, *work], options.train_args)],
-        pack_options=[*(["--with-encoder", upstream] if has_folder else []), *work],
-        robustness_options=[*(["--encoder", upstream] if has_folder or own.is_own(upstream) else []), *work],
+        pack_options=[*(word for folder in folders for word in ("--with-encoder", folder)), *work],
+        robustness_options=[*(word for given in (folders + classes)[:1] for word in ("--encoder", given)), *work],
     )
 
 
@@ -152,7 +165,9 @@ def _with_given(own: Sequence[str], given: Sequence[str]) -> list[str]:
 def _model(options: Options, resolved: Config) -> Iterator[str]:
     """Yield the options of soctk-train that define the model, the protocol, and a target other than emotions."""
     yield from ("--preset", options.preset, "--pooling", resolved.pooling_name, "--head", resolved.head.name)
-    yield from ("--layer", spaced(resolved.frames.layers), "--combine", resolved.frames.combine)
+    layers = options.use_layers if isinstance(options.use_layers, tuple) else None
+    numbers = ", ".join(map(spaced, per_encoder(layers))) if layers else spaced(resolved.frames.layers)
+    yield from ("--layer", numbers, "--combine", resolved.frames.combine)
     yield from ("--recentre", resolved.recentre.by, "--enrol", str(resolved.recentre.enrol))
     yield from ("--protocol", options.protocol)
     if options.target != "emotion":
@@ -188,18 +203,37 @@ def _use_layers(options: Options) -> str | list[int] | None:
     """Return the hidden states to train on; None for the default of frames.yaml."""
     if options.use_layers is None:
         return "all" if options.layers != "all" or options.extracts_last else None
-    return options.use_layers if isinstance(options.use_layers, str) else list(options.use_layers)
+    if isinstance(options.use_layers, str):
+        return options.use_layers
+    return sorted({layer for own in per_encoder(options.use_layers) for layer in own})
 
 
-def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path]) -> None:
-    """Refuse layers that the upstream does not have or that are not extracted, and a model that cannot be built."""
-    known = config.load_upstream(conf_dirs, options.upstream)
+def _check_upstreams(options: Options, resolved: Config, conf_dirs: Sequence[Path]) -> None:
+    """Refuse layers that an upstream does not have or that are not extracted, and a model that cannot be built."""
+    upstreams, used = options.upstreams, options.use_layers
+    lists = per_encoder(used) if isinstance(used, tuple) else [used]
+    if len(lists) not in (1, len(upstreams)):
+        raise SoctkError(
+            f"hidden states are listed for {len(lists)} encoders, and --upstream names {len(upstreams)}",
+            remedy='Give one list for all encoders, or one for each, such as "2 3 4 5, 2 3".',
+            where="--use-layer",
+        )
+    for upstream, own_layers in zip(upstreams, lists if len(lists) > 1 else lists * len(upstreams), strict=True):
+        of_one = replace(options, upstream=shlex.quote(upstream), use_layers=own_layers)
+        model = _check_layers(of_one, upstream, resolved, conf_dirs)
+        if model.is_trained and len(upstreams) > 1:
+            raise trainable.several_encoders()
+
+
+def _check_layers(options: Options, upstream: str, resolved: Config, conf_dirs: Sequence[Path]) -> EmotionClassifier:
+    """Check the layers of one upstream; return a model for it, whose sizes do not matter."""
+    known = config.load_upstream(conf_dirs, upstream)
     extracted = range(known.layers + 1) if known else None
     if isinstance(options.layers, tuple):
         missing = [layer for layer in options.layers if extracted is not None and layer not in extracted]
         if missing and known:
             raise SoctkError(
-                f"{options.upstream} has the hidden states 0 to {known.layers}, not {spaced(missing)}",
+                f"{upstream} has the hidden states 0 to {known.layers}, not {spaced(missing)}",
                 remedy="Choose numbers in this range.",
                 where="--layer",
             )
@@ -211,10 +245,10 @@ def _check_layers(options: Options, resolved: Config, conf_dirs: Sequence[Path])
                 remedy=f"Choose from the numbers in --layer ({spaced(options.layers)}), or add numbers to --layer.",
                 where="--use-layer",
             )
-    # Building a model raises the errors of its settings; its sizes do not matter.
+    # Building a model raises the errors of its settings.
     trained = resolved.frames.layers
     is_one = trained in ("last", "auto") or options.extracts_last if isinstance(trained, str) else len(trained) == 1
-    EmotionClassifier(known.hidden_size if known else 512, 1 if is_one else 2, 2, resolved)
+    return EmotionClassifier(known.hidden_size if known else 512, 1 if is_one else 2, 2, resolved)
 
 
 def _corpus(recipe: Recipe, options: Options, data: str) -> str:

@@ -1,5 +1,6 @@
 """The options of a recipe, as the command line gives them."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ class Options:
         stage: the first stage to run.
         stop_stage: the last stage to run; None for 3, or for `stage` if it is greater.
         corpus: the folder of the recordings.
-        upstream: a name, a folder, or a hub id.
+        upstream: a name, a folder, or a hub id; or several, separated by spaces.
         layers: the hidden states to extract: `last`, `all`, or numbers.
         speeds: the speeds of the copies of each recording.
         augmentations: the augmentations of further copies, for training only.
         normalise: `level` to scale recordings to one level, or `none`.
-        use_layers: the hidden states to train on: `auto`, `all`, `last`, or numbers; None for the default of
-            frames.yaml if all are extracted, and otherwise for all that are extracted.
+        use_layers: the hidden states to train on: `auto`, `all`, `last`, numbers, or numbers for each of several
+            upstreams; None for the default of frames.yaml if all are extracted, and otherwise for all that are
+            extracted.
         combine: `sum` or `concat`.
         preset: `default`, or the name of a folder in conf/preset/.
         pooling: the pooling's name, or several joined by `+`.
@@ -52,7 +54,7 @@ class Options:
     speeds: tuple[float, ...]
     augmentations: tuple[Augmentation, ...]
     normalise: Normalisation
-    use_layers: str | tuple[int, ...] | None
+    use_layers: str | tuple[int, ...] | tuple[tuple[int, ...], ...] | None
     combine: str | None
     preset: str
     pooling: str | None
@@ -74,9 +76,24 @@ class Options:
     own: dict[str, str]
 
     @property
+    def upstreams(self) -> list[str]:
+        """The upstreams, of which there may be several. A folder with spaces in its name is one upstream."""
+        if Path(self.upstream).is_dir() or Path(self.upstream.rpartition(":")[0]).is_file():
+            return [self.upstream]
+        try:
+            return shlex.split(self.upstream) or [self.upstream]
+        except ValueError:  # a quote that is not closed
+            return [self.upstream]
+
+    @property
     def extracts_last(self) -> bool:
         """Whether the last hidden state is extracted, and no other."""
-        return self.layers == "last" or (self.layers == "all" and has_one_state(self.upstream))
+        return self.layers == "last" or (self.layers == "all" and all(map(has_one_state, self.upstreams)))
+
+
+def per_encoder(layers: tuple) -> list[tuple[int, ...]]:
+    """Return the lists of hidden states of several encoders, or the one list that holds for all."""
+    return list(layers) if isinstance(layers[0], tuple) else [layers]
 
 
 def spaced(values: str | Sequence[float]) -> str:

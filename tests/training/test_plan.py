@@ -221,19 +221,61 @@ def test_relative_paths_are_relative_to_the_callers_directory(make, tmp_path):
     assert made.variables["corpus"] == f"{tmp_path}/some/corpus"
     assert made.variables["feats"] == "feats/my encoder"
     assert made.variables["experiment"] == f"{tmp_path}/out/my encoder-mean-linear"
-    assert made.extract_options[made.extract_options.index("--upstream") + 1] == f"{tmp_path}/my encoder"
+    assert made.upstreams == [f"{tmp_path}/my encoder"]
 
 
 def test_a_folder_with_the_name_of_an_upstream_does_not_replace_it(make, tmp_path):
     def upstream(name: str) -> str:
-        options = make(upstream=name).extract_options
-        return options[options.index("--upstream") + 1]
+        (name,) = make(upstream=name).upstreams
+        return name
 
     (tmp_path / "fbank").mkdir()
     assert upstream("fbank") == "fbank"
     assert upstream("./fbank") == f"{tmp_path}/fbank"
     (tmp_path / "fbank" / "config.json").write_text("{}")
     assert upstream("fbank") == f"{tmp_path}/fbank"
+
+
+@pytest.mark.parametrize(
+    ("options", "stores", "experiment", "layer"),
+    [
+        ({}, ["feats/a-layerall", "feats/fbank"], "a+fbank-layerauto-mean-linear", "auto"),
+        ({"use_layers": "last"}, ["feats/a-layerall", "feats/fbank"], "a+fbank-mean-linear", "last"),
+        (
+            {"use_layers": ((2, 3), (0,))},
+            ["feats/a-layerall", "feats/fbank"],
+            "a+fbank-layer2-3+0-mean-linear",
+            "2 3, 0",
+        ),
+        ({"layers": "last"}, ["feats/a", "feats/fbank"], "a+fbank-mean-linear", "all"),
+    ],
+)
+def test_several_encoders_have_a_store_each_and_one_experiment(make, tmp_path, options, stores, experiment, layer):
+    (tmp_path / "a").mkdir()
+    made = make(**({"layers": "all", "use_layers": None} | options), upstream="./a fbank")
+    assert (made.stores, made.upstreams) == (stores, [f"{tmp_path}/a", "fbank"])
+    assert made.variables["experiment"] == f"exp/{experiment}"
+    assert made.train_options[:2] == ["--with-store", stores[1]]
+    assert made.train_options[made.train_options.index("--layer") + 1] == layer
+    assert "--upstream" not in made.extract_options
+    assert made.pack_options[:2] == ["--with-encoder", f"{tmp_path}/a"]
+    commands = [line.split()[:5] for line in made.describe().splitlines() if "soctk-extract" in line]
+    assert commands == [
+        ["soctk-extract", "data/here", store, "--upstream", name]
+        for store, name in zip(stores, made.upstreams, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "soc"}, "several encoders have different widths .*no trained parameters\nChoose poolings without"),
+        ({"use_layers": ((1,), (1,), (1,))}, "hidden states are listed for 3 encoders, and --upstream names 2\nGive"),
+    ],
+)
+def test_what_several_encoders_cannot_do_is_refused_before_any_work(make, options, message):
+    with pytest.raises(SoctkError, match=message):
+        make(**options, layers="all", upstream="wavlm_base_plus fbank")
 
 
 def test_the_model_is_spelled_out_for_soctk_train(make):
@@ -253,16 +295,23 @@ def test_the_model_is_spelled_out_for_soctk_train(make):
         "--device auto --tensorboard"
     )
     assert " ".join(make(augmentations=("noise", "gain"), normalise="level").extract_options) == (
-        "--conf conf --upstream fbank --layer last --augment noise gain --normalise level --nj 2 --device auto"
+        "--conf conf --layer last --augment noise gain --normalise level --nj 2 --device auto"
     )
     assert " ".join(make(layers=(1, 2), speeds=(0.9, 1.5)).extract_options) == (
-        "--conf conf --upstream fbank --layer 1 2 --speed-perturb 0.9 1.5 --nj 2 --device auto"
+        "--conf conf --layer 1 2 --speed-perturb 0.9 1.5 --nj 2 --device auto"
     )
 
 
 @pytest.mark.parametrize(
     ("stages", "last"),
-    [({}, "3"), ({"stage": 3}, "3"), ({"stage": 4}, "4"), ({"stop_stage": 4}, "4"), ({"stage": 5}, "5"), ({"stop_stage": 1}, "1")],
+    [
+        ({}, "3"),
+        ({"stage": 3}, "3"),
+        ({"stage": 4}, "4"),
+        ({"stop_stage": 4}, "4"),
+        ({"stage": 5}, "5"),
+        ({"stop_stage": 1}, "1"),
+    ],
 )
 def test_stages_4_and_5_run_only_if_they_are_chosen(make, stages, last):
     assert make(**stages).variables["stop_stage"] == last
