@@ -1,6 +1,8 @@
 """Packed models on the Hugging Face hub: the search for a model, and its upload."""
 
 import hashlib
+import importlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -134,7 +136,7 @@ def _download(repo: str, revision: str | None) -> Path:
         try:
             # One short request: without a network, snapshot_download would repeat its requests for 20 s.
             files = HfApi().model_info(repo, revision=revision, timeout=_TIMEOUT).siblings or []
-        except Exception as error:  # those of the network have no common class
+        except _failures() as error:
             if isinstance(error, errors.HfHubHTTPError) and error.response.status_code < _SERVER_ERROR:
                 raise
             try:
@@ -193,7 +195,7 @@ def _require_private(repo: str) -> None:
 
 @contextmanager
 def _errors(repo: str, where: str, revision: str | None = None) -> Iterator[None]:
-    """Raise errors of huggingface_hub, which have no common class, as SoctkError."""
+    """Raise errors of the hub and of the network as SoctkError; other errors are passed on."""
     from huggingface_hub import errors, get_token
 
     login = "Log in once: hf auth login (or set HF_TOKEN)."
@@ -228,8 +230,22 @@ def _errors(repo: str, where: str, revision: str | None = None) -> Iterator[None
         if error.filename:
             raise  # a file on this machine
         raise _unreachable(where, error) from error
-    except Exception as error:
+    except _failures() as error:
         raise _unreachable(where, error) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return the classes of the errors of the hub and of the network; they have no common class.
+
+    JSONDecodeError is for pages of other servers, such as that of a hotel's network, in place of the hub's answer.
+    """
+    from huggingface_hub import errors
+
+    http_error = errors.HfHubHTTPError.__bases__[0]  # of httpx or httpx2, which depends on the version
+    library = importlib.import_module(http_error.__module__.partition(".")[0])
+    names = ("RevisionResolutionError", "XetDownloadError")  # not in all versions
+    more = (getattr(errors, name) for name in names if hasattr(errors, name))
+    return (OSError, http_error, library.InvalidURL, json.JSONDecodeError, *more)
 
 
 def _refused(repo: str, where: str, status: int, login: str, message: str) -> SoctkError:

@@ -199,6 +199,21 @@ def test_a_push_needs_a_network(monkeypatch):
         hub.check_access("ada/emotions", private=True)
 
 
+def test_only_faults_of_the_network_and_the_hub_are_reported_as_such(server, monkeypatch):
+    def answer(error):
+        def model_info(*arguments, **options):
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+
+    answer(json.JSONDecodeError("Expecting value", "<html>", 0))  # the page of another server
+    with pytest.raises(SoctkError, match=r"the Hugging Face hub is not available \(JSONDecodeError\)"):
+        soctk.load("ada/emotions")
+    answer(TypeError("an error in the code"))
+    with pytest.raises(TypeError, match="an error in the code"):
+        soctk.load("ada/emotions")
+
+
 @pytest.mark.parametrize("name", ["emotions", "ada/my model", "ada/a/b", "ada--x/y", "/ada", "ada/x..y", "ada/.x", ""])
 def test_a_malformed_name_is_refused_before_any_request(server, name):
     with pytest.raises(SoctkError, match=rf"^--push: '{name}' is no name of a model .*\nGive USER/NAME"):
