@@ -7,12 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 # The keys of a run's config.yaml that may differ between the runs of an experiment.
 OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
 
+# The columns of a run's predictions.tsv before those of the emotions; the last two are only in some of these files.
+PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
+TEST_COLUMN, DISTRIBUTION_COLUMN = "test", "dist"
+
 Protocol = Literal["soctk", "emobox", "partition", "utterance-folds", "cross-lingual", "cross-corpus"]
 # Whether frames are normalised: each over its D features (true), all of an utterance together, or not.
 LayerNorm = bool | Literal["utterance"]
 ClassWeight = Literal["none", "balanced"]
 # The degradations of augmented copies (soctk.features.augmentation).
-Augmentation = Literal["noise", "reverb", "pitch", "gain", "codec"]
+Augmentation = Literal["noise", "babble", "reverb", "pitch", "gain", "codec"]
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 # How waveforms are scaled before the encoder: not, or to one level (soctk.corpus.level).
 Normalisation = Literal["none", "level"]

@@ -13,12 +13,7 @@ from soctk.corpus.kaldi_files import (
 )
 from soctk.errors import plural
 from soctk.progress import track
-from soctk.schema import DIMENSIONS
-
-# The columns of predictions.tsv before those of the emotions.
-PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
-# Columns that only some of these files have.
-TEST_COLUMN, DISTRIBUTION_COLUMN = "test", "dist"
+from soctk.schema import DIMENSIONS, DISTRIBUTION_COLUMN, PREDICTION_COLUMNS, TEST_COLUMN
 
 # Properties that are read from other files; a file utt2X with one of these names would contradict them.
 _RESERVED = {"speaker": "utt2spk", "sex": "spk2gender", "duration": "utt2dur"}

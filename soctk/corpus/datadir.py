@@ -26,7 +26,7 @@ REMEDY = "Run the recipe's stage 0 again, or correct the files named here."
 # Optional files beside the tables.
 _CHANNEL = "channel"
 _DUPLICATES = "duplicates"
-# Exists while the other files are written. The directory, which also has the log of a recipe, is not replaced as a whole.
+# Exists while the other files are written. The directory is not replaced as a whole, because a recipe logs into it.
 _UNFINISHED = "unfinished"
 
 

@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from soctk.corpus.consistency import DISTRIBUTION_COLUMN, PREDICTION_COLUMNS, TEST_COLUMN
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, plural, printable
-from soctk.schema import DIMENSIONS
+from soctk.schema import DIMENSIONS, DISTRIBUTION_COLUMN, PREDICTION_COLUMNS, TEST_COLUMN
 
 _RETRAIN_RUN = "Remove the run's directory and train it again."
 # predictions.tsv has six decimals; larger deviations are not due to rounding.
