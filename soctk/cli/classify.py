@@ -6,6 +6,7 @@ Inputs that cannot be classified are reported; the others are classified.
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from soctk.corpus.labels import read as read_labels
 from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError, plural, printable
 from soctk.files import atomic
-from soctk.inference import answers, enrolment, outputs, pipes, sources
+from soctk.inference import answers, enrolment, outputs, pipes, sources, windows
 from soctk.inference.answers import Division
 from soctk.inference.outputs import Prediction
 from soctk.inference.recogniser import Recogniser, Speaker
@@ -87,32 +88,53 @@ def enrol(model: Recogniser, folder: str | None, where: Path, division: Division
     """
     speaker = enrolment.enrol(model, folder, where)
     if division.window:
-        try:
-            model.stream(model.settings.encoder.sample_rate, division.window, division.hop, speaker)
-        except ValueError as error:
-            raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
+        check_windows(model, division.window, division.hop)
     return speaker
 
 
-def each(
-    model: Recogniser,
-    found: Sequence[Source],
-    channel: str | None,
-    speaker: Speaker | None,
-    division: Division,
-    rate: int | None,
-    problems: Problems,
-    has_progress: bool,
-) -> Iterator[Prediction]:
+def check_windows(model: Recogniser, window: float, hop: float) -> None:
+    """Check the options --window and --hop, in s.
+
+    Raises:
+        SoctkError: the model does not take such windows.
+    """
+    try:
+        windows.check(window, hop, model.min_seconds, model.max_seconds)
+    except ValueError as error:
+        raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
+
+
+@dataclass(frozen=True)
+class Method:
+    """How inputs are classified.
+
+    Attributes:
+        model: the model.
+        speaker: the speaker, for a model with re-centring.
+        division: how recordings are divided.
+        has_channel: whether the model has the channel that the user chose; else a source's own channel counts.
+        rate: the rate of raw samples from a pipe, in Hz.
+    """
+
+    model: Recogniser
+    speaker: Speaker | None
+    division: Division
+    has_channel: bool = False
+    rate: int | None = None
+
+
+def each(found: Sequence[Source], method: Method, problems: Problems, has_progress: bool) -> Iterator[Prediction]:
     """Yield the answers for recordings; report recordings that cannot be used."""
     items: Iterable[Source] = track(found, "predict", "file") if has_progress else found
     for source in items:
-        used = model.with_channel(source.channel) if source.channel and not channel else model
+        used = method.model
+        if source.channel and not method.has_channel:
+            used = used.with_channel(source.channel)
         try:
             with ExitStack() as stack:
                 is_pipe = source.name == PIPE
-                clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, rate))) if is_pipe else source.clip
-                for prediction in answers.recording(used, source.name, clip, speaker, division):
+                clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, method.rate))) if is_pipe else source.clip
+                for prediction in answers.recording(used, source.name, clip, method.speaker, method.division):
                     if prediction.is_silent and not prediction.is_window:
                         _note_silence(source.name, used.settings.channel)
                     yield prediction
@@ -127,11 +149,11 @@ def _note_silence(name: str, channel: str) -> None:
                "recording, or choose another --channel.", err=True)  # fmt: skip
 
 
-def listen(
-    model: Recogniser, rate: int | None, speaker: Speaker | None, window: float, hop: float
-) -> Iterator[Prediction]:
-    """Yield the answers for sound on standard input while it arrives."""
-    return answers.live(model, PIPE, sys.stdin.fileno(), rate, speaker, window, hop)
+def listen(method: Method) -> Iterator[Prediction]:
+    """Yield the answers for sound on standard input while it arrives, in windows."""
+    window, hop = method.division.window, method.division.hop
+    assert window is not None
+    return answers.live(method.model, PIPE, sys.stdin.fileno(), method.rate, method.speaker, window, hop)
 
 
 def plotted(
@@ -152,16 +174,16 @@ def plotted(
 def _plot_last(
     predictions: Iterable[Prediction], emotions: Sequence[str], plot: Path, problems: Problems
 ) -> Iterator[Prediction]:
-    windows = []
+    drawn = []
     for prediction in predictions:
         if prediction.is_window:
-            windows.append(prediction)
+            drawn.append(prediction)
         yield prediction
-    if windows and not problems:
+    if drawn and not problems:
         from soctk.reporting import drawing, timeline  # imports matplotlib
 
         with atomic(plot) as path:
-            drawing.write(timeline.draw(windows, emotions), path, plot.suffix[1:].lower())
+            drawing.write(timeline.draw(drawn, emotions), path, plot.suffix[1:].lower())
 
 
 def write(

@@ -53,16 +53,12 @@ def main(
     those of soctk-predict; recordings longer than 10 s are classified in windows. The page works without a network,
     and sends nothing to other machines.
     """
-    from soctk.errors import SoctkError
+    from soctk.cli.classify import check_windows
     from soctk.inference import demo
     from soctk.inference.recogniser import Recogniser
-    from soctk.inference.windows import check
 
     loaded = Recogniser.load(model, encoder, device, revision, runtime)
-    try:
-        check(window, hop, loaded.min_seconds, loaded.max_seconds)
-    except ValueError as error:
-        raise SoctkError(str(error), remedy="Change --window or --hop.", where="--window, --hop") from error
+    check_windows(loaded, window, hop)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that recordings are removed
     try:
         with demo.running(demo.Demo(loaded, window, hop), host, port) as address:

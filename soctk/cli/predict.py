@@ -172,10 +172,11 @@ def main(
             loaded = loaded.with_channel(channel) if channel else loaded
             division = Division(window, hop, is_speech)
             speaker = classify.enrol(loaded, enrol, Path(model), division)
+            method = classify.Method(loaded, speaker, division, has_channel=bool(channel), rate=rate)
             if is_stream:
-                predictions = classify.listen(loaded, rate, speaker, window or _WINDOW, hop)
+                predictions = classify.listen(method)
             else:
-                predictions = classify.each(loaded, found, channel, speaker, division, rate, problems, bool(output))
+                predictions = classify.each(found, method, problems, has_progress=bool(output))
             if plot:
                 predictions = classify.plotted(predictions, loaded.emotions, plot, problems)
             classify.write(predictions, form, loaded, output, problems)

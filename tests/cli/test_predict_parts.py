@@ -14,6 +14,7 @@ from soctk.cli import classify, predict
 from soctk.corpus import decoding
 from soctk.inference import bundle as bundles
 from soctk.inference import speech
+from soctk.inference.answers import Division
 from soctk.inference.recogniser import Recogniser
 from soctk.reporting import timeline
 
@@ -147,7 +148,7 @@ def test_a_stream_is_drawn_at_its_end(tmp_path):
 
     with Path("in/a.wav").open("rb") as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict.sys, "stdin", Pipe())
-        windows = list(classify.listen(Recogniser.load(Path("model")), None, None, 3.0, 1.0))
+        windows = list(classify.listen(classify.Method(Recogniser.load(Path("model")), None, Division(3.0))))
         list(classify.plotted(windows, EMOTIONS, plot, classify.Problems()))
     assert len(windows) == 7
     assert plot.read_bytes().startswith(b"\x89PNG")

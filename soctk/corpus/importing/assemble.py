@@ -3,6 +3,7 @@
 import os.path
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from soctk.corpus.audio import AudioInfo
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.importing import annotations
 from soctk.corpus.importing.account import Account
-from soctk.corpus.importing.division import divide, has_published, without_unknown_speakers
+from soctk.corpus.importing.division import Divided, divide, has_published, without_unknown_speakers
 from soctk.corpus.importing.ids import name_recordings, name_utterances
 from soctk.corpus.importing.locate import locate
 from soctk.corpus.importing.rows import COLUMNS, EXTRA, Row, require_column, require_values
@@ -87,53 +88,68 @@ def build_corpus(
         found = {utt: known[clip][0] for utt, clip in clip_of.items()}
         infos = {utt: known[clip][1] for utt, clip in clip_of.items()}
     account.settle(len(utterances))
-    corpus = _assemble(utterances, found, infos, root, labels, table, count, account, channel, known_copies)
+    corpus = _Assembly(utterances, found, infos, root, account).corpus(
+        labels, division=(table, count), channel=channel, duplicates=known_copies
+    )
     for note in quick_checks.notes(corpus, infos):
         account.note(note)
     return corpus
 
 
-def _assemble(
-    utterances: Mapping[str, Row],
-    clips: Mapping[str, Clip],
-    infos: Mapping[str, AudioInfo],
-    root: Path,
-    labels: Mapping[str, str | None],
-    table: Path,
-    count: int | None,
-    account: Account,
-    channel: str,
-    known_copies: frozenset[frozenset[str]],
-) -> DataDir:
-    """Return the corpus of rows with ids, whose recordings are known; see `build_corpus`."""
-    speaker = {utt: names.to_word(row.get("speaker", "")) or utt for utt, row in utterances.items()}
-    emotion = {utt: names.to_word(row["emotion"]) for utt, row in utterances.items() if "emotion" in row}
-    gender = collect_sexes(utterances, speaker, account.fields)
-    unknown = len(set(speaker.values()) - gender.keys())
-    if gender and unknown:
-        account.note(f"Note: the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
-    division: dict[str, Any] = {"fold": {}}
-    division |= divide(utterances, speaker, emotion or dict.fromkeys(speaker, ""), gender, table, count, account)
-    emotions = in_order(
-        set(emotion.values()) | annotations.voted_classes(utterances),
-        {label: name and names.to_word(name) for label, name in labels.items()},
-    )
-    wav, segments = _place(utterances, clips, infos, root)
-    return DataDir(
-        wav=wav,
-        segments=segments,
-        speaker=speaker,
-        emotion=emotion,
-        seconds={utt: round(infos[utt].seconds, 4) for utt in utterances},
-        gender=gender,
-        **division,
-        emotions=emotions,
-        dimensions=annotations.collect_dimensions(utterances),
-        distribution=annotations.collect_distribution(utterances, emotions),
-        extra=_collect_extra(utterances),
-        channel=channel,
-        duplicates=known_copies,
-    )
+@dataclass(frozen=True)
+class _Assembly:
+    """The parts of a corpus, before its tables are made.
+
+    Attributes:
+        utterances: utterance -> row.
+        clips: utterance -> the place of its sound.
+        infos: utterance -> what its recording contains.
+        root: the folder that relative paths start from.
+        account: the account of the rows.
+    """
+
+    utterances: Mapping[str, Row]
+    clips: Mapping[str, Clip]
+    infos: Mapping[str, AudioInfo]
+    root: Path
+    account: Account
+
+    def corpus(self, labels: Mapping[str, str | None], division: tuple[Path, int | None], **attributes: Any) -> DataDir:
+        """Return the corpus.
+
+        Args:
+            labels: the label map.
+            division: the fold table, and the number of folds to make.
+            attributes: further attributes of DataDir.
+        """
+        utterances = self.utterances
+        speaker = {utt: names.to_word(row.get("speaker", "")) or utt for utt, row in utterances.items()}
+        emotion = {utt: names.to_word(row["emotion"]) for utt, row in utterances.items() if "emotion" in row}
+        gender = collect_sexes(utterances, speaker, self.account.fields)
+        unknown = len(set(speaker.values()) - gender.keys())
+        if gender and unknown:
+            self.account.note(f"Note: the sex of {unknown} of {len(set(speaker.values()))} speakers is unknown")
+        divided = Divided(utterances, speaker, emotion or dict.fromkeys(speaker, ""), gender)
+        emotions = in_order(
+            set(emotion.values()) | annotations.voted_classes(utterances),
+            {label: name and names.to_word(name) for label, name in labels.items()},
+        )
+        wav, segments = _place(utterances, self.clips, self.infos, self.root)
+        parts: dict[str, Any] = {"fold": {}} | divide(divided, *division, self.account)
+        return DataDir(
+            wav=wav,
+            segments=segments,
+            speaker=speaker,
+            emotion=emotion,
+            seconds={utt: round(self.infos[utt].seconds, 4) for utt in utterances},
+            gender=gender,
+            emotions=emotions,
+            dimensions=annotations.collect_dimensions(utterances),
+            distribution=annotations.collect_distribution(utterances, emotions),
+            extra=_collect_extra(utterances),
+            **parts,
+            **attributes,
+        )
 
 
 def _named(rows: Sequence[Row], clips: Sequence[Clip], root: Path) -> tuple[dict[str, Row], dict[str, Clip]]:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,32 @@ def without_unknown_speakers(rows: Sequence[Row]) -> list[Row]:
     return [{**row, "speaker": ""} if row.get("speaker", "").casefold() in _UNKNOWN_SPEAKERS else row for row in rows]
 
 
-def divide(
-    utterances: Mapping[str, Row],
-    speaker: Mapping[str, str],
-    emotion: Mapping[str, str],
-    gender: Mapping[str, str],
-    table: Path,
-    count: int | None,
-    account: Account,
-) -> dict[str, Any]:
-    """Return the attribute `split`, `utterance_fold` or `fold` of DataDir, by its name.
+@dataclass(frozen=True)
+class Divided:
+    """The utterances to divide, with what folds are balanced by.
 
-    Args:
+    Attributes:
         utterances: utterance -> row.
         speaker: utterance -> speaker; unknown speakers are the utterances themselves.
         emotion: utterance -> emotion.
         gender: speaker -> m or f; may lack speakers.
+    """
+
+    utterances: Mapping[str, Row]
+    speaker: Mapping[str, str]
+    emotion: Mapping[str, str]
+    gender: Mapping[str, str]
+
+    def folds(self, table: Path, count: int | None = None) -> dict[str, int]:
+        """Return the folds of the speakers in the fold table, or make them (soctk.corpus.folds.read_or_assign)."""
+        return folds.read_or_assign(table, self.speaker, self.emotion, self.gender, count)
+
+
+def divide(corpus: Divided, table: Path, count: int | None, account: Account) -> dict[str, Any]:
+    """Return the attribute `split`, `utterance_fold` or `fold` of DataDir, by its name.
+
+    Args:
+        corpus: the utterances.
         table: the fold table, which is used or written if the rows give no partition and no folds.
         count: the number of folds to make; None for any number.
         account: gets notes.
@@ -56,23 +67,23 @@ def divide(
     Raises:
         SoctkError: the rows give several divisions, or an incomplete or malformed one; or folds cannot be made.
     """
-    given = sorted({name for row in utterances.values() for name in _COLUMNS if row.get(name)})
+    given = sorted({name for row in corpus.utterances.values() for name in _COLUMNS if row.get(name)})
     options = [name.replace("_", "-") for name in given]
     if len(given) > 1:
         raise SoctkError(
             f"the columns {' and '.join(options)} divide the utterances in different ways",
             remedy=f"Ignore all but one, such as --column {options[0]}=.",
         )
-    texts = {utt: row.get(given[0], "") for utt, row in utterances.items()} if given else {}
+    texts = {utt: row.get(given[0], "") for utt, row in corpus.utterances.items()} if given else {}
     if given == ["split"] or any(map(_is_part, texts.values())):
         _refuse_count(count, "partition", options[0])
         return {"split": _parse_parts(texts, options[0])}
     if given == ["utterance_fold"]:
-        return _published_folds(utterances, speaker, emotion, gender, table, count, account)
-    given_folds = collect_folds(utterances, speaker)
+        return _published_folds(corpus, table, count, account)
+    given_folds = collect_folds(corpus.utterances, corpus.speaker)
     if given_folds:
-        return {"fold": use_given_folds(given_folds, table, speaker, emotion, gender, count)}
-    return {"fold": folds.read_or_assign(table, speaker, emotion, gender, count)}
+        return {"fold": _use_given_folds(given_folds, corpus, table, count)}
+    return {"fold": corpus.folds(table, count)}
 
 
 def _is_part(text: str) -> bool:
@@ -103,16 +114,9 @@ def _parse_parts(parts: Mapping[str, str], column: str) -> dict[str, str]:
     return found
 
 
-def _published_folds(
-    utterances: Mapping[str, Row],
-    speaker: Mapping[str, str],
-    emotion: Mapping[str, str],
-    gender: Mapping[str, str],
-    table: Path,
-    count: int | None,
-    account: Account,
-) -> dict[str, dict[str, Any]]:
+def _published_folds(corpus: Divided, table: Path, count: int | None, account: Account) -> dict[str, dict[str, Any]]:
     """Return the folds of speakers if the published folds do not share speakers, and else the folds of utterances."""
+    utterances, speaker = corpus.utterances, corpus.speaker
     lacking = [utt for utt, row in utterances.items() if not row.get("utterance_fold")]
     if lacking:
         raise SoctkError(
@@ -128,7 +132,7 @@ def _published_folds(
     unknown = sum(utt == name for utt, name in speaker.items())
     if not shared and not unknown:
         given = {name: numbers.pop() for name, numbers in folds_of.items()}
-        return {"fold": use_given_folds(given, table, speaker, emotion, gender, count)}
+        return {"fold": _use_given_folds(given, corpus, table, count)}
     _refuse_count(count, "folds", "utterance-fold")
     what = f"share {len(shared)} of {len(folds_of)} speakers" if shared else "are of unknown speakers"
     account.note(
@@ -180,14 +184,7 @@ def collect_folds(utterances: Mapping[str, Row], speaker: Mapping[str, str]) -> 
     return {name: int(float(its_folds.pop())) for name, its_folds in values.items()}
 
 
-def use_given_folds(
-    given: Mapping[str, int],
-    table: Path,
-    speaker: Mapping[str, str],
-    emotion: Mapping[str, str],
-    gender: Mapping[str, str],
-    count: int | None,
-) -> dict[str, int]:
+def _use_given_folds(given: Mapping[str, int], corpus: Divided, table: Path, count: int | None) -> dict[str, int]:
     """Return the folds of the rows, speaker -> fold, and write the table if it is missing or empty.
 
     Raises:
@@ -197,7 +194,7 @@ def use_given_folds(
     folds.check_count(fold, count, None, "These folds are in the labels: ignore them with --column fold=")
     if not table.exists() or not folds.read(table):
         folds.write(table, fold, "Taken from the labels of the corpus.")
-    elif folds.read_or_assign(table, speaker, emotion, gender) != fold:
+    elif corpus.folds(table) != fold:
         raise SoctkError(
             "the folds in this file differ from the folds in the labels",
             remedy="Remove this file to use the folds in the labels, or ignore those in the labels: --column fold=.",

@@ -1,7 +1,7 @@
 import pytest
 
 from soctk.corpus.importing import Account
-from soctk.corpus.importing.division import collect_folds, divide
+from soctk.corpus.importing.division import Divided, collect_folds, divide
 from soctk.errors import SoctkError
 
 SPEAKER = {"a1": "a", "a2": "a", "b1": "b", "c1": "c"}
@@ -13,7 +13,7 @@ def rows(column: str, *texts: str) -> dict[str, dict[str, str]]:
 
 def division(tmp_path, utterances, speaker=None, count=None, account=None):
     speaker, emotion = speaker or SPEAKER, dict.fromkeys(SPEAKER, "sad")
-    return divide(utterances, speaker, emotion, {}, tmp_path / "folds.yaml", count, account or Account())
+    return divide(Divided(utterances, speaker, emotion, {}), tmp_path / "folds.yaml", count, account or Account())
 
 
 @pytest.mark.parametrize("texts", [("1", "1", "2", "3"), ("01", "01", "2.0", "3")])
