@@ -12,7 +12,7 @@ from soctk import config
 from soctk.features import upstream
 from soctk.inference.bundle import FORMAT, PRIOR, Bundle, EncoderSettings, ModelSettings
 from soctk.inference.recogniser import Recogniser
-from soctk.inference.result import Segment
+from soctk.inference.result import TimedResult
 from soctk.inference.torch_runtime import TorchRuntime
 from soctk.schema import Normalisation
 from soctk.training.classifier import EmotionClassifier
@@ -74,7 +74,7 @@ def random_model(*args, **options) -> Recogniser:
     return Recogniser(bundle, TorchRuntime(bundle, upstream.load(options.get("name", "fbank"))))
 
 
-def assert_same(segments: Iterable[Segment], expected: Iterable[Segment]) -> None:
+def assert_same(segments: Iterable[TimedResult], expected: Iterable[TimedResult]) -> None:
     """Check that segments have the same bounds and, up to rounding, the same posteriors."""
     for ours, other in zip(segments, expected, strict=True):
         assert (ours.start, ours.end) == (other.start, other.end)

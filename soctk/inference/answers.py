@@ -14,7 +14,7 @@ from soctk.errors import SoctkError
 from soctk.inference import pipes
 from soctk.inference.outputs import Prediction
 from soctk.inference.recogniser import Recogniser, Speaker
-from soctk.inference.result import Segment
+from soctk.inference.result import TimedResult
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def recording(
         yield Prediction(name, start or 0.0, end, model.result(total / weights), is_silent=is_silent)
 
 
-def _divide(model: Recogniser, clip: Clip, speaker: Speaker | None, division: Division) -> Iterator[Segment]:
+def _divide(model: Recogniser, clip: Clip, speaker: Speaker | None, division: Division) -> Iterator[TimedResult]:
     if not division.is_speech:
         return model.windows(clip, None, division.window or 0, division.hop, speaker)
     segments = model.speech(clip, None, division.window, division.hop, speaker)
@@ -118,7 +118,7 @@ def _naming(name: str) -> Iterator[None]:
         raise SoctkError(str(error), remedy="Use another recording.", where=name) from error
 
 
-def _of_segment(name: str, segment: Segment, start: float = 0) -> Prediction:
+def _of_segment(name: str, segment: TimedResult, start: float = 0) -> Prediction:
     """Return the answer for a window of sound that begins at `start` seconds of its recording."""
     times = start + segment.start, start + segment.end
     return Prediction(name, *times, segment.result, is_window=True, is_silent=segment.is_silent)

@@ -17,7 +17,7 @@ from soctk.inference import frames as of_states
 from soctk.inference import hub, waveforms, windows
 from soctk.inference import runtime as runtimes
 from soctk.inference.bundle import Bundle
-from soctk.inference.result import Result, Segment
+from soctk.inference.result import Result, TimedResult
 from soctk.inference.runtime import Runtime, RuntimeName
 from soctk.inference.streaming import Stream
 from soctk.inference.windows import Part
@@ -122,7 +122,7 @@ class Recogniser:
         window: float = 3.0,
         hop: float = 1.0,
         speaker: Speaker | None = None,
-    ) -> Iterator[Segment]:
+    ) -> Iterator[TimedResult]:
         """Classify a recording in windows.
 
         Several windows are encoded at a time, which is faster; each has the answer of its samples alone, and is scaled
@@ -153,7 +153,7 @@ class Recogniser:
         window: float | None = None,
         hop: float = 1.0,
         speaker: Speaker | None = None,
-    ) -> Iterator[Segment]:
+    ) -> Iterator[TimedResult]:
         """Find the speech in a recording, and classify each stretch of it, or windows within the stretches.
 
         A pause of less than 0.5 s does not end a stretch. A stretch of more than 15 s is cut at its longest pause. The
@@ -295,13 +295,13 @@ class Recogniser:
                 remedy="Use a longer recording.",
             )
 
-    def _segments(self, parts: Iterable[Part], rate: int, speaker: Speaker | None) -> Iterator[Segment]:
+    def _segments(self, parts: Iterable[Part], rate: int, speaker: Speaker | None) -> Iterator[TimedResult]:
         """Classify windows, several at a time."""
         for batch in windows.batches(parts, rate):
             values = self._values([samples for _, samples in batch], rate, speaker)
             for (start, samples), of_window in zip(batch, values, strict=True):
                 end = start + len(samples) / rate
-                yield Segment(start, end, self.result(of_window), is_silent=not samples.any())
+                yield TimedResult(start, end, self.result(of_window), is_silent=not samples.any())
 
     def _classify(self, several: Sequence[np.ndarray], rate: int, speaker: Speaker | None) -> np.ndarray:
         """Return the log-posteriors `(N, K)` of N waveforms; see `log_posteriors`."""

@@ -39,7 +39,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Segment:
+class TimedResult:
     """The answer for one window of a recording.
 
     Attributes:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from soctk.inference import waveforms
-from soctk.inference.result import Segment
+from soctk.inference.result import TimedResult
 from soctk.inference.windows import Cutter, Part
 
 
@@ -20,11 +20,11 @@ class Stream:
         channel: 1, 2, ..., or mix for the mean of all channels.
     """
 
-    def __init__(self, classify: Callable[[Iterable[Part]], list[Segment]], cutter: Cutter, channel: str):
+    def __init__(self, classify: Callable[[Iterable[Part]], list[TimedResult]], cutter: Cutter, channel: str):
         self._classify, self._cutter, self._channel = classify, cutter, channel
         self._is_finished = False
 
-    def push(self, samples: Any) -> list[Segment]:
+    def push(self, samples: Any) -> list[TimedResult]:
         """Add samples; return the answers for the windows that they complete.
 
         Args:
@@ -38,7 +38,7 @@ class Stream:
         chosen = waveforms.check(samples, self._channel)
         return self._classify(self._cutter.push(chosen))
 
-    def finish(self) -> list[Segment]:
+    def finish(self) -> list[TimedResult]:
         """End the sound; return the answer for the last window, unless the windows before it have all of the sound.
 
         Raises:

@@ -9,9 +9,9 @@ import numpy as np
 from soctk.corpus import audio
 from soctk.errors import SoctkError
 from soctk.inference import waveforms
-from soctk.inference.result import Segment
+from soctk.inference.result import TimedResult
 
-__all__ = ["Cutter", "Part", "Segment", "batches", "blocks", "check", "cut"]
+__all__ = ["Cutter", "Part", "TimedResult", "batches", "blocks", "check", "cut"]
 
 Part = tuple[float, np.ndarray]  # the start of a window in s, and its samples
 
