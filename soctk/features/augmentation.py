@@ -1,58 +1,58 @@
 """Augmentation: degraded copies of recordings for training, each with random parameters.
 
-A copy depends on nothing but the recording, the id of the utterance, the augmentation and SEED: not on the order of the
-utterances, nor on other recordings. Babble is therefore made of the recording itself, so that no speaker's voice enters
-the training data of another fold.
+A copy depends on the recording, the id of the utterance, the augmentation and SEED; babble also on other recordings of
+the same speaker (soctk.features.babble). The order of the utterances has no influence.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import soxr
 
 from soctk.corpus import degradations
+from soctk.corpus.level import at_level
+from soctk.features.babble import generator
 from soctk.schema import Augmentation
 
 SEED = 1  # recorded in feature stores; a change makes other copies
 
-SNR = (5, 20)  # dB
-_VOICES = 6  # in babble
-_VOICE_SPEEDS = (0.8, 1.25)
+SNR = (0, 15)  # dB
 _T60 = (0.2, 0.8)  # s
 _SEMITONES = (-2, 2)
 _GAIN = (-12, 12)  # dB
 _KBPS = (16, 24, 32, 48, 64)  # kbit/s
 
 
-def augment(waveform: np.ndarray, rate: int, name: Augmentation, utterance: str) -> np.ndarray:
+def augment(
+    waveform: np.ndarray, rate: int, name: Augmentation, utterance: str, voices: Sequence[np.ndarray] = ()
+) -> np.ndarray:
     """Return a degraded copy of a waveform, float32 `(T,)`, of the same length.
 
     Args:
         waveform: the recording `(T,)`, float32, full scale 1.0.
         rate: its sample rate in Hz.
-        name: noise (white, pink or babble, at 5 to 20 dB), reverb (0.2 to 0.8 s), pitch (up to 2 semitones), gain (up
-            to 12 dB), or codec (telephone, or MP3 at 16 to 64 kbit/s).
+        name: noise (white or pink, at 0 to 15 dB), babble (voices, at 0 to 15 dB), reverb (0.2 to 0.8 s), pitch (up to
+            2 semitones), gain (up to 12 dB), or codec (telephone, or MP3 at 16 to 64 kbit/s).
         utterance: the id of the utterance, which determines the parameters.
+        voices: the waveforms of babble, at the same rate.
     """
-    digest = hashlib.sha256(f"{SEED}\t{name}\t{utterance}".encode()).digest()
-    return _DEGRADATIONS[name](waveform, rate, np.random.default_rng(np.frombuffer(digest, np.uint32)))
+    rng = generator(SEED, name, utterance)
+    if name == "babble":
+        return _add_babble(waveform, voices, rng)
+    return _DEGRADATIONS[name](waveform, rate, rng)
+
+
+def _add_babble(waveform: np.ndarray, voices: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Add the sum of voices; each has the same level, starts at a random sample, and is repeated."""
+    babble = np.zeros_like(waveform)
+    for voice in voices:
+        babble += np.resize(np.roll(at_level(voice, 1), rng.integers(len(voice))), len(waveform))
+    return degradations.add_noise(waveform, babble, rng.uniform(*SNR))
 
 
 def _noise(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Add white noise, pink noise or babble."""
-    kind = (degradations.white, degradations.pink, None)[rng.integers(3)]
-    noise = _babble(waveform, rate, rng) if kind is None else kind(len(waveform), rng)
+    """Add white or pink noise."""
+    noise = (degradations.white, degradations.pink)[rng.integers(2)](len(waveform), rng)
     return degradations.add_noise(waveform, noise, rng.uniform(*SNR))
-
-
-def _babble(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the sum of voices: the recording backwards, each time at another speed and from another moment on."""
-    babble = np.zeros_like(waveform)
-    for _ in range(_VOICES):
-        voice = soxr.resample(waveform[::-1], rate * rng.uniform(*_VOICE_SPEEDS), rate)
-        babble += np.resize(np.roll(voice, rng.integers(len(voice))), len(waveform))
-    return babble
 
 
 def _reverb(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:

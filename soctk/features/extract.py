@@ -14,11 +14,12 @@ from soctk.corpus import audio, quick_checks
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing, plural
 from soctk.features import augmentation, disk_space, upstream, waveforms
+from soctk.features.babble import choose_voices
 from soctk.features.copies import Copy, list_copies
 from soctk.features.settings import HAS_UNITS
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
-from soctk.features.waveforms import Utterance
+from soctk.features.waveforms import Utterance, with_voices
 from soctk.schema import Augmentation, Normalisation, UpstreamConfig
 
 # Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values fill 46 MB.
@@ -157,11 +158,18 @@ def _list_utterances(data: DataDir, copies: Sequence[Copy]) -> list[Utterance]:
         progress.message(note)
     # The parts of a recording follow each other, so that they are in one shard, or in few, which read it once each.
     order = sorted(clips, key=lambda utt: (clips[utt].path, clips[utt].start)) if data.segments else list(clips)
+    digests = {utt: info.digest for utt, info in infos.items()}
     utterances = [
-        Utterance(utt, copy, clips[utt], infos[utt].digest, infos[utt].seconds / copy.speed)
+        Utterance(utt, copy, clips[utt], digests[utt], infos[utt].seconds / copy.speed)
         for copy in copies
         for utt in order
     ]
+    if any(copy.augmentation == "babble" for copy in copies):
+        voices = choose_voices(data, augmentation.SEED)
+        utterances = [
+            with_voices(each, voices[each.name], clips, digests) if each.copy.augmentation == "babble" else each
+            for each in utterances
+        ]
     clashes = [each for each in utterances if each.copy != Copy() and each.id in infos]
     if clashes:
         raise SoctkError(

@@ -1,7 +1,8 @@
 """The waveforms of utterances and their copies, as an encoder gets them: read, resampled, degraded and scaled."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ class Utterance:
         name: the id of the utterance.
         copy: the form of the utterance.
         clip: the place of its sound: a recording, or a part of one.
-        digest: the digest of its samples.
+        digest: the digest of its samples, and of the voices.
         seconds: the duration of the copy.
+        voices: the sounds of babble (soctk.features.babble).
     """
 
     name: str
@@ -31,11 +33,20 @@ class Utterance:
     clip: Clip
     digest: str
     seconds: float
+    voices: tuple[Clip, ...] = ()
 
     @property
     def id(self) -> str:
         """Its id in the store."""
         return self.copy.of(self.name)
+
+
+def with_voices(
+    utterance: Utterance, voices: Sequence[str], clips: Mapping[str, Clip], digests: Mapping[str, str]
+) -> Utterance:
+    """Return a copy with babble that consists of other utterances, whose digests become part of its digest."""
+    digest = hashlib.sha256(" ".join([utterance.digest, *(digests[voice] for voice in voices)]).encode()).hexdigest()
+    return replace(utterance, digest=digest, voices=tuple(clips[voice] for voice in voices))
 
 
 def load(
@@ -72,5 +83,6 @@ def _load_group(
     waveforms = audio.load_each([(each.clip, each.copy.speed) for each in group], sample_rate, channel)
     for i, utterance in enumerate(group):
         if utterance.copy.augmentation:
-            waveforms[i] = augment(waveforms[i], sample_rate, utterance.copy.augmentation, utterance.name)
+            voices = [audio.load(voice, sample_rate, channel=channel) for voice in utterance.voices]
+            waveforms[i] = augment(waveforms[i], sample_rate, utterance.copy.augmentation, utterance.name, voices)
     return [level.normalise(waveform, normalise) for waveform in waveforms]
