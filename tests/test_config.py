@@ -120,7 +120,7 @@ def test_an_unknown_settings_file_is_refused(conf, recipe):
     ("file", "message"),
     [
         ("train.yml", "unknown settings file 'train.yml'\nDid you mean 'train.yaml'? Known: folds.yaml, frames.yaml"),
-        ("pooling/socfull.yaml", "Did you mean 'soc_full.yaml'? Known: asp.yaml, mean.yaml, soc.yaml, soc_full.yaml, "),
+        ("pooling/socfull.yaml", "Did you mean 'soc_full.yaml'? Known: asp.yaml, corr.yaml, mean.yaml, soc.yaml, "),
         ("head/mpl.yml", "unknown settings file 'mpl.yml'\nKnown: linear.yaml, mlp.yaml."),
     ],
 )
@@ -141,7 +141,7 @@ def test_an_empty_name_is_no_default():
 def test_an_unknown_pooling_lists_the_known_ones(conf):
     with pytest.raises(SoctkError) as error:
         config.load(conf, "maen")
-    assert "Did you mean 'mean'? Known: asp, auto, mean, soc, soc_full, soc_nolem, stats" in str(error.value)
+    assert "Did you mean 'mean'? Known: asp, auto, corr, mean, soc, soc_full, soc_nolem, stats" in str(error.value)
     with pytest.raises(SoctkError, match=r"unknown head 'liner'\nDid you mean 'linear'\? Known: auto, linear, mlp\."):
         config.load(conf, "mean", "liner")
 

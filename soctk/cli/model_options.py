@@ -48,8 +48,8 @@ preset_option = option(
 )
 pooling_option = option(
     "--pooling",
-    help="mean, stats, asp, soc, soc_nolem, soc_full, or several of them joined by +. auto: each fold chooses mean, "
-    "soc_full or both (head linear).",
+    help="mean, stats, asp, soc, soc_nolem, soc_full, corr, or several of them joined by +. auto: each fold chooses "
+    "mean, soc_full or both (head linear).",
     show_default="from the preset",
 )
 head_option = option(

@@ -4,6 +4,7 @@
 has optional CPU kernels for the same computations. The package imports torch, numpy and pydantic, and nothing heavier.
 """
 
+from soctk.pooling.correlation import Correlation
 from soctk.pooling.layers import ASP, SOC, Concatenation, Mean, Pooling, SOCFull, SOCNoLEM, Stats
 from soctk.pooling.registry import POOLINGS, create, is_trained
 
@@ -12,6 +13,7 @@ __all__ = [
     "POOLINGS",
     "SOC",
     "Concatenation",
+    "Correlation",
     "Mean",
     "Pooling",
     "SOCFull",

@@ -1,8 +1,9 @@
 """Pooling layers: they map the frames of an utterance to one descriptor.
 
 All layers have one interface: `layer(frames (B, T, D), lengths (B,)) -> (B, output_size)`, with D = `input_size`.
-Frames at or beyond an utterance's length are padding and have no effect. To add a layer, write a subclass of `Pooling`,
-add it to `soctk.pooling.registry.POOLINGS`, and give the defaults of its options in conf/pooling/NAME.yaml.
+Frames at or beyond an utterance's length are padding and have no effect. To add a layer, write a subclass of `Pooling`
+in a file of its own, add it to `soctk.pooling.registry.POOLINGS`, and give the defaults of its options in
+conf/pooling/NAME.yaml.
 
 Supported formats:
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from soctk.errors import SoctkError, unknown_name
+from soctk.pooling.correlation import Correlation
 from soctk.pooling.layers import ASP, SOC, Concatenation, Mean, Pooling, SOCFull, SOCNoLEM, Stats
 
 POOLINGS: dict[str, Callable[..., Pooling]] = {
@@ -17,6 +18,7 @@ POOLINGS: dict[str, Callable[..., Pooling]] = {
     "soc": SOC,
     "soc_nolem": SOCNoLEM,
     "soc_full": SOCFull,
+    "corr": Correlation,
 }
 
 

@@ -34,6 +34,7 @@ OPTIONS = {
         {"d": 4, "eps": 1e-3, "shrinkage": 0.2, "normalisation": "trace"},
         {"d": 20, "eps": 1e-3, "shrinkage": 0.2, "normalisation": "none"},
     ],
+    "corr": [{"eps": 1e-10}, {"eps": 500.0}],
 }
 
 
@@ -155,5 +156,5 @@ def test_a_pooling_without_a_numpy_form_is_refused(monkeypatch):
         classifier.require_numpy_form(config.load([ROOT / "conf"], "mean+asp", "mlp"))
     assert str(error.value) == (
         "--onnx: the pooling asp has no numpy form, so the model cannot run without torch\n"
-        "Poolings with one: mean, stats, soc, soc_nolem, soc_full."
+        "Poolings with one: mean, stats, soc, soc_nolem, soc_full, corr."
     )

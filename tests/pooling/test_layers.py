@@ -22,6 +22,7 @@ OPTIONS = {
     "soc": {"d": 4, "eps": 1e-5, "shrinkage": 0.0, "normalisation": "trace"},
     "soc_nolem": {"d": 4, "eps": 1e-5, "shrinkage": 0.1, "normalisation": "none"},
     "soc_full": {"d": 0, "shrinkage": 0.1, "eps": 1e-8, "normalisation": "mean"},
+    "corr": {"eps": 1e-10},
 }
 D = 6
 # Every layer alone, layers with other options, and a concatenation.

@@ -13,7 +13,7 @@ SOC = OPTIONS["soc"]
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("soq", {}, "Did you mean 'soc'? Known: asp, mean, soc, soc_full, soc_nolem, stats"),
+        ("soq", {}, "Did you mean 'soc'? Known: asp, corr, mean, soc, soc_full, soc_nolem, stats"),
         ("mean+soq", {"mean": {}}, "--pooling mean+soq: unknown pooling 'soq'"),
         ("mean+mean", {"mean": {}}, "a pooling is named twice"),
         ("soc", {"soc": SOC | {"epz": 1e-5}}, "unknown option 'epz'\nDid you mean 'eps'? Known: d, eps, normalisation"),
@@ -42,6 +42,7 @@ def test_a_wrong_name_or_option_gives_one_message(name, options, message):
     ("name", "expected"),
     [
         *(("mean", False), ("stats", False), ("asp", True), ("soc", True), ("soc_nolem", True), ("soc_full", False)),
+        ("corr", False),
         *(("mean+soc_full", False), ("mean+asp", True), ("soc+mean", True)),
     ],
 )

@@ -140,6 +140,21 @@ class SOCFull(_SecondOrder):
         return _upper_triangle(logarithm * off_diagonal)
 
 
+class Correlation(Pooling):
+    """The correlations between features over time, above the diagonal (Stafylakis et al. 2022)."""
+
+    eps: PositiveFloat
+
+    def output_size(self, size):  # noqa: D102
+        return size * (size - 1) // 2
+
+    def pool(self, frames, weights):  # noqa: D102
+        del weights
+        centred = frames - frames.mean(0)
+        scaled = centred / np.sqrt(np.maximum(np.square(centred).sum(0), self.eps))
+        return (scaled.T @ scaled)[np.triu_indices(frames.shape[1], 1)]
+
+
 POOLINGS: dict[str, type[Pooling]] = {
     "mean": Mean,
     "stats": Stats,
@@ -147,6 +162,7 @@ POOLINGS: dict[str, type[Pooling]] = {
     "soc": SOC,
     "soc_nolem": SOCNoLEM,
     "soc_full": SOCFull,
+    "corr": Correlation,
 }
 
 
