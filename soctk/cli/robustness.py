@@ -37,9 +37,11 @@ from soctk.cli.common import (
 @feats_option
 @option(
     "--encoder",
+    "encoders",
+    multiple=True,
     metavar="DIR|MODULE:CLASS|FILE.py:CLASS",
     type=Directory(),
-    help="Folder of the encoder, or your own class, if the features are from one.",
+    help="Folder of the encoder, or your own class, if the features are from one. Can be repeated.",
     show_default="the one in s3prl, or on the hub",
 )
 @nj_option
@@ -58,7 +60,7 @@ def main(
     seeds: list[int],
     data: Path | None,
     feats: Path | None,
-    encoder: Path | None,
+    encoders: tuple[Path, ...],
     nj: int,
     device: str,
     output: Path | None,
@@ -79,7 +81,7 @@ def main(
     chosen = disturbance.parse(conditions, noise is not None)
     experiments = score.score(exp, data)
     runs = robustness.runs(experiments, folds, seeds)
-    inference.test(runs, inference.Options(chosen, noise, data, feats, encoder, nj, resolve(device)))
+    inference.test(runs, inference.Options(chosen, noise, data, feats, encoders, nj, resolve(device)))
     several = [one for each in experiments if (one := robustness.read(each, folds, seeds))]
     click.echo(reporting.as_text(several))
     paths = {run.experiment for run in runs}

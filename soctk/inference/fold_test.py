@@ -82,14 +82,14 @@ class FoldTest:
         data: the corpus.
         utterances: the test utterances.
         sounds: the test recordings, and noise.
-        encoder: the encoder of all models.
+        encoders: the encoders of all models.
     """
 
     models: Sequence[Model]
     data: DataDir
     utterances: Sequence[str]
     sounds: Sounds
-    encoder: "SharedEncoder"
+    encoders: "Sequence[SharedEncoder]"
 
     def answer(self, condition: Condition, utterances: Sequence[str]) -> list[list[np.ndarray]]:
         """Return the outputs of each model for each utterance (Model.outputs)."""
@@ -98,7 +98,8 @@ class FoldTest:
             for utt in utterances:
                 samples, rate = self._disturbed(condition, utt)
                 rows.append([model.outputs(samples, rate) for model in self.models])
-                self.encoder.forget()
+                for encoder in self.encoders:
+                    encoder.forget()
         return [list(of_model) for of_model in zip(*rows, strict=True)]
 
     def _disturbed(self, condition: Condition, utterance: str) -> tuple[np.ndarray, int]:
@@ -110,7 +111,7 @@ class FoldTest:
         samples, rate = audio.load_native(self.sounds.clips[utterance], self.data.channel)
         if condition.kind == CLEAN:
             return samples, rate
-        to = min(rate, self.encoder.sample_rate)
+        to = min(rate, max(encoder.sample_rate for encoder in self.encoders))
         return condition.apply(waveforms.resample(samples, rate, to), to, utterance, self.sounds), to
 
 

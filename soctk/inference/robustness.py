@@ -17,10 +17,10 @@ from soctk.corpus import splits
 from soctk.corpus.audio import AudioInfo
 from soctk.corpus.disturbance import CLEAN, Condition, Sounds, digest, read_noises
 from soctk.errors import SoctkError, listing, plural
-from soctk.features.upstream import Upstream
+from soctk.features import upstream
+from soctk.features.upstream import Upstream, own
 from soctk.files import atomic_directory
 from soctk.inference import encoders, pack
-from soctk.inference.bundle import Bundle
 from soctk.inference.fold_test import FoldTest, Model, SharedEncoder
 from soctk.inference.pack import Packing
 from soctk.inference.recogniser import Recogniser
@@ -46,7 +46,7 @@ class Options:
         noise: the folder with noise recordings; None without it.
         data: the data directory; by default the one that the runs recorded.
         store: the feature store; by default the one that the runs recorded.
-        encoder: the encoder, if it was in a folder or is a class (soctk.inference.encoders.load).
+        encoders: the encoders that were in folders or are classes (soctk.inference.encoders.load).
         nj: the number of processes; on a GPU there is one.
         device: `cpu` or `cuda`.
     """
@@ -55,7 +55,7 @@ class Options:
     noise: Path | None = None
     data: Path | None = None
     store: Path | None = None
-    encoder: Path | None = None
+    encoders: Sequence[Path] = ()
     nj: int = 1
     device: str = "cpu"
 
@@ -64,7 +64,7 @@ def test(runs: Sequence[RunDirectory], options: Options) -> int:
     """Predict the disturbed test recordings of the runs of one or several experiments; return the number of new files.
 
     A file has the predictions of one run under one condition; finished ones are not repeated. Experiments on the same
-    data with the same encoder share the encoding of the recordings, and so do the seeds of a fold.
+    data with the same encoders share the encoding of the recordings, and so do the seeds of a fold.
 
     Raises:
         SoctkError: finished predictions belong to other versions of the runs; a model, its encoder, its data or the
@@ -84,26 +84,21 @@ def test(runs: Sequence[RunDirectory], options: Options) -> int:
         path: _open(path, [answers.run for answers in missing if answers.run.experiment == path], options)
         for path in dict.fromkeys(answers.run.experiment for answers in missing)
     }
+    given = _identify(options.encoders, experiments)
     together: dict[Any, list[Answers]] = {}
     for answers in missing:
         experiment = experiments[answers.run.experiment]
         together.setdefault((_shared(experiment), answers.run.fold), []).append(answers)
     for (_, fold), group in together.items():
         with progress.step(f"load the models of fold {fold}"):
-            models = _load(group, experiments, options, noises)
+            models = _load(group, experiments, given, options, noises)
         _run(models, group, options, noise_digest)
     return len(missing)
 
 
 def _open(path: Path, runs: Sequence[RunDirectory], options: Options) -> Experiment:
-    packing = Packing(path, None, None, options.data, options.store, None, options.nj, options.device)
+    packing = Packing(path, data=options.data, store=options.store, nj=options.nj, device=options.device)
     experiment = pack.open_experiment(packing, sorted(set(runs)))
-    if len(experiment.features.store.parts) > 1:
-        raise SoctkError(
-            "this experiment has several encoders, and soctk-robustness encodes with one",
-            remedy="Test experiments with one encoder.",
-            where=path,
-        )
     if experiment.config.recentre.by != "none" and not isinstance(experiment.new_model().head, nn.Linear):
         raise SoctkError(
             "re-centring with the head mlp would need the descriptors of all recordings of a speaker at a time",
@@ -113,29 +108,73 @@ def _open(path: Path, runs: Sequence[RunDirectory], options: Options) -> Experim
     return experiment
 
 
-def _shared(experiment: Experiment) -> tuple[str, ...]:
+def _shared(experiment: Experiment) -> tuple[Any, ...]:
     """Return what experiments have in common whose test recordings can be encoded together."""
-    stored = experiment.features.store.settings
-    return experiment.data.checksum(), str(experiment.data.path), stored["source"], stored["precision"]
+    parts = experiment.features.store.parts
+    of_encoders = [(part.settings["source"], part.settings["precision"]) for part in parts]
+    return experiment.data.checksum(), experiment.data.path, tuple(of_encoders)
+
+
+def _identify(given: Sequence[Path], experiments: Mapping[Path, Experiment]) -> dict[str, Path]:
+    """Return source of an encoder -> where it is, for the encoders from folders and of the user's own.
+
+    Raises:
+        SoctkError: one of them is not given, or none of the experiments needs one that is given.
+    """
+    found: dict[str, Path] = {}
+    for each in given:
+        if own.is_own(str(each)):
+            found[upstream.load(str(each)).source] = each
+        else:
+            # Imported here, because transformers takes seconds.
+            from soctk.features.upstream.huggingface import compute_checksum
+
+            found[f"sha256:{compute_checksum(each)}"] = each
+    needed = {}
+    for path, experiment in experiments.items():
+        for part in experiment.features.store.parts:
+            source = part.settings["source"]
+            needed[source] = part.settings["upstream"]
+            if source not in found and source.startswith(("sha256:", own.SOURCE)):
+                others = f", and --encoder has {', '.join(found)}" if found else ""
+                raise SoctkError(
+                    f"the features are from the encoder {needed[source]} ({source}), which was a folder or a class of "
+                    f"yours{others}",
+                    remedy="Give it: --encoder DIR, MODULE:CLASS or FILE.py:CLASS.",
+                    where=path,
+                )
+    for source, each in found.items():
+        if experiments and source not in needed:
+            raise SoctkError(
+                f"no experiment has features from this encoder ({source}); they are from "
+                f"{', '.join(f'{name} ({other})' for other, name in needed.items())}",
+                remedy="Leave it out, or give another one.",
+                where=f"--encoder {each}",
+            )
+    return found
 
 
 def _load(
     group: Sequence[Answers],
     experiments: Mapping[Path, Experiment],
+    given: Mapping[str, Path],
     options: Options,
     noises: Mapping[Path, AudioInfo],
 ) -> FoldTest:
-    """Load the models of a fold, and their encoder."""
+    """Load the models of a fold, and their encoders."""
     runs = sorted({answers.run for answers in group})
     bundles = {run: pack.of_run(experiments[run.experiment], run, options.nj) for run in runs}
-    encoder = _load_encoder(bundles[runs[0]], runs[0], options)
-    shared = SharedEncoder(encoder, [layer for bundle in bundles.values() for layer in bundle.settings.encoder.layers])
-    models = [
-        Model(
-            run,
-            experiments[run.experiment],
-            Recogniser(bundle, TorchRuntime(bundle, cast(Upstream, shared), options.device)),
+    settings = bundles[runs[0]].settings.encoders  # those of all runs, but for the hidden states
+    shared = [
+        SharedEncoder(
+            encoders.load(bundles[runs[0]], given.get(each.source), options.device, number),
+            [layer for bundle in bundles.values() for layer in bundle.settings.encoders[number].layers],
         )
+        for number, each in enumerate(settings)
+    ]
+    first, *others = cast(list[Upstream], shared)
+    models = [
+        Model(run, experiments[run.experiment], Recogniser(bundle, TorchRuntime(bundle, first, options.device, others)))
         for run, bundle in bundles.items()
     ]
     experiment = experiments[runs[0].experiment]
@@ -144,17 +183,6 @@ def _load(
     clips = data.clips
     sounds = Sounds({utt: clips[utt] for utt in utterances}, data.speaker, data.channel, noises)
     return FoldTest(models, data, utterances, sounds, shared)
-
-
-def _load_encoder(bundle: Bundle, run: RunDirectory, options: Options) -> Upstream:
-    settings = bundle.settings.encoder
-    if encoders.has_checksum(settings) and options.encoder is None:
-        raise SoctkError(
-            f"the features are from the encoder {settings.name}, which was read from a folder",
-            remedy="Give this folder: --encoder DIR.",
-            where=run.experiment,
-        )
-    return encoders.load(bundle, options.encoder, options.device)
 
 
 def _run(test: FoldTest, group: Sequence[Answers], options: Options, noise_digest: str) -> None:

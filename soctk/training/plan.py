@@ -151,7 +151,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
         extract_options=[*extract_options, *_with_given(work, options.extract_args)],
         train_options=[*train_options, *_with_given([*runs, *work], options.train_args)],
         pack_options=[*(word for folder in folders for word in ("--with-encoder", folder)), *work],
-        robustness_options=[*(word for given in (folders + classes)[:1] for word in ("--encoder", given)), *work],
+        robustness_options=[*(word for given in folders + classes for word in ("--encoder", given)), *work],
     )
 
 

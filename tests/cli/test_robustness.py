@@ -17,7 +17,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 from soctk import config
 from soctk.cli import robustness as command
 from soctk.corpus import datadir
-from soctk.features import extract
+from soctk.features import extract, side_by_side
 from soctk.features.store import FeatureStore
 from soctk.inference import fold_test, robustness
 from soctk.inference.pack import Packing, pack
@@ -293,7 +293,10 @@ def test_experiments_side_by_side_share_the_encoding(layers, tmp_path, monkeypat
     exps = [layers / "first", layers / "second"]
     refused = invoke(*exps, "--conditions", "clean")
     assert refused.exit_code == 1
-    assert "the features are from the encoder encoder, which was read from a folder\nGive this folder: --encoder DIR."
+    message = "which was a folder or a class of yours\nGive it: --encoder DIR, MODULE:CLASS or FILE.py:CLASS.\n"
+    assert message in refused.stderr
+    refused = invoke(*exps, "--conditions", "clean", "--encoder", layers / "encoder", "--encoder", tmp_path)
+    assert f"--encoder {tmp_path}: no experiment has features from this encoder (sha256:" in refused.stderr
     encoded = []
     encode = fold_test.SharedEncoder.hidden_states
 
@@ -315,6 +318,24 @@ def test_experiments_side_by_side_share_the_encoding(layers, tmp_path, monkeypat
     for cell, experiment in zip(rows[1][1:], exps, strict=True):
         (found,) = score.score([experiment])
         assert cell.split()[0] == f"{read(found).rows[1].scores['WA'].value:.1f}"
+
+
+def test_the_encoders_of_an_experiment_with_several_are_matched_by_their_checksums(layers):
+    stores = [layers / "feats", layers / "fbank", layers / "other feats"]
+    settings = Wav2Vec2Config.from_pretrained(layers / "encoder")
+    Wav2Vec2Model(settings).save_pretrained(layers / "other")
+    Wav2Vec2FeatureExtractor().save_pretrained(layers / "other")
+    data = datadir.read(layers / "data")
+    extract.extract(data, stores[1], extract.Extraction("fbank"))
+    extract.extract(data, stores[2], extract.Extraction(str(layers / "other"), "all"))
+    store = side_by_side.open_stores(*stores)
+    numbers = side_by_side.numbers(store, ((2,), (0,), (1,)))
+    chosen = config.load([ROOT / "conf"], *MEAN, overrides=[f"frames.layers={numbers}"])
+    Experiment(chosen, data, Features(store, data.utterances), layers / "three").run([1, 2, 3], [1])
+    given = ["--encoder", layers / "other", "--encoder", layers / "encoder"]
+    result = invoke(layers / "three", "--conditions", "gain:6", *given)  # clean is compared with the runs
+    assert result.exit_code == 0, result.output
+    assert "gain +6 dB" in result.stdout
 
 
 @pytest.mark.usefixtures("has_pictures")
