@@ -1,0 +1,215 @@
+"""The settings of an experiment: one class for each YAML file, with the types and ranges of its values."""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# The keys of a run's config.yaml that may differ between the runs of an experiment.
+OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
+
+# The columns of a run's predictions.tsv before those of the emotions; the last two are only in some of these files.
+PREDICTION_COLUMNS = ("utt", "spk", "ref", "hyp")
+TEST_COLUMN, DISTRIBUTION_COLUMN = "test", "dist"
+
+Protocol = Literal["soctk", "emobox", "partition", "utterance-folds", "cross-lingual", "cross-corpus"]
+# Whether frames are normalised: each over its D features (true), all of an utterance together, or not.
+LayerNorm = bool | Literal["utterance"]
+ClassWeight = Literal["none", "balanced"]
+# The degradations of augmented copies (soctk.features.augmentation).
+Augmentation = Literal["noise", "babble", "reverb", "pitch", "gain", "codec"]
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+# How waveforms are scaled before the encoder: not, or to one level (soctk.corpus.level).
+Normalisation = Literal["none", "level"]
+# The dimensions of emotion; a corpus may have a file utt2DIM for each.
+DIMENSIONS = ("arousal", "valence", "dominance")
+# The options of a pooling layer, name -> value; the layer validates them (soctk.pooling.create).
+Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys, NaN and infinite numbers are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FramesConfig(Section):
+    """The choice and normalisation of the frames to pool.
+
+    Attributes:
+        layer_norm: how frames are normalised (soctk.training.frame_norm).
+        layers: the hidden states to use, of those in the feature store: `all`, `last` (the highest), their numbers, or
+            `auto`: each fold chooses them (soctk.training.candidates).
+        speeds: the playback speeds of additional copies (soctk.features.copies): `all` in the store, or a list.
+        augment: the augmentations of copies for training only (soctk.features.augmentation): `all` in the store, or a
+            list.
+        combine: how several layers are combined. `sum`: their frames are added with learned weights; `concat`: each
+            layer gives a descriptor, and the descriptors are concatenated.
+        projection: the number of units of a trained layer, Linear-ReLU, on each frame before the pooling; 0: none.
+    """
+
+    layer_norm: LayerNorm
+    layers: Literal["all", "last", "auto"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    speeds: Literal["all"] | list[Annotated[float, Field(gt=0)]]
+    augment: Literal["all"] | list[Augmentation] = "all"
+    combine: Literal["sum", "concat"]
+    projection: int = Field(default=0, ge=0)
+
+    @field_validator("layers", "speeds", "augment")
+    @classmethod
+    def _check_no_repetition(cls, values, info):
+        if not isinstance(values, str) and len(set(values)) < len(values):
+            name = {"layers": "layer", "speeds": "speed", "augment": "augmentation"}[info.field_name]
+            raise ValueError(f"each {name} may be listed only once")
+        return values
+
+
+class RecentreConfig(Section):
+    """Speaker re-centring (soctk.training.recentre): subtraction of the speaker's mean from the descriptors.
+
+    Attributes:
+        by: `speaker`, or `none` for no re-centring.
+        enrol: the number of unlabelled utterances from which a test speaker's mean is estimated, or `all`.
+        relevance: the weight r of the mean over training speakers (soctk.training.recentre.Recentring).
+    """
+
+    by: Literal["none", "speaker"]
+    enrol: Literal["all"] | Annotated[int, Field(ge=0)]
+    relevance: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _check_enrol_has_an_effect(self):
+        if self.by == "none" and self.enrol != "all":
+            raise ValueError("enrol needs by: speaker (--recentre speaker)")
+        return self
+
+
+class ModelConfig(Section):
+    """The model to train when the command line names none: conf/model.yaml.
+
+    Attributes:
+        pooling: the name of a pooling layer, or several names joined by `+`.
+        head: `mlp`, `linear` or `auto` (mlp for a pooling with trained parameters, linear for other poolings).
+    """
+
+    pooling: str
+    head: str
+
+
+class MLPConfig(Section):
+    """The head Linear-BatchNorm-ReLU-Dropout-Linear, trained as TrainConfig says; one linear layer if `hidden` is 0."""
+
+    name: Literal["mlp"]
+    hidden: int = Field(ge=0)
+    dropout: float = Field(ge=0, lt=1)
+    class_weight: ClassWeight = "none"  # in the loss (soctk.training.classes)
+
+
+class LinearConfig(Section):
+    """The head that is a logistic regression (soctk.training.linear).
+
+    Attributes:
+        C: inverse strengths of the L2 regularisation; inner cross-validation chooses one. If there are several, values
+            beyond an edge of the list may be tried too (soctk.training.linear.beyond).
+        within_class_shrinkage: the shrinkage alpha of the covariance within classes (soctk.training.within_class).
+        class_weight: the weights of the classes in the likelihood (soctk.training.classes).
+    """
+
+    name: Literal["linear"]
+    C: list[Annotated[float, Field(ge=1e-12, le=1e12)]] = Field(min_length=1)
+    within_class_shrinkage: float = Field(ge=0.01, le=1)
+    class_weight: ClassWeight = "none"
+
+
+class TrainConfig(Section):
+    """The training loop: AdamW, linear warm-up and decay of the learning rate, early stopping on the validation loss.
+
+    Attributes:
+        batch_size: in utterances.
+        epochs: the largest number of epochs.
+        patience: the number of epochs without a lower validation loss after which training stops.
+        lr: the peak learning rate.
+        weight_decay: of AdamW.
+        warmup: the share of all steps in which the learning rate rises; then it falls linearly to 0.
+        grad_clip: the largest norm of the gradient.
+    """
+
+    batch_size: int = Field(gt=1)
+    epochs: int = Field(gt=0)
+    patience: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup: float = Field(ge=0, lt=1)
+    grad_clip: float = Field(gt=0)
+
+
+class UpstreamConfig(Section):
+    """A speech encoder with a name in conf/upstream/; an encoder that differs from this description is refused.
+
+    Attributes:
+        source: the hub id or the folder that the name stands for.
+        layers: the number of transformer layers; the hidden states are 0 (the input of layer 1) to `layers`.
+        hidden_size: D, the width of a frame.
+        frame_shift_ms: the time from one frame to the next, in ms.
+    """
+
+    source: str
+    layers: int = Field(ge=0)
+    hidden_size: int = Field(gt=0)
+    frame_shift_ms: float = Field(gt=0)
+
+
+class Config(Section):
+    """All settings of an experiment except fold and seed.
+
+    Attributes:
+        protocol: how validation utterances are chosen.
+        frames: the choice and normalisation of the frames.
+        pooling: name -> options of each pooling layer; the descriptors of several layers are concatenated.
+        recentre: the re-centring of the descriptors.
+        head: the classifier.
+        train: the training loop; None for the head `linear`, which does not use it.
+        target: what is predicted: `emotion`, `distribution` over emotions, or dimensions joined by `+`.
+        pooling_choice: `all`: the descriptors of all pooling layers are concatenated; `auto`: each fold chooses one of
+            the layers or all of them (soctk.training.candidates).
+    """
+
+    protocol: Protocol
+    frames: FramesConfig
+    pooling: dict[str, Options]
+    recentre: RecentreConfig
+    head: Annotated[MLPConfig | LinearConfig, Field(discriminator="name")]
+    train: TrainConfig | None
+    target: str = "emotion"
+    pooling_choice: Literal["all", "auto"] = "all"
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether each fold chooses hidden states or pooling layers (soctk.training.candidates)."""
+        return self.frames.layers == "auto" or self.pooling_choice == "auto"
+
+    @property
+    def pooling_name(self) -> str:
+        """The argument of --pooling: `auto`, or the names of the pooling layers joined by `+`."""
+        return "auto" if self.pooling_choice == "auto" else "+".join(self.pooling)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions that are predicted; empty for emotions."""
+        return () if self.target in ("emotion", "distribution") else tuple(self.target.split("+"))
+
+    @field_validator("target")
+    @classmethod
+    def _check_target(cls, target):
+        names = target.split("+")
+        if target not in ("emotion", "distribution") and (
+            not set(names) <= set(DIMENSIONS) or len(set(names)) < len(names)
+        ):
+            raise ValueError(f"not emotion, distribution, or one or several of {', '.join(DIMENSIONS)} joined by +")
+        return target
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings for a config.yaml, without those that have a default in this file.
+
+        Earlier versions did not have these settings, so their runs are equal to runs with the defaults.
+        """
+        return self.model_dump(exclude_defaults=True)
