@@ -54,12 +54,13 @@ class PooledAgain:
             return of_one_layer(self._pool, *self._frames.batch([row])).cpu().numpy()[0]
 
     def __rmatmul__(self, factors: np.ndarray) -> np.ndarray:
-        """Return the product `(K, P)` of factors `(K, N)` and the descriptors, in one pass over the utterances."""
-        torch_factors = torch.from_numpy(factors.astype(np.float32))
-        product = torch.zeros(len(factors), self.shape[1])
+        """Return the product `(..., K, P)` of factors `(..., K, N)` and the descriptors, in one pass."""
+        matrices = torch.from_numpy(factors.astype(np.float32)).reshape(-1, *factors.shape[-2:])
+        products = torch.zeros(*matrices.shape[:2], self.shape[1])
         for indices, rows in pooled(partial(of_one_layer, self._pool), self._frames, self._nj):
-            product.addmm_(torch_factors[:, indices], rows)
-        return product.numpy()
+            for matrix, product in zip(matrices, products, strict=True):
+                product.addmm_(matrix[:, indices], rows)
+        return products.reshape(*factors.shape[:-1], -1).numpy()
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,10 @@ class Block:
         return self.descriptors
 
     def times(self, factors: np.ndarray) -> np.ndarray:
-        """Return the product `(K, P)` of factors `(K, N)` and the descriptors, in float32.
+        """Return the product `(..., K, P)` of factors `(..., K, N)` and the descriptors, in float32.
 
-        One call reads the descriptors once; so stack the factors of several products.
+        One call reads the descriptors once, so stack the factors of several products. Each matrix `(K, N)` is
+        multiplied on its own: its product does not depend on the others.
         """
         return factors.astype(np.float32) @ self.descriptors
 

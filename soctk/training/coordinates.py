@@ -6,8 +6,7 @@ space that the training utterances span: the dual form. Shorter descriptors are 
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import reduce
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -15,6 +14,44 @@ from scipy.linalg.lapack import dpstrf
 
 from soctk.training.blocks import Block, BlockKey
 from soctk.training.recentre import Recentring
+
+
+class Combination(NamedTuple):
+    """The weights `(K, P)` and the biases `(K,)` of a classifier on one block, as factors of its descriptors.
+
+    Attributes:
+        factors: `(K + 1, N)`. The product of the first K rows with the descriptors are the weights; that of the last
+            row is the mean of the re-centred training descriptors, from which the biases follow.
+    """
+
+    factors: np.ndarray
+
+
+Weights = tuple[np.ndarray, np.ndarray]  # `(K, P)` and the biases `(K,)`
+Part = Combination | Weights  # a classifier on one block
+
+
+def weights_of(classifiers: Sequence[Sequence[Part]], blocks: Sequence[Sequence[Block]]) -> list[Weights]:
+    """Return the weights `(K, sum of P)` and the biases `(K,)` of classifiers on re-centred descriptors.
+
+    The descriptors of a block are read once for all classifiers (Block.times).
+
+    Args:
+        classifiers: the parts of each classifier (Coordinates.parts), all with the same K.
+        blocks: the block of each part.
+    """
+    done = [list(parts) for parts in classifiers]
+    waiting: dict[int, tuple[Block, list[tuple[int, int, Combination]]]] = {}
+    for i, (parts, own) in enumerate(zip(classifiers, blocks, strict=True)):
+        for j, (part, block) in enumerate(zip(parts, own, strict=True)):
+            if isinstance(part, Combination):
+                waiting.setdefault(id(block), (block, []))[1].append((i, j, part))
+    for block, places in waiting.values():
+        products = block.times(np.stack([part.factors for _, _, part in places]))
+        for (i, j, _), product in zip(places, products, strict=True):
+            weight, mean = np.split(product, [-1])
+            done[i][j] = weight, -(weight @ mean[0])
+    return [_side_by_side(parts) for parts in done]
 
 
 class Coordinates(Protocol):
@@ -26,8 +63,8 @@ class Coordinates(Protocol):
 
     values: np.ndarray
 
-    def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights `(K, sum of P)` and the biases `(K,)` of the same classifier on re-centred descriptors.
+    def parts(self, on_values: np.ndarray) -> list[Part]:
+        """Return the same classifier on re-centred descriptors, one part for each block (weights_of).
 
         Args:
             on_values: the weights `(K, R)` of the classifier on `values`.
@@ -41,11 +78,11 @@ class Primal:
         self._blocks = blocks
         self.values = np.concatenate([block.values for block in blocks], axis=1)
 
-    def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Coordinates.weight."""
+    def parts(self, on_values: np.ndarray) -> list[Part]:
+        """See Coordinates.parts."""
         ends = np.cumsum([block.values.shape[1] for block in self._blocks])[:-1]
         pairs = zip(self._blocks, np.split(on_values, ends, axis=1), strict=True)
-        return _side_by_side([block.weight_from_values(part) for block, part in pairs])
+        return [block.weight_from_values(part) for block, part in pairs]
 
 
 class Dual:
@@ -54,16 +91,20 @@ class Dual:
     The inner products of the blocks are added, because the blocks are parts of one vector.
     """
 
-    def __init__(self, blocks: Sequence["StandardisedBlock"], fitted: Sequence[int]):
-        self._blocks = blocks
-        products = reduce(np.add, [block.products() for block in blocks])[:, fitted]
-        self._basis = Basis(products[fitted])
-        self.values = self._basis.values(products)
+    def __init__(self, blocks: Collection[Block], fitted: Sequence[int], recentring: Recentring | None):
+        total: Any = 0
+        self._blocks = []
+        for block in blocks:
+            products, standardised = standardise(block, fitted, recentring)
+            total += products
+            self._blocks.append(standardised)
+        self._basis = Basis(total, fitted)
+        self.values = self._basis.values
 
-    def weight(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Coordinates.weight."""
+    def parts(self, on_values: np.ndarray) -> list[Part]:
+        """See Coordinates.parts."""
         factors = self._basis.factors(on_values)
-        return _side_by_side([block.weight(factors) for block in self._blocks])
+        return [block.part(factors) for block in self._blocks]
 
 
 def make_coordinates(
@@ -80,7 +121,7 @@ def make_coordinates(
     """
     if sum(block.size for block in blocks) < len(fitted):
         return Primal([StandardisedValues(block.array, fitted, recentring) for block in blocks])
-    return Dual([_standardise(block, fitted, recentring) for block in blocks], fitted)
+    return Dual(blocks, fitted, recentring)
 
 
 def values_of_each(
@@ -105,13 +146,12 @@ def values_of_each(
     for key, block in blocks.items():
         using = [number for number, keys in enumerate(choices) if is_dual[number] and key in keys]
         if using:
-            products = _standardise(block, fitted, recentring).products()[:, fitted]
+            products, _ = standardise(block, fitted, recentring)
             for number in using:
                 sums[number] = sums[number] + products if number in sums else products
     for number, keys in enumerate(choices):
         if is_dual[number]:
-            products = sums.pop(number)
-            yield Basis(products[fitted]).values(products)
+            yield Basis(sums.pop(number), fitted).values
         else:
             yield make_coordinates([blocks[key] for key in keys], fitted, recentring).values
 
@@ -119,11 +159,8 @@ def values_of_each(
 class StandardisedBlock(Protocol):
     """A block, centred and scaled such that the variances of the training utterances sum to 1 over the dimensions."""
 
-    def products(self) -> np.ndarray:
-        """Return the inner products `(N, N)` of the standardised descriptors."""
-
-    def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights `(K, P)` and the biases `(K,)` of a classifier on re-centred descriptors.
+    def part(self, factors: np.ndarray) -> Part:
+        """Return a classifier on re-centred descriptors.
 
         Args:
             factors: `(K, number of training utterances)`. Their product with the standardised training descriptors is
@@ -150,16 +187,12 @@ class StandardisedValues:
         self.values = values - values[fitted].mean(0)
         self.values /= self._scale
 
-    def products(self) -> np.ndarray:
-        """See StandardisedBlock.products."""
-        return self.values @ self.values.T
-
-    def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See StandardisedBlock.weight."""
+    def part(self, factors: np.ndarray) -> Weights:
+        """See StandardisedBlock.part."""
         return self.weight_from_values(factors @ self.values[self._fitted])
 
-    def weight_from_values(self, on_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the result of `weight` for a classifier with the weights `(K, P)` on `values`."""
+    def weight_from_values(self, on_values: np.ndarray) -> Weights:
+        """Return the result of `part` for a classifier with the weights `(K, P)` on `values`."""
         weight = on_values / self._scale
         mean = _recentred(self._descriptors, self._fitted, self._recentring)[self._fitted].mean(0)
         return weight, -(weight @ mean)
@@ -171,75 +204,107 @@ class StandardisedProducts:
     The dimensions of such a descriptor, for example the logarithm of a covariance, are of one kind.
     """
 
-    def __init__(self, block: Block, products: np.ndarray, fitted: Sequence[int], recentring: Recentring | None):
-        self._block, self._fitted, self._recentring = block, fitted, recentring
-        rows_recentred = _recentred(products.astype(np.float64), fitted, recentring)
-        products = _recentred(rows_recentred.T, fitted, recentring)
-        to_mean = products[:, fitted].mean(1, keepdims=True)
-        centred = products - to_mean - to_mean.T + to_mean[fitted].mean()
-        self._scale = np.sqrt(np.trace(centred[np.ix_(fitted, fitted)]) / len(fitted)) or np.inf
-        self._products = centred / self._scale**2
+    def __init__(self, scale: float, count: int, fitted: Sequence[int], recentring: Recentring | None):
+        self._scale, self._count, self._fitted, self._recentring = scale, count, fitted, recentring
 
-    def products(self) -> np.ndarray:
-        """See StandardisedBlock.products."""
-        return self._products
+    @classmethod
+    def of(
+        cls, products: np.ndarray, fitted: Sequence[int], recentring: Recentring | None
+    ) -> tuple[np.ndarray, "StandardisedProducts"]:
+        """See `standardise`.
 
-    def weight(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See StandardisedBlock.weight."""
-        centred = np.zeros((len(factors), len(self._products)))
+        Args:
+            products: the inner products `(N, N)` of the descriptors.
+            fitted: the training utterances.
+            recentring: see make_coordinates.
+        """
+        if recentring:
+            rows_recentred = recentring.without_means(products.astype(np.float64), fitted)
+            products = recentring.without_means(rows_recentred.T, fitted)
+        centred = products[:, fitted].astype(np.float64)
+        to_mean = centred.mean(1)
+        centred -= to_mean[:, None]
+        centred -= to_mean[fitted] - to_mean[fitted].mean()
+        scale = np.sqrt(centred[fitted, np.arange(len(fitted))].mean()) or np.inf
+        centred /= scale**2
+        return centred, cls(scale, len(products), fitted, recentring)
+
+    def part(self, factors: np.ndarray) -> Combination:
+        """See StandardisedBlock.part."""
+        centred = np.zeros((len(factors), self._count))
         centred[:, self._fitted] = factors - factors.mean(1, keepdims=True)
-        average = np.zeros((1, centred.shape[1]))
+        average = np.zeros((1, self._count))
         average[:, self._fitted] = 1 / len(self._fitted)
         both = np.vstack([centred / self._scale**2, average])
         if self._recentring:
             both = self._recentring.transposed(both, self._fitted)
-        weight, mean = np.split(self._block.times(both), [len(centred)])
-        return weight, -(weight @ mean[0])
+        return Combination(both.astype(np.float32))
 
 
 class Basis:
-    """An orthonormal basis of the space that N vectors span, by Gram-Schmidt with pivoting.
+    """An orthonormal basis of the space that training utterances span, by Gram-Schmidt with pivoting.
 
-    The pivoted Cholesky decomposition K = L L' of the inner products gives this basis; it is five times as fast as an
-    eigendecomposition. It stops after R vectors, when the remaining squared norms are rounding errors of float32. If
-    all vectors are 0, their one coordinate is 0.
+    The pivoted Cholesky decomposition K = L L' of their inner products gives this basis; it is five times as fast as an
+    eigendecomposition. The rows of L are their coordinates. It stops after R vectors, when the remaining squared norms
+    are rounding errors of float32. If all vectors are 0, their one coordinate is 0.
 
     Args:
-        products: K `(N, N)`, the inner products of the vectors.
+        products: the inner products `(N, n)` of N vectors with those of n training utterances.
+        fitted: the indices of the training utterances among the N.
+
+    Attributes:
+        values: the coordinates `(N, R)` of the N vectors, in float32.
     """
 
-    def __init__(self, products: np.ndarray):
-        factor, order, rank, _ = dpstrf(products, lower=1, tol=1e-5 * products.diagonal().max())
-        if not products.diagonal().any():
-            factor, order, rank = np.ones((1, 1)), np.array([1]), 1
-        self._factor, self._kept, self._count = factor[:rank, :rank], order[:rank] - 1, len(products)
-
-    def coordinates(self, products: np.ndarray) -> np.ndarray:
-        """Return the coordinates `(M, R)` of M vectors whose inner products with the N vectors are `(M, N)`."""
-        return solve_triangular(self._factor, products[:, self._kept].T, lower=True, check_finite=False).T
-
-    def values(self, products: np.ndarray) -> np.ndarray:
-        """Return `coordinates` in float32."""
-        return self.coordinates(products).astype(np.float32)
+    def __init__(self, products: np.ndarray, fitted: Sequence[int]):
+        own = products[fitted]
+        factor, order, rank, _ = dpstrf(own, lower=1, tol=1e-5 * own.diagonal().max())
+        rows = np.tril(factor[:, :rank])
+        if not own.diagonal().any():
+            factor, order, rank, rows = np.ones((1, 1)), np.arange(1, len(own) + 1), 1, np.zeros((len(own), 1))
+        self._factor, self._kept, self._count = factor[:rank, :rank], order[:rank] - 1, len(own)
+        others = np.setdiff1d(np.arange(len(products)), fitted)
+        self.values = np.empty((len(products), rank), dtype=np.float32)
+        self.values[np.asarray(fitted)[order - 1]] = rows
+        self.values[others] = solve_triangular(
+            self._factor, products[np.ix_(others, self._kept)].T, lower=True, check_finite=False
+        ).T
 
     def factors(self, coordinates: np.ndarray) -> np.ndarray:
-        """Return factors `(K, N)` whose product with the N vectors has the coordinates `(K, R)`."""
+        """Return factors `(K, n)` whose product with the n vectors has the coordinates `(K, R)`."""
         factors = np.zeros((len(coordinates), self._count))
         factors[:, self._kept] = solve_triangular(self._factor, coordinates.T, lower=True, trans="T").T
         return factors
 
 
-def _standardise(block: Block, fitted: Sequence[int], recentring: Recentring | None) -> StandardisedBlock:
+def standardise(
+    block: Block, fitted: Sequence[int], recentring: Recentring | None = None
+) -> tuple[np.ndarray, StandardisedBlock]:
+    """Standardise the descriptors of a block by the training utterances.
+
+    Inner products of blocks that are parts of one vector add up. So the inner products of any choice of blocks are a
+    sum of the first results for each block.
+
+    Args:
+        block: the descriptors of all N utterances.
+        fitted: the n training utterances.
+        recentring: see make_coordinates.
+
+    Returns:
+        The inner products `(N, n)` of the standardised descriptors with those of the training utterances, in float64;
+        and what turns a classifier on them into one on the descriptors. The latter needs no `(N, n)` numbers.
+    """
     if block.products is None:
-        return StandardisedValues(block.array, fitted, recentring)
-    return StandardisedProducts(block, block.products, fitted, recentring)
+        values = StandardisedValues(block.array, fitted, recentring)
+        return (values.values @ values.values[fitted].T).astype(np.float64), values
+    return StandardisedProducts.of(block.products, fitted, recentring)
 
 
 def _recentred(values: np.ndarray, fitted: Sequence[int], recentring: Recentring | None) -> np.ndarray:
     return recentring.without_means(values, fitted) if recentring else values
 
 
-def _side_by_side(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _side_by_side(parts: Sequence[Part]) -> Weights:
     """Join the weights of the blocks, and add their biases."""
     weights, biases = zip(*parts, strict=True)
     return np.concatenate(weights, axis=1), np.sum(biases, axis=0)

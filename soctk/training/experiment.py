@@ -25,8 +25,8 @@ from soctk.training import target, trainable
 from soctk.training.candidates import Candidate, list_candidates
 from soctk.training.claim import claim
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.inner_fits import InnerFits
 from soctk.training.inputs import Features
+from soctk.training.outer_fits import OuterFit, fit_runs
 from soctk.training.run_writer import RunWriter, require_tensorboard
 from soctk.training.trainers import LinearTrainer, MLPTrainer, Trainer
 from soctk.training.training_data import TrainingData
@@ -135,14 +135,15 @@ class Experiment:
         for run in runs:
             fitted = inputs.rows(self.trained(inputs.split(run.fold, run.seed)))
             trainable.check_inputs(inputs, run.fold, run.seed, fitted)
-        inner = None
+        fits: Sequence[OuterFit | None] = [None] * len(runs)
         if isinstance(self.config.head, LinearConfig):
             pairs = [(inputs.split(run.fold, run.seed), run.seed) for run in runs]
-            inner = InnerFits.compute(inputs, self.config.head, pairs, nj, self.device)
+            fits = fit_runs(inputs, self.config.head, pairs, nj, self.device)
+            inputs = replace(inputs, blocks={})
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
         # Workers get `inputs`. This copy of the features has no cached descriptors, which keeps the pickled jobs small.
         experiment = replace(self, features=replace(self.features))
-        jobs = [partial(experiment._run_one, run, inputs, inner, made_with) for run in runs]
+        jobs = [partial(experiment._run_one, run, inputs, fit, made_with) for run, fit in zip(runs, fits, strict=True)]
         for line in progress.track(parallel.run(jobs, nj, self.device), "train", "run", len(jobs)):
             progress.message(line)
         return len(runs)
@@ -194,9 +195,7 @@ class Experiment:
         layers, outputs = self.features.layers(config), len(config.dimensions or self.data.emotions)
         return EmotionClassifier(self.features.hidden_sizes(layers), len(layers), outputs, config)
 
-    def _run_one(
-        self, run: RunDirectory, inputs: TrainingData, inner: InnerFits | None, made_with: dict[str, str]
-    ) -> str:
+    def _run_one(self, run: RunDirectory, inputs: TrainingData, fit: OuterFit | None, made_with: dict[str, str]) -> str:
         """Train and test one run; return a line about its validation scores."""
         split = inputs.split(run.fold, run.seed)
         settings = {"fold": run.fold, "seed": run.seed, **self._settings()}
@@ -204,7 +203,7 @@ class Experiment:
         # One thread, so that the results of a run do not depend on `nj`.
         with one_thread(), RunWriter.opened(run, self.tensorboard) as writer:
             writer.write_settings(settings)
-            model, trainer = self._trainer(inputs, split, run.seed, inner)
+            model, trainer = self._trainer(inputs, split, run.seed, fit)
             records = writer.write_log(trainer.train())
             writer.write_model(model)
             predicted = trainer.predict_test()
@@ -219,16 +218,13 @@ class Experiment:
         return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"
 
     def _trainer(
-        self, inputs: TrainingData, split: Split, seed: int, inner: InnerFits | None
+        self, inputs: TrainingData, split: Split, seed: int, fit: OuterFit | None
     ) -> tuple[EmotionClassifier, Trainer]:
         """Return the model of a run, and the trainer that trains it."""
         torch.manual_seed(seed)
-        if isinstance(self.config.head, LinearConfig):
-            assert inner is not None
-            candidate, C = inner.choose(split, seed)
-            model, inputs = self.new_model(candidate).to(self.device), inputs.only(candidate)
-            records = inner.records(split, seed)
-            return model, LinearTrainer(model, inputs, split, seed, self.device, self.config.head, C, records)
+        if fit is not None:
+            model = self.new_model(fit.candidate)
+            return model, LinearTrainer(model, inputs, split, fit)
         assert self.config.train is not None  # soctk.config.load gives every other head a section `train`
         model = self.new_model().to(self.device)
         return model, MLPTrainer(model, inputs, split, seed, self.device, self.config.train)

@@ -1,7 +1,7 @@
 """The linear head on descriptors, for any target; inner cross-validation chooses its regularisation."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from soctk.schema import LinearConfig
 from soctk.training.blocks import Block
-from soctk.training.coordinates import make_coordinates
+from soctk.training.coordinates import Part, make_coordinates, weights_of
 from soctk.training.recentre import Recentring
 from soctk.training.target import Target
 
@@ -89,20 +89,31 @@ def beyond(records: Sequence[Mapping[str, Any]], config: LinearConfig) -> list[f
     return []
 
 
-def fit(
-    head: nn.Linear,
+class Solution(NamedTuple):
+    """A fitted head with K outputs.
+
+    Attributes:
+        parts: its weights on each block (soctk.training.coordinates.weights_of).
+        bias: the biases `(K,)`, to which those of the parts are added.
+        outputs: the outputs `(N, K)` for all N rows, in float32.
+    """
+
+    parts: list[Part]
+    bias: np.ndarray
+    outputs: np.ndarray
+
+
+def solve(
     blocks: Collection[Block],
     target: Target,
     fitted: Sequence[int],
     C: float,
     config: LinearConfig,
     recentring: Recentring | None = None,
-) -> None:
-    """Fit the head to training rows with one C, and write its weights into `head`.
+) -> Solution:
+    """Fit the head to training rows with one C.
 
     Args:
-        head: a layer `(P_1 + P_2 + ..., K)` for K outputs; its inputs are descriptors, re-centred if `recentring` is
-            given.
         blocks: the descriptors of all N utterances and their copies.
         target: what is predicted.
         fitted: the training rows.
@@ -117,11 +128,45 @@ def fit(
         coordinates = make_coordinates(blocks, fitted, recentring)
         solver = target.solver(coordinates.values[fitted], fitted, config)
         solver.fit(C)
-        on_values, own_bias = solver.weights()
-        weight, bias = coordinates.weight(on_values)
+        on_values, bias = solver.weights()
+        outputs = (coordinates.values @ on_values.T + bias).astype(np.float32)
+        return Solution(coordinates.parts(on_values), bias, outputs)
+
+
+def fit(
+    head: nn.Linear,
+    blocks: Collection[Block],
+    target: Target,
+    fitted: Sequence[int],
+    C: float,
+    config: LinearConfig,
+    recentring: Recentring | None = None,
+) -> None:
+    """Fit the head to training rows with one C, and write its weights into `head`.
+
+    Args:
+        head: a layer `(P_1 + P_2 + ..., K)` for K outputs; its inputs are descriptors, re-centred if `recentring` is
+            given.
+        blocks: see `solve`, as all other arguments.
+        target: what is predicted.
+        fitted: the training rows.
+        C: the inverse strength of the regularisation.
+        config: the settings of the target's solver.
+        recentring: the re-centring of the speakers.
+
+    Raises:
+        SoctkError: all training utterances have the same class.
+    """
+    solution = solve(blocks, target, fitted, C, config, recentring)
+    [(weight, bias)] = weights_of([solution.parts], [list(blocks)])
+    set_weights(head, weight, solution.bias + bias)
+
+
+def set_weights(head: nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Write weights `(K, P)` and biases `(K,)` into a head."""
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
-        head.bias.copy_(torch.from_numpy(own_bias + bias))
+        head.bias.copy_(torch.from_numpy(bias))
 
 
 def _rounded(value: float) -> float:

@@ -1,15 +1,16 @@
 """The trainers of the two heads: they train a model on a split and compute predictions for its test utterances."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from soctk.corpus.splits import Split
-from soctk.schema import LinearConfig, TrainConfig
+from soctk.schema import TrainConfig
 from soctk.training import linear, loop
 from soctk.training.classifier import EmotionClassifier
+from soctk.training.outer_fits import OuterFit
 from soctk.training.training_data import TrainingData
 
 
@@ -72,37 +73,18 @@ class MLPTrainer:
 
 
 class LinearTrainer:
-    """Fits the linear head to the training and validation utterances together, with the C of the inner fits."""
+    """Takes over the head that has been fitted together with those of the other runs (soctk.training.outer_fits)."""
 
-    def __init__(
-        self,
-        model: EmotionClassifier,
-        inputs: TrainingData,
-        split: Split,
-        seed: int,
-        device: str,
-        config: LinearConfig,
-        C: float,
-        records: Sequence[dict[str, Any]],
-    ):
+    def __init__(self, model: EmotionClassifier, inputs: TrainingData, split: Split, fit: OuterFit):
         assert isinstance(model.head, nn.Linear)
-        self._head, self._inputs, self._split, self._seed, self._config = model.head, inputs, split, seed, config
-        self._fitted = inputs.rows(sorted(split.train + split.valid))
-        self._device, self._C, self._records = device, C, records
+        self._head, self._inputs, self._split, self._fit = model.head, inputs, split, fit
 
     def train(self) -> Iterable[dict[str, Any]]:
-        """See Trainer.train; returns the records of the inner fits (InnerFits.records).
-
-        Raises:
-            SoctkError: all training utterances have the same class.
-        """
-        inputs = self._inputs
-        recentring = inputs.recentring(self._seed)
-        linear.fit(self._head, inputs.blocks.values(), inputs.target, self._fitted, self._C, self._config, recentring)
-        return self._records
+        """See Trainer.train; returns the records of the inner fits (InnerFits.records)."""
+        linear.set_weights(self._head, self._fit.weight, self._fit.bias)
+        return self._fit.records
 
     def predict_test(self) -> torch.Tensor:
         """See Trainer.predict_test."""
-        descriptors = self._inputs.descriptors(self._fitted, self._seed).to(self._device)
-        rows, copies = self._inputs.tested_rows(self._split.test), self._inputs.tested
-        return loop.predict(self._head, descriptors, self._inputs.target, rows, copies)
+        outputs = torch.from_numpy(self._fit.outputs[self._inputs.tested_rows(self._split.test)])
+        return self._inputs.target.predictions(outputs.unflatten(0, (self._inputs.tested, -1)))

@@ -11,7 +11,7 @@ from soctk.schema import LinearConfig
 from soctk.training import linear
 from soctk.training.blocks import Block, gram
 from soctk.training.classes import Classes
-from soctk.training.coordinates import Dual, Primal, StandardisedValues, make_coordinates
+from soctk.training.coordinates import Dual, Primal, StandardisedValues, make_coordinates, weights_of
 from soctk.training.linear import fit, scores
 from soctk.training.within_class import WithinClass
 
@@ -90,9 +90,10 @@ def test_the_primal_form_is_used_if_descriptors_are_shorter_than_the_number_of_t
 @pytest.mark.parametrize("dimensions", [5, 50, 300], ids=["primal", "dual-of-values", "dual-of-products"])
 def test_weights_on_descriptors_give_the_same_logits_as_weights_on_coordinates(dimensions):
     descriptors, _ = corpus(dimensions)
-    coordinates = make_coordinates([Block(descriptors, gram(descriptors))], TRAIN)
+    block = Block(descriptors, gram(descriptors))
+    coordinates = make_coordinates([block], TRAIN)
     on_values = np.random.default_rng(1).normal(size=(3, coordinates.values.shape[1]))
-    weight, bias = coordinates.weight(on_values)
+    [(weight, bias)] = weights_of([coordinates.parts(on_values)], [[block]])
     np.testing.assert_allclose(descriptors[TRAIN] @ weight.T + bias, coordinates.values[TRAIN] @ on_values.T, atol=2e-3)
 
 

@@ -1,0 +1,78 @@
+"""The fits of the linear head of all runs, with what their inner fits chose; they share one read of the descriptors."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from soctk import parallel, progress
+from soctk.corpus.splits import Split
+from soctk.schema import LinearConfig
+from soctk.training import linear
+from soctk.training.candidates import Candidate
+from soctk.training.coordinates import weights_of
+from soctk.training.inner_fits import InnerFits
+from soctk.training.linear import Solution
+from soctk.training.training_data import TrainingData
+
+
+class OuterFit(NamedTuple):
+    """The linear head of a run, fitted to its training and validation utterances.
+
+    Attributes:
+        candidate: the hidden states and pooling layers that the run chose.
+        records: the validation scores of the inner fits (InnerFits.records).
+        weight: `(K, P_1 + P_2 + ...)`, on re-centred descriptors.
+        bias: `(K,)`.
+        outputs: the outputs `(N, K)` for all N rows of the inputs.
+    """
+
+    candidate: Candidate
+    records: Sequence[dict[str, Any]]
+    weight: np.ndarray
+    bias: np.ndarray
+    outputs: np.ndarray
+
+
+def fit_runs(
+    inputs: TrainingData, config: LinearConfig, runs: Sequence[tuple[Split, int]], nj: int, device: str
+) -> list[OuterFit]:
+    """Choose by the inner fits of each run (InnerFits.compute), and fit its head.
+
+    The fits need the inner products of descriptors only. The weights of all runs are computed together, because they
+    need the descriptors, which may have to be pooled again.
+
+    Args:
+        inputs: the corpus.
+        config: the settings of the head.
+        runs: the split and the seed of each run.
+        nj: how many fits are done at a time.
+        device: `cpu` or `cuda`; it determines how workers are started.
+
+    Raises:
+        SoctkError: all training utterances of a run have the same class.
+    """
+    inner = InnerFits.compute(inputs, config, runs, nj, device)
+    choices = [inner.choose(split, seed) for split, seed in runs]
+    jobs = [
+        partial(_solve, number, inputs.only(candidate), config, split, seed, C)
+        for number, ((split, seed), (candidate, C)) in enumerate(zip(runs, choices, strict=True))
+    ]
+    solved = dict(progress.track(parallel.run(jobs, nj, device), "fit", "run", len(jobs)))
+    solutions = [solved[number] for number in range(len(runs))]
+    blocks = [[inputs.blocks[key] for key in candidate.keys] for candidate, _ in choices]
+    weights = weights_of([solution.parts for solution in solutions], blocks)
+    return [
+        OuterFit(candidate, inner.records(split, seed), weight, bias + solution.bias, solution.outputs)
+        for (split, seed), (candidate, _), solution, (weight, bias) in zip(
+            runs, choices, solutions, weights, strict=True
+        )
+    ]
+
+
+def _solve(
+    number: int, inputs: TrainingData, config: LinearConfig, split: Split, seed: int, C: float
+) -> tuple[int, Solution]:
+    fitted = inputs.rows(sorted(split.train + split.valid))
+    return number, linear.solve(inputs.blocks.values(), inputs.target, fitted, C, config, inputs.recentring(seed))
