@@ -290,8 +290,8 @@ augment_option = option(
     metavar="NAMES",
     type=Augmentations(),
     default="",
-    help="Add degraded copies of each recording, for training only, one for each of noise, babble, reverb, pitch, gain, "
-    'codec; such as "noise babble".',
+    help="Add degraded copies of each recording, for training only, one for each of noise, babble, reverb, pitch, gain "
+    'and codec that you name, such as "noise babble".',
     show_default="none",
 )
 normalise_option = option(
