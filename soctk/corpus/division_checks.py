@@ -6,11 +6,9 @@ from soctk.corpus import independence
 from soctk.corpus.content import TRAIN
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.findings import Finding
-from soctk.corpus.segments import Segment
 from soctk.errors import plural
 
 FEWEST_FOLDS = 3  # to train, validate and test on different speakers
-_OVERLAP = 0.1  # s; times of segments are rounded, and turns of a dialogue touch
 
 
 def check(data: DataDir) -> list[Finding]:
@@ -18,6 +16,7 @@ def check(data: DataDir) -> list[Finding]:
     remedy = "merge or drop the emotions (soctk-import --labels)"
     if not data.split:
         remedy = f"make other folds (soctk-import --folds), or {remedy}"
+    part = "part" if data.split else "fold"
     what, whose = ("tests", "") if data.split else ("folds", " of these folds")
     return [
         _few_folds(data),
@@ -40,39 +39,13 @@ def check(data: DataDir) -> list[Finding]:
             "All tables of scores mark these results with \u2021 and give the reason.",
         ),
         Finding(
-            f"segments of different {'parts' if data.split else 'folds'} overlap by more than {_OVERLAP:g} s",
-            _overlapping(data),
+            f"segments of different {part}s overlap by more than {independence.LEAST_SHARED:g} s",
+            [f"{first} and {second} ({seconds:.2f} s)" for first, second, seconds in independence.shared_sound(data)],
             False,
             "The same sound is in training and test data: correct the times, or put the segments of a recording into "
-            f"one {'part' if data.split else 'fold'}.",
+            f"one {part}. All tables of scores mark these results with \u2021.",
         ),
     ]
-
-
-def _overlapping(data: DataDir) -> list[str]:
-    """Return pairs of segments of a recording that share sound, but are in different folds or parts."""
-    cases = []
-    order = sorted(data.segments.items(), key=lambda item: (item[1].recording, item[1].start))
-    last: dict[str | int, tuple[str, Segment]] = {}  # part -> its segment of this recording that ends last
-    recording = ""
-    for utt, segment in order:
-        if segment.recording != recording:
-            recording, last = segment.recording, {}
-        part = _part(data, utt)
-        for other_part, (other, before) in last.items():
-            shared = min(before.end, segment.end) - segment.start
-            if other_part != part and shared > _OVERLAP:
-                cases.append(f"{other} and {utt} ({shared:.2f} s)")
-        if part not in last or segment.end > last[part][1].end:
-            last[part] = (utt, segment)
-    return cases
-
-
-def _part(data: DataDir, utt: str) -> str | int:
-    """Return the part of the partition, or the fold, of an utterance."""
-    part = data.split[utt] if data.split else data.fold_of(utt)
-    assert part is not None  # only a partition has utterances without a fold
-    return part
 
 
 def _list_overlaps(data: DataDir) -> list[str]:
@@ -87,7 +60,7 @@ def _emotions_by_part(data: DataDir) -> dict[str | int, set[str]]:
     """Return the emotions of each fold, or of each part of the partition."""
     found: dict[str | int, set[str]] = {}
     for utt, emotion in data.emotion.items():
-        found.setdefault(_part(data, utt), set()).add(emotion)
+        found.setdefault(independence.part_of(data, utt), set()).add(emotion)
     return found
 
 

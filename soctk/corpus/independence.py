@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from soctk.corpus.content import DEV, TRAIN
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.segments import Segment
 from soctk.errors import plural
 
 ALL = "all"  # stands for all tested utterances, where there is no partition with named tests
+LEAST_SHARED = 0.1  # s; times of segments are rounded, and turns of a dialogue touch
 
 
 def find_overlaps(data: DataDir) -> dict[str, str]:
@@ -65,3 +67,49 @@ def _describe_folds(data: DataDir) -> str:
 
 def _known(data: DataDir, utterances: Sequence[str]) -> set[str]:
     return {data.speaker[utt] for utt in utterances if utt not in data.unknown}
+
+
+def shared_sound(data: DataDir) -> list[tuple[str, str, float]]:
+    """Return pairs of segments of a recording that share sound, but are in different folds or parts, and how much (s).
+
+    Each segment is compared with the one of each other part that ends last before it, so not all pairs are listed.
+    """
+    pairs = []
+    order = sorted(data.segments.items(), key=lambda item: (item[1].recording, item[1].start))
+    last: dict[str | int, tuple[str, Segment]] = {}  # part -> its segment of this recording that ends last
+    recording = ""
+    for utt, segment in order:
+        if segment.recording != recording:
+            recording, last = segment.recording, {}
+        part = part_of(data, utt)
+        for other_part, (other, before) in last.items():
+            shared = min(before.end, segment.end) - segment.start
+            if other_part != part and shared > LEAST_SHARED:
+                pairs.append((other, utt, shared))
+        if part not in last or segment.end > last[part][1].end:
+            last[part] = (utt, segment)
+    return pairs
+
+
+def describe_shared_sound(data: DataDir, test: str = "") -> str:
+    """Return why sound of test utterances is in the training or validation data too; empty if it is not.
+
+    Args:
+        data: the corpus.
+        test: the name of a test of the published partition; empty for all tests, or for folds.
+    """
+    tests = {test} if test else set(data.tests)
+    pairs = [pair for pair in shared_sound(data) if not data.split or {data.split[utt] for utt in pair[:2]} & tests]
+    if not pairs:
+        return ""
+    first, second, seconds = pairs[0]
+    where = "the test and other parts" if data.split else "different folds"
+    many = plural(len(pairs), f"pair of segments of {where} shares sound", f"pairs of segments of {where} share sound")
+    return f"{many}, such as {first} and {second} ({seconds:.2f} s)"
+
+
+def part_of(data: DataDir, utt: str) -> str | int:
+    """Return the part of the partition, or the fold, of an utterance."""
+    part = data.split[utt] if data.split else data.fold_of(utt)
+    assert part is not None  # only a partition has utterances without a fold
+    return part

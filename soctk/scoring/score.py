@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from soctk import progress
-from soctk.corpus import datadir
+from soctk.corpus import datadir, independence
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, printable
 from soctk.scoring import leaks, metrics, predictions, recorded, scales, suspects
@@ -44,8 +44,8 @@ class ExperimentScores:
         predictions: the scored predictions.
         data: the corpus; None if its data directory is not available.
         shared_recordings: a sentence about recordings in both training and test data (soctk.scoring.leaks); or empty.
-        speaker_overlap: why test speakers may be in the training data (soctk.corpus.independence); empty if they are
-            not.
+        speaker_overlap: why test speakers, or sound of test utterances, may be in the training data
+            (soctk.corpus.independence); empty if they are not.
         scale: the metrics of the experiment.
         runs: a row for each fold and seed: fold, seed, utterances, and a column for each score (scale.columns).
         pooled: score -> value over the utterances of all folds together, averaged over seeds, and its interval over
@@ -141,12 +141,12 @@ class ExperimentScores:
                 "is_recentred": self.is_recentred,
                 "speaker_overlap": self.speaker_overlap,
                 "head": self.head,
+                "nested_choice": self.nested_choice,
                 "features": settings.get("features"),
                 "pooling": settings.get("pooling"),
                 "made_with": self.predictions.made_with,
                 "seeds_left_out": self.predictions.left_out,
                 "runs": self.runs.to_dict("records"),
-                "nested_choice": self.nested_choice,
                 "over_folds": {metric: vars(spread) for metric, spread in self.over_folds().items()},
                 "over_seeds": {metric: vars(spread) for metric, spread in self.over_seeds().items()},
                 "pooled": {metric: interval._asdict() for metric, interval in self.pooled.items()},
@@ -238,6 +238,8 @@ def _score_part(
         for rows in table.groupby(["fold", "seed"]).indices.values()
     ]
     per_class, confusion = _classes(scored)
+    overlaps = [recorded.speaker_overlap(scored.settings, test)]
+    overlaps += [independence.describe_shared_sound(data, test)] if data else []
     return ExperimentScores(
         name=name,
         test=test,
@@ -245,7 +247,7 @@ def _score_part(
         predictions=scored,
         data=data,
         shared_recordings=shared_recordings,
-        speaker_overlap=recorded.speaker_overlap(scored.settings, test),
+        speaker_overlap="; ".join(filter(None, overlaps)),
         scale=scales.scale(scored),
         runs=pd.DataFrame(runs).sort_values(["fold", "seed"], ignore_index=True),
         pooled=_pool(scored),

@@ -150,8 +150,15 @@ def test_segments_that_share_sound_across_parts_are_found():
     notes = "\n".join(quick_checks.notes(dataclasses.replace(data, segments=segments)))
     assert (
         "Note: segments of different parts overlap by more than 0.1 s: a2y and b1x (1.00 s). The same sound is in "
-        "training and test data: correct the times, or put the segments of a recording into one part."
+        "training and test data: correct the times, or put the segments of a recording into one part. "
+        "All tables of scores mark these results with \u2021."
     ) in notes
+    segmented = dataclasses.replace(data, segments={**segments, "c1x": Segment("tape", 2.3, 4.0)})
+    reason = "2 pairs of segments of the test and other parts share sound, such as a2y and c1x (0.70 s)"
+    found = {test: independence.describe_shared_sound(segmented, test) for test in ("", "test1", "test2")}
+    assert found == {"": reason, "test1": reason, "test2": ""}
+    assert independence.describe_shared_sound(dataclasses.replace(data, segments=segments)) == ""  # train and dev
+    assert independence.describe_shared_sound(data) == ""
 
 
 def test_unknown_speakers_of_a_corpus_that_only_tests_are_counted():

@@ -7,6 +7,7 @@ import pytest
 from conftest import write_run
 
 from soctk.corpus import datadir
+from soctk.corpus.segments import Segment
 from soctk.errors import SoctkError
 from soctk.reporting import formats, wording
 from soctk.reporting.report import make
@@ -105,6 +106,28 @@ def test_every_format_marks_only_the_tests_whose_speakers_may_be_in_training_dat
         f"‡ Test speakers are, or may be, in the training data (m/test2): {reason}. Do not compare"
     )
     assert "each utterance of an unknown speaker as a speaker of its own" in sentence
+
+
+def test_segments_that_share_sound_across_folds_are_marked(tmp_path, corpus):
+    tape = next(iter(corpus.wav.values()))
+    times = {utt: (i, i + 1) for i, utt in enumerate(corpus.utterances)}
+    for fold in corpus.folds:
+        utterances = corpus.utterances_of([fold])
+        emotions = " ".join(2 * corpus.emotion[utt][0] for utt in utterances)
+        write_run(tmp_path / "m" / f"fold{fold}" / "seed1", emotions, utterances, "cas")
+    names = {"calm": "c", "angry": "a", "sad": "s"}
+    labels = {"emotions": tuple(names.values()), "emotion": {u: names[e] for u, e in corpus.emotion.items()}}
+    (last,) = (utt for utt in corpus.utterances if utt.startswith("spk0-sad-1"))  # the next one is of spk1, of fold 2
+    for end, mark in ((times[last][1], ""), (times[last][1] + 0.5, " \u2021")):
+        segments = {utt: Segment("tape", *span) for utt, span in (times | {last: (times[last][0], end)}).items()}
+        data = dataclasses.replace(corpus, wav={"tape": tape}, segments=segments, **labels)
+        datadir.write(tmp_path / "data", data)
+        (found,) = score.score([tmp_path / "m"], tmp_path / "data")
+        assert wording.label(found) == f"m{mark}"
+    assert wording.overlaps([found])[0].startswith(
+        "\u2021 Test speakers are, or may be, in the training data (m): 1 pair of segments of different folds shares "
+        "sound, such as spk0-sad-1 and spk1-angry-0 (0.50 s). Do not compare"
+    )
 
 
 def test_speakers_may_be_in_several_folds_only_if_the_run_recorded_it(tmp_path):
