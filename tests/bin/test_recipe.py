@@ -71,7 +71,7 @@ def test_each_stage_prints_its_input_output_and_log_and_runs_its_command(run, fo
         "rest of stage 0",
         "<soctk-validate><data/my recipe><here>",
         "Stage 1: features: data/my recipe -> feats/fbank (log: feats/fbank/log/extract.log)",
-        f"<soctk-extract><data/my recipe><feats/fbank><--upstream><fbank><--conf><conf><--layer><last>{work}<cluster>",
+        f"<soctk-extract><data/my recipe><feats/fbank><--upstream><fbank><--conf><conf><--layer><all>{work}<cluster>",
         "Stage 2: train: feats/fbank -> exp/fbank-mean-linear (log: exp/fbank-mean-linear/log/train.log)",
         "<soctk-train><data/my recipe><feats/fbank><exp/fbank-mean-linear><--conf><conf><--preset><default>"
         "<--pooling><mean><--head><linear><--layer><all><--combine><concat><--recentre><none><--enrol><all>"
