@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from soctk.corpus.conditions import measure as measure_conditions
 from soctk.corpus.cutting import decode_clips
 from soctk.corpus.decoding import MIN_SECONDS, SUFFIXES, Fault, UnusableRecording, decode_blocks
 from soctk.corpus.segments import Clip
+from soctk.corpus.wav_header import seconds_after_end
 from soctk.errors import SoctkError, listing, plural
 from soctk.progress import track
 
@@ -57,6 +58,8 @@ class AudioInfo:
         clipped: the share of samples of the chosen channel that are clipped.
         sounding: the numbers, from 1, of the channels that are not silent.
         conditions: the recording conditions of the chosen channel; None where they are not measured.
+        unread: the duration, in s, of what follows the samples of its WAV file, because the size in the header is too
+            small (soctk.corpus.wav_header.seconds_after_end).
     """
 
     seconds: float
@@ -67,6 +70,7 @@ class AudioInfo:
     clipped: float
     sounding: tuple[int, ...]
     conditions: Conditions | None = None
+    unread: float = 0.0
 
 
 def load(source: Path | Clip, sample_rate: int, speed: float = 1, channel: str = "1") -> np.ndarray:
@@ -257,9 +261,11 @@ def _inspect(clips: Sequence[Clip], channel: str, has_conditions: bool) -> list[
                 found[index] = samples
             else:
                 found[index] = _measure(samples, sample_rate, channel, has_conditions)
+        unread = seconds_after_end(clips[0].path)
     except UnusableRecording as error:
         return [error] * len(clips)
-    return [found[index] for index in range(len(clips))]
+    infos = [found[index] for index in range(len(clips))]
+    return [replace(info, unread=unread) if unread and isinstance(info, AudioInfo) else info for info in infos]
 
 
 def _measure(channels: np.ndarray, sample_rate: int, channel: str, has_conditions: bool) -> AudioInfo:

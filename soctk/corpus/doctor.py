@@ -46,10 +46,12 @@ def check(path: Path) -> Diagnosis:
     findings = _list_unusable(unusable) + _list_oddities(usable)
     if data:
         findings += quick_checks.check_channels(usable, data.channel) + quick_checks.check_durations(data.seconds)
+        findings.append(quick_checks.check_headers(usable))
         findings += quick_checks.check_copies(data, usable) + quick_checks.check_labels(data)
         return Diagnosis(datadir.summary(data), findings, data, usable)
     seconds = {utt: info.seconds for utt, info in usable.items()}
     findings += quick_checks.check_channels(usable) + quick_checks.check_durations(seconds)
+    findings.append(quick_checks.check_headers(usable))
     repeated = [" = ".join(group) for group in quick_checks.find_copies(usable)]
     summary = f"{plural(len(results), 'recording')}, {sum(seconds.values()) / 3600:.2f} h"
     findings.append(Finding("the same recording more than once", repeated, True))

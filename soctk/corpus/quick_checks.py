@@ -41,7 +41,7 @@ def notes(data: DataDir, infos: Mapping[str, AudioInfo] | None = None) -> list[s
 
 def recording_notes(data: DataDir, infos: Mapping[str, AudioInfo]) -> list[str]:
     """Return the lines of `notes` that `soctk-validate`, which does not decode the recordings, does not print."""
-    findings = check_channels(infos, data.channel) + check_copies(data, infos)
+    findings = [*check_channels(infos, data.channel), check_headers(infos), *check_copies(data, infos)]
     return [finding.note() for finding in findings if finding.cases]
 
 
@@ -76,6 +76,20 @@ def check_channels(infos: Mapping[str, AudioInfo], channel: str = "1") -> list[F
             f"To take another: {_choose('1|2|mix')}.",
         ),
     ]
+
+
+def check_headers(infos: Mapping[str, AudioInfo]) -> Finding:
+    """Find WAV files with more sound than the size in their headers.
+
+    Args:
+        infos: utterance -> the properties of its recording.
+    """
+    return Finding(
+        "WAV files with more sound than their headers declare, which is not used",
+        [f"{utt} (read {info.seconds:.2f} s, not {info.unread:.2f} s)" for utt, info in infos.items() if info.unread],
+        True,
+        "To use all of it, write the header anew: sox --ignore-length IN.wav OUT.wav.",
+    )
 
 
 def _choose(channel: str) -> str:

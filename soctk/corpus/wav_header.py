@@ -1,9 +1,12 @@
-"""Repair of WAV files that libsndfile misreads: headers without a length, and chunks without padding."""
+"""Repair of WAV files that libsndfile misreads: headers without a length, and chunks without padding; wrong lengths."""
 
 import re
+from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9 _]{3}")
 _UNKNOWN = b"\xff\xff\xff\xff"
+_LARGEST_REST = 1 << 20  # bytes after the samples that are read
 
 
 def rebuild(content: bytes) -> bytes | None:
@@ -34,6 +37,41 @@ def rebuild(content: bytes) -> bytes | None:
             form = content[position : start + size]
         position = _skip(content, start + size, size)
     return None
+
+
+def seconds_after_end(path: Path) -> float:
+    """Return the duration, in s, of what follows the samples of a WAV file and is neither a chunk nor zeros.
+
+    It is 0 for a file with a correct header. Otherwise a program has written too small a size of the samples, and all
+    readers end there. It is 0, too, for files of another format, and for headers without a length.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return 0.0
+        bytes_per_second = 0
+        while len(header := file.read(8)) == 8:
+            name, size = _read_chunk(header, 0)
+            if name == b"fmt ":
+                form = file.read(size)
+                bytes_per_second = int.from_bytes(form[8:12], "little")
+                file.seek(size % 2, 1)
+            elif name == b"data":
+                return _measure_rest(file, size) / bytes_per_second if bytes_per_second and size else 0.0
+            else:
+                file.seek(size + size % 2, 1)
+    return 0.0
+
+
+def _measure_rest(file: BinaryIO, size: int) -> int:
+    """Return the number of bytes after the samples, from whose first one the file is read; 0 if they are chunks."""
+    start = file.seek(size, 1)
+    rest = file.read(_LARGEST_REST)
+    is_chunk = _CHUNK_NAME.match(rest) or _CHUNK_NAME.match(rest, size % 2)
+    return 0 if is_chunk or not rest.strip(b"\0") else file.seek(0, 2) - start
 
 
 def _read_chunk(content: bytes, position: int) -> tuple[bytes, int]:

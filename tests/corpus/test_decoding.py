@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.corpus import decoding
+from soctk.corpus import decoding, wav_header
 from soctk.corpus.decoding import Fault, UnusableRecording, decode, decode_blocks
 
 RATE = 16000
@@ -333,3 +333,27 @@ def test_the_real_ffmpeg_decodes_an_mp4_file(tmp_path):
     convert = ["ffmpeg", "-v", "error", "-i", tmp_path / "tone.wav", "-c:a", "alac", tmp_path / "tone.m4a"]
     subprocess.run(convert, check=True)
     np.testing.assert_allclose(decode(tmp_path / "tone.m4a")[0][:, 0], FLOAT, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "seconds"),
+    [
+        (wav(6000, 6036), 0.3125),  # 16,000 bytes of samples, of which the header declares 6,000: 10,000 bytes are left
+        (wav(6001, 6037), 9999 / 32000),
+        (wav(6000, 6036, FLOAT_32, FLOAT.tobytes()), 26000 / 64000),
+        (wav(6000, 6036, extra=LIST), 0.3125),
+        (wav(len(SAMPLES) * 2, 16036), 0),
+        (wav(len(SAMPLES) * 2, 16036) + LIST, 0),
+        (wav(len(SAMPLES) * 2, 16036) + b"\0\0\0", 0),
+        (wav(len(SAMPLES) * 2 - 1, 16035, samples=SAMPLES.tobytes()[:-1]) + LIST, 0),
+        (wav(0, 36), 0),  # from a pipe; it is read to the end of the file
+        (wav(0xFFFFFFFF, 0xFFFFFFFF), 0),
+        (wav(20000, 20036), 0),  # cut short
+        (written("FLAC"), 0),
+        (b"RIFF", 0),
+    ],
+)
+def test_sound_beyond_the_size_in_a_header_is_measured(content, seconds, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    assert wav_header.seconds_after_end(path) == seconds

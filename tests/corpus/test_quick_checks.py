@@ -6,7 +6,7 @@ import soundfile
 from click.testing import CliRunner
 
 from soctk.cli import export, import_, validate
-from soctk.corpus import audio, datadir, splits
+from soctk.corpus import audio, datadir, doctor, splits
 from soctk.corpus.quick_checks import notes
 
 
@@ -53,6 +53,22 @@ def test_the_mean_of_all_channels_is_advised_if_recordings_lack_the_channel_that
     )
     (several,) = find_notes(dataclasses.replace(corpus, channel="mix"))
     assert several.startswith("Note: several channels")
+
+
+def test_a_header_that_declares_less_sound_than_the_file_has_is_told(corpus):
+    path = corpus.wav["spk0-sad-0"]
+    samples = (3000 * np.sin(0.1 * np.arange(16000))).astype(np.int16)
+    soundfile.write(path, samples, 16000)
+    content = bytearray(path.read_bytes())
+    content[40:44] = (8000).to_bytes(4, "little")  # the size of the chunk `data`
+    path.write_bytes(content)
+    (note,) = find_notes(corpus)
+    assert note == (
+        "Note: WAV files with more sound than their headers declare, which is not used: spk0-sad-0 (read 0.25 s, not "
+        "0.75 s). To use all of it, write the header anew: sox --ignore-length IN.wav OUT.wav."
+    )
+    (finding,) = (found for found in doctor.check(corpus.path).findings if found.what.startswith("WAV files"))
+    assert len(finding.cases) == 1
 
 
 def test_silence_without_a_channel_that_has_sound(corpus):
