@@ -46,9 +46,9 @@ WHOLE = "not a list of different whole numbers such as"
         (["--combine", "max"], "'max' is not one of 'sum', 'concat'"),
         (["--protocol", "cross-lingual"], "'cross-lingual' is not one of 'soctk', 'emobox'"),
         (["--device", "gpu"], "'gpu' is not one of 'cpu', 'cuda', 'auto'"),
-        (["--layer", "four"], "'four' is not last, all or a list of different whole numbers"),
+        (["--layer", "four"], "'four' is not all, last or a list of different whole numbers"),
         (["--layer", ""], "at least one number is needed"),
-        (["--use-layer", "last"], "'last' is not all or a list of different whole numbers"),
+        (["--use-layer", "first"], "'first' is not auto, all, last or a list of different whole numbers"),
         (["--folds", "1-3"], f"'1-3' is {WHOLE}"),
         (["--seeds", "1 2 x"], f"'1 2 x' is {WHOLE}"),
         (["--seeds", ""], "at least one number is needed"),
@@ -184,7 +184,7 @@ def test_help_shows_the_options_and_defaults_of_the_recipe(plan, tmp_path):
         "[default: 3, or --stage if it is greater; 0<=x<=5]"
     ) in text
     assert "--corpus DIR Folder of the corpus. [default: the net]" in text
-    assert "or several of them joined by +. [default: mean]" in text
+    assert "each fold chooses mean, soc_full or both (head linear). [default: mean]" in text
     assert "--accent [all|north] Whose recordings. [default: all]" in text
     assert "--use-layer LAYERS Extracted hidden states to train on" in text
     assert text.count("--pooling ") == 1
