@@ -125,7 +125,7 @@ def open_stores(first: Path, *others: Path) -> FeatureStore | SideBySide:
     return SideBySide(stores) if others else stores[0]
 
 
-def numbers(store: Store, layers: str | Sequence[Any] | None) -> str | list[int] | None:
+def numbers(store: Store, layers: str | tuple[Any, ...] | None) -> str | list[int] | None:
     """Return the numbers in a store of hidden states that are listed for each encoder.
 
     Args:
@@ -138,7 +138,8 @@ def numbers(store: Store, layers: str | Sequence[Any] | None) -> str | list[int]
     """
     if layers is None or isinstance(layers, str):
         return layers
-    lists = layers if isinstance(layers[0], Sequence) else [layers] * len(store.parts)
+    is_nested = isinstance(layers[0], Sequence)
+    lists: list[Sequence[int]] = list(layers) if is_nested else [layers] * len(store.parts)
     if len(lists) != len(store.parts):
         raise SoctkError(
             f"hidden states are listed for {plural(len(lists), 'encoder')}, and there {_are(len(store.parts))}",

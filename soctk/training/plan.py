@@ -237,7 +237,7 @@ def _check_layers(options: Options, upstream: str, resolved: Config, conf_dirs: 
                 remedy="Choose numbers in this range.",
                 where="--layer",
             )
-        used = options.use_layers if isinstance(options.use_layers, tuple) else ()
+        used = per_encoder(options.use_layers)[0] if isinstance(options.use_layers, tuple) else ()
         missing = [layer for layer in used if layer not in options.layers]
         if missing:
             raise SoctkError(

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from soctk.features.upstream import has_one_state
 from soctk.schema import Augmentation, Normalisation, Protocol
@@ -91,7 +92,7 @@ class Options:
         return self.layers == "last" or (self.layers == "all" and all(map(has_one_state, self.upstreams)))
 
 
-def per_encoder(layers: tuple) -> list[tuple[int, ...]]:
+def per_encoder(layers: tuple[Any, ...]) -> list[tuple[int, ...]]:
     """Return the lists of hidden states of several encoders, or the one list that holds for all."""
     return list(layers) if isinstance(layers[0], tuple) else [layers]
 

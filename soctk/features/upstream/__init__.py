@@ -49,12 +49,15 @@ class Upstream(Protocol):
     source: str
     hub: str
     sample_rate: int
-    frame_shift: float | None
     hidden_sizes: list[int]
     max_seconds: float
     batches: bool
     has_units: bool
     note: str
+
+    @property
+    def frame_shift(self) -> float | None:
+        """See above; a property, so that an encoder may have a float only."""
 
     def hidden_states(self, waveforms: Sequence[np.ndarray], layers: Sequence[int]) -> list[torch.Tensor]:
         """Encode utterances; encoder layers above the highest requested hidden state are not computed.
