@@ -22,8 +22,6 @@ class Enrol(click.ParamType):
 class EncoderLayers(Layers):
     """Hidden states: a word, numbers, or numbers for each of several encoders, separated by commas."""
 
-    example = "2 3 4 5, 2 3"
-
     def convert(self, value, param, ctx):
         """Return the word, a tuple of int, or a tuple of them for each encoder."""
         if isinstance(value, str) and "," in value:

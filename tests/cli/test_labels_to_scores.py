@@ -111,7 +111,8 @@ def test_votes_are_trained_on_and_scored_as_distributions(home):
 @pytest.mark.slow
 def test_a_sweep_compares_dimensions_by_ccc(msp):
     text = call(sweep.main, msp / "msp", msp / "msp-feats", msp / "sweep", "--target", "arousal", "--head", "linear",
-                "--grid", "pooling=[mean, stats]")  # fmt: skip
+                "--grid", "pooling=[mean, stats]", "--nested")  # fmt: skip
+    assert "\n  test1: CCC of arousal " in text
     header, _, *rows = text[text.index("point ") :].splitlines()
     assert header.split() == ["point", "valid_CCC", "valid_loss", "runs"]
     scores = [float(row.split()[1]) for row in rows[:2]]

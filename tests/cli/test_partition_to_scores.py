@@ -99,7 +99,8 @@ def test_a_partition_with_two_tests_goes_from_its_table_to_scores_of_each_test(t
     run(report, "exp", "-o", "page.html", "--no-descriptors")
     page = Path("page.html").read_text()
     assert "train: 27 utterances of 3 speakers; dev: 9 utterances of 1 speaker; test1: 18" in page
-    run(sweep, "data", "feats", "sweep", "--grid", "pooling=[mean]", "--set", "head.C=[0.1]")
+    text = run(sweep, "data", "feats", "sweep", "--grid", "pooling=[mean]", "--set", "head.C=[0.1]", "--nested")
+    assert [line.split(":")[0] for line in text.splitlines()[-3:]] == ["  test1", "  test2", "  pooling=mean"]
     run(train, "data", "feats", "exp/three", *LINEAR, "--folds", "2", code=1)
     run(train, "data", "feats", "exp/three", *LINEAR, "--protocol", "cross-lingual", code=1)
 
