@@ -62,9 +62,9 @@ WHOLE = "not a list of different whole numbers such as"
         *(
             (
                 ["--augment", names],
-                f"'{names}' is not a list of different names from: noise, reverb, pitch, gain, codec",
+                f"'{names}' is not a list of different names from: noise, babble, reverb, pitch, gain, codec",
             )
-            for names in ("babble", "noise noise", "Noise")
+            for names in ("speech", "noise noise", "Noise")
         ),
         (["--normalise", "lufs"], "'lufs' is not one of 'none', 'level'"),
         (["--train-args", "--set 'a=b"], "'--train-args': a quote (', \" or \\) is not closed: --set 'a=b"),

@@ -5,11 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from soctk.corpus import audio, level
+from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError
-from soctk.features import augmentation, extract, upstream
+from soctk.features import augmentation, babble, extract, upstream
 from soctk.features.augmentation import augment
 from soctk.features.extract import Extraction
 from soctk.features.store import FeatureStore
@@ -29,7 +31,7 @@ def frames(store: FeatureStore, suffix: str, utterances) -> torch.Tensor:
     return store.load([utt + suffix for utt in utterances])
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "babble"])
 def test_a_copy_depends_on_the_recording_and_the_id_of_the_utterance_alone(name):
     waveform = speech_like()
     copies = {utt: augment(waveform, RATE, name, utt) for utt in "abcdefgh"}
@@ -53,6 +55,64 @@ def test_noise_has_a_ratio_within_its_range_and_comes_in_all_kinds():
     assert low - 0.1 < min(ratios) < low + 2 and high - 2 < max(ratios) < high + 0.1
     white, pink = (np.isclose(slopes, 1, rtol=0.2), np.array(slopes) > 5)
     assert min(white.sum(), pink.sum()) > 8
+
+
+def test_babble_is_the_sum_of_equally_loud_voices_at_a_ratio_within_its_range():
+    waveform = speech_like()
+    voices = [(0.001 * np.sin(hertz * np.arange(5000) * 2 * np.pi / RATE)).astype(np.float32) for hertz in (480, 960)]
+    voices[1] *= 5000
+    for number in range(10):
+        added = augment(waveform, RATE, "babble", f"utt{number}", voices) - waveform
+        low, high = augmentation.SNR
+        assert low - 0.1 < 20 * np.log10(level.rms(waveform) / level.rms(added)) < high + 0.1
+        power = np.abs(np.fft.rfft(added * np.hanning(RATE))) ** 2
+        assert power[475:486].sum() == pytest.approx(power[955:966].sum(), rel=0.1)
+        assert power[475:486].sum() + power[955:966].sum() > 0.95 * power.sum()
+
+
+def groups(**divisions) -> DataDir:
+    speaker = {utt: utt[0] for utt in ("a1", "a2", "a3", "a4", "b1", "b2", "c1")}
+    return DataDir(wav={}, speaker=speaker, emotion={}, seconds={}, emotions=(), gender={}, **divisions)
+
+
+@pytest.mark.parametrize(
+    ("divisions", "of_a1"),
+    [
+        ({"fold": {"a": 1, "b": 1, "c": 2}}, {"a2", "a3", "a4"}),
+        ({"fold": {}, "utterance_fold": {"a1": 1, "a2": 1, "a3": 2, "a4": 2, "b1": 1, "b2": 2, "c1": 1}}, {"a2"}),
+        ({"fold": {}, "split": {"a1": "train", "a2": "test", "a3": "test", "a4": "train"}}, {"a4"}),
+    ],
+    ids=["folds", "folds of utterances", "partition"],
+)
+def test_babble_is_of_the_same_speaker_in_the_same_part(divisions, of_a1):
+    chosen = babble.choose_voices(groups(**divisions), seed=1)
+    assert sorted(chosen["a1"]) == sorted(of_a1)
+    assert chosen["c1"] == ["c1"]  # without others, the utterance itself
+
+
+def test_voices_are_a_random_choice_that_the_order_of_the_utterances_does_not_change():
+    speaker = {f"a{i:02}": "a" for i in range(30)}
+    data = dataclasses.replace(groups(fold={"a": 1}), speaker=speaker)
+    chosen = babble.choose_voices(data, seed=1)
+    assert all(len(set(voices)) == babble.VOICES and utt not in voices for utt, voices in chosen.items())
+    assert len({tuple(voices) for voices in chosen.values()}) == 30
+    backwards = dataclasses.replace(data, speaker=dict(reversed(speaker.items())))
+    assert babble.choose_voices(backwards, seed=1) == chosen
+    assert babble.choose_voices(data, seed=2) != chosen
+
+
+def test_babble_is_extracted_again_if_a_voice_has_changed(tmp_path, corpus):
+    settings = Extraction("fbank", augmentations=("babble",))
+    extract.extract(corpus, tmp_path / "feats", settings)
+    before = FeatureStore.open(tmp_path / "feats")
+    frames_before = {utt: before.load([f"{utt}-aug-babble"]) for utt in corpus.utterances}
+    first, *others = [utt for utt in corpus.utterances if corpus.speaker[utt] == "spk0"]
+    samples, rate = soundfile.read(corpus.wav[first])
+    soundfile.write(corpus.wav[first], samples[::-1], rate)
+    extract.extract(corpus, tmp_path / "feats", settings)
+    after = FeatureStore.open(tmp_path / "feats")
+    changed = {utt for utt, old in frames_before.items() if not torch.equal(old, after.load([f"{utt}-aug-babble"]))}
+    assert changed == {first, *others}  # each of them has the other five as its babble
 
 
 def test_names_and_seed_are_recorded_and_copies_are_those_of_the_waveform(tmp_path, corpus):
