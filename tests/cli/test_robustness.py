@@ -320,6 +320,13 @@ def test_experiments_side_by_side_share_the_encoding(layers, tmp_path, monkeypat
         assert cell.split()[0] == f"{read(found).rows[1].scores['WA'].value:.1f}"
 
 
+def test_the_hidden_states_and_poolings_that_each_fold_chose_are_used(layers):
+    train(layers, "chosen", ("auto", "linear"), overrides=["frames.layers=auto"])
+    result = invoke(layers / "chosen", "--conditions", "gain:6", "--encoder", layers / "encoder")
+    assert result.exit_code == 0, result.output  # clean is compared with the runs
+    assert "gain +6 dB" in result.stdout
+
+
 def test_the_encoders_of_an_experiment_with_several_are_matched_by_their_checksums(layers):
     stores = [layers / "feats", layers / "fbank", layers / "other feats"]
     settings = Wav2Vec2Config.from_pretrained(layers / "encoder")

@@ -26,7 +26,7 @@ def fold(tmp_path):
     """A fold of 4 speakers with 3 utterances each; utterance i is a tone of 250 + 100 i Hz, at its own level."""
     clips = {}
     for i in range(12):
-        tone = 0.02 * (1 + i) * np.sin(2 * np.pi * (250 + 100 * i) * np.arange(RATE // 2) / RATE)
+        tone = 0.002 * 1.6**i * np.sin(2 * np.pi * (250 + 100 * i) * np.arange(RATE // 2) / RATE)
         clips[f"s{i // 3}-{i}"] = Clip(tmp_path / f"{i}.wav")
         soundfile.write(tmp_path / f"{i}.wav", tone, RATE)
     return Sounds(clips, {utt: utt[:2] for utt in clips})
