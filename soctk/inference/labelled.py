@@ -152,7 +152,8 @@ def _settings(model: Recogniser, data: DataDir, device: str) -> dict:
         "seed": 1,
         **({"speaker_overlap": unknown} if (unknown := independence.find_unknown(data)) else {}),
         **recorded.by_name([{"upstream": encoder.name, "source": encoder.source, "layers": encoder.layers,
-                             "speeds": settings.speeds} for encoder in settings.encoders]),
+                             "speeds": settings.speeds, "normalise": settings.normalise}
+                            for encoder in settings.encoders]),
         **experiment,
         "model": settings.training,
         "made_with": {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": device},
