@@ -30,7 +30,7 @@ def check_splits(
     """Check that no recording is in two of the training, validation and test utterances of a fold.
 
     The parts of the inner cross-validation are compared too, because one of them scores a fit on the others. A copy of
-    an utterance at another speed (soctk.features.speed) is always in the part of its utterance.
+    an utterance at another speed (soctk.features.copies) is always in the part of its utterance.
 
     Args:
         data: the corpus; its `duplicates` are allowed.
