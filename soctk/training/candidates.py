@@ -1,5 +1,6 @@
 """The hidden states and pooling layers among which each fold chooses by its inner cross-validation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class Candidate:
         return {"layers": list(self.layers), "pooling": "+".join(self.poolings)}
 
     @classmethod
-    def of_record(cls, record: dict[str, Any]) -> "Candidate":
+    def of_record(cls, record: Mapping[str, Any]) -> "Candidate":
         """Return the candidate of a record in train.jsonl."""
         return cls(tuple(record["layers"]), tuple(record["pooling"].split("+")))
 
