@@ -430,7 +430,7 @@ def test_a_missing_tensorboard_is_reported_before_training(tmp_path, corpus, sto
     experiment = Experiment(
         settings("mean"), corpus, Features(store, corpus.utterances), tmp_path / "exp", tensorboard=True
     )
-    with pytest.raises(SoctkError, match="--tensorboard: this log needs the package tensorboard, which is not installed"):
+    with pytest.raises(SoctkError, match="--tensorboard: this log needs the package tensorboard, which is not inst"):
         experiment.run([1], [1])
     assert not (tmp_path / "exp").exists()
 
