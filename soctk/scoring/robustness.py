@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +86,14 @@ class Answers:
 
 def version(run: RunDirectory) -> str:
     """Return the digest of a run: of its weights and its predictions."""
-    digest = hashlib.sha256()
-    for path in (run.weights, run.predictions):
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    return digest.hexdigest()
+    parts = [_digest(path, path.stat().st_mtime_ns) for path in (run.weights, run.predictions) if path.is_file()]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+@cache
+def _digest(path: Path, modified: int) -> str:
+    """Return the digest of a file; it is the same for all conditions, so it is kept until the file is modified."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
