@@ -1,40 +1,36 @@
 """Blocks of descriptors with their inner products, in memory or pooled again whenever they are read."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
 
-from soctk import progress
+from soctk import onednn, progress
 from soctk.parallel import one_thread
 from soctk.pooling import Pooling
+from soctk.training.frames import Frames, StreamedFrames
 
 BlockKey = tuple[int, str]  # a hidden state, and the name of a pooling layer
 
 _BATCH = 8  # utterances per batch of `pooled`; larger batches of soc_full make malloc release and re-request memory
 
-_COLUMNS = 1 << 13  # of descriptors; `gram` centres this many at a time
-
-
-class HasFrames(Protocol):
-    """The frames of N utterances (soctk.training.inputs.Frames and StreamedFrames)."""
-
-    @property
-    def lengths(self) -> list[int]:
-        """T of each utterance, in frames."""
-
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames."""
+_COLUMNS = 1 << 14  # of descriptors; `gram` centres this many at a time
 
 
 class PooledAgain:
     """Descriptors `(N, P)` that are pooled again, batch by batch, whenever they are read: they need no memory.
 
     They stand for an array where it is multiplied from the left (`factors @ descriptors`) or read by rows.
+
+    Args:
+        pool: a pooling layer without trained parameters.
+        frames: the frames of one hidden state, on the device on which they are pooled.
+        nj: the number of threads.
 
     Attributes:
         shape: `(N, P)`.
@@ -44,23 +40,26 @@ class PooledAgain:
     dtype = np.dtype(np.float32)
     __array_ufunc__ = None  # `array @ descriptors` calls __rmatmul__
 
-    def __init__(self, pool: Pooling, frames: HasFrames, nj: int = 1):
-        self._pool, self._frames, self._nj = pool, frames, nj
+    def __init__(self, pool: Pooling, frames: StreamedFrames, nj: int = 1):
+        self._pool, self._frames, self._nj = deepcopy(pool).cpu(), frames, nj  # workers of a GPU get a pickled copy
         self.shape = (len(frames.lengths), pool.output_size)
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Return the descriptor `(P,)` of one utterance."""
         with torch.inference_mode():
-            return of_one_layer(self._pool, *self._frames.batch([row])).cpu().numpy()[0]
+            return self._model()(*self._frames.batch([row])).cpu().numpy()[0]
 
     def __rmatmul__(self, factors: np.ndarray) -> np.ndarray:
-        """Return the product `(..., K, P)` of factors `(..., K, N)` and the descriptors, in one pass."""
+        """Return the product `(..., K, P)` of factors `(..., K, N)` and the descriptors; see Block.times."""
         matrices = torch.from_numpy(factors.astype(np.float32)).reshape(-1, *factors.shape[-2:])
-        products = torch.zeros(*matrices.shape[:2], self.shape[1])
-        for indices, rows in pooled(partial(of_one_layer, self._pool), self._frames, self._nj):
+        products = [torch.zeros(factors.shape[-2], self.shape[1]) for _ in matrices]
+        for indices, rows in pooled(self._model(), self._frames, self._nj):
             for matrix, product in zip(matrices, products, strict=True):
                 product.addmm_(matrix[:, indices], rows)
-        return products.reshape(*factors.shape[:-1], -1).numpy()
+        return torch.stack(products).reshape(*factors.shape[:-1], -1).numpy()
+
+    def _model(self) -> Callable[..., torch.Tensor]:
+        return partial(of_one_layer, deepcopy(self._pool).to(self._frames.device))
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,15 @@ class Block:
         return self.descriptors
 
     def times(self, factors: np.ndarray) -> np.ndarray:
-        """Return the product `(..., K, P)` of factors `(..., K, N)` and the descriptors, in float32.
+        """Return the product `(K, P)` of factors `(K, N)` and the descriptors, in float32.
 
-        One call reads the descriptors once, so stack the factors of several products. Each matrix `(K, N)` is
-        multiplied on its own: its product does not depend on the others.
+        Several products are computed in one pass over the descriptors if the factors are `(M, K, N)`. Each matrix
+        `(K, N)` is multiplied on its own: its product does not depend on the others.
         """
-        return factors.astype(np.float32) @ self.descriptors
+        factors = factors.astype(np.float32)
+        if factors.ndim == 3 and self.is_kept:
+            return np.stack([matrix @ self.descriptors for matrix in factors])
+        return factors @ self.descriptors
 
 
 def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
@@ -114,15 +116,14 @@ def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
     for part in torch.from_numpy(descriptors).split(_COLUMNS, dim=1):
         centred = torch.sub(part, part.mean(0), out=buffer[:, : part.shape[1]])
         for start in range(0, count, step):
-            products[start : start + step, : start + step].addmm_(
-                centred[start : start + step], centred[: start + step].T
-            )
+            rows, columns = slice(start, start + step), slice(start + step)
+            products[rows, columns] += onednn.linear(centred[rows], centred[columns])
     products.tril_()
     products += products.tril(-1).T
     return products.numpy()
 
 
-def describe(model: Callable[..., torch.Tensor], frames: HasFrames, nj: int = 1) -> torch.Tensor:
+def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, nj: int = 1) -> torch.Tensor:
     """Return the descriptors `(N, P)` of all utterances, on the CPU; see `pooled`."""
     batches = pooled(model, frames, nj)
     indices, rows = next(batches)
@@ -134,7 +135,7 @@ def describe(model: Callable[..., torch.Tensor], frames: HasFrames, nj: int = 1)
 
 
 def pooled(
-    model: Callable[..., torch.Tensor], frames: HasFrames, nj: int = 1
+    model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, nj: int = 1
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Yield the indices of some utterances and their descriptors `(B, P)`, on the CPU, until all have been pooled.
 
@@ -142,7 +143,7 @@ def pooled(
     descriptors nor their order depend on the number of threads.
 
     Args:
-        model: computes the descriptors `(B, P)` of a batch, given its frames and lengths (HasFrames.batch).
+        model: computes the descriptors `(B, P)` of a batch, given its frames and lengths (Frames.batch).
         frames: the frames of N utterances.
         nj: the number of threads.
     """

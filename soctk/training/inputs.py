@@ -16,7 +16,7 @@ from soctk.features.copies import with_copies
 from soctk.features.interface import Store
 from soctk.pooling import Pooling
 from soctk.schema import Augmentation, Config, LinearConfig
-from soctk.training.blocks import Block, BlockKey, HasFrames, PooledAgain, describe, gram, of_one_layer
+from soctk.training.blocks import Block, BlockKey, PooledAgain, describe, gram, of_one_layer
 from soctk.training.frame_norm import of_store
 from soctk.training.frames import Frames, StreamedFrames, require_finite
 from soctk.training.recentre import Recentring
@@ -217,14 +217,14 @@ class Features:
             return blocks
         frames, streamed = self._read(config, [layer]).to(self.device), self._streamed(config, [layer]).to(self.device)
         for name in names:
-            pool = pooling.create(name, *self.hidden_sizes([layer]), config.pooling).to(self.device)
+            pool = pooling.create(name, self.hidden_sizes([layer])[0], config.pooling).to(self.device)
             room = self.max_bytes / 2 - _bytes_kept([*self._blocks.values(), *blocks.values()])
             room = room if isinstance(config.head, LinearConfig) else math.inf
             blocks[name] = _new_block(pool, frames, streamed, room, nj)
         return blocks
 
 
-def _new_block(pool: Pooling, frames: HasFrames, streamed: StreamedFrames, room: float, nj: int) -> Block:
+def _new_block(pool: Pooling, frames: Frames | StreamedFrames, streamed: StreamedFrames, room: float, nj: int) -> Block:
     """Return a block; if its descriptors have more than `room` bytes, they are pooled again when they are read."""
     descriptors = describe(partial(of_one_layer, pool), frames, nj).numpy()
     with progress.step("inner products of descriptors"):

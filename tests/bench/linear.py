@@ -22,7 +22,9 @@ from torch import nn
 
 from soctk.schema import LinearConfig
 from soctk.training.blocks import Block, gram
-from soctk.training.linear import fit, posteriors, scores
+from soctk.training.classes import Classes
+from soctk.training.coordinates import make_coordinates
+from soctk.training.linear import fit, predictions, scores
 
 CLASSES = 8
 FULL, PROJECTED = 512 * 513 // 2, 128 * 129 // 2
@@ -43,9 +45,12 @@ def measure(form: str, utterances: int, dimensions: int, report: multiprocessing
     started = time.perf_counter()
     blocks = [Block(descriptors, None if form == "all numbers" else gram(descriptors))]
     candidates = LinearConfig(name="linear", C=[1.0, 3.0, 10.0], within_class_shrinkage=0.5)
-    found = [(scored, posteriors(blocks, labels, fitted, candidates, CLASSES)) for fitted, scored in inner]
-    best = min(scores(labels, found, candidates), key=lambda record: record["valid_loss"])["C"]
-    fit(head, blocks, labels, train, best, candidates)
+    target = Classes("abcdefgh", labels)
+    values = [make_coordinates(blocks, fitted).values for fitted, _ in inner]
+    pairs = zip(inner, values, strict=True)
+    found = [(scored, predictions(own, target, fitted, candidates)) for (fitted, scored), own in pairs]
+    best = min(scores(target, found, candidates.C), key=lambda record: record["valid_loss"])["C"]
+    fit(head, blocks, target, train, best, candidates)
     seconds = time.perf_counter() - started
     report.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
 
@@ -53,7 +58,7 @@ def measure(form: str, utterances: int, dimensions: int, report: multiprocessing
 def bytes_needed(form: str, utterances: int, dimensions: int) -> float:
     descriptors = 4 * utterances * dimensions
     if form != "all numbers" and utterances < dimensions:
-        return 2 * descriptors + 3 * 8 * utterances**2  # a centred copy; the Gram matrix, its eigenvectors, coordinates
+        return descriptors + 3 * 8 * utterances**2  # the inner products, their decomposition, coordinates
     return 2.5 * descriptors
 
 
