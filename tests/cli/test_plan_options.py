@@ -102,7 +102,7 @@ def test_wrong_options_give_one_message(plan, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pooling", "maen"], "--pooling maen: unknown pooling 'maen'\nDid you mean 'mean'? Known: asp, mean, soc,"),
+        (["--pooling", "maen"], "--pooling maen: unknown pooling 'maen'\nDid you mean 'mean'? Known: asp, corr, mean,"),
         (
             ["--preset", "papers"],
             "--preset: unknown preset 'papers'\nDid you mean 'paper'? Known: default, emobox, paper.\n",
