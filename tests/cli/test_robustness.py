@@ -125,10 +125,11 @@ def _packed(exp: Path, fold: int):
     return model.bundle, model.runtime
 
 
-def test_the_answers_are_the_same_bits_for_any_number_of_processes(exp, home):
+def test_the_answers_are_the_same_bits_for_any_number_of_processes_and_utterances_of_a_job(exp, home, monkeypatch):
     other = home / "other number"
     shutil.copytree(exp, other)
-    for experiment, nj in ((exp, 1), (other, 2)):
+    for experiment, nj, together in ((exp, 1, 16), (other, 2, 2)):
+        monkeypatch.setattr(robustness, "_TOGETHER", together)
         result = invoke(experiment, "--conditions", "babble:0 reverb", "--nj", nj, "--folds", "1 3")
         assert result.exit_code == 0, result.output
     assert len(files(exp)) == 2 * 2 * 2 * 3
