@@ -26,7 +26,8 @@ from soctk.training import linear as linear_head
 from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.experiment import Experiment
-from soctk.training.inputs import Features, Frames
+from soctk.training.frames import Frames
+from soctk.training.inputs import Features
 from soctk.training.loop import predict
 
 CLASSES = Classes("abc", np.zeros(0, dtype=int))  # without labels, for predictions
