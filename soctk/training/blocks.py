@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from scipy.linalg.blas import ssyrk
 
-from soctk import onednn, progress
+from soctk import progress
 from soctk.parallel import one_thread
 from soctk.pooling import Pooling
 from soctk.training.frames import Frames, StreamedFrames
@@ -19,7 +20,7 @@ BlockKey = tuple[int, str]  # a hidden state, and the name of a pooling layer
 
 _BATCH = 8  # utterances per batch of `pooled`; larger batches of soc_full make malloc release and re-request memory
 
-_COLUMNS = 1 << 14  # of descriptors; `gram` centres this many at a time
+_COLUMNS = 1 << 12  # of descriptors; `gram` centres this many at a time
 
 
 class PooledAgain:
@@ -102,25 +103,20 @@ class Block:
         return factors @ self.descriptors
 
 
-def gram(descriptors: np.ndarray, step: int = 256) -> np.ndarray | None:
+def gram(descriptors: np.ndarray) -> np.ndarray | None:
     """Return the inner products `(N, N)` of centred descriptors `(N, P)`; None if P < N (soctk.training.coordinates).
 
-    Only the lower triangle is computed, `step` rows at a time; the upper triangle is its mirror image. The descriptors
-    are centred a part of their columns at a time, so no centred copy of all is needed.
+    The descriptors are centred a part of their columns at a time, so no centred copy of all is needed.
     """
     count, size = descriptors.shape
     if size < count:
         return None
-    products = torch.zeros(count, count)
-    buffer = torch.empty(count, min(_COLUMNS, size))
-    for part in torch.from_numpy(descriptors).split(_COLUMNS, dim=1):
-        centred = torch.sub(part, part.mean(0), out=buffer[:, : part.shape[1]])
-        for start in range(0, count, step):
-            rows, columns = slice(start, start + step), slice(start + step)
-            products[rows, columns] += onednn.linear(centred[rows], centred[columns])
-    products.tril_()
-    products += products.tril(-1).T
-    return products.numpy()
+    lower = np.zeros((count, count), np.float32, order="F")
+    for start in range(0, size, _COLUMNS):
+        part = descriptors[:, start : start + _COLUMNS]
+        # BLAS adds the products to the lower triangle alone, in place.
+        lower = ssyrk(1, (part - part.mean(0)).T, beta=1, c=lower, trans=1, lower=1, overwrite_c=1)
+    return np.tril(lower) + np.tril(lower, -1).T
 
 
 def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, nj: int = 1) -> torch.Tensor:
