@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -17,12 +17,13 @@ class JoinedStore(OneEncoder):
 
     Attributes:
         stores: corpus -> its feature store. All stores have the same settings.
-        path: None, since the joined store has no directory of its own.
     """
 
     stores: Mapping[str, FeatureStore]
 
-    path: ClassVar[None] = None
+    @property
+    def path(self) -> None:
+        """None: the joined store has no directory of its own."""
 
     @property
     def where(self) -> str:

@@ -16,7 +16,10 @@ def test_a_second_setup_does_nothing():
 def test_an_unknown_extra_is_refused_before_anything_is_installed():
     result = subprocess.run([ROOT / "bin" / "setup", "mini", "--help"], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "EXTRA is mini, test, bench, docs, tensorboard, onnx, vad, demo, formats or egemaps, not '--help'" in result.stderr
+    assert (
+        "EXTRA is mini, test, bench, docs, tensorboard, onnx, vad, demo, formats or egemaps, not '--help'"
+        in result.stderr
+    )
 
 
 def check_install(*extras: str, **options) -> subprocess.CompletedProcess:

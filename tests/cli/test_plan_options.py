@@ -180,8 +180,8 @@ def test_help_shows_the_options_and_defaults_of_the_recipe(plan, tmp_path):
     text = " ".join(result.output.split())
     assert text.startswith("Usage: soctk-plan here [OPTIONS] Run the recipe here.")
     assert (
-        "--stop-stage INTEGER RANGE Last stage to run. Stages 4 and 5 run only if --stage or --stop-stage chooses them. "
-        "[default: 3, or --stage if it is greater; 0<=x<=5]"
+        "--stop-stage INTEGER RANGE Last stage to run. Stages 4 and 5 run only if --stage or --stop-stage chooses "
+        "them. [default: 3, or --stage if it is greater; 0<=x<=5]"
     ) in text
     assert "--corpus DIR Folder of the corpus. [default: the net]" in text
     assert "each fold chooses mean, soc_full or both (head linear). [default: mean]" in text

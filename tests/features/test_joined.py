@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from soctk.errors import SoctkError
-from soctk.features.joined import JoinedStore
 from soctk.features.interface import Store
+from soctk.features.joined import JoinedStore
 from soctk.features.store import FeatureStore
 
 SETTINGS = {"upstream": "test", "layers": [3, 5], "hidden_size": 4, "dtype": "float16"}
