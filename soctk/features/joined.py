@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -30,7 +31,7 @@ class JoinedStore(OneEncoder):
         """The directories of the stores, for error messages."""
         return ", ".join(str(store.path) for store in self.stores.values())
 
-    @property
+    @cached_property
     def settings(self) -> Mapping[str, Any]:
         """The settings of the stores."""
         return next(iter(self.stores.values())).settings
