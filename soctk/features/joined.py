@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -31,8 +30,8 @@ class JoinedStore(OneEncoder):
         """The directories of the stores, for error messages."""
         return ", ".join(str(store.path) for store in self.stores.values())
 
-    @cached_property
-    def settings(self) -> Mapping[str, Any]:
+    @property
+    def settings(self) -> Mapping[str, Any]:  # type: ignore[override]  # nothing assigns settings
         """The settings of the stores."""
         return next(iter(self.stores.values())).settings
 
