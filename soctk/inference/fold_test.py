@@ -82,7 +82,7 @@ class FoldTest:
         data: the corpus.
         utterances: the test utterances.
         sounds: the test recordings, and noise.
-        encoders: the encoders of all models.
+        encoders: the encoders that the models use.
     """
 
     models: Sequence[Model]
@@ -111,7 +111,8 @@ class FoldTest:
         samples, rate = audio.load_native(self.sounds.clips[utterance], self.data.channel)
         if condition.kind == CLEAN:
             return samples, rate
-        to = min(rate, max(encoder.sample_rate for encoder in self.encoders))
+        parts = self.models[0].experiment.features.store.parts  # a model may leave out some of them
+        to = min(rate, max(part.settings["sample_rate"] for part in parts))
         return condition.apply(waveforms.resample(samples, rate, to), to, utterance, self.sounds), to
 
 

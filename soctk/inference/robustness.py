@@ -21,6 +21,7 @@ from soctk.features import upstream
 from soctk.features.upstream import Upstream, own
 from soctk.files import atomic_directory
 from soctk.inference import encoders, pack
+from soctk.inference.bundle import Bundle, EncoderSettings
 from soctk.inference.fold_test import FoldTest, Model, SharedEncoder
 from soctk.inference.pack import Packing
 from soctk.inference.recogniser import Recogniser
@@ -164,25 +165,40 @@ def _load(
     """Load the models of a fold, and their encoders."""
     runs = sorted({answers.run for answers in group})
     bundles = {run: pack.of_run(experiments[run.experiment], run, options.nj) for run in runs}
-    settings = bundles[runs[0]].settings.encoders  # those of all runs, but for the hidden states
-    shared = [
-        SharedEncoder(
-            encoders.load(bundles[runs[0]], given.get(each.source), options.device, number),
-            [layer for bundle in bundles.values() for layer in bundle.settings.encoders[number].layers],
-        )
-        for number, each in enumerate(settings)
-    ]
-    first, *others = cast(list[Upstream], shared)
-    models = [
-        Model(run, experiments[run.experiment], Recogniser(bundle, TorchRuntime(bundle, first, options.device, others)))
-        for run, bundle in bundles.items()
-    ]
+    shared = _load_encoders(list(bundles.values()), given, options.device)
+    models = []
+    for run, bundle in bundles.items():
+        first, *others = cast(list[Upstream], [shared[_identity(each)] for each in bundle.settings.encoders])
+        runtime = TorchRuntime(bundle, first, options.device, others)
+        models.append(Model(run, experiments[run.experiment], Recogniser(bundle, runtime)))
     experiment = experiments[runs[0].experiment]
     data = experiment.data
     utterances = splits.split(data, runs[0].fold, experiment.config.protocol, runs[0].seed).test
     clips = data.clips
     sounds = Sounds({utt: clips[utt] for utt in utterances}, data.speaker, data.channel, noises)
-    return FoldTest(models, data, utterances, sounds, shared)
+    return FoldTest(models, data, utterances, sounds, list(shared.values()))
+
+
+def _load_encoders(
+    bundles: Sequence[Bundle], given: Mapping[str, Path], device: str
+) -> dict[tuple[str, str], SharedEncoder]:
+    """Load each encoder that some of the models use, once; models may leave out some of several encoders."""
+    uses: dict[tuple[str, str], list[tuple[Bundle, int]]] = {}
+    for bundle in bundles:
+        for number, settings in enumerate(bundle.settings.encoders):
+            uses.setdefault(_identity(settings), []).append((bundle, number))
+    shared = {}
+    for identity, places in uses.items():
+        (bundle, number), *_ = places
+        encoder = encoders.load(bundle, given.get(bundle.settings.encoders[number].source), device, number)
+        layers = [layer for of, place in places for layer in of.settings.encoders[place].layers]
+        shared[identity] = SharedEncoder(encoder, layers)
+    return shared
+
+
+def _identity(encoder: EncoderSettings) -> tuple[str, str]:
+    """Return what two models have in common that can share an encoder."""
+    return encoder.source, encoder.precision
 
 
 def _run(test: FoldTest, group: Sequence[Answers], options: Options, noise_digest: str) -> None:

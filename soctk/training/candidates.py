@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from soctk.features.interface import Store
 from soctk.schema import Config
 from soctk.training.inputs import Features
 
@@ -46,8 +47,9 @@ def list_candidates(config: Config, features: Features) -> list[Candidate]:
 
     With `--layer auto`, the hidden states are those of the middle, all, and the last. The middle is a third to five
     sixths of the encoder's layers, such as 2 to 5 of 6, or 4 to 10 of 12. Of several encoders, a candidate has the same
-    part. With `--pooling auto`, the pooling layers are each of those in the settings, and all of them together. Without
-    a choice, there is one candidate.
+    part; of an encoder without a middle, such as fbank with its one hidden state, the last stands for it. With
+    `--pooling auto`, the pooling layers are each of those in the settings, and all of them together. Without a choice,
+    there is one candidate.
 
     Args:
         config: the settings.
@@ -59,7 +61,15 @@ def list_candidates(config: Config, features: Features) -> list[Candidate]:
     layers = tuple(features.layers(config))
     groups = [layers]
     if config.frames.layers == "auto":
-        middle = tuple(layer for layer in layers if 1 / 3 <= features.store.depth(layer) <= 5 / 6)
-        groups = [middle, layers, tuple(features.store.last_layers)]
+        groups = [_middle(features.store), layers, tuple(features.store.last_layers)]
     candidates = [Candidate(group, names) for group in groups if group for names in poolings]
     return list(dict.fromkeys(candidates))
+
+
+def _middle(store: Store) -> tuple[int, ...]:
+    """Return the middle of each encoder, or its last hidden state if it has none; nothing if no encoder has any."""
+    parts = [[layer for layer in store.layers if store.select([layer])[0] is part] for part in store.parts]
+    middles = [[layer for layer in part if 1 / 3 <= store.depth(layer) <= 5 / 6] for part in parts]
+    if not any(middles):
+        return ()
+    return tuple(layer for part, middle in zip(parts, middles, strict=True) for layer in middle or part[-1:])

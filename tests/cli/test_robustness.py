@@ -328,22 +328,43 @@ def test_the_hidden_states_and_poolings_that_each_fold_chose_are_used(layers):
     assert "gain +6 dB" in result.stdout
 
 
-def test_the_encoders_of_an_experiment_with_several_are_matched_by_their_checksums(layers):
-    stores = [layers / "feats", layers / "fbank", layers / "other feats"]
+@pytest.fixture(scope="module")
+def stores(layers) -> list[Path]:
+    """The stores of three encoders: two from folders, and fbank."""
     settings = Wav2Vec2Config.from_pretrained(layers / "encoder")
     Wav2Vec2Model(settings).save_pretrained(layers / "other")
     Wav2Vec2FeatureExtractor().save_pretrained(layers / "other")
-    data = datadir.read(layers / "data")
-    extract.extract(data, stores[1], extract.Extraction("fbank"))
-    extract.extract(data, stores[2], extract.Extraction(str(layers / "other"), "all"))
+    data, paths = datadir.read(layers / "data"), [layers / "feats", layers / "fbank", layers / "other feats"]
+    extract.extract(data, paths[1], extract.Extraction("fbank"))
+    extract.extract(data, paths[2], extract.Extraction(str(layers / "other"), "all"))
+    return paths
+
+
+def train_several(layers, stores, name, used):
+    """Train an experiment on several stores, with the hidden states of each that are in `used`."""
     store = side_by_side.open_stores(*stores)
-    numbers = side_by_side.numbers(store, ((2,), (0,), (1,)))
-    chosen = config.load([ROOT / "conf"], *MEAN, overrides=[f"frames.layers={numbers}"])
-    Experiment(chosen, data, Features(store, data.utterances), layers / "three").run([1, 2, 3], [1])
+    chosen = config.load([ROOT / "conf"], *MEAN, overrides=[f"frames.layers={store.joint(used)}"])
+    data = datadir.read(layers / "data")
+    Experiment(chosen, data, Features(store, data.utterances), layers / name).run([1, 2, 3], [1])
+
+
+def test_the_encoders_of_an_experiment_with_several_are_matched_by_their_checksums(layers, stores):
+    train_several(layers, stores, "three", ((2,), (0,), (1,)))
     given = ["--encoder", layers / "other", "--encoder", layers / "encoder"]
     result = invoke(layers / "three", "--conditions", "gain:6", *given)  # clean is compared with the runs
     assert result.exit_code == 0, result.output
     assert "gain +6 dB" in result.stdout
+
+
+def test_experiments_side_by_side_may_use_other_encoders_of_the_same_stores(layers, stores):
+    train_several(layers, stores, "two of three", ((2,), (), (1,)))
+    train_several(layers, stores, "one of three", ((), (), (3,)))
+    given = ["--encoder", layers / "other", "--encoder", layers / "encoder"]
+    for names in (["two of three", "one of three"], ["one of three", "two of three"]):
+        result = invoke(*(layers / name for name in names), "--conditions", "gain:6", *given)  # clean is compared too
+        assert result.exit_code == 0, result.output
+        for name in names:
+            shutil.rmtree(layers / name / "robustness")
 
 
 @pytest.mark.usefixtures("has_pictures")

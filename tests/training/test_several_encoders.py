@@ -125,3 +125,9 @@ def test_candidates_have_the_same_part_of_each_encoder(tmp_path, corpus, folder)
     assert middle.layers == (2, 3, 4, 5, 9, 10)  # 2 to 5 of 6, and 2 and 3 of 4
     assert every.layers == tuple(range(12))
     assert last.layers == (6, 11)
+
+
+def test_an_encoder_with_one_hidden_state_is_in_all_candidates(tmp_path, corpus, folder):
+    both = experiment(corpus, folder, tmp_path, ("constant", "base"), "mean", "frames.layers=auto")
+    found = [candidate.layers for candidate in list_candidates(both.config, both.features)]
+    assert found == [(0, 3, 4, 5, 6), tuple(range(8)), (0, 7)]  # hidden state n of the second has the number 1 + n
