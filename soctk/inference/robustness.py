@@ -13,7 +13,7 @@ import yaml
 from torch import nn
 
 from soctk import parallel, progress, provenance
-from soctk.corpus import splits
+from soctk.corpus import independence, splits
 from soctk.corpus.audio import AudioInfo
 from soctk.corpus.disturbance import CLEAN, Condition, Sounds, digest, read_noises
 from soctk.errors import SoctkError, listing, plural
@@ -100,13 +100,26 @@ def test(runs: Sequence[RunDirectory], options: Options) -> int:
 def _open(path: Path, runs: Sequence[RunDirectory], options: Options) -> Experiment:
     packing = Packing(path, data=options.data, store=options.store, nj=options.nj, device=options.device)
     experiment = pack.open_experiment(packing, sorted(set(runs)))
-    if experiment.config.recentre.by != "none" and not isinstance(experiment.new_model().head, nn.Linear):
+    if experiment.config.recentre.by != "none":
+        _check_recentring(experiment)
+    return experiment
+
+
+def _check_recentring(experiment: Experiment) -> None:
+    """Refuse re-centring where the means of the test speakers do not follow from their test recordings."""
+    if not isinstance(experiment.new_model().head, nn.Linear):
         raise SoctkError(
             "re-centring with the head mlp would need the descriptors of all recordings of a speaker at a time",
             remedy="Test an experiment with the head linear, or without re-centring.",
-            where=path,
+            where=experiment.path,
         )
-    return experiment
+    if overlaps := independence.find_overlaps(experiment.data):
+        raise SoctkError(
+            "re-centring subtracts the mean over all recordings of a training speaker, and here test speakers are "
+            f"training speakers too ({'; '.join(overlaps.values())}), whose training recordings are not disturbed",
+            remedy="Test an experiment without re-centring.",
+            where=experiment.path,
+        )
 
 
 def _shared(experiment: Experiment) -> tuple[Any, ...]:

@@ -264,6 +264,22 @@ def test_re_centred_models_subtract_the_mean_of_recordings_with_the_same_disturb
         np.testing.assert_allclose(found.loc[utt, model.emotions].to_numpy(float), expected, atol=1e-4)
 
 
+def test_re_centring_with_test_speakers_in_the_training_data_is_refused(tmp_path):
+    corpus = write_corpus(tmp_path)
+    folds = {utt: 1 + number % 3 for number, utt in enumerate(corpus.utterances)}
+    shared = dataclasses.replace(corpus, fold={}, utterance_fold=folds)
+    datadir.write(tmp_path / "shared", shared)
+    data = datadir.read(tmp_path / "shared")
+    extract.extract(data, tmp_path / "feats", extract.Extraction("fbank"))
+    features = Features(FeatureStore.open(tmp_path / "feats"), data.utterances)
+    settings = config.load([ROOT / "conf"], *MEAN, protocol="utterance-folds", overrides=["recentre.by=speaker"])
+    Experiment(settings, data, features, tmp_path / "exp").run([1], [1])
+    result = invoke(tmp_path / "exp", "--conditions", "gain:6")
+    assert result.exit_code == 1
+    assert "test speakers are training speakers too (6 of 6 speakers in several folds)" in result.stderr
+    assert "Test an experiment without re-centring.\n" in result.stderr
+
+
 def test_the_head_mlp_with_re_centring_is_refused(home):
     quick = ["train.epochs=1", "recentre.by=speaker"]
     train(home, "mlp", ("mean", "mlp"), overrides=quick)
