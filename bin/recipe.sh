@@ -1,5 +1,5 @@
 # Sourced by a recipe's run.sh, which defines prepare_data. Reads the options of run.sh and runs its stages: 0 data,
-# 1 features, 2 training, 3 scores, and only where the options choose them 4, a model for use, and 5, scores on disturbed
+# 1 features, 2 training, 3 scores; and, only if the options choose them, 4 a model for use, 5 scores on disturbed
 # recordings. `soctk-plan` checks all options before any work, and sets the variables of the stages. A recipe may define
 # before_stages, which gets the options.
 # shellcheck shell=bash disable=SC2154

@@ -225,7 +225,7 @@ def _resolve_frames(frames: dict[str, Any], head: str) -> None:
 
 
 def _check_choice(config: Config) -> None:
-    """Refuse a choice inside folds for other models than the linear head on concatenated descriptors."""
+    """Refuse a choice inside folds, except for the linear head on concatenated descriptors."""
     options = {"--layer auto": config.frames.layers == "auto", "--pooling auto": config.pooling_choice == "auto"}
     given = [option for option, is_given in options.items() if is_given]
     model = "the head mlp" if isinstance(config.head, MLPConfig) else "--combine sum"

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def main(corpus: Path, cases: int) -> None:
     """Open every recording of CORPUS, a data directory or any folder, and report errors.
 
-    In a data directory with emotions and folds, trivial classifiers then show what the level of a recording, its
-    duration, its text and so on tell about the emotion, without the voice. Their scores are written to
-    CORPUS/cues.json, for soctk-score and soctk-report.
+    In a data directory with emotions and folds, trivial classifiers then show how well the level of a recording, its
+    duration, its text and so on predict the emotion without the voice. Their scores are written to CORPUS/cues.json,
+    for soctk-score and soctk-report.
 
     The exit code is 1 if an error would change a result.
     """

@@ -65,7 +65,7 @@ class Command(click.Command):
         return super().main(*args, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments; click itself would keep the last value of a repeated option, without a word.
+        """Parse the arguments; click itself would silently keep the last value of a repeated option.
 
         Raises:
             click.UsageError: the arguments are wrong, or an option that takes one value is given twice.

@@ -75,7 +75,7 @@ def main(
 
     if len(sources) < 2:
         raise click.UsageError("give --corpus twice or more")
-    settings.resolve(**model)  # a wrong setting is told before the corpora are read
+    settings.resolve(**model)  # reports a wrong setting before the corpora are read
     corpora = [
         cross.Corpus(data.resolve().name, datadir.read(data, recordings=False), FeatureStore.open(store), {})
         for data, store, _ in sources

@@ -117,7 +117,7 @@ def main(
     for name in lacking:
         click.echo(f"It needs the encoder {name} from a folder; --with-encoder DIR includes it.")
     if lacking and len(settings.encoders) > 1:
-        click.echo("soctk-predict takes no folder for a model of several encoders: pack it again with all of them.")
+        click.echo("soctk-predict takes no folder for several encoders: pack the model with --with-encoder for each.")
     click.echo(f"soctk-predict {shlex.quote(str(model))} RECORDING.wav{argument}")
     if push:
         commit = _push(model, push, private)

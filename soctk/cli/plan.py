@@ -151,8 +151,8 @@ def recipe_command(recipe: "Recipe") -> Command:
     type=EncoderLayers("auto", "all", "last"),
     help="Extracted hidden states to train on: auto (each fold chooses, for the head linear), all, last, or numbers "
     'such as "3 4". A comma separates the numbers of several encoders: "2 3 4 5, 2 3".',
-    show_default="auto for the head linear with concat, last with the presets paper and emobox, else all; with another "
-    "--layer than all: all that it names",
+    show_default="auto for the head linear with concat, last with the presets paper and emobox, else all; if "
+    "--layer names some: all of these",
 )
 @combine_option
 @preset_option

@@ -45,7 +45,7 @@ def main(
 
     The page contains the tables of soctk-score, the figures of soctk-plot, and the utterances whose labels are most
     likely wrong, each with an audio player. The recordings are not copied: the players read the original files.
-    Everything else is inside the page. All likely wrong labels are also written to report-suspect_labels.tsv.
+    Everything else is inside the page. All suspect labels are also written to report-suspect_labels.tsv.
     """
     from soctk import provenance
     from soctk.reporting import figures, listening, page, report

@@ -23,10 +23,10 @@ from soctk.cli.common import (
 @option(
     "--conditions",
     default="",
-    help='Conditions, such as "white:10 telephone cut". A kind without a value stands for its usual values: white, '
+    help='Conditions, such as "white:10 telephone cut". A name without a value stands for these values: white, '
     "pink, babble and noise at 20, 10, 5 and 0 dB; reverb:0.6 (s); telephone; mp3:32 (kb/s); gain:12 and gain:-12 "
     "(dB); cut:2 and cut:1 (s). clean is always tested.",
-    show_default="all; noise with --noise",
+    show_default="all; noise only with --noise",
 )
 @option(
     "--noise", type=Directory(), help="Folder with recordings of noise, for the condition noise.", show_default="none"
@@ -41,7 +41,7 @@ from soctk.cli.common import (
     multiple=True,
     metavar="DIR|MODULE:CLASS|FILE.py:CLASS",
     type=Directory(),
-    help="Folder of the encoder, or your own class, if the features are from one. Can be repeated.",
+    help="Folder of the encoder, or your own class, if the features are from such an encoder. Can be repeated.",
     show_default="the one in s3prl, or on the hub",
 )
 @nj_option
@@ -50,7 +50,7 @@ from soctk.cli.common import (
     "--output",
     type=Directory(),
     help="Directory of ROBUSTNESS.md and its pictures.",
-    show_default="EXP/robustness; nothing is written if there are several EXP",
+    show_default="EXP/robustness; with several experiments, ROBUSTNESS.md is not written",
 )
 def main(
     exp: tuple[Path, ...],
@@ -65,11 +65,11 @@ def main(
     device: str,
     output: Path | None,
 ) -> None:
-    """Disturb the test recordings of every experiment below EXP, score the answers, and write ROBUSTNESS.md.
+    """Disturb the test recordings of every experiment below EXP, score the predictions, and write ROBUSTNESS.md.
 
-    Each recording is answered by the models of its own fold. The same command gives the same recordings and answers.
-    The answers stay in EXP/robustness; a later call computes only those that are missing, and shows them all.
-    Several EXP are shown side by side.
+    The models of a fold classify the recordings of this fold. The same command gives the same recordings and
+    predictions. The predictions are kept in EXP/robustness; a later call computes only the missing ones, and shows all.
+    Several experiments are shown side by side.
     """
     from soctk import provenance
     from soctk.corpus import disturbance

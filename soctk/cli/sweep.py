@@ -93,7 +93,7 @@ def main(
 
     The printed table, also written to SWEEP/sweep.tsv, contains only validation scores. Choose one combination from it,
     and then score only this combination on the test utterances: soctk-score SWEEP/NAME. With --nested, the output ends
-    with test scores that contain no choice made outside of a fold.
+    with test scores for which each fold chose the combination by its own validation loss.
     """
     from soctk.corpus import datadir, splits
     from soctk.device import resolve

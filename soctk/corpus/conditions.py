@@ -68,7 +68,7 @@ def _measure_bandwidth(samples: np.ndarray, sample_rate: int) -> float:
     chosen = np.linspace(0, len(frames) - 1, min(len(frames), _SPECTRUM_FRAMES)).astype(int)
     window = signal.windows.blackmanharris(size).astype(
         frames.dtype
-    )  # its side lobes are below -90 dB, Hann's above -80 dB
+    )  # its side lobes are below -90 dB; those of a Hann window are above -80 dB
     spectrum = fft.rfft(frames[chosen] * window)
     power = (spectrum.real**2 + spectrum.imag**2).mean(axis=0)
     highest = np.flatnonzero(power >= power.max() * 10 ** (-_BAND_RANGE / 10))[-1]

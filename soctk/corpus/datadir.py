@@ -45,7 +45,7 @@ def read(path: Path, recordings: bool = True) -> DataDir:
     """
     if (path / _UNFINISHED).exists():
         raise SoctkError(
-            "the data directory is incomplete: a process writes it now, or was stopped while it wrote",
+            "the data directory is incomplete: a process is writing it, or was stopped while it wrote",
             remedy="If no process writes it, run the recipe's stage 0 (or soctk-import) again: it writes all files.",
             where=path,
         )

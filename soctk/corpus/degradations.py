@@ -1,7 +1,7 @@
 """Degradations of recordings: noise, room, telephone, MP3, gain, pitch and cut, for training and for tests.
 
 All functions take a waveform `(T,)`, float32 with full scale 1.0, at a rate in Hz, and return a new float32 waveform.
-The length stays, except that of `cut`. A numpy Generator determines everything random.
+Only `cut` changes the length. All random numbers come from a numpy Generator.
 """
 
 import io
@@ -20,8 +20,8 @@ from soctk.errors import SoctkError
 TELEPHONE_RATE = 8000  # Hz
 _TELEPHONE_BAND = (300, 3400)  # Hz, ITU-T G.712
 _MU_LAW_LEVELS = 256  # ITU-T G.711
-# Sample rates of MP3 in Hz, and the lowest and highest rate of the three versions of MPEG in kbit/s, with the rates
-# in Hz from which they count.
+# The sample rates of MP3 in Hz. For each of the three versions of MPEG: its lowest sample rate in Hz, and its lowest
+# and highest bit rate in kbit/s.
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MP3_KBPS = ((32000, (32, 320)), (16000, (8, 160)), (0, (8, 64)))
 # Samples by which LAME's encoder and the decoder delay the sound. libsndfile removes them itself, except at low
@@ -90,7 +90,7 @@ def telephone(waveform: np.ndarray, rate: int) -> np.ndarray:
     """
     narrow = soxr.resample(waveform, rate, TELEPHONE_RATE)
     filters = butter(4, _TELEPHONE_BAND, "bandpass", fs=TELEPHONE_RATE, output="sos")
-    # The signal is extended at both ends for the filter; fewer samples are extended by all they have.
+    # For the filter, the signal is extended by 200 samples at both ends, or by all but one if it is shorter.
     narrow = sosfiltfilt(filters, narrow, padlen=min(200, max(0, len(narrow) - 1))).clip(-1, 1)
     codes = functional.mu_law_encoding(torch.from_numpy(narrow.astype(np.float32)), _MU_LAW_LEVELS)
     decoded = functional.mu_law_decoding(codes, _MU_LAW_LEVELS).numpy()
@@ -140,7 +140,7 @@ def pitch(waveform: np.ndarray, rate: int, semitones: float) -> np.ndarray:
     Args:
         waveform: the recording `(T,)`.
         rate: its sample rate in Hz.
-        semitones: 12 double all frequencies.
+        semitones: the shift; 12 semitones double all frequencies.
     """
     factor = 2 ** (semitones / 12)
     size = 4 * max(1, round(_WINDOW * rate / 4))

@@ -15,7 +15,7 @@ from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError, unknown_name
 
 VOICES = 6  # of babble
-# Predictions that an earlier version of these conditions made are refused; a change of the sound increases it.
+# Increase this number if a condition changes the sound differently; predictions with another number are refused.
 VERSION = 1
 _OPTION = "--conditions"
 
@@ -109,7 +109,7 @@ class Condition:
         Raises:
             SoctkError: Sounds.babble or Sounds.noise raises it, or MP3 cannot be written.
         """
-        from soctk.corpus import degradations  # imports torch, which reports do without
+        from soctk.corpus import degradations  # imports torch, which reports do not need
 
         seed = hashlib.sha256(f"{self.kind} {utterance}".encode()).digest()
         rng = np.random.default_rng(np.frombuffer(seed, np.uint32))
@@ -211,7 +211,7 @@ class Sounds:
         """Return the sum `(length,)` of VOICES other test recordings, or of all others if there are fewer.
 
         Each has the same level, starts at a random sample, and is repeated. Recordings of other speakers are taken if
-        there are VOICES of them.
+        there are at least VOICES of them.
 
         Raises:
             SoctkError: the fold has no other test utterance.

@@ -85,10 +85,10 @@ def check_headers(infos: Mapping[str, AudioInfo]) -> Finding:
         infos: utterance -> the properties of its recording.
     """
     return Finding(
-        "WAV files with more sound than their headers declare, which is not used",
-        [f"{utt} (read {info.seconds:.2f} s, not {info.unread:.2f} s)" for utt, info in infos.items() if info.unread],
+        "WAV files with more sound than their headers declare; the rest is not used",
+        [f"{utt} ({info.seconds:.2f} s used, {info.unread:.2f} s not)" for utt, info in infos.items() if info.unread],
         True,
-        "To use all of it, write the header anew: sox --ignore-length IN.wav OUT.wav.",
+        "To use all of it, rewrite the header: sox --ignore-length IN.wav OUT.wav.",
     )
 
 

@@ -40,7 +40,7 @@ def rebuild(content: bytes) -> bytes | None:
 
 
 def seconds_after_end(path: Path) -> float:
-    """Return the duration, in s, of what follows the samples of a WAV file and is neither a chunk nor zeros.
+    """Return the duration, in s, of further sound after the samples of a WAV file: bytes that are no chunk and not 0.
 
     It is 0 for a file with a correct header. Otherwise a program has written too small a size of the samples, and all
     readers end there. It is 0, too, for files of another format, and for headers without a length.
@@ -67,7 +67,7 @@ def seconds_after_end(path: Path) -> float:
 
 
 def _measure_rest(file: BinaryIO, size: int) -> int:
-    """Return the number of bytes after the samples, from whose first one the file is read; 0 if they are chunks."""
+    """Return the number of bytes after the samples, where `file` is positioned; 0 if they are chunks or zeros."""
     start = file.seek(size, 1)
     rest = file.read(_LARGEST_REST)
     is_chunk = _CHUNK_NAME.match(rest) or _CHUNK_NAME.match(rest, size % 2)

@@ -1,7 +1,7 @@
 """The voices of babble in copies for training: other utterances of the same speaker.
 
-Test speakers must not be heard in training. Voices of the own speaker are in the same fold as the utterance, whatever
-the folds are. In a published partition, and with folds that share speakers, voices are of the same part or fold too.
+Test speakers must not be heard in training. In folds of speakers, utterances of the same speaker are in the same fold.
+In a published partition, and in folds that share speakers, voices are taken from the same part or fold only.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ VOICES = 6
 def choose_voices(data: DataDir, seed: int) -> dict[str, list[str]]:
     """Return utterance -> the utterances that are its babble: VOICES at random, or all others if there are fewer.
 
-    An utterance without any others, such as one of an unknown speaker, gets itself.
+    If there are no others, as for an unknown speaker, the voice is the utterance itself.
     """
     groups: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for utt, speaker in sorted(data.speaker.items()):

@@ -9,7 +9,7 @@ from soctk.schema import Augmentation
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A form of each utterance; without arguments, the utterance itself.
+    """A kind of copy of each utterance; without arguments, the utterance itself.
 
     Attributes:
         speed: the playback speed, which changes tempo and pitch together.

@@ -1,4 +1,4 @@
-"""The interface of feature stores, and its part that is simple for the features of one encoder."""
+"""The interface of feature stores, and the methods about several encoders for a store of one encoder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ class Store(Protocol):
 
 
 class OneEncoder:
-    """The part of the interface Store that concerns several encoders, for the features of one.
+    """The methods of Store about several encoders, for a store of one encoder.
 
     Attributes:
         settings: the settings that determine the frames.

@@ -13,13 +13,13 @@ from soctk.features.interface import Store
 from soctk.features.settings import count_states
 from soctk.features.store import FeatureStore
 
-# Settings that must be equal, because they say what is encoded.
+# Settings that must be equal, because they determine the waveforms that are encoded.
 _SHARED = ("speeds", "augmentations", "augmentation_seed", "normalise", "channel")
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """several feature stores as one Store (soctk.features.interface).
+    """Several feature stores as one Store (soctk.features.interface).
 
     The hidden states of all encoders are numbered in the order of the stores: hidden state n of an encoder has the
     number n plus the count of the hidden states of all encoders before it. For Whisper base (0 to 6) and Whisper tiny
@@ -43,7 +43,7 @@ class SideBySide:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The settings of the first store; those that say what is encoded are equal in all stores."""
+        """The settings of the first store; the settings of the waveforms (_SHARED) are equal in all stores."""
         return self.stores[0].settings
 
     @property
@@ -86,7 +86,7 @@ class SideBySide:
         if len(found) != 1:
             raise SoctkError(
                 f"the hidden states {', '.join(map(str, layers))} are of several encoders",
-                remedy="Read those of each encoder by themselves.",
+                remedy="Read the hidden states of one encoder at a time.",
                 where=self.where,
             )
         (number,) = found
@@ -142,7 +142,7 @@ def numbers(store: Store, layers: str | tuple[Any, ...] | None) -> str | list[in
     lists: list[Sequence[int]] = list(layers) if is_nested else [layers] * len(store.parts)
     if len(lists) != len(store.parts):
         raise SoctkError(
-            f"hidden states are listed for {plural(len(lists), 'encoder')}, and there {_are(len(store.parts))}",
+            f"hidden states are listed for {plural(len(lists), 'encoder')}, but there {_are(len(store.parts))}",
             remedy='Give one list for all encoders, or one for each, such as "2 3 4 5, 2 3".',
             where="--layer",
         )
@@ -168,7 +168,7 @@ def _check_same_recordings(first: FeatureStore, other: FeatureStore) -> None:
         one, two = first.settings.get(name), other.settings.get(name)
         if one != two:
             raise SoctkError(
-                f"its setting {name} is {two}, and that of {first.path} is {one}",
+                f"the setting {name} is {two} here, and {one} in {first.path}",
                 remedy="Extract both with the same options.",
                 where=other.path,
             )

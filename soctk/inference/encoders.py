@@ -8,7 +8,7 @@ from soctk.features import upstream
 from soctk.features.upstream import Upstream, opensmile, own
 from soctk.inference.bundle import ENCODER, Bundle, EncoderSettings
 
-# Beginning of the source of an encoder from a package -> the package, and what precedes the encoder's name in
+# The first word of the source of an encoder from a package -> the package, and the prefix of the encoder's name in
 # soctk.features.upstream.load.
 _PACKAGES = {"espnet-s3prl": ("s3prl", "s3prl:"), opensmile.PACKAGE: ("opensmile", "")}
 _CHECKSUM = "sha256:"
@@ -16,7 +16,7 @@ _REVISION = "revision:"
 
 
 def load_all(bundle: Bundle, folder: Path | None = None, device: str = "cpu") -> list[Upstream]:
-    """Load the encoders of a model, of which there may be several; see `load`.
+    """Load all encoders of a model, one or several; see `load`.
 
     Raises:
         SoctkError: `load` raises it; or a folder is given for a model with several encoders.
@@ -24,7 +24,7 @@ def load_all(bundle: Bundle, folder: Path | None = None, device: str = "cpu") ->
     count = len(bundle.settings.encoders)
     if folder is not None and count > 1:
         raise SoctkError(
-            f"the model has {count} encoders, and a folder or class can be given for a single one only",
+            f"the model has {count} encoders, and a folder or class can only be given for a model of one encoder",
             remedy="Leave out --encoder. soctk-pack --with-encoder DIR, once for each encoder, includes them.",
             where=f"--encoder {folder}",
         )

@@ -1,4 +1,4 @@
-"""The models of one fold, which answer its disturbed test recordings together: each recording is encoded once."""
+"""The models of one fold, and their predictions for its disturbed test recordings; each recording is encoded once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Model:
         return self.recogniser.runtime.logits(np.stack(described))
 
     def recentred(self, outputs: np.ndarray, utterances: Sequence[str]) -> np.ndarray:
-        """Return outputs `(copies, N, K)` minus what the means of the speakers contribute to them.
+        """Return outputs `(copies, N, K)` minus the contribution of the means of the speakers.
 
         The head is linear, so its output for a difference of descriptors is the difference of its outputs, except the
         bias. The mean of a speaker is that of the speaker's recordings under the same condition

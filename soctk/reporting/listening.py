@@ -74,9 +74,9 @@ def describe(experiment: ExperimentScores, file: Path) -> str:
         return ""
     found = experiment.suspects
     return (
-        f"Confident learning takes {found.count} of {len(found.table)} labels as suspect. Most of them can be right: "
-        f"confident errors of the model are among them, so listen before you correct a label. {file.name} lists all "
-        "suspects."
+        f"Confident learning finds {found.count} of {len(found.table)} labels suspect. Most of them can be right: "
+        f"confident errors of the model are suspects too. So listen before you correct a label. {file.name} lists "
+        "all suspects."
     )
 
 

@@ -35,7 +35,7 @@ _STYLES = ("png", "svg")
 _HEADER = 16  # characters of a line of a header
 
 MEANING = (
-    "Each test recording is disturbed, and then answered by the model of its own fold, which was not trained on it. "
+    "Each test recording is disturbed, and then classified by the model of its own fold, which was not trained on it. "
     "Scores are over the test utterances of all folds together, averaged over seeds; [] is their 95% interval over "
     "speakers. Change: the score minus that of clean, on the same utterances, with the 95% interval of this "
     "difference. The signal-to-noise ratio (SNR) is that of the mean squares of speech and noise, pauses included, at "

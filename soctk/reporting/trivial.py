@@ -1,4 +1,4 @@
-"""What trivial classifiers tell about corpora: tables and sentences, beside the scores of experiments."""
+"""The scores of trivial classifiers on corpora, beside the scores of experiments: tables and sentences."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,9 +13,9 @@ from soctk.scoring.score import ExperimentScores
 _METRICS = ("WA", "UA")
 _HEADERS = (*(f"{metric} [95%]" for metric in _METRICS), "above chance")
 _MEANING = (
-    "Trivial classifiers see one property of each recording, speaker or text, and no voice. They are tested on the "
-    "folds of the corpus; [] is the 95% interval over speakers. They count all classes equally in training, so compare "
-    "UA. Above chance: whether the whole interval of UA is"
+    "Each trivial classifier sees one property of the recording, speaker or text, but not the voice. It is tested on "
+    "the folds of the corpus; [] is the 95% interval over speakers. In training, all classes count equally, so compare "
+    "UA. Above chance: whether the whole interval of UA lies above it"
 )
 
 
@@ -32,8 +32,8 @@ def parts(report: Report, style: str) -> Iterator[str]:
         if cues is None:
             command = f"soctk-check {provenance.displayed_path(path)}"
             yield (
-                f"What trivial classifiers tell on the corpus {path.name} is not known for its present labels and "
-                f"folds. To see it here, run {command}, then this command again."
+                f"The scores of trivial classifiers on the corpus {path.name} are not known for its present labels and "
+                f"folds. To see them here, run {command}, then this command again."
             )
             continue
         yield f"Corpus {path.name}: {_MEANING[0].lower()}{_MEANING[1:]}."

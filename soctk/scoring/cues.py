@@ -1,7 +1,7 @@
-"""What trivial classifiers tell about the emotions of a corpus: their scores, the file that keeps them, and in words.
+"""The scores of trivial classifiers of the emotions of a corpus, the file with these scores, and sentences about them.
 
-A trivial classifier (soctk.training.trivial) sees one cue: a property of the recording, the speaker or the text that is
-no emotion. `soctk-check` computes the scores and writes them to the data directory; reports print them beside the
+A trivial classifier (soctk.training.trivial) sees one cue: a property of the recording, the speaker or the text, and
+not the voice. `soctk-check` computes the scores and writes them to the data directory; reports print them beside the
 scores of experiments.
 """
 
@@ -25,15 +25,15 @@ ALL_OF_SOUND, SEX, SPEAKER = "all of these together", "sex of the speaker", "spe
 
 _SUMS = (LEVEL_AND_FLOOR, ALL_OF_SOUND)  # cues that consist of others
 _ADVICE = {
-    LEVEL: "loud emotions are louder, but a level may also come from the microphone or from normalised files. To see "
-    "what is left of a score at one level, extract again with soctk-extract --normalise level, and compare.",
+    LEVEL: "angry speech is louder, for example, but a level may also come from the microphone or from normalised "
+    "files. To see the scores at one level, extract again with soctk-extract --normalise level, and compare.",
     FLOOR: "it is the level of the quietest frames. No emotion changes the background noise: if these frames are "
     "pauses, recordings of different emotions were made or processed differently. soctk-extract --normalise level "
     "removes a difference in gain, but none in noise. In recordings without pauses, the frames are quiet speech.",
     DURATION: "emotions differ in speaking rate, but durations may also come from the texts, or from cutting.",
     BANDWIDTH: "recordings of different emotions may come from different devices, codecs or sample rates.",
     ENDS: "recordings of different emotions may have been cut differently.",
-    SEX: "the classes have other shares among women than among men.",
+    SEX: "the shares of the classes differ between women and men.",
     SPEAKER: "test speakers are in the training data. Test on other speakers (spk2fold) to see the score without them.",
 }
 _ADVICE_ON_VALUES = (

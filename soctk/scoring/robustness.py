@@ -78,7 +78,7 @@ class Answers:
         if different:
             outdated = self.run.experiment / FOLDER if _RUN in different else self.path.parents[1]
             raise SoctkError(
-                f"these predictions do not belong to the runs as they are now: {'; '.join(different.values())}",
+                f"these predictions do not belong to the present runs: {'; '.join(different.values())}",
                 remedy=f"Remove {outdated}, and run soctk-robustness again.",
                 where=self.path,
             )
@@ -92,7 +92,7 @@ def version(run: RunDirectory) -> str:
 
 @cache
 def _digest(path: Path, modified: int) -> str:
-    """Return the digest of a file; it is the same for all conditions, so it is kept until the file is modified."""
+    """Return the digest of a file; it is cached for all conditions, until the file is modified."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

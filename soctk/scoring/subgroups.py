@@ -78,8 +78,8 @@ def gaps(predictions: Predictions, data: DataDir | None) -> list[Gap]:
     """Return the gaps between the groups by sex and by each utt2X that has few values.
 
     A group needs FEWEST_SPEAKERS speakers. The interval is a jackknife over the speakers of the two groups
-    (intervals.Ratios): speakers that are in one of them vary independently, and those in both vary together. The groups
-    are chosen by their scores, so with more than two of them some gap is expected by chance.
+    (intervals.Ratios): a speaker in both groups is left out of both at the same time. The groups are chosen by their
+    scores, so with more than two of them some gap is expected by chance.
     """
     result = []
     speaker, names = predictions.speakers
@@ -123,7 +123,7 @@ def _list_columns(utterances: pd.DataFrame, data: DataDir | None) -> dict[str, p
 
 
 def _group_ages(ages: pd.Series) -> pd.Series:
-    """Return groups such as "2: 18 to 29" of ages in years; other values than numbers are unknown, or all kept."""
+    """Return groups of ages in years, such as "2: 18 to 29"; other values are "unknown". Without numbers, all stay."""
     years = pd.to_numeric(ages, errors="coerce")
     if years.isna().all():
         return ages

@@ -1,4 +1,4 @@
-"""Blocks of descriptors with their inner products, in memory or pooled again whenever they are read."""
+"""Blocks of descriptors with their inner products; descriptors are in memory, or are pooled again at each read."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy

@@ -45,11 +45,11 @@ class Candidate:
 def list_candidates(config: Config, features: Features) -> list[Candidate]:
     """Return what a fold may choose, each combination of hidden states and pooling layers once.
 
-    With `--layer auto`, the hidden states are those of the middle, all, and the last. The middle is a third to five
-    sixths of the encoder's layers, such as 2 to 5 of 6, or 4 to 10 of 12. Of several encoders, a candidate has the same
-    part; of an encoder without a middle, such as fbank with its one hidden state, the last stands for it. With
-    `--pooling auto`, the pooling layers are each of those in the settings, and all of them together. Without a choice,
-    there is one candidate.
+    With `--layer auto`, a candidate has the hidden states of the middle, all hidden states, or the last one. The middle
+    is a third to five sixths of the encoder's layers, such as 2 to 5 of 6, or 4 to 10 of 12. A candidate has the same
+    part of each encoder. If an encoder has no middle, such as fbank with its one hidden state, its last hidden state
+    takes the place of the middle. With `--pooling auto`, a candidate has one of the pooling layers in the settings, or
+    all of them. Without a choice, there is one candidate.
 
     Args:
         config: the settings.

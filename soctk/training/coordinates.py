@@ -292,7 +292,7 @@ def standardise(
 
     Returns:
         The inner products `(N, n)` of the standardised descriptors with those of the training utterances, in float64;
-        and what turns a classifier on them into one on the descriptors. The latter needs no `(N, n)` numbers.
+        and an object that turns a classifier on them into one on the descriptors, without storing `(N, n)` numbers.
     """
     if block.products is None:
         values = StandardisedValues(block.array, fitted, recentring)

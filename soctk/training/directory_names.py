@@ -65,7 +65,7 @@ def _extracted_layers(options: Options) -> str:
 def _trained_layers(options: Options, layers: str | Sequence[int]) -> str:
     """Return the part of the name for the hidden states to train on; empty for the last one.
 
-    If each fold chooses among all hidden states, it is -layerauto; among some, -layerauto and their numbers.
+    If each fold chooses among all hidden states, it is -layerauto; if only some were extracted, their numbers follow.
     """
     if not isinstance(layers, str):
         own = per_encoder(options.use_layers) if isinstance(options.use_layers, tuple) else [layers]

@@ -11,10 +11,10 @@ from soctk.schema import LayerNorm
 
 
 def of_store(setting: LayerNorm, store: Mapping[str, Any]) -> LayerNorm:
-    """Return how the frames of a feature store are normalised: as the setting says, or not, if they have units.
+    """Return how the frames of a feature store are normalised: as in the setting, or not at all if they have units.
 
-    The mean over values in Hz, dB and other units has no meaning. The linear head standardises each column of such
-    descriptors instead.
+    The mean over values in Hz, dB and other units has no meaning. Instead, the linear head standardises each column of
+    the descriptors.
 
     Args:
         setting: `frames.layer_norm` of an experiment.

@@ -36,7 +36,7 @@ def write(sweep: Path, points: Sequence[str], folds: Sequence[int], seeds: Seque
     """Choose a point for each fold and seed, and write an experiment with the test predictions of the chosen points.
 
     The validation utterances of a run do not contain test utterances of its fold. The choice therefore does not depend
-    on test labels, and the scores of this experiment are those of the whole procedure: train all points, choose one by
+    on test labels, and the scores of this experiment include the effect of the choice: train all points, choose one by
     validation. Of points with equal losses, the first is chosen. Losses of the heads mlp and linear are means over
     different validation utterances (soctk.corpus.splits).
 
@@ -76,7 +76,7 @@ def _choose(runs: Sequence[RunDirectory]) -> RunDirectory:
 
 
 def _remove(run: RunDirectory) -> None:
-    """Remove a finished run; if the process is killed, the run is either whole or has the name of an unfinished one."""
+    """Rename a finished run as unfinished, then remove it: if the process is killed, no damaged run looks finished."""
     unfinished = run.path.with_name(f"{run.path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     run.path.rename(unfinished)
@@ -84,7 +84,7 @@ def _remove(run: RunDirectory) -> None:
 
 
 def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings that are equal in all mappings, without those of one run; of the poolings, all or none."""
+    """Return the settings that are equal in all mappings, without OF_ONE_RUN; `pooling` is kept only as a whole."""
     first, *others = settings
     shared = {}
     for key in (key for key in first if key not in OF_ONE_RUN):

@@ -1,4 +1,4 @@
-"""The fits of the linear head of all runs, with what their inner fits chose; they share one read of the descriptors."""
+"""The final fits of the linear head, with the choices of the inner fits; all runs share one read of the descriptors."""
 
 from collections.abc import Sequence
 from functools import partial

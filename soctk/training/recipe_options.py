@@ -78,7 +78,7 @@ class Options:
 
     @property
     def upstreams(self) -> list[str]:
-        """The upstreams, of which there may be several. A folder with spaces in its name is one upstream."""
+        """The upstreams, one or several. A folder with spaces in its name is one upstream."""
         if Path(self.upstream).is_dir() or Path(self.upstream.rpartition(":")[0]).is_file():
             return [self.upstream]
         try:

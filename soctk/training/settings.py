@@ -77,7 +77,7 @@ def resolve(
 
 
 def describe_size(preset: str, utterances: int, resolved: Config) -> str:
-    """Return a sentence with those resolved settings for which the preset has values by the size of the corpus.
+    """Return a sentence with the resolved settings whose values in the preset depend on the size of the corpus.
 
     It is empty if the preset has none, or if the model does not use them.
     """

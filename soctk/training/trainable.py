@@ -28,8 +28,8 @@ def check_poolings(names: Collection[str]) -> None:
 def several_encoders() -> SoctkError:
     """Return the error for several encoders side by side and a model that trains parameters before the head."""
     return SoctkError(
-        "the frames of several encoders have different widths and rates, so only descriptors can be put side by side, "
-        "and these have no trained parameters",
+        "the frames of several encoders have different widths and rates, so only descriptors can be concatenated, "
+        "from poolings that have no trained parameters",
         remedy="Choose poolings without trained parameters, such as mean+soc_full, and --combine concat.",
         where="--pooling",
     )

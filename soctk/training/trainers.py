@@ -73,7 +73,7 @@ class MLPTrainer:
 
 
 class LinearTrainer:
-    """Takes over the head that has been fitted together with those of the other runs (soctk.training.outer_fits)."""
+    """Takes the head of its run from the common fit of all runs (soctk.training.outer_fits)."""
 
     def __init__(self, model: EmotionClassifier, inputs: TrainingData, split: Split, fit: OuterFit):
         assert isinstance(model.head, nn.Linear)

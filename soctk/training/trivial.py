@@ -1,8 +1,8 @@
-"""Trivial classifiers: what a recording's level, duration or text tells about its emotion, without hearing the voice.
+"""Trivial classifiers: how well a recording's level, duration or text predicts its emotion without the voice.
 
 Each classifier sees one cue and is tested on the folds of the corpus. Like the head linear, it is fitted to all
 utterances outside of the fold under test. All settings are fixed in advance, and the same for all corpora. The classes
-count equally in training, so UA shows what a cue tells.
+count equally in training, so UA shows how much a cue tells.
 """
 
 from collections import defaultdict

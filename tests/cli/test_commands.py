@@ -173,7 +173,7 @@ def test_check_tells_what_trivial_classifiers_tell_and_the_results_show_it(tmp_p
     invoke("soctk-train", data, store, exp / "m", "--pooling", "mean")
     invoke("soctk-score", exp)
     before = (exp / "RESULTS.md").read_text()
-    assert "What trivial classifiers tell on the corpus data is not known for its present labels and folds." in before
+    assert "The scores of trivial classifiers on the corpus data are not known for its present labels" in before
     assert f"soctk-check .../{data.name}" in before
     result = invoke("soctk-check", data)
     assert result.exit_code == 0

@@ -50,7 +50,7 @@ def test_a_killed_process_leaves_the_old_corpus_or_a_directory_that_is_refused(t
             with pytest.raises(SoctkError) as error:
                 datadir.read(path)
             assert str(error.value) == (
-                f"{path}: the data directory is incomplete: a process writes it now, or was stopped while it wrote\n"
+                f"{path}: the data directory is incomplete: a process is writing it, or was stopped while it wrote\n"
                 "If no process writes it, run the recipe's stage 0 (or soctk-import) again: it writes all files."
             )
             assert (path / "wav.scp").is_file()

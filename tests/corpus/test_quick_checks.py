@@ -64,8 +64,8 @@ def test_a_header_that_declares_less_sound_than_the_file_has_is_told(corpus):
     path.write_bytes(content)
     (note,) = find_notes(corpus)
     assert note == (
-        "Note: WAV files with more sound than their headers declare, which is not used: spk0-sad-0 (read 0.25 s, not "
-        "0.75 s). To use all of it, write the header anew: sox --ignore-length IN.wav OUT.wav."
+        "Note: WAV files with more sound than their headers declare; the rest is not used: spk0-sad-0 (0.25 s used, "
+        "0.75 s not). To use all of it, rewrite the header: sox --ignore-length IN.wav OUT.wav."
     )
     (finding,) = (found for found in doctor.check(corpus.path).findings if found.what.startswith("WAV files"))
     assert len(finding.cases) == 1

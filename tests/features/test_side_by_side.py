@@ -53,7 +53,7 @@ def test_numbers_are_those_of_each_encoder(both, given, expected):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (((2,), (2,), (2,)), "hidden states are listed for 3 encoders, and there are 2\nGive one list for all"),
+        (((2,), (2,), (2,)), "hidden states are listed for 3 encoders, but there are 2\nGive one list for all"),
         ((3,), r"tiny: the store has no hidden state 3, only 0, 2, 4\nGive a list for each store"),
     ],
 )
@@ -66,7 +66,7 @@ def test_lists_for_several_encoders_need_several_stores(tmp_path):
     store = write(tmp_path / "base", 7, 2, [2, 3, 6])
     assert side_by_side.open_stores(store.path).layers == [2, 3, 6]
     assert side_by_side.numbers(store, (3, 2)) == [3, 2]
-    with pytest.raises(SoctkError, match="hidden states are listed for 2 encoders, and there is one"):
+    with pytest.raises(SoctkError, match="hidden states are listed for 2 encoders, but there is one"):
         side_by_side.numbers(store, ((3,), (2,)))
 
 
@@ -81,9 +81,9 @@ def test_lists_for_several_encoders_need_several_stores(tmp_path):
         ({"digest": "x"}, r"other: 2 utterances have other recordings than in .*base, such as a\nExtract the features"),
         (
             {"speeds": [0.9]},
-            r"other: its setting speeds is \[0.9\], and that of .*base is None\nExtract both with the same",
+            r"other: the setting speeds is \[0.9\] here, and None in .*base\nExtract both with the same",
         ),
-        ({"normalise": "level"}, "other: its setting normalise is level, and that of .*base is None"),
+        ({"normalise": "level"}, "other: the setting normalise is level here, and None in .*base"),
     ],
 )
 def test_stores_of_other_recordings_are_refused(tmp_path, changes, message):

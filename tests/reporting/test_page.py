@@ -274,6 +274,6 @@ def test_suspects_are_written_beside_the_page_without_formulas(tmp_path):
     assert rows == ["m\t'=-1\t'=\t1\ta\tb\t0.000000\t1.000000"]
     page.write(tmp_path / "report.html", made, [])
     text = (tmp_path / "report.html").read_text()
-    assert "takes 1 of 3 labels as suspect." in text
+    assert "finds 1 of 3 labels suspect." in text
     assert "report-suspect_labels.tsv lists all suspects." in text
     assert '<td align="right">100.0</td><td>yes</td>' in text

@@ -36,7 +36,7 @@ def without_unknown_speakers(rows: Sequence[Row]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Divided:
-    """The utterances to divide, with what folds are balanced by.
+    """The utterances to divide, with the properties by which folds are balanced.
 
     Attributes:
         utterances: utterance -> row.
