@@ -17,7 +17,7 @@ def check(path: Path, settings: Mapping[str, Any], durations: Sequence[float]) -
     Args:
         path: the directory of the store.
         settings: its settings; without `frame_shift_ms`, an utterance has one frame.
-        durations: those of the utterances, in s.
+        durations: the durations of the utterances, in s.
     """
     if not durations:
         return

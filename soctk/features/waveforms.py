@@ -54,7 +54,7 @@ def load(
 ) -> Iterator[np.ndarray]:
     """Yield the waveforms `(samples,)` in order; several threads prepare the next ones in advance.
 
-    Each recording is read once, for all of its utterances; those that come later are kept until then.
+    Each recording is read once, for all of its utterances; waveforms that come later in the order are kept until then.
 
     Args:
         utterances: utterances and copies.

@@ -237,7 +237,7 @@ def _errors(repo: str, where: str, revision: str | None = None) -> Iterator[None
 def _failures() -> tuple[type[Exception], ...]:
     """Return the classes of the errors of the hub and of the network; they have no common class.
 
-    JSONDecodeError is for pages of other servers, such as that of a hotel's network, in place of the hub's answer.
+    JSONDecodeError: another server, such as a hotel's network, sent a page in place of the hub's answer.
     """
     from huggingface_hub import errors
 

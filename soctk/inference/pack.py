@@ -165,7 +165,7 @@ def _find(packing: Packing, option: str, path: Path | None) -> Path:
 
 
 def _bundle(experiment: Experiment, run: RunDirectory, trained: FinalModel, folds: str) -> Bundle:
-    experiment = replace(experiment, config=trained.config)  # with what was chosen among several candidates
+    experiment = replace(experiment, config=trained.config)  # contains the choice among several candidates
     config, data = experiment.config, experiment.data
     training = {
         "corpus": data.path.name if data.path else "",

@@ -1,4 +1,4 @@
-"""Predictions for disturbed test recordings: each is answered by the models of its own fold, which never heard it."""
+"""Predictions for disturbed test recordings by the models of their own fold, which were not trained on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,14 +123,14 @@ def _check_recentring(experiment: Experiment) -> None:
 
 
 def _shared(experiment: Experiment) -> tuple[Any, ...]:
-    """Return what experiments have in common whose test recordings can be encoded together."""
+    """Return a key that is equal for experiments whose test recordings can be encoded together."""
     parts = experiment.features.store.parts
     of_encoders = [(part.settings["source"], part.settings["precision"]) for part in parts]
     return experiment.data.checksum(), experiment.data.path, tuple(of_encoders)
 
 
 def _identify(given: Sequence[Path], experiments: Mapping[Path, Experiment]) -> dict[str, Path]:
-    """Return source of an encoder -> where it is, for the encoders from folders and of the user's own.
+    """Return source of an encoder -> its path, for the encoders from folders and the user's own classes.
 
     Raises:
         SoctkError: one of them is not given, or none of the experiments needs one that is given.
@@ -210,7 +210,7 @@ def _load_encoders(
 
 
 def _identity(encoder: EncoderSettings) -> tuple[str, str]:
-    """Return what two models have in common that can share an encoder."""
+    """Return a key that is equal for models that can share an encoder."""
     return encoder.source, encoder.precision
 
 

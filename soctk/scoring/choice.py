@@ -33,7 +33,7 @@ class Choice:
         edge: `smallest` or `largest` if the chosen value is at an edge of several values that were tried; else empty.
             The first epoch is no edge, since a run cannot have fewer.
         candidate: the chosen hidden states and pooling layers, such as `layers 2 3 4 5` or `layer 6, mean`; empty if
-            there was no choice. Of the two, what all records have in common is left out.
+            there was no choice. A part that is the same in all records is left out.
     """
 
     name: Literal["C", "epoch"]
