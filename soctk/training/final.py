@@ -65,10 +65,12 @@ def of_fold(experiment: Experiment, run: RunDirectory, nj: int = 1) -> FinalMode
     chosen = choice.read(run)
     utterances = experiment.trained(splits.split(experiment.data, run.fold, experiment.config.protocol, run.seed))
     is_recentred = experiment.config.recentre.by != "none"
-    prior = _prior(_read_inputs(experiment, nj).only(candidate), utterances, run.seed) if is_recentred else None
+    settings = candidate.settings(experiment.config)
+    # The descriptors of the other candidates are not needed.
+    chosen_only = replace(experiment, config=settings)
+    prior = _prior(_read_inputs(chosen_only, nj), utterances, run.seed) if is_recentred else None
     name = "C" if isinstance(experiment.config.head, LinearConfig) else "epochs"
     hyperparameter = {name: chosen.record[chosen.name]} if chosen else {}
-    settings = candidate.settings(experiment.config)
     return FinalModel(classifier.eval(), prior, utterances, hyperparameter, settings)
 
 

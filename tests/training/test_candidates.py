@@ -213,6 +213,22 @@ def test_the_model_of_a_fold_has_the_chosen_hidden_states_and_gives_its_posterio
         )
 
 
+def test_the_mean_of_training_speakers_needs_the_descriptors_of_the_choice_alone(tmp_path, corpus, store):
+    made = experiment(tmp_path, corpus, store, settings("auto", "auto", "recentre.by=speaker"))
+    made.run([1], [1])
+    (run,) = RunDirectory.of_experiment(tmp_path)
+    chosen = Candidate.of_record(choice.require(run).record)
+    assert len(chosen.keys) < 2 * len(ALL)
+    fresh = experiment(tmp_path, corpus, store, made.config)
+    trained = final.of_fold(fresh, run)
+    assert len(fresh.features._blocks) == len(chosen.keys)
+    other = [utt for utt in corpus.utterances if corpus.fold[corpus.speaker[utt]] != 1]
+    descriptors = trained.classifier.describe(store.load(other, chosen.layers), torch.tensor(store.lengths(other)))
+    means = [descriptors[[corpus.speaker[utt] == name for utt in other]].mean(0) for name in corpus.fold]
+    expected = torch.stack([mean for mean in means if not mean.isnan().any()]).mean(0)
+    torch.testing.assert_close(trained.prior, expected.detach(), atol=1e-4, rtol=1e-4)
+
+
 def test_the_final_model_chooses_by_cross_validation_over_all_folds(tmp_path, corpus, store):
     made = experiment(tmp_path, corpus, store, settings("auto"))
     trained = final.on_all_speakers(made, [], seed=1)
