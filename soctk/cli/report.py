@@ -53,6 +53,8 @@ def main(
     made = report.make(exp, provenance.command_line(), data, compare, published_scores)
     output = output or exp[0] / "report.html"
     page.write(output, made, figures.pictures(made.experiments, feats, has_descriptors))
-    suspects = listening.file_beside(output)
-    listening.write(suspects, made)
-    click.echo(printable(f"Written to {output} and {suspects}"))
+    written = [output]
+    if any(experiment.predictions.emotions for experiment in made.experiments):
+        written.append(listening.file_beside(output))
+        listening.write(written[-1], made)
+    click.echo(printable(f"Written to {' and '.join(map(str, written))}"))

@@ -14,6 +14,7 @@ from soctk.reporting import robustness as of_robustness
 from soctk.reporting.drawing import Picture
 from soctk.reporting.wording import label
 from soctk.scoring import robustness
+from soctk.scoring.recorded import encoders
 from soctk.scoring.score import ExperimentScores
 
 
@@ -128,7 +129,9 @@ def _log_covariances(experiment: ExperimentScores, store: Path | None) -> Iterat
         return
     found = descriptors.of_run(experiment.predictions, store)
     if found is None:
-        reason = "its feature store (--feats DIR) or its model was not found"
+        is_one = len(encoders(experiment.predictions.settings)) < 2
+        not_found = "its feature store (--feats DIR) or its model was not found"
+        reason = not_found if is_one else "it has several encoders"
         progress.message(f"{label(experiment)}: no picture of log-covariances, because {reason}", file=sys.stderr)
         return
     emotions = experiment.predictions.emotions

@@ -87,8 +87,7 @@ def file_beside(page: Path) -> Path:
 
 def write(path: Path, report: Report) -> None:
     """Write the suspects of all experiments on classes, the lowest posterior of the label first."""
-    tables = list(_list_suspects(report))
-    joined = pd.concat(tables) if tables else pd.DataFrame()
+    joined = pd.concat(list(_list_suspects(report)))
     with atomic(path) as temporary:
         joined.to_csv(temporary, sep="\t", index=False, float_format="%.6f", errors="backslashreplace")
 

@@ -242,7 +242,8 @@ def _change(row: Row, key: str) -> str:
     if row.condition.kind == CLEAN:
         return ""
     places, change = digits(key) - 1, row.changes[key]
-    return f"{change.value:+.{places}f} {bounds(change, places)}".rstrip().replace("-", "−")
+    value = round(change.value, places) or 0.0  # no -0.0
+    return f"{value:+.{places}f} {bounds(change, places)}".rstrip().replace("-", "−")
 
 
 def _notes(several: Sequence[Robustness]) -> list[str]:

@@ -435,6 +435,14 @@ def test_reports_have_the_picture_of_complete_tests_of_the_runs_as_they_are_now(
     assert f"{exp.name}: no picture of its robustness, because {exp}/robustness/clean/" in capsys.readouterr().err
 
 
+def test_a_change_of_nothing_has_no_minus_sign(exp):
+    assert invoke(exp, "--conditions", "gain:0").exit_code == 0
+    (experiment,) = score.score([exp])
+    _, row = read(experiment).rows
+    tiny = {key: change._replace(value=-1e-14) for key, change in row.changes.items()}
+    assert reporting._change(dataclasses.replace(row, changes=tiny), "WA").startswith("+0.0")
+
+
 def test_what_was_tested_is_recorded(exp):
     assert invoke(exp, "--conditions", "mp3", "--folds", 1, "--seeds", 1).exit_code == 0
     stored = yaml.safe_load((exp / "robustness" / "mp3_32" / "fold1" / "seed1" / "config.yaml").read_text())

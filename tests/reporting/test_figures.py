@@ -185,6 +185,14 @@ def test_every_picture_is_8_inches_wide_and_written_under_its_name(experiments, 
     assert written[0] == "WA.svg"
 
 
+def test_several_encoders_have_no_picture_of_log_covariances_and_the_reason_is_told(experiments, capsys):
+    stores = {"features": {"upstream": "one"}, "features2": {"upstream": "two"}}
+    predictions = dataclasses.replace(experiments[1].predictions, settings={**stores, "pooling": {"soc": {}}})
+    several = dataclasses.replace(experiments[1], predictions=predictions)
+    assert list(figures._log_covariances(several, None)) == []
+    assert "no picture of log-covariances, because it has several encoders\n" in capsys.readouterr().err
+
+
 def test_drawing_and_scoring_report_their_progress(experiments, monkeypatch, capsys):
     reported = []
 

@@ -10,10 +10,12 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import write_run
 from test_tables import CONFIG, corpus_of
 
 from soctk import provenance
+from soctk.cli import report as command
 from soctk.corpus.segments import Segment
 from soctk.reporting import figures, formats, listening, page, report
 from soctk.reporting.report import Report
@@ -277,3 +279,14 @@ def test_suspects_are_written_beside_the_page_without_formulas(tmp_path):
     assert "finds 1 of 3 labels suspect." in text
     assert "report-suspect_labels.tsv lists all suspects." in text
     assert '<td align="right">100.0</td><td>yes</td>' in text
+
+
+def test_experiments_on_dimensions_alone_have_no_file_of_suspects(tmp_path):
+    run = tmp_path / "exp" / "fold1" / "seed1"
+    run.mkdir(parents=True)
+    rows = [f"a-{i}\ta\t{i}\t{i + 0.5}" for i in range(3)]
+    (run / "predictions.tsv").write_text("\n".join(["utt\tspk\tref_arousal\thyp_arousal", *rows]) + "\n")
+    result = CliRunner().invoke(command.main, [str(tmp_path / "exp"), "--no-descriptors"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"Written to {tmp_path / 'exp' / 'report.html'}\n"
+    assert not list(tmp_path.rglob("*suspect*"))
