@@ -75,6 +75,8 @@ def main(
 
     if len(sources) < 2:
         raise click.UsageError("give --corpus twice or more")
+    if isinstance(model["layers"], tuple) and isinstance(model["layers"][0], tuple):
+        raise click.UsageError("--layer has a comma, which separates several encoders, and soctk-cross takes one")
     settings.resolve(**model)  # reports a wrong setting before the corpora are read
     corpora = [
         cross.Corpus(data.resolve().name, datadir.read(data, recordings=False), FeatureStore.open(store), {})

@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
+from soctk.errors import SoctkError
 from soctk.features.settings import count_states
 
 
@@ -44,7 +45,11 @@ class Store(Protocol):
         """Return the depth of a hidden state in its encoder, from 0 (the input of layer 1) to 1."""
 
     def select(self, layers: Sequence[int]) -> "tuple[Store, list[int]]":
-        """Return the store of some hidden states, and their own numbers in it."""
+        """Return the store of some hidden states, and their own numbers in it.
+
+        Raises:
+            SoctkError: a hidden state is not in the store, or they are of several encoders.
+        """
 
     @property
     def recordings(self) -> dict[str, str]:
@@ -70,6 +75,11 @@ class OneEncoder:
     settings: Mapping[str, Any]
 
     @property
+    def where(self) -> str:
+        """See Store.where."""
+        raise NotImplementedError
+
+    @property
     def layers(self) -> list[int]:
         """The numbers of the stored hidden states."""
         return self.settings["layers"]
@@ -89,5 +99,16 @@ class OneEncoder:
         return layer / max(1, count_states(self.settings) - 1)
 
     def select(self, layers: Sequence[int]) -> tuple[Self, list[int]]:
-        """Return this store and the hidden states."""
+        """Return this store and the hidden states.
+
+        Raises:
+            SoctkError: a hidden state is not in the store.
+        """
+        unknown = [layer for layer in layers if layer not in self.layers]
+        if unknown:
+            raise SoctkError(
+                f"the store has no hidden state {unknown[0]}, only {', '.join(map(str, self.layers))}",
+                remedy="Use one of these, or extract others into another store (soctk-extract --layer).",
+                where=self.where,
+            )
         return self, list(layers)

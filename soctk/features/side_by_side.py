@@ -90,7 +90,7 @@ class SideBySide:
                 where=self.where,
             )
         (number,) = found
-        return self.stores[number], [layer - starts[number] for layer in layers]
+        return self.stores[number].select([layer - starts[number] for layer in layers])
 
     def lengths(self, utterances: Sequence[str]) -> list[int]:
         """Return the number of frames T of each utterance in the first store."""

@@ -214,7 +214,8 @@ class FeatureStore(OneEncoder):
         Raises:
             SoctkError: an utterance or a hidden state is not in the store, or a shard is missing or damaged.
         """
-        positions = self._find_positions(self.layers if layers is None else layers)
+        _, chosen = self.select(self.layers if layers is None else layers)
+        positions = [self.layers.index(layer) for layer in chosen]
         lengths = self.lengths(utterances)
         self._check_sizes(utterances)
         dtype = getattr(torch, self.settings["dtype"])
@@ -260,16 +261,6 @@ class FeatureStore(OneEncoder):
                 where=self.path,
             )
         return [self._entries[utt].frames for utt in utterances]
-
-    def _find_positions(self, layers: Sequence[int]) -> list[int]:
-        unknown = [layer for layer in layers if layer not in self.layers]
-        if unknown:
-            raise SoctkError(
-                f"the store has no hidden state {unknown[0]}, only {', '.join(map(str, self.layers))}",
-                remedy="Use one of these, or extract others into another store (soctk-extract --layer).",
-                where=self.path,
-            )
-        return [self.layers.index(layer) for layer in layers]
 
     def verify(self) -> list[str]:
         """Read all shards; return one line for each missing or damaged shard, and for each wrong row of the index."""

@@ -86,9 +86,9 @@ class Experiment:
             Notes on recordings that are shared but allowed, and on classes without training utterances.
 
         Raises:
-            SoctkError: a setting, a fold or an option of the pooling is wrong; a fold has training utterances of one
-                class only; training, validation and test utterances share recordings; or finished runs have other
-                settings.
+            SoctkError: a setting, a fold or an option of the pooling is wrong; the store lacks hidden states or copies
+                of the settings; a fold has training utterances of one class only; training, validation and test
+                utterances share recordings; or finished runs have other settings.
         """
         is_trained = self.new_model().is_trained
         if is_trained and len(self.features.store.parts) > 1:
@@ -108,6 +108,7 @@ class Experiment:
             )
         if self.features.has_one_frame:
             trainable.check_poolings(self.config.pooling)
+        self.features.check_copies(self.config)
         if self.tensorboard:
             require_tensorboard()
         is_drawn = self.config.protocol not in ("soctk", "utterance-folds") and not splits.has_dev(self.data)

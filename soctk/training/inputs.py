@@ -114,6 +114,15 @@ class Features:
         """Return the frame width D of each of some hidden states."""
         return [self.store.select([layer])[0].settings["hidden_size"] for layer in layers]
 
+    def check_copies(self, config: Config) -> None:
+        """Check that the store has the copies that the settings choose.
+
+        Raises:
+            SoctkError: it lacks some.
+        """
+        self.speeds(config)
+        self.augmentations(config)
+
     def speeds(self, config: Config) -> list[float]:
         """Return the speeds of the copies that the settings choose.
 

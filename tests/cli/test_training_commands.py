@@ -151,6 +151,12 @@ def test_the_nested_choice_is_scored_beside_the_best_point(corpora, tmp_path):
     assert "nested" in result.output
 
 
+def test_cross_tells_that_a_comma_in_layer_separates_encoders(corpora, tmp_path):
+    result = invoke(cross, *cross_arguments(corpora, tmp_path / "cross"), "--layer", "0, 0")
+    assert result.exit_code == 2
+    assert "--layer has a comma, which separates several encoders, and soctk-cross takes one" in result.output
+
+
 def test_the_preset_paper_tells_what_it_takes_for_the_size_of_the_corpus(corpora, tmp_path):
     options = ["--preset", "paper", "--set", "train.epochs=1", "--folds", "1"]
     result = invoke(train, corpora / "one", corpora / "feats-one", tmp_path / "exp", *options)

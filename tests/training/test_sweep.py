@@ -77,6 +77,9 @@ def test_directory_names_of_points_contain_no_special_characters(tmp_path, corpu
         ),
         ({"head": ["linear"], "pooling": ["mean"], "recentre.enrol": [1, 5]}, "recentre: .*enrol needs by: speaker"),
         ({"head": ["linear"], "pooling": ["mean", "soc"]}, "the head linear cannot train the pooling soc"),
+        ({"pooling": ["mean"], "frames.layers": ["auto", [30]]}, "feats: the store has no hidden state 30, only 0"),
+        ({"pooling": ["mean"], "frames.speeds": ["all", [0.9]]}, "the store has no copies at speed 0.9"),
+        ({"pooling": ["mean"], "frames.augment": ["all", ["noise"]]}, "the store has no copies with noise"),
     ],
 )
 def test_a_wrong_setting_of_any_point_is_reported_before_training(grid, message, tmp_path, corpus, features):
