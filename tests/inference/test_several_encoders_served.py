@@ -126,6 +126,6 @@ def test_what_several_encoders_cannot_do_is_one_message(tmp_path, trained, folde
 
 def test_a_folder_for_one_of_several_encoders_is_refused(model, folders):
     with pytest.raises(
-        SoctkError, match="the model has 3 encoders, and a folder or class can be given for a single one"
+        SoctkError, match="the model has 3 encoders, and a folder or class can only be given for a model of one encoder"
     ):
         Recogniser.load(model, folders[0])

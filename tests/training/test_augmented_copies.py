@@ -109,8 +109,9 @@ def test_augmented_copies_of_training_speakers_train_and_those_of_others_change_
         logs.append(log(experiment))
     posteriors = [table[list(corpus.emotions)].to_numpy() for table in tables]
     losses = [[record["valid_loss"] for record in records] for records in logs]
-    # Not exactly equal: inner products of rows that are not used change the order of sums.
-    np.testing.assert_allclose(posteriors[0], posteriors[1], atol=1e-4)
+    # Not exactly equal: inner products in float32 are rounded after the mean of all rows is subtracted (in float64,
+    # the posteriors are equal).
+    np.testing.assert_allclose(posteriors[0], posteriors[1], atol=5e-4)
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
     assert np.abs(posteriors[0] - posteriors[2]).max() > 1e-3
     assert np.abs(np.subtract(losses[0], losses[2])).max() > 1e-3
