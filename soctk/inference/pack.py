@@ -121,13 +121,21 @@ def open_experiment(packing: Packing, runs: Sequence[RunDirectory]) -> Experimen
     """Return the experiment, after checking that data and features are those of its runs.
 
     Raises:
-        SoctkError: its data directory or store is missing or has changed, or its features are imported.
+        SoctkError: its data directory or store is missing or has changed, its features are imported, or it has two
+            corpora.
     """
     shared = recorded.read(runs)
     if recorded.nested_choice(shared.settings):
         raise SoctkError(
             "this is a choice among the points of a sweep in each fold, not one model",
             remedy="Pack one of the points, such as the best on validation utterances: soctk-pack SWEEP/POINT MODEL.",
+            where=packing.experiment,
+        )
+    if shared.settings.get("protocol") == "cross-corpus":
+        raise SoctkError(
+            "this experiment has two corpora (soctk-cross), and no data directory has both",
+            remedy="Train on one corpus (soctk-train), pack this model, and score it on the other: soctk-predict "
+            "--score.",
             where=packing.experiment,
         )
     data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))

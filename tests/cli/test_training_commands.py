@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from conftest import write_corpus
 
 from soctk import config
-from soctk.cli import cross, extract, sweep, train
+from soctk.cli import cross, extract, pack, robustness, sweep, train
 from soctk.cli import score as score_command
 from soctk.scoring.score import score
 
@@ -149,6 +149,17 @@ def test_the_nested_choice_is_scored_beside_the_best_point(corpora, tmp_path):
     result = invoke(score_command, tmp_path / "sweep", "--compare")
     assert result.exit_code == 0, result.output
     assert "nested" in result.output
+
+
+def test_an_experiment_on_two_corpora_is_not_packed_or_disturbed(corpora, tmp_path):
+    trained = invoke(cross, *cross_arguments(corpora, tmp_path), "--pooling", "mean", "--set", "head.C=[0.1]")
+    assert trained.exit_code == 0, trained.output
+    for result in (
+        invoke(pack, tmp_path / "one-to-two", tmp_path / "model"),
+        invoke(robustness, tmp_path / "one-to-two", "--conditions", "clean"),
+    ):
+        assert result.exit_code == 1
+        assert "this experiment has two corpora (soctk-cross), and no data directory has both\n" in result.output
 
 
 def test_cross_tells_that_a_comma_in_layer_separates_encoders(corpora, tmp_path):
