@@ -8,7 +8,7 @@ from pathlib import Path
 
 from soctk import config
 from soctk.errors import SoctkError
-from soctk.features.upstream import opensmile, own
+from soctk.features.upstream import has_one_state, opensmile, own
 from soctk.schema import Config
 from soctk.training import directory_names, settings, trainable
 from soctk.training.classifier import EmotionClassifier
@@ -237,18 +237,36 @@ def _check_layers(options: Options, upstream: str, resolved: Config, conf_dirs: 
                 remedy="Choose numbers in this range.",
                 where="--layer",
             )
-        used = per_encoder(options.use_layers)[0] if isinstance(options.use_layers, tuple) else ()
-        missing = [layer for layer in used if layer not in options.layers]
-        if missing:
-            raise SoctkError(
-                f"hidden states are not extracted: {spaced(missing)}",
-                remedy=f"Choose from the numbers in --layer ({spaced(options.layers)}), or add numbers to --layer.",
-                where="--use-layer",
-            )
+    stored = _stored_layers(options, upstream, known.layers if known else None)
+    used = per_encoder(options.use_layers)[0] if isinstance(options.use_layers, tuple) else ()
+    missing = [layer for layer in used if stored is not None and layer not in stored]
+    if missing and stored is not None:
+        choose = f"Choose from the hidden states of {upstream} that --layer {spaced(options.layers)} extracts"
+        raise SoctkError(
+            f"hidden states are not extracted: {spaced(missing)}",
+            remedy=f"{choose} ({spaced(stored)})" + (", or change --layer." if options.layers != "all" else "."),
+            where="--use-layer",
+        )
     # Building a model raises the errors of its settings.
     trained = resolved.frames.layers
     is_one = trained in ("last", "auto") or options.extracts_last if isinstance(trained, str) else len(trained) == 1
     return EmotionClassifier(known.hidden_size if known else 512, 1 if is_one else 2, 2, resolved)
+
+
+def _stored_layers(options: Options, upstream: str, highest: int | None) -> Sequence[int] | None:
+    """Return the hidden states of an upstream that will be extracted; None if they are not known before.
+
+    Args:
+        options: the options of the recipe.
+        upstream: the upstream.
+        highest: the number of its last hidden state, if it is known.
+    """
+    if isinstance(options.layers, tuple):
+        return options.layers
+    highest = 0 if has_one_state(upstream) else highest
+    if highest is None:
+        return None
+    return [highest] if options.layers == "last" else list(range(highest + 1))
 
 
 def _corpus(recipe: Recipe, options: Options, data: str) -> str:

@@ -133,7 +133,7 @@ def test_options_have_hyphens_or_underscores_and_a_space_or_an_equals_sign(plan,
     ("arguments", "same"),
     [
         (["--layer", " 4,  3,", "--speed-perturb", "1.10, .9"], ["--layer", "3 4", "--speed-perturb", "0.9 1.1"]),
-        (["--layer", "all", "--use-layer", "4,3"], ["--layer", "all", "--use-layer", "3 4"]),
+        (["--upstream", "hubert_base", "--use-layer", "4  3"], ["--upstream", "hubert_base", "--use-layer", "3 4"]),
         (["--augment", "reverb, noise"], ["--augment", "noise reverb"]),
         (["--folds", "1,2", "--seeds", "3, 1"], ["--folds", "1 2", "--seeds", "3 1"]),
     ],

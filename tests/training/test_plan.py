@@ -157,7 +157,20 @@ def test_the_recipes_own_options_and_protocols_are_part_of_the_names(make, optio
         ({"upstream": "hubert_base", "layers": (4, 13)}, "hubert_base has the hidden states 0 to 12, not 13"),
         (
             {"layers": (3, 4), "use_layers": (4, 5)},
-            r"--use-layer: hidden states are not extracted: 5\nChoose from the numbers in --layer \(3 4\)",
+            r"--use-layer: hidden states are not extracted: 5\n"
+            r"Choose from the hidden states of fbank that --layer 3 4 extracts \(3 4\), or change --layer\.",
+        ),
+        (
+            {"upstream": "hubert_base", "layers": "all", "use_layers": (4, 13)},
+            r"not extracted: 13\nChoose from .* of hubert_base that --layer all extracts \(0 1 2 .* 12\)\.",
+        ),
+        (
+            {"upstream": "hubert_base", "layers": "last", "use_layers": (4,)},
+            r"not extracted: 4\nChoose .* that --layer last extracts \(12\), or change --layer\.",
+        ),
+        (
+            {"upstream": "hubert_base fbank", "layers": "all", "use_layers": ((4,), (1,))},
+            r"not extracted: 1\nChoose from the hidden states of fbank that --layer all extracts \(0\)\.",
         ),
         (
             {"upstream": "egemaps", "pooling": "mean+soc_full"},
@@ -280,6 +293,7 @@ def test_what_several_encoders_cannot_do_is_refused_before_any_work(make, option
 
 def test_the_model_is_spelled_out_for_soctk_train(make):
     made = make(
+        upstream="hubert_base",
         pooling=None,
         layers="all",
         use_layers=(2, 3),
