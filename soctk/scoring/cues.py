@@ -5,6 +5,7 @@ not the voice. `soctk-check` computes the scores and writes them to the data dir
 scores of experiments.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ class Cues(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
     """The scores of all trivial classifiers of a corpus.
 
     Attributes:
-        checksum: that of the labels, speakers and folds (DataDir.checksum).
+        checksum: that of the data directory (`checksum`).
         scores: the score of each cue, for each test.
         constant: the cues that are equal in all utterances, and therefore have no score.
         exclusive: cue `utt2X` -> the number of values of X with two or more utterances, all of one emotion, and the
@@ -98,6 +99,13 @@ class Cues(BaseModel, frozen=True, strict=True, allow_inf_nan=False):
         return [score for score in self.scores if score.test == test]
 
 
+def checksum(data: DataDir) -> str:
+    """Return a checksum of what the cues depend on: labels, speakers, folds, sex, durations and each utt2X."""
+    tables = [data.gender, data.seconds, *data.extra.values()]
+    rows = [data.checksum(), list(data.extra), *(list(table.items()) for table in tables)]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+
+
 def write(path: Path, cues: Cues) -> None:
     """Write the scores into a data directory."""
     with atomic(path / FILE) as temporary:
@@ -105,7 +113,7 @@ def write(path: Path, cues: Cues) -> None:
 
 
 def read(data: DataDir) -> Cues | None:
-    """Return the scores of a corpus; None if `soctk-check` has not written them for its present labels and folds.
+    """Return the scores of a corpus; None if `soctk-check` has not written them for its present files.
 
     Raises:
         SoctkError: the file is damaged.
@@ -123,7 +131,7 @@ def read(data: DataDir) -> Cues | None:
             remedy="Run soctk-check on the data directory again, which writes this file.",
             where=file,
         ) from error
-    return cues if cues.checksum == data.checksum() else None
+    return cues if cues.checksum == checksum(data) else None
 
 
 def describe(cues: Cues) -> list[str]:

@@ -74,7 +74,7 @@ def evaluate(data: DataDir, infos: Mapping[str, AudioInfo]) -> Cues:
         else:
             scores += _score(cue.name, _predict(data, cue))
     return Cues(
-        checksum=data.checksum(),
+        checksum=names.checksum(data),
         scores=scores,
         constant=constant,
         exclusive={f"utt2{name}": _count_exclusive(data, values) for name, values in data.extra.items()},

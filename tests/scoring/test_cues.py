@@ -55,21 +55,32 @@ def test_values_of_one_emotion_only_are_counted_and_each_test_has_a_sentence():
 
 
 def test_the_file_gives_back_what_was_written(tmp_path, corpus):
-    found = made(score(cues.LEVEL, 43.2, None, None), checksum=corpus.checksum(), exclusive={"utt2text": (3, 7)})
+    found = made(score(cues.LEVEL, 43.2, None, None), checksum=cues.checksum(corpus), exclusive={"utt2text": (3, 7)})
     cues.write(tmp_path / "data", found)
     assert cues.read(corpus) == found
     assert datadir.read(tmp_path / "data") == corpus
 
 
-def test_scores_of_other_labels_or_folds_are_not_used(tmp_path, corpus):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda corpus: {"fold": {name: 4 - fold for name, fold in corpus.fold.items()}},
+        lambda corpus: {"extra": {"sentence": dict.fromkeys(corpus.utterances, "a")}},
+        lambda corpus: {"gender": dict.fromkeys(corpus.fold, "f")},
+        lambda corpus: {"seconds": dict.fromkeys(corpus.utterances, 9.5)},
+    ],
+    ids=["folds", "utt2X", "sex", "durations"],
+)
+def test_scores_of_other_files_are_not_used(tmp_path, corpus, change):
     assert cues.read(corpus) is None
-    cues.write(tmp_path / "data", made(checksum=corpus.checksum()))
-    assert cues.read(dataclasses.replace(corpus, fold={name: 4 - fold for name, fold in corpus.fold.items()})) is None
+    cues.write(tmp_path / "data", made(checksum=cues.checksum(corpus)))
+    assert cues.read(corpus) is not None
+    assert cues.read(dataclasses.replace(corpus, **change(corpus))) is None
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:30], lambda text: json.dumps(json.loads(text) | {"scores": 1})])
 def test_a_damaged_file_is_named_with_its_remedy(tmp_path, corpus, damage):
-    cues.write(tmp_path / "data", made(checksum=corpus.checksum()))
+    cues.write(tmp_path / "data", made(checksum=cues.checksum(corpus)))
     file = tmp_path / "data" / "cues.json"
     file.write_text(damage(file.read_text()))
     with pytest.raises(SoctkError) as error:
