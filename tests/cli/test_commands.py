@@ -262,7 +262,8 @@ def test_from_a_data_directory_to_a_table(tmp_path, corpus):
     names = ["WA", *(f"mfcc-mean-{kind}" for kind in ("confusion", "speakers", "curves", "t-sne"))]
     assert result.output.splitlines() == [str(exp / "figures" / f"{name}.png") for name in names]
     result = invoke("soctk-report", exp, "-o", tmp_path / "report.html", "--no-descriptors")
-    assert result.output == f"Written to {tmp_path / 'report.html'}\n"
+    suspects = tmp_path / "report-suspect_labels.tsv"
+    assert result.output == f"Written to {tmp_path / 'report.html'} and {suspects}\n"
     assert (tmp_path / "report.html").read_text().count("<img") == 4
 
 

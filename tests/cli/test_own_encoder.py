@@ -103,12 +103,12 @@ def test_a_recipe_names_its_folders_after_the_class_and_finds_the_file_from_its_
     monkeypatch.chdir(tmp_path)
     for upstream in ("mine:LogMel", "./mine.py:LogMel"):
         result = invoke(plan, "--shell", "recipe", "--upstream", upstream, "--stop-stage", 4)
-        assert "feats=feats/mine-LogMel\n" in result.output
-        assert "experiment=exp/mine-LogMel-" in result.output
-        assert f"--upstream {tmp_path}/mine.py:LogMel " in result.output
+        assert "feats=feats/mine-LogMel-layerall\n" in result.output
+        assert "experiment=exp/mine-LogMel-layerauto-" in result.output
+        assert f"upstreams=({tmp_path}/mine.py:LogMel)\n" in result.output
         assert "--with-encoder" not in result.output
     assert (
-        "--upstream package.mine:LogMel "
+        "upstreams=(package.mine:LogMel)\n"
         in invoke(plan, "--shell", "recipe", "--upstream", "package.mine:LogMel").output
     )
     missing = invoke(plan, "--shell", "recipe", "--upstream", "gone.py:LogMel")

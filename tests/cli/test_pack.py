@@ -153,7 +153,9 @@ def test_a_model_that_cannot_run_without_torch_is_refused_before_training(
     experiment, tmp_path, monkeypatch, changes, message
 ):
     settings = packing._encoder_settings
-    monkeypatch.setattr(packing, "_encoder_settings", lambda made: settings(made).model_copy(update=changes))
+    monkeypatch.setattr(
+        packing, "_encoder_settings", lambda made: [own.model_copy(update=changes) for own in settings(made)]
+    )
     monkeypatch.setattr(packing.final, "on_all_speakers", None)
     result = invoke(experiment, tmp_path / "model", "--onnx")
     assert result.exit_code == 1
