@@ -190,5 +190,5 @@ TABLES = {
 # The file of each dimension; they are the values of the attribute `dimensions`.
 DIMENSION_TABLES = {f"utt2{name}": Table(name, parse_value, "a number") for name in DIMENSIONS}
 EXTRA = Table("extra", str, "a word")
-# Each data directory has exactly one of these files. It says which utterances train and which ones test.
+# Each data directory has exactly one of these files. It assigns each utterance to training or to a test.
 DIVISIONS = ("spk2fold", "utt2split", "utt2fold")

@@ -6,6 +6,7 @@ Only `cut` changes the length. All random numbers come from a numpy Generator.
 
 import io
 from bisect import bisect_left
+from collections.abc import Iterable
 
 import numpy as np
 import soundfile
@@ -42,6 +43,14 @@ def pink(length: int, rng: np.random.Generator) -> np.ndarray:
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
     noise = np.fft.irfft(spectrum, length)
     return (noise / max(noise.std(), np.finfo(float).tiny)).astype(np.float32)
+
+
+def babble(voices: Iterable[np.ndarray], length: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the sum `(length,)` of voices; each has the same level, starts at a random sample, and is repeated."""
+    total = np.zeros(length, np.float32)
+    for voice in voices:
+        total += np.resize(np.roll(at_level(voice, 1.0), rng.integers(len(voice))), length)
+    return total
 
 
 def add_noise(waveform: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:

@@ -10,13 +10,12 @@ import numpy as np
 import soxr
 
 from soctk.corpus import audio, recordings
-from soctk.corpus.level import at_level
 from soctk.corpus.segments import Clip
 from soctk.errors import SoctkError, unknown_name
 
 VOICES = 6  # of babble
 # Increase this number if a condition changes the sound differently; predictions with another number are refused.
-VERSION = 1
+VERSION = 2
 _OPTION = "--conditions"
 
 
@@ -210,12 +209,13 @@ class Sounds:
     def babble(self, utterance: str, length: int, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return the sum `(length,)` of VOICES other test recordings, or of all others if there are fewer.
 
-        Each has the same level, starts at a random sample, and is repeated. Recordings of other speakers are taken if
-        there are at least VOICES of them.
+        Recordings of other speakers are taken if there are at least VOICES of them.
 
         Raises:
             SoctkError: the fold has no other test utterance.
         """
+        from soctk.corpus import degradations  # imports torch
+
         others = sorted(utt for utt in self.clips if utt != utterance)
         if not others:
             raise SoctkError(
@@ -224,11 +224,9 @@ class Sounds:
             )
         strangers = [utt for utt in others if self.speaker[utt] != self.speaker[utterance]]
         chosen = strangers if len(strangers) >= VOICES else others
-        total = np.zeros(length, np.float32)
-        for index in rng.choice(len(chosen), min(VOICES, len(chosen)), replace=False):
-            voice = _load(self.clips[chosen[index]], self.channel, rate)
-            total += np.resize(np.roll(at_level(voice, 1.0), -rng.integers(len(voice))), length)
-        return total
+        drawn = rng.choice(len(chosen), min(VOICES, len(chosen)), replace=False)
+        voices = (_load(self.clips[chosen[index]], self.channel, rate) for index in drawn)
+        return degradations.babble(voices, length, rng)
 
     def noise(self, length: int, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return a part `(length,)` of one of the noise recordings at random, or all of one that is shorter."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from soctk.corpus import degradations
-from soctk.corpus.level import at_level
 from soctk.features.babble import generator
 from soctk.schema import Augmentation
 
@@ -37,16 +36,9 @@ def augment(
     """
     rng = generator(SEED, name, utterance)
     if name == "babble":
-        return _add_babble(waveform, voices, rng)
+        noise = degradations.babble(voices, len(waveform), rng)
+        return degradations.add_noise(waveform, noise, rng.uniform(*SNR))
     return _DEGRADATIONS[name](waveform, rate, rng)
-
-
-def _add_babble(waveform: np.ndarray, voices: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Add the sum of voices; each has the same level, starts at a random sample, and is repeated."""
-    babble = np.zeros_like(waveform)
-    for voice in voices:
-        babble += np.resize(np.roll(at_level(voice, 1), rng.integers(len(voice))), len(waveform))
-    return degradations.add_noise(waveform, babble, rng.uniform(*SNR))
 
 
 def _noise(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:

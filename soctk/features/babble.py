@@ -10,8 +10,7 @@ from collections import defaultdict
 import numpy as np
 
 from soctk.corpus.datadir import DataDir
-
-VOICES = 6
+from soctk.corpus.disturbance import VOICES
 
 
 def choose_voices(data: DataDir, seed: int) -> dict[str, list[str]]:

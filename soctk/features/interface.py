@@ -1,5 +1,6 @@
 """The interface of feature stores, and the methods about several encoders for a store of one encoder."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -65,7 +66,7 @@ class Store(Protocol):
         """Return the frames `(sum of T, L, D)` of the utterances, concatenated in the given order."""
 
 
-class OneEncoder:
+class OneEncoder(ABC):
     """The methods of Store about several encoders, for a store of one encoder.
 
     Attributes:
@@ -75,9 +76,9 @@ class OneEncoder:
     settings: Mapping[str, Any]
 
     @property
+    @abstractmethod
     def where(self) -> str:
         """See Store.where."""
-        raise NotImplementedError
 
     @property
     def layers(self) -> list[int]:

@@ -135,7 +135,7 @@ def read(data: DataDir) -> Cues | None:
 
 
 def describe(cues: Cues) -> list[str]:
-    """Return sentences about the cues whose interval of UA lies above chance, and what to do about them."""
+    """Return a sentence for each cue with a UA significantly above chance, and advice."""
     lines = [line for test in cues.tests for line in _describe_test(cues.of_test(test))]
     prominent = {score.cue for score in cues.scores if score.stands_out}
     if LEVEL_AND_FLOOR in prominent and FLOOR not in prominent:

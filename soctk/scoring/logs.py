@@ -32,8 +32,8 @@ class _Record(BaseModel, strict=True, allow_inf_nan=False):
 def read(run: RunDirectory) -> list[dict[str, Any]]:
     """Return the records of a run; all have `epoch`, or all have `C`.
 
-    The values of `epoch` differ, and so do those of `C` for the same `layers` and `pooling`, which records have if the
-    run chose among several (soctk.training.candidates).
+    Each `epoch` occurs once. Each `C` occurs once, or once for each candidate (soctk.training.candidates); then the
+    records have `layers` and `pooling` too.
 
     Raises:
         SoctkError: the file cannot be read, or is no such log.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,18 +130,7 @@ class Features:
         Raises:
             SoctkError: the store has no copies at one of these speeds.
         """
-        stored = self.store.settings.get("speeds", [])
-        chosen = stored if config.frames.speeds == "all" else config.frames.speeds
-        for speed in chosen:
-            if speed not in stored:
-                speeds = ", ".join(f"{s:g}" for s in stored)
-                raise SoctkError(
-                    f"the store has no copies at speed {speed:g}; "
-                    + (f"its copies are at {speeds}" if speeds else "it has no copies"),
-                    remedy="Choose other speeds, or extract into another store (--speed-perturb).",
-                    where=self.store.where,
-                )
-        return chosen
+        return self._copies("speeds", config.frames.speeds, "copies at speed {}", "--speed-perturb")
 
     def augmentations(self, config: Config) -> list[Augmentation]:
         """Return the augmentations of the copies, for training only, that the settings choose.
@@ -148,17 +138,21 @@ class Features:
         Raises:
             SoctkError: the store has no copies with one of these augmentations.
         """
-        stored = self.store.settings.get("augmentations", [])
-        chosen = stored if config.frames.augment == "all" else config.frames.augment
-        for name in chosen:
-            if name not in stored:
+        return self._copies("augmentations", config.frames.augment, "copies with {}", "--augment")
+
+    def _copies(self, setting: str, chosen: Any, named: str, option: str) -> list[Any]:
+        stored = self.store.settings.get(setting, [])
+        wanted = stored if chosen == "all" else chosen
+        for one in wanted:
+            if one not in stored:
+                rest = ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in stored)
                 raise SoctkError(
-                    f"the store has no copies with {name}; "
-                    + (f"it has copies with {', '.join(stored)}" if stored else "it has no augmented copies"),
-                    remedy="Choose other augmentations, or extract into another store (--augment).",
+                    f"the store has no {named.format(one)}; "
+                    + (f"it has {named.format(rest)}" if rest else "it has none"),
+                    remedy=f"Choose other {setting}, or extract into another store ({option}).",
                     where=self.store.where,
                 )
-        return chosen
+        return wanted
 
     def frames(self, config: Config, layers: Sequence[int]) -> Frames | StreamedFrames:
         """Return the frames of all utterances, then of each kind of copies, for some hidden states.

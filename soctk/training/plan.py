@@ -156,7 +156,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
 
 
 def _with_given(own: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Return the options `own`, each with one value, and those of --extract-args or --train-args, which win."""
+    """Return `own`, pairs of an option and its value, without the options in `given`, and then `given`."""
     pairs = zip(own[::2], own[1::2], strict=True)
     kept = [pair for pair in pairs if not any(word.partition("=")[0] == pair[0] for word in given)]
     return [*(word for pair in kept for word in pair), *given]

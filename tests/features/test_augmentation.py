@@ -10,6 +10,7 @@ import torch
 
 from soctk.corpus import audio, level
 from soctk.corpus.datadir import DataDir
+from soctk.corpus.disturbance import VOICES
 from soctk.errors import SoctkError
 from soctk.features import augmentation, babble, extract, upstream
 from soctk.features.augmentation import augment
@@ -94,7 +95,7 @@ def test_voices_are_a_random_choice_that_the_order_of_the_utterances_does_not_ch
     speaker = {f"a{i:02}": "a" for i in range(30)}
     data = dataclasses.replace(groups(fold={"a": 1}), speaker=speaker)
     chosen = babble.choose_voices(data, seed=1)
-    assert all(len(set(voices)) == babble.VOICES and utt not in voices for utt, voices in chosen.items())
+    assert all(len(set(voices)) == VOICES and utt not in voices for utt, voices in chosen.items())
     assert len({tuple(voices) for voices in chosen.values()}) == 30
     backwards = dataclasses.replace(data, speaker=dict(reversed(speaker.items())))
     assert babble.choose_voices(backwards, seed=1) == chosen

@@ -155,7 +155,7 @@ def test_the_setting_is_recorded_only_if_it_is_not_the_default(tmp_path, corpus,
 def test_an_augmentation_that_the_store_lacks_is_an_error(tmp_path, corpus, store):
     extract.extract(corpus, tmp_path / "plain", extract.Extraction("mfcc"))
     plain = FeatureStore.open(tmp_path / "plain")
-    for features, has in ((store, "it has copies with noise, gain"), (plain, "it has no augmented copies")):
+    for features, has in ((store, "it has copies with noise, gain"), (plain, "it has none")):
         experiment = make(corpus, features, tmp_path / "exp", "mean", "linear", "frames.augment=[reverb]")
         with pytest.raises(SoctkError, match=rf"the store has no copies with reverb; {has}\nChoose .*--augment"):
             experiment.run([1], [1])

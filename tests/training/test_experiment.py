@@ -213,7 +213,7 @@ def test_without_speeds_a_store_with_copies_gives_the_results_of_a_store_without
 
 
 def test_a_speed_that_the_store_lacks_is_an_error(tmp_path, corpus, store, perturbed):
-    for features, copies in ((store, "it has no copies"), (perturbed, "its copies are at 0.9, 1.1")):
+    for features, copies in ((store, "it has none"), (perturbed, "it has copies at speed 0.9, 1.1")):
         experiment = Experiment(
             linear("mean", "frames.speeds=[0.9, 0.7]"), corpus, Features(features, corpus.utterances), tmp_path / "exp"
         )

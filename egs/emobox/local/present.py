@@ -1,4 +1,4 @@
-"""Print the corpora that --dataset all runs: those of EmoBox whose recordings are there."""
+"""Print the corpora for --dataset all: each corpus of EmoBox that has a folder."""
 
 from pathlib import Path
 
