@@ -146,17 +146,7 @@ def _fit_linear(
 
 def _median_epoch(runs: Sequence[RunDirectory]) -> int:
     """Return the median of the best epochs of the runs."""
-    best = []
-    for run in runs:
-        chosen = choice.read(run)
-        if chosen is None:
-            raise SoctkError(
-                "no such file, so the best number of epochs is not known",
-                remedy="Train the run again.",
-                where=run.log,
-            )
-        best.append(chosen.record["epoch"])
-    return round(statistics.median(best))
+    return round(statistics.median(choice.require(run).record["epoch"] for run in runs))
 
 
 def _train_mlp(

@@ -153,7 +153,7 @@ def test_a_missing_training_log_is_named(mlp):
     runs = runs_of(mlp)
     write_best_epochs(runs, [1, 2, 3])
     runs[1].log.unlink()
-    with pytest.raises(SoctkError, match=r"train\.jsonl: no such file, so the best number .*\nTrain the run again"):
+    with pytest.raises(SoctkError, match=r"train\.jsonl: missing\nRemove the run's directory and train it again\."):
         final.on_all_speakers(mlp, runs, seed=1)
 
 
