@@ -78,7 +78,7 @@ def reason_not_to_run(command: Command) -> str | None:
         return "serves a page until Ctrl-C"
     if "--vad" in words:
         return "needs speech, and the extra vad"
-    if any(word.startswith("DIR") for word in words):
+    if any(re.match("DIR|DATA|STORE|SWEEP", word) for word in words):
         return "needs a corpus or an encoder of the reader"
     if "--nj" in words and int(words[words.index("--nj") + 1]) > 2:
         return "needs many cores"
