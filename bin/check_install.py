@@ -123,6 +123,14 @@ def run_opensmile() -> None:
     opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02).process_signal(_second_of_noise(), 16000)
 
 
+def run_dask() -> None:
+    import asyncssh  # noqa: F401
+    import dask_jobqueue  # noqa: F401
+    from distributed import Security
+
+    Security.temporary()  # needs cryptography
+
+
 def run_tensorboard() -> None:
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
@@ -146,6 +154,7 @@ CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
     "demo": {"gradio": run_gradio},
     "formats": {"pyarrow": run_formats},
     "egemaps": {"opensmile": run_opensmile},
+    "cluster": {"distributed": run_dask},
 }
 
 

@@ -32,7 +32,7 @@ PAGES = {
     },
     **{f"docs/{path.name}": path.name for path in (ROOT / "docs").glob("*.md")},
 }
-PACKAGES = ("pooling", "corpus", "features", "scoring", "training", "inference", "reporting")
+PACKAGES = ("cluster", "pooling", "corpus", "features", "scoring", "training", "inference", "reporting")
 
 
 def on_files(files, config):

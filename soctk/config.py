@@ -10,6 +10,7 @@ from soctk.errors import SoctkError, listing, plural, unknown_name
 from soctk.mappings import parse_yaml, read_yaml
 from soctk.schema import (
     DIMENSIONS,
+    ClusterConfig,
     Config,
     FramesConfig,
     LinearConfig,
@@ -150,6 +151,15 @@ def load_upstream(conf_dirs: Sequence[Path], name: str) -> UpstreamConfig | None
     if not any((folder / file).is_file() for folder in conf_dirs):
         return None
     return _validated_file(UpstreamConfig, conf_dirs, file)
+
+
+def load_cluster(path: Path) -> ClusterConfig:
+    """Return the settings in a cluster file, such as conf/cluster/slurm.yaml.
+
+    Raises:
+        SoctkError: the file cannot be read, or it has an unknown key or a wrong value.
+    """
+    return _validated_file(ClusterConfig, [path.parent], path.name)
 
 
 def _check_conf_dirs(conf_dirs: Iterable[Path]) -> None:

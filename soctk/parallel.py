@@ -1,4 +1,4 @@
-"""A pool of worker processes that run jobs. The workers end when the process that started them ends."""
+"""Jobs, and the executors that run them: processes on this machine, or a cluster (soctk.cluster)."""
 
 import multiprocessing
 import os
@@ -10,18 +10,61 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from soctk.errors import SoctkError
 
-Job = Callable[[], Any]
-_jobs: Sequence[Job] = ()  # set in each worker; the parent sends only the number of a job
+_jobs: Sequence[Callable[[], Any]] = ()  # set in each worker; the parent sends only the number of a job
 
 
-def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
+@dataclass(frozen=True)
+class Job:
+    """A piece of work that does not depend on other pieces: `function(*shared, *arguments)`.
+
+    Attributes:
+        name: the name of the job in messages, such as "fold 1, seed 1".
+        function: a function of a module.
+        arguments: the job's own arguments, which should be small.
+        shared: the first arguments, the same objects in many jobs. An executor sends them to a worker once.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    shared: tuple[Any, ...] = ()
+
+    def __call__(self) -> Any:
+        """Do the job in this process."""
+        return self.function(*self.shared, *self.arguments)
+
+
+class Executor(Protocol):
+    """Runs jobs."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Any]:
+        """Run all jobs, and yield each result as soon as it is ready. An error in a job ends the others.
+
+        Raises:
+            SoctkError: a worker was killed.
+        """
+
+
+@dataclass(frozen=True)
+class Processes:
+    """An executor on this machine: `run` with these arguments."""
+
+    nj: int
+    device: str = "cpu"
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Any]:
+        """See Executor.run."""
+        return run(jobs, self.nj, self.device)
+
+
+def run(jobs: Sequence[Callable[[], Any]], nj: int, device: str = "cpu") -> Iterator[Any]:
     """Run jobs in worker processes, `nj` at a time, and yield each result as soon as it is ready.
 
     Each worker uses one thread. A single job runs in this process, and so do all jobs if `nj` is 1. For a CPU, workers
@@ -60,6 +103,8 @@ def run(jobs: Sequence[Job], nj: int, device: str = "cpu") -> Iterator[Any]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use one thread, so that results do not depend on the number of jobs that run at the same time."""
+    import torch  # takes seconds, and the ONNX runtime does without
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -68,7 +113,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _set_up_worker(jobs: Sequence[Job], parent: int) -> None:
+def _set_up_worker(jobs: Sequence[Callable[[], Any]], parent: int) -> None:
     """Set up a worker process: one thread, since OpenMP's threads do not work after a fork.
 
     The worker ignores Ctrl-C, which the parent handles. It ends when the parent ends, so that the workers of a killed
@@ -76,18 +121,29 @@ def _set_up_worker(jobs: Sequence[Job], parent: int) -> None:
     """
     global _jobs
     _jobs = jobs
-    torch.set_num_threads(1)
-    threadpool_limits(1)
+    use_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    exit_after(parent)
 
 
 def _run_job(number: int) -> Any:
     return _jobs[number]()
 
 
-def _exit_after(parent: int) -> None:
-    """Wait until the parent process has ended, and then end this process."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
+def use_one_thread() -> None:
+    """Let this process, a worker, use one thread for all its jobs."""
+    import torch
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def exit_after(parent: int) -> None:
+    """End this process as soon as its parent has ended."""
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -213,3 +213,30 @@ class Config(Section):
         Earlier versions did not have these settings, so their runs are equal to runs with the defaults.
         """
         return self.model_dump(exclude_defaults=True)
+
+
+class ClusterConfig(Section):
+    """The workers of a cluster: a file such as conf/cluster/slurm.yaml.
+
+    Attributes:
+        kind: `local` (processes on this machine), `ssh` (processes on other machines), or a batch system.
+        workers: the number of workers: processes, or jobs of the batch system; with `ssh`, processes on each host.
+        gpus: for `local`: worker 1 gets the first GPU, worker 2 the second, and so on.
+        hosts: for `ssh`: the machines on which the workers run.
+        options: further arguments of the class that starts the workers: distributed.LocalCluster,
+            distributed.SSHCluster, dask_jobqueue.SLURMCluster, ...
+    """
+
+    kind: Literal["local", "ssh", "slurm", "pbs", "sge", "lsf", "oar", "htcondor", "moab"]
+    workers: int = Field(ge=1)
+    gpus: bool = False
+    hosts: list[str] = []
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_kind(self):
+        if self.gpus and self.kind != "local":
+            raise ValueError(f"gpus is for kind: local; ask for a GPU in the options of {self.kind}")
+        if bool(self.hosts) != (self.kind == "ssh"):
+            raise ValueError("hosts, the machines of the workers, are needed for kind: ssh, and for no other kind")
+        return self

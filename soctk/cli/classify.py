@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import click
@@ -20,8 +21,12 @@ from soctk.inference import answers, enrolment, outputs, pipes, sources, windows
 from soctk.inference.answers import Division
 from soctk.inference.outputs import Prediction
 from soctk.inference.recogniser import Recogniser, Speaker
+from soctk.inference.runtime import RuntimeName
 from soctk.inference.sources import PIPE, Source
-from soctk.progress import track
+from soctk.parallel import Executor, Job
+from soctk.progress import counter, track
+
+_CHUNK = 32  # recordings in a job of a cluster
 
 
 class Problems:
@@ -122,25 +127,85 @@ class Method:
     has_channel: bool = False
     rate: int | None = None
 
+    def for_source(self, source: Source) -> Recogniser:
+        """Return the model with the channel for a source."""
+        return self.model if self.has_channel or not source.channel else self.model.with_channel(source.channel)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What a worker of a cluster loads: the arguments of Recogniser.load and `enrol`, and how it divides recordings."""
+
+    model: str
+    encoder: Path | None
+    device: str
+    revision: str | None
+    runtime: RuntimeName
+    channel: str | None
+    enrol: str | None
+    division: Division
+
+    @lru_cache(maxsize=1)  # noqa: B019 - a worker has one model
+    def method(self) -> Method:
+        """Load the model, and return the method."""
+        model = Recogniser.load(self.model, self.encoder, self.device, self.revision, self.runtime)
+        model = model.with_channel(self.channel) if self.channel else model
+        speaker = enrol(model, self.enrol, Path(self.model), self.division)
+        return Method(model, speaker, self.division, has_channel=bool(self.channel))
+
 
 def each(found: Sequence[Source], method: Method, problems: Problems, has_progress: bool) -> Iterator[Prediction]:
     """Yield the answers for recordings; report recordings that cannot be used."""
     items: Iterable[Source] = track(found, "predict", "file") if has_progress else found
     for source in items:
-        used = method.model
-        if source.channel and not method.has_channel:
-            used = used.with_channel(source.channel)
-        try:
-            with ExitStack() as stack:
-                is_pipe = source.name == PIPE
-                clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, method.rate))) if is_pipe else source.clip
-                for prediction in answers.recording(used, source.name, clip, method.speaker, method.division):
-                    if prediction.is_silent and not prediction.is_window:
-                        _note_silence(source.name, used.settings.channel)
-                    yield prediction
-                problems.is_everything = False
-        except SoctkError as error:
-            problems.add(source.name, error)
+        yield from _reported(source, method, _answers(source, method), problems)
+
+
+def each_on(
+    executor: Executor, found: Sequence[Source], loading: Loading, method: Method, problems: Problems
+) -> Iterator[Prediction]:
+    """Do the same as `each` in the workers of a cluster; they get _CHUNK recordings at a time."""
+    chunks = [found[start : start + _CHUNK] for start in range(0, len(found), _CHUNK)]
+    jobs = [Job(f"recordings from {chunk[0].name}", _chunk, (i, loading, chunk)) for i, chunk in enumerate(chunks)]
+    waiting: dict[int, list[list[Prediction | SoctkError]]] = {}
+    with counter("predict", "file", len(found)) as report:
+        done = 0
+        for number, answered in executor.run(jobs):
+            waiting[number] = answered
+            report.update(len(answered))
+            while done in waiting:  # the answers are printed in the order of the inputs
+                for source, own in zip(chunks[done], waiting.pop(done), strict=True):
+                    yield from _reported(source, method, own, problems)
+                done += 1
+
+
+def _chunk(number: int, loading: Loading, chunk: Sequence[Source]) -> tuple[int, list[list[Prediction | SoctkError]]]:
+    return number, [list(_answers(source, loading.method())) for source in chunk]
+
+
+def _answers(source: Source, method: Method) -> Iterator[Prediction | SoctkError]:
+    """Yield the answers for a recording; the error comes last if it cannot be used."""
+    try:
+        with ExitStack() as stack:
+            is_pipe = source.name == PIPE
+            clip = Clip(stack.enter_context(pipes.saved(sys.stdin.buffer, method.rate))) if is_pipe else source.clip
+            yield from answers.recording(method.for_source(source), source.name, clip, method.speaker, method.division)
+    except SoctkError as error:
+        yield error
+
+
+def _reported(
+    source: Source, method: Method, answered: Iterable[Prediction | SoctkError], problems: Problems
+) -> Iterator[Prediction]:
+    """Yield the answers for a recording; print a note if it is silent, or the error if it cannot be used."""
+    for answer in answered:
+        if isinstance(answer, SoctkError):
+            problems.add(source.name, answer)
+            return
+        if answer.is_silent and not answer.is_window:
+            _note_silence(source.name, method.for_source(source).settings.channel)
+        yield answer
+    problems.is_everything = False
 
 
 def _note_silence(name: str, channel: str) -> None:

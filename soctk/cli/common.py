@@ -243,6 +243,13 @@ class File(click.Path):
 seeds_option = option("--seeds", type=Numbers(at_least=1), default="1", help='Random seeds, such as "1 2 3".')
 folds_option = option("--folds", type=Numbers(), default="", help='Folds to test, such as "1 2".', show_default="all")
 nj_option = option("--nj", type=click.IntRange(min=1), default=1, help="Number of parallel processes.")
+cluster_option = option(
+    "--cluster",
+    metavar="FILE|local:N|tcp://HOST:PORT",
+    help="Run the jobs in the workers of a cluster: a file such as conf/cluster/slurm.yaml, N processes here, "
+    "or a running Dask scheduler. Needs the extra cluster.",
+    show_default="processes on this machine (--nj)",
+)
 device_option = option(
     "--device",
     type=click.Choice(["cpu", "cuda", "auto"]),

@@ -10,6 +10,7 @@ from soctk.cli.common import (
     Command,
     Directory,
     File,
+    cluster_option,
     device_option,
     nj_option,
     option,
@@ -48,6 +49,7 @@ from soctk.cli.model_options import model_options
 @model_options
 @seeds_option
 @nj_option
+@cluster_option
 @device_option
 def main(
     exp: Path,
@@ -56,6 +58,7 @@ def main(
     tested: tuple[str, ...],
     seeds: list[int],
     nj: int,
+    cluster: str | None,
     device: str,
     **model: Any,
 ) -> None:
@@ -65,9 +68,9 @@ def main(
     all corpora have are used; the command prints the dropped labels. An experiment is written to EXP/TRAIN-to-TEST, or
     to EXP/NAME for training and testing on one corpus; soctk-score reads them. Finished experiments are not repeated.
     """
+    from soctk.cluster import option as cluster_of
     from soctk.corpus import datadir
     from soctk.corpus.labels import read as read_labels
-    from soctk.device import resolve
     from soctk.errors import unknown_name
     from soctk.features.store import FeatureStore
     from soctk.reporting import cross_table
@@ -97,7 +100,11 @@ def main(
     for train, test in pairs:
         cross.check(named[train], named[test], config, exp, seeds)
     matrix = {}
+    stores = [path for source in sources for path in source[:2]]
+    with cluster_of.opened(cluster, device, exp, inputs=stores) as (executor, device):
+        if executor:
+            cross.run_on(executor, [(named[train], named[test]) for train, test in pairs], config, exp, seeds, device)
     for train, test in pairs:
-        matrix[train, test] = cross.run(named[train], named[test], config, exp, seeds, nj, resolve(device))
+        matrix[train, test] = cross.run(named[train], named[test], config, exp, seeds, nj, device)
         click.echo(f"trained on {train}, tested on {test}: UA {matrix[train, test]:.2f}")
     click.echo(cross_table.write(exp / "CROSS.md", corpora, matrix, config, seeds))

@@ -12,6 +12,7 @@ from soctk.cli.common import (
     Directory,
     Layers,
     augment_option,
+    cluster_option,
     conf_option,
     device_option,
     nj_option,
@@ -72,6 +73,7 @@ _GPU_BATCH_SECONDS = 160.0
     help="Divide the work into --nj parts, and do only this one, a number from 1 to --nj.",
     show_default="all parts",
 )
+@cluster_option
 @device_option
 def main(
     data: Path,
@@ -87,33 +89,37 @@ def main(
     normalise: Literal["none", "level"],
     nj: int,
     job: int | None,
+    cluster: str | None,
     device: str,
 ) -> None:
     """Extract the frames of the data directory DATA into the feature store STORE.
 
     After an interruption, run the same command again: it extracts only missing utterances. On a CPU, --nj is the number
-    of processes; on a GPU, it is the number of threads that decode audio. To share the work among N machines, start N
-    commands with --nj N, the first with --job 1, the second with --job 2, and so on.
+    of processes; on a GPU, it is the number of threads that decode audio. To share the work among N machines, give
+    --cluster, or start N commands with --nj N, the first with --job 1, the second with --job 2, and so on.
     """
     from soctk import config
+    from soctk.cluster import option as cluster_of
     from soctk.corpus import datadir
-    from soctk.device import resolve
     from soctk.errors import plural
     from soctk.features.disk_space import format_size
     from soctk.features.extract import Extraction, extract
 
     if job and job > nj:
         raise click.UsageError(f"--job {job} is beyond --nj {nj}")
+    if job and cluster:
+        raise click.UsageError("--job divides the work by hand, and --cluster does it; give one of them")
     corpus = datadir.read(data)
-    device = resolve(device)
-    if batch_seconds is None:
-        batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
     known = config.load_upstream(config.conf_directories(given=conf_dirs), upstream)
-    extraction = Extraction(
-        upstream, layers, dtype, precision, device, batch_seconds, known, speeds, augmentations, normalise
-    )
-    started = time.perf_counter()
-    summary = extract(corpus, store, extraction, nj, job)
+    first = next(iter(corpus.clips.values())).path
+    with cluster_of.opened(cluster, device, store, inputs=[data, first]) as (executor, device):
+        if batch_seconds is None:
+            batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
+        extraction = Extraction(
+            upstream, layers, dtype, precision, device, batch_seconds, known, speeds, augmentations, normalise
+        )
+        started = time.perf_counter()
+        summary = extract(corpus, store, extraction, nj, job, executor)
     copies = f", each at {1 + len(speeds)} speeds" if speeds else ""
     copies += f", with copies for training only: {', '.join(augmentations)}" if augmentations else ""
     count = plural(len(corpus.utterances), "utterance")

@@ -18,6 +18,7 @@ from soctk.cli.common import (
     Layers,
     Words,
     augment_option,
+    cluster_option,
     device_option,
     folds_option,
     given_options,
@@ -191,6 +192,7 @@ def recipe_command(recipe: "Recipe") -> Command:
     show_default="none",
 )
 @option("--nj", type=click.IntRange(min=1), default=2, help="Number of parallel processes.")
+@cluster_option
 @device_option
 @option("--expdir", metavar="DIR", help="Directory of the experiments.", show_default="exp in the recipe's directory")
 def _options() -> None:

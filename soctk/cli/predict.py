@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from soctk.cli.common import (
     Directory,
     File,
     Model,
+    cluster_option,
     collection_paused,
     device_option,
     encoder_option,
@@ -112,6 +114,7 @@ class Seconds(click.ParamType):
     help="With --score: label map, a YAML file with lines LABEL: CLASS.",
     show_default="labels are the classes of the model",
 )
+@cluster_option
 @device_option
 @click.pass_context
 def main(
@@ -133,6 +136,7 @@ def main(
     runtime: "RuntimeName",
     score: Path | None,
     labels: Path | None,
+    cluster: str | None,
     device: str,
 ) -> None:
     """Print the emotions of recordings, by a model that soctk-pack wrote.
@@ -156,6 +160,7 @@ def main(
     try:
         with collection_paused():
             from soctk.cli import classify
+            from soctk.cluster import option as cluster_of
             from soctk.corpus.datadir import check_channel
             from soctk.inference.answers import Division
             from soctk.inference.recogniser import Recogniser
@@ -165,7 +170,8 @@ def main(
             problems = classify.Problems()
             found = [] if is_stream or score else classify.find(inputs, form, output, plot, problems)
             needs_model = bool(found or is_stream or score)
-            loaded = Recogniser.load(model, encoder, device, revision, runtime) if needs_model else None
+            own_device = "cpu" if cluster else device  # only the workers of a cluster may have a GPU
+            loaded = Recogniser.load(model, encoder, own_device, revision, runtime) if needs_model else None
         if loaded and score:
             classify.score(loaded, inputs[0], score, labels)
         elif loaded:
@@ -173,13 +179,22 @@ def main(
             division = Division(window, hop, is_speech)
             speaker = classify.enrol(loaded, enrol, Path(model), division)
             method = classify.Method(loaded, speaker, division, has_channel=bool(channel), rate=rate)
-            if is_stream:
-                predictions = classify.listen(method)
-            else:
-                predictions = classify.each(found, method, problems, has_progress=bool(output))
-            if plot:
-                predictions = classify.plotted(predictions, loaded.emotions, plot, problems)
-            classify.write(predictions, form, loaded, output, problems)
+            with ExitStack() as stack:
+                if is_stream:
+                    predictions = classify.listen(method)
+                elif cluster:
+                    folder = output.parent if output else Path.cwd()
+                    inputs = [source.path for source in found if source.path.exists()][:1]
+                    opened = cluster_of.opened(cluster, device, folder, inputs)
+                    executor, device = stack.enter_context(opened)
+                    assert executor is not None
+                    loading = classify.Loading(model, encoder, device, revision, runtime, channel, enrol, division)
+                    predictions = classify.each_on(executor, found, loading, method, problems)
+                else:
+                    predictions = classify.each(found, method, problems, has_progress=bool(output))
+                if plot:
+                    predictions = classify.plotted(predictions, loaded.emotions, plot, problems)
+                classify.write(predictions, form, loaded, output, problems)
         problems.finish()
     except KeyboardInterrupt:
         lost = "".join(f" {file} is not written." for file in (output, plot) if file)
@@ -221,6 +236,8 @@ def _check_usage(ctx: click.Context, inputs: tuple[str, ...]) -> None:
             raise click.UsageError("--stream prints while the sound arrives; write > FILE instead of -o FILE")
         if ctx.params["form"] == "textgrid":
             raise click.UsageError("--format textgrid cannot be written while the sound arrives")
+    if "cluster" in given and ("score" in given or _PIPE in inputs):
+        raise click.UsageError("--cluster classifies files; it does not work with --score or a pipe")
     if _PIPE in inputs:
         if sys.stdin is None or sys.stdin.isatty():
             raise click.UsageError("- needs sound from a pipe, such as: arecord -f S16_LE -r 16000 | soctk-predict ...")

@@ -9,6 +9,7 @@ from soctk.cli.common import (
     CONTEXT,
     Command,
     Directory,
+    cluster_option,
     device_option,
     folds_option,
     nj_option,
@@ -74,6 +75,7 @@ class Axis(click.ParamType):
     "validation loss of this run predicts the test utterances. Written to SWEEP/nested.",
 )
 @nj_option
+@cluster_option
 @device_option
 def main(
     data: Path,
@@ -86,6 +88,7 @@ def main(
     seeds: list[int],
     protocol: Literal["soctk", "emobox"],
     nj: int,
+    cluster: str | None,
     device: str,
     **model: Any,
 ) -> None:
@@ -95,8 +98,8 @@ def main(
     and then score only this combination on the test utterances: soctk-score SWEEP/NAME. With --nested, the output ends
     with test scores for which each fold chose the combination by its own validation loss.
     """
+    from soctk.cluster import option as cluster_of
     from soctk.corpus import datadir, splits
-    from soctk.device import resolve
     from soctk.features import side_by_side
     from soctk.training.inputs import Features
     from soctk.training.settings import SETTINGS
@@ -111,10 +114,13 @@ def main(
     corpus = datadir.read(data, recordings=False)
     opened = side_by_side.open_stores(store, *others)
     model["layers"] = side_by_side.numbers(opened, model["layers"])
-    features = Features(opened, corpus.utterances, resolve(device))
     model["utterances"] = len(corpus.utterances)
     points = Sweep(dict(grid), splits.protocol_of(corpus, protocol), model, is_nested)
-    table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj)
+    with cluster_of.opened(cluster, device, sweep, inputs=[data, store, *others]) as (executor, device):
+        features = Features(opened, corpus.utterances, device)
+        if executor:
+            features.max_bytes = executor.memory() / 2
+        table = points.run(corpus, features, sweep, folds or corpus.folds, seeds, nj, executor)
     _print_points(sweep, table)
     for line in edges(dict(grid), {str(axis): value for axis, value in table.iloc[0].items()}):
         click.echo(line)

@@ -9,6 +9,7 @@ from soctk.cli.common import (
     CONTEXT,
     Command,
     Directory,
+    cluster_option,
     device_option,
     folds_option,
     nj_option,
@@ -43,9 +44,10 @@ from soctk.cli.model_options import model_options, target_option, with_store_opt
     metavar="GB",
     type=click.FloatRange(min=0),
     help="Memory for frames, in GB. If the frames of the corpus need more, each batch is read from STORE.",
-    show_default="half of the machine's memory",
+    show_default="half of the memory of the machine, or of a worker of --cluster",
 )
 @nj_option
+@cluster_option
 @device_option
 def main(
     data: Path,
@@ -58,6 +60,7 @@ def main(
     tensorboard: bool,
     max_memory: float | None,
     nj: int,
+    cluster: str | None,
     device: str,
     **model: Any,
 ) -> None:
@@ -65,11 +68,11 @@ def main(
 
     Finished runs with the same settings are not repeated.
     """
+    from soctk.cluster import option as cluster_of
     from soctk.corpus import datadir, splits
-    from soctk.device import resolve
     from soctk.errors import plural
     from soctk.features import side_by_side
-    from soctk.training import settings
+    from soctk.training import distributed_runs, settings
     from soctk.training.experiment import Experiment
     from soctk.training.inputs import Features
 
@@ -81,11 +84,14 @@ def main(
     if note := settings.describe_size(model["preset"], utterances, config):
         click.echo(note)
     folds = folds or corpus.folds
-    device = resolve(device)
-    features = Features(opened, corpus.utterances, device)
-    if max_memory is not None:
-        features.max_bytes = 1e9 * max_memory
-    done = Experiment(config, corpus, features, experiment, device, tensorboard).run(folds, seeds, nj)
+    with cluster_of.opened(cluster, device, experiment, inputs=[data, store, *others]) as (executor, device):
+        features = Features(opened, corpus.utterances, device)
+        if max_memory is not None:
+            features.max_bytes = 1e9 * max_memory
+        elif executor:
+            features.max_bytes = executor.memory() / 2
+        new = Experiment(config, corpus, features, experiment, device, tensorboard)
+        done = distributed_runs.run(executor, [(new, folds)], seeds) if executor else new.run(folds, seeds, nj)
     click.echo(
         f"{experiment}: {plural(len(folds), 'fold')} x {plural(len(seeds), 'seed')}, "
         f"{done} of {len(folds) * len(seeds)} trained now"

@@ -1,15 +1,15 @@
 """Extraction: a frozen upstream encodes each recording of a data directory once, into a feature store."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from soctk import parallel, progress, provenance
+from soctk import progress, provenance
 from soctk.corpus import audio, quick_checks
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing, plural
@@ -20,6 +20,7 @@ from soctk.features.settings import HAS_UNITS
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
 from soctk.features.waveforms import Utterance, with_voices
+from soctk.parallel import Executor, Job, Processes
 from soctk.schema import Augmentation, Normalisation, UpstreamConfig
 
 # Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values fill 46 MB.
@@ -80,7 +81,14 @@ class Summary:
     others: int = 0
 
 
-def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job: int | None = None) -> Summary:
+def extract(
+    data: DataDir,
+    path: Path,
+    extraction: Extraction,
+    nj: int = 1,
+    job: int | None = None,
+    executor: Executor | None = None,
+) -> Summary:
     """Encode the utterances that the feature store at `path` lacks.
 
     All recordings are checked before the first one is encoded. If the extraction is killed, it loses at most one shard
@@ -95,6 +103,7 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
             resample recordings for it.
         job: extract only part `job` of `nj`, from 1, in this process. Several machines that share the directory can
             extract the parts at the same time.
+        executor: extracts the shards elsewhere (soctk.cluster), not in processes of this machine.
 
     Raises:
         SoctkError: unusable recordings, or recordings longer than the upstream's limit; an unknown upstream or hidden
@@ -102,7 +111,8 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
             that overflow float16.
     """
     with progress.step(f"load the encoder {extraction.upstream}"):
-        encoder = _load_upstream(extraction)
+        # Only the workers of a cluster may have a GPU.
+        encoder = _load_upstream(replace(extraction, device="cpu") if executor else extraction)
     settings = _collect_settings(extraction, encoder, data.channel)
     store = FeatureStore.create(path, settings)
     utterances = _list_utterances(data, extraction.copies)
@@ -112,12 +122,14 @@ def extract(data: DataDir, path: Path, extraction: Extraction, nj: int = 1, job:
     shards = _divide_into_shards(utterances, nj)
     own_shards = shards if job is None else shards[job - 1 :: nj]
     missing = [[utterance for utterance in shard if utterance.id not in done] for shard in own_shards]
-    jobs = [partial(_extract_shard, store, extraction, shard, nj, data.channel) for shard in missing if shard]
+    shared = store, extraction, nj, data.channel
+    jobs = [Job(f"shard with {shard[0].id}", _extract_shard, (shard,), shared) for shard in missing if shard]
     if jobs and encoder.note:
         progress.message(encoder.note)
     disk_space.check(path, settings, [utterance.seconds for shard in missing for utterance in shard])
     on_cpu = extraction.device == "cpu"
-    count, seconds, size, others = _run_jobs(jobs, nj if on_cpu and job is None else 1, sum(map(len, missing)))
+    executor = executor or Processes(nj if on_cpu and job is None else 1)
+    count, seconds, size, others = _run_jobs(jobs, executor, sum(map(len, missing)))
     left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
     if not left:
         store.finish()
@@ -236,11 +248,11 @@ def _divide_into_shards(utterances: Sequence[Utterance], at_least: int) -> list[
     return shards
 
 
-def _run_jobs(jobs: Sequence[parallel.Job], nj: int, total: int) -> np.ndarray:
+def _run_jobs(jobs: Sequence[Job], executor: Executor, total: int) -> np.ndarray:
     """Run the jobs; return the total of what `_extract_shard` returns."""
     totals = np.zeros(4)
     with progress.counter("extract", "utt", total) as report:
-        for shard in parallel.run(jobs, nj):
+        for shard in executor.run(jobs):
             totals += shard
             speed = totals[1] / max(report.format_dict["elapsed"], 1e-3)
             report.set_postfix_str(f"{speed:.0f} times real time", refresh=False)
@@ -260,7 +272,7 @@ def _load_upstream(extraction: Extraction) -> Upstream:
 
 
 def _extract_shard(
-    store: FeatureStore, extraction: Extraction, utterances: Sequence[Utterance], threads: int, channel: str
+    store: FeatureStore, extraction: Extraction, threads: int, channel: str, utterances: Sequence[Utterance]
 ) -> tuple[int, float, int, int]:
     """Write the frames of utterances as one shard.
 

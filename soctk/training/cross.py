@@ -16,10 +16,12 @@ from soctk.features.interface import Store
 from soctk.features.joined import JoinedStore
 from soctk.features.store import FeatureStore
 from soctk.mappings import differences
+from soctk.parallel import Executor
 from soctk.schema import Config
 from soctk.scoring import predictions
 from soctk.scoring.metrics import accuracies
 from soctk.scoring.runs import RunDirectory
+from soctk.training import distributed_runs
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -130,6 +132,22 @@ def run(
     experiment, folds = _experiment(train, test, config, exp, device)
     experiment.run(folds, seeds, nj)
     return _mean_ua([RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds], experiment.data)
+
+
+def run_on(
+    executor: Executor,
+    pairs: Sequence[tuple[Corpus, Corpus]],
+    config: Config,
+    exp: Path,
+    seeds: Sequence[int],
+    device: str,
+) -> None:
+    """Train and test all pairs (`run`) as jobs of an executor; `run` then finds their finished runs.
+
+    Raises:
+        SoctkError: Experiment.run raises it.
+    """
+    distributed_runs.run(executor, [_experiment(train, test, config, exp, device) for train, test in pairs], seeds)
 
 
 def _experiment(

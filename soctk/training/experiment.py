@@ -1,7 +1,8 @@
 """An experiment: all folds and seeds of one configuration; the directory of a run appears when the run is complete."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -68,16 +69,27 @@ class Experiment:
             SoctkError: `check` raises it, another process is training one of the runs, features are missing, NaN or
                 infinite, the training descriptors of a fold are equal, or the loss becomes infinite or NaN.
         """
+        with self.claimed(folds, seeds) as pending:
+            return len(self.train(pending, nj))
+
+    @contextmanager
+    def claimed(self, folds: Sequence[int], seeds: Sequence[int]) -> Iterator[list[RunDirectory]]:
+        """Check, print the notes, and claim the runs that are not finished during the block; yield these runs.
+
+        Raises:
+            SoctkError: `check` raises it, or another process is training one of the runs.
+        """
         notes = self.check(folds, seeds)
         runs = [RunDirectory(self.path, fold, seed) for fold in folds for seed in seeds]
         pending = [run for run in runs if not run.path.exists()]
         if not pending:
-            return 0
+            yield []
+            return
         for note in notes:
             progress.message(f"{self.path}: {note}")
         with claim(self.path, pending):
             # Another process may have finished runs before their claim.
-            return self._train([run for run in pending if not run.path.exists()], nj)
+            yield [run for run in pending if not run.path.exists()]
 
     def check(self, folds: Sequence[int], seeds: Sequence[int]) -> list[str]:
         """Check the settings, the folds, shared recordings, and the settings of finished runs, without training.
@@ -128,10 +140,14 @@ class Experiment:
                 self._check_settings(run)
         return list(dict.fromkeys(filter(None, notes)))
 
-    def _train(self, runs: Sequence[RunDirectory], nj: int) -> int:
-        """Train and test runs; return their number."""
+    def train(self, runs: Sequence[RunDirectory], nj: int) -> list[str]:
+        """Train and test claimed runs; print and return a line about the validation scores of each.
+
+        Raises:
+            SoctkError: see `run`.
+        """
         if not runs:
-            return 0
+            return []
         inputs = TrainingData.load(self.config, self.data, self.features, self.new_model().is_trained, nj)
         for run in runs:
             fitted = inputs.rows(self.trained(inputs.split(run.fold, run.seed)))
@@ -145,9 +161,11 @@ class Experiment:
         # Workers get `inputs`. This copy of the features has no cached descriptors, which keeps the pickled jobs small.
         experiment = replace(self, features=replace(self.features))
         jobs = [partial(experiment._run_one, run, inputs, fit, made_with) for run, fit in zip(runs, fits, strict=True)]
+        lines = []
         for line in progress.track(parallel.run(jobs, nj, self.device), "train", "run", len(jobs)):
             progress.message(line)
-        return len(runs)
+            lines.append(line)
+        return lines
 
     def trained(self, split: Split) -> list[str]:
         """Return the utterances to which the head is fitted."""

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from soctk import parallel, progress
 from soctk.corpus.splits import Split
@@ -62,7 +63,8 @@ def fit_runs(
     solved = dict(progress.track(parallel.run(jobs, nj, device), "fit", "run", len(jobs)))
     solutions = [solved[number] for number in range(len(runs))]
     blocks = [[inputs.blocks[key] for key in candidate.keys] for candidate, _ in choices]
-    weights = weights_of([solution.parts for solution in solutions], blocks)
+    with threadpool_limits(1):  # the rounding of a product would depend on the number of threads
+        weights = weights_of([solution.parts for solution in solutions], blocks)
     return [
         OuterFit(candidate, inner.records(split, seed), weight, bias + solution.bias, solution.outputs)
         for (split, seed), (candidate, _), solution, (weight, bias) in zip(

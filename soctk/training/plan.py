@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soctk import config
+from soctk.cluster import option as cluster
 from soctk.errors import SoctkError
 from soctk.features.upstream import has_one_state, opensmile, own
 from soctk.schema import Config
@@ -132,6 +133,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
     }
     conf = ["--conf", "conf"] if own_conf else []
     work = ["--nj", str(options.nj), "--device", options.device]
+    workers = _cluster(options.cluster)
     extract_options = [*conf, "--layer", spaced(options.layers)]
     if options.speeds:
         extract_options += ["--speed-perturb", spaced(options.speeds)]
@@ -148,8 +150,8 @@ def make(recipe: Recipe, options: Options) -> Plan:
         variables,
         stores,
         upstreams,
-        extract_options=[*extract_options, *_with_given(work, options.extract_args)],
-        train_options=[*train_options, *_with_given([*runs, *work], options.train_args)],
+        extract_options=[*extract_options, *_with_given([*work, *workers], options.extract_args)],
+        train_options=[*train_options, *_with_given([*runs, *work, *workers], options.train_args)],
         pack_options=[*(word for folder in folders for word in ("--with-encoder", folder)), *work],
         robustness_options=[*(word for given in folders + classes for word in ("--encoder", given)), *work],
     )
@@ -286,6 +288,18 @@ def _corpus(recipe: Recipe, options: Options, data: str) -> str:
     go_on = f"To continue with {data}, which exists, give --stage 1." if is_prepared else ""
     remedy = " ".join(filter(None, ("Give --corpus DIR.", recipe.corpus.obtain, go_on)))
     raise SoctkError("stage 0 needs the recordings", remedy=remedy)
+
+
+def _cluster(option: str | None) -> list[str]:
+    """Return the option --cluster of a stage, after a check.
+
+    Raises:
+        SoctkError: cluster.option.parse raises it.
+    """
+    if option is None:
+        return []
+    cluster.parse(option)
+    return ["--cluster", _absolute(option) if Path(option).is_file() else option]
 
 
 def _absolute(path: str) -> str:

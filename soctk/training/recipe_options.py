@@ -42,6 +42,7 @@ class Options:
         target: what is predicted: `emotion`, `distribution`, or dimensions joined by `+`.
         tag: a suffix of the experiment's name.
         nj: the number of processes.
+        cluster: the cluster of stages 1 and 2; None for processes on this machine.
         device: `cpu`, `cuda` or `auto`.
         expdir: the directory of the experiments; None for exp in the recipe.
         own: the recipe's own options, by name.
@@ -72,6 +73,7 @@ class Options:
     target: str
     tag: str
     nj: int
+    cluster: str | None
     device: str
     expdir: str | None
     own: dict[str, str]

@@ -13,10 +13,11 @@ import pandas as pd
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, unknown_name
 from soctk.files import atomic
+from soctk.parallel import Executor
 from soctk.schema import Config, Protocol
 from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import nested, settings
+from soctk.training import distributed_runs, nested, settings
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -41,11 +42,19 @@ class Sweep:
     is_nested: bool = False
 
     def run(
-        self, data: DataDir, features: Features, path: Path, folds: Sequence[int], seeds: Sequence[int], nj: int
+        self,
+        data: DataDir,
+        features: Features,
+        path: Path,
+        folds: Sequence[int],
+        seeds: Sequence[int],
+        nj: int,
+        executor: Executor | None = None,
     ) -> pd.DataFrame:
         """Do the missing runs of all points, each point in its own directory in `path`, and compare the points.
 
-        Test utterances are not used for the comparison. The table is also written to `path`/sweep.tsv, and the nested
+        With an executor, the runs of all points are its jobs (soctk.training.distributed_runs). Test utterances are not
+        used for the comparison. The table is also written to `path`/sweep.tsv, and the nested
         choice to `path`/nested if `is_nested`.
 
         Returns:
@@ -66,9 +75,11 @@ class Sweep:
             nested.check([experiment.config for _, experiment in points])
         for _, experiment in points:
             experiment.check(folds, seeds)
+        if executor:
+            distributed_runs.run(executor, [(experiment, folds) for _, experiment in points], seeds)
         rows = []
         for point, experiment in points:
-            experiment.run(folds, seeds, nj)
+            experiment.run(folds, seeds, nj)  # nothing is left to do after an executor
             runs = [RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds]
             values = {key: str(value) for key, value in point.items()}
             rows.append({"name": experiment.path.name, **values, **_validation(runs)})

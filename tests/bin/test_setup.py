@@ -17,7 +17,7 @@ def test_an_unknown_extra_is_refused_before_anything_is_installed():
     result = subprocess.run([ROOT / "bin" / "setup", "mini", "--help"], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     assert (
-        "EXTRA is mini, test, bench, docs, tensorboard, onnx, vad, demo, formats or egemaps, not '--help'"
+        "EXTRA is mini, test, bench, docs, tensorboard, onnx, vad, demo, formats, egemaps or cluster, not '--help'"
         in result.stderr
     )
 

@@ -1,0 +1,158 @@
+"""Starts workers by Dask: processes on this machine or on others, or jobs of a batch system."""
+
+import logging
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, Security, SpecCluster, SSHCluster
+
+from soctk import progress
+from soctk.cluster import worker
+from soctk.cluster.executor import DEATHS, DaskExecutor
+from soctk.errors import SoctkError, missing_package
+from soctk.schema import ClusterConfig
+
+_SECONDS_TO_CONNECT = 20
+_BATCH = {  # the classes of dask-jobqueue
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "lsf": "LSFCluster",
+    "oar": "OARCluster",
+    "htcondor": "HTCondorCluster",
+    "moab": "MoabCluster",
+}
+_DASK = {
+    "distributed.scheduler.allowed-failures": DEATHS - 1,
+    "distributed.scheduler.active-memory-manager.start": False,  # it would drop what jobs share between two jobs
+    "distributed.admin.large-graph-warning-threshold": "1 TB",  # what jobs share is sent once
+}
+
+
+@contextmanager
+def started(settings: ClusterConfig | str, output: Path, inputs: Sequence[Path]) -> Iterator[DaskExecutor]:
+    """Start workers, or use those of a running scheduler; check the first ones. After the block, stop the started ones.
+
+    Args:
+        settings: the cluster, or the address of a scheduler.
+        output: see soctk.cluster.opened.
+        inputs: see soctk.cluster.opened.
+
+    Raises:
+        SoctkError: see soctk.cluster.opened.
+    """
+    logs = output / "log"
+    logs.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it would report each lost worker many times
+    with ExitStack() as stack:
+        token = stack.enter_context(_token(logs))
+        stack.enter_context(dask.config.set(_DASK))
+        if isinstance(settings, str):
+            client, is_local = stack.enter_context(_connect(settings)), False
+            start_missing: Callable[[], None] = lambda: None  # noqa: E731 - they are not ours to start
+        else:
+            cluster = stack.enter_context(_start(settings, logs))
+            client, is_local = stack.enter_context(_connect(cluster)), settings.kind == "local"
+            start_missing = partial(_fill, cluster, settings)
+        seen = [token, *(path.absolute() for path in inputs)]
+        expected = worker.Expected(str(Path.cwd()), seen, worker.versions())
+        client.register_plugin(worker.SetUp(expected, logs if is_local else None))
+        with progress.step("wait for a worker"):
+            client.wait_for_workers(1)
+        executor = DaskExecutor(client, logs, start_missing)
+        executor.on_each_worker(worker.check)
+        yield executor
+
+
+@contextmanager
+def _token(logs: Path) -> Iterator[Path]:
+    """Yield a new file in the directory of the logs: a worker that does not see it has another file system."""
+    path = (logs / f".{socket.gethostname()}-{secrets.token_hex(8)}").absolute()
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _start(settings: ClusterConfig, logs: Path) -> Iterator[SpecCluster]:
+    """Start the workers: each is a process with one thread. The connections are encrypted and need a certificate.
+
+    Raises:
+        SoctkError: the batch system or a host refuses, or an option of the file is wrong.
+    """
+    try:
+        cluster = _make(settings, logs)
+        cluster.sync(cluster._correct_state)  # `scale` would start the workers in the background, and hide errors
+    except ImportError as error:
+        raise missing_package(error.name or "dask-jobqueue", "cluster", f"kind: {settings.kind}") from error
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise SoctkError(
+            f"the workers cannot be started ({type(error).__name__}: {error})",
+            remedy="Check `kind`, `hosts` and `options` in the cluster file. The page 'On a cluster' has examples.",
+            where="--cluster",
+        ) from error
+    with cluster:
+        yield cluster
+
+
+def _make(settings: ClusterConfig, logs: Path) -> SpecCluster:
+    """Return the cluster, with the specification of its workers."""
+    given: dict[str, Any] = settings.options
+    if settings.kind == "local":
+        options = {"protocol": "tls://", "security": Security.temporary(), "memory_limit": 0, "dashboard_address": ":0"}
+        silent = {"silence_logs": logging.CRITICAL}
+        cluster = LocalCluster(**{"n_workers": 0, "threads_per_worker": 1, **silent, **options, **given})
+        for number in range(settings.workers):
+            gpu = {"CUDA_VISIBLE_DEVICES": str(number)} if settings.gpus else {}
+            own = cluster.new_spec["options"]
+            cluster.worker_spec[number] = {**cluster.new_spec, "options": {**own, "env": {**own.get("env", {}), **gpu}}}
+        return cluster
+    if settings.kind == "ssh":
+        each = {"nthreads": 1, "n_workers": settings.workers, **given.get("worker_options", {})}
+        # The scheduler runs on the first host.
+        return SSHCluster(
+            [settings.hosts[0], *settings.hosts], **{"remote_python": sys.executable, **given, "worker_options": each}
+        )
+    import dask_jobqueue
+
+    folder = str(logs.absolute())
+    options = {"cores": 1, "processes": 1, "security": True, "shared_temp_directory": folder, "log_directory": folder}
+    places = {"python": sys.executable, "local_directory": tempfile.gettempdir()}
+    cluster = getattr(dask_jobqueue, _BATCH[settings.kind])(**{**options, **places, **given})
+    for _ in range(settings.workers):
+        cluster.worker_spec.update(cluster.new_worker_spec())
+    return cluster
+
+
+def _fill(cluster: SpecCluster, settings: ClusterConfig) -> None:
+    """Start workers in the place of lost ones."""
+    cluster.scale(len(settings.hosts) if settings.kind == "ssh" else settings.workers)
+
+
+@contextmanager
+def _connect(to: SpecCluster | str) -> Iterator[Client]:
+    """Connect to a scheduler.
+
+    Raises:
+        SoctkError: none answers at this address.
+    """
+    try:
+        client = Client(to, timeout=_SECONDS_TO_CONNECT)
+    except (OSError, ValueError) as error:
+        raise SoctkError(
+            f"no Dask scheduler answers there ({error})",
+            remedy="Start it (dask scheduler), check the address, and start workers: dask worker ADDRESS --nthreads 1.",
+            where=f"--cluster {to}",
+        ) from error
+    with client:
+        yield client

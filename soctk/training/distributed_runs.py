@@ -1,0 +1,49 @@
+"""The runs of experiments as jobs for the workers of a cluster."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from soctk import progress
+from soctk.corpus.datadir import DataDir
+from soctk.parallel import Executor, Job
+from soctk.schema import Config
+from soctk.scoring.runs import RunDirectory
+from soctk.training.experiment import Experiment
+from soctk.training.inputs import Features
+
+
+def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int]]], seeds: Sequence[int]) -> int:
+    """Do the missing runs of all experiments, each in a worker (Experiment.run); return their number.
+
+    A worker reads the features from the store and writes the run; only a line about its scores comes back. It keeps
+    what it has pooled for its next runs. The results are the same as those of Experiment.run.
+
+    Args:
+        executor: runs the jobs.
+        experiments: pairs of an experiment and its folds.
+        seeds: the seeds.
+
+    Raises:
+        SoctkError: Experiment.run raises it.
+    """
+    features = {id(each.features): replace(each.features) for each, _ in experiments}  # without cached descriptors
+    with ExitStack() as claims:
+        jobs = [
+            Job(
+                f"{experiment.path}, {run}",
+                _train,
+                (experiment.config, experiment.device, experiment.tensorboard, run),
+                (experiment.data, features[id(experiment.features)]),
+            )
+            for experiment, folds in experiments
+            for run in claims.enter_context(experiment.claimed(folds, seeds))
+        ]
+        for line in progress.track(executor.run(jobs), "train", "run", len(jobs)):
+            progress.message(line)
+        return len(jobs)
+
+
+def _train(data: DataDir, features: Features, config: Config, device: str, tensorboard: bool, run: RunDirectory) -> str:
+    (line,) = Experiment(config, data, features, run.experiment, device, tensorboard).train([run], nj=1)
+    return line
