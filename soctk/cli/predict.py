@@ -184,8 +184,8 @@ def main(
                     predictions = classify.listen(method)
                 elif cluster:
                     folder = output.parent if output else Path.cwd()
-                    inputs = [source.path for source in found if source.path.exists()][:1]
-                    opened = cluster_of.opened(cluster, device, folder, inputs)
+                    seen = [source.path for source in found if source.path.exists()][:1]
+                    opened = cluster_of.opened(cluster, device, folder, seen)
                     executor, device = stack.enter_context(opened)
                     assert executor is not None
                     loading = classify.Loading(model, encoder, device, revision, runtime, channel, enrol, division)

@@ -8,8 +8,9 @@ from soctk import progress
 from soctk.corpus.datadir import DataDir
 from soctk.parallel import Executor, Job
 from soctk.schema import Config
+from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training.experiment import Experiment
+from soctk.training.experiment import Experiment, describe
 from soctk.training.inputs import Features
 
 
@@ -45,5 +46,7 @@ def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int
 
 
 def _train(data: DataDir, features: Features, config: Config, device: str, tensorboard: bool, run: RunDirectory) -> str:
+    if run.path.exists():  # its worker died before the client had the line
+        return describe(run, choice.require(run))
     (line,) = Experiment(config, data, features, run.experiment, device, tensorboard).train([run], nj=1)
     return line

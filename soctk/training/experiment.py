@@ -233,8 +233,7 @@ class Experiment:
                     where=self.features.store.where,
                 )
             writer.write_predictions(inputs.target.table(self.data, split.test, predicted.cpu().numpy()))
-        choice = Choice.of(records)
-        return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"
+        return describe(run, Choice.of(records))
 
     def _trainer(
         self, inputs: TrainingData, split: Split, seed: int, fit: OuterFit | None
@@ -247,3 +246,8 @@ class Experiment:
         assert self.config.train is not None  # soctk.config.load gives every other head a section `train`
         model = self.new_model().to(self.device)
         return model, MLPTrainer(model, inputs, split, seed, self.device, self.config.train)
+
+
+def describe(run: RunDirectory, choice: Choice) -> str:
+    """Return a line about the validation scores of a run."""
+    return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"

@@ -1,0 +1,145 @@
+"""Extraction and training in workers that are killed give the same files as an undisturbed run on this machine."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import ROOT
+
+from soctk import config
+from soctk.cluster import option
+from soctk.features import extract
+from soctk.features.extract import Extraction
+from soctk.features.store import FeatureStore
+from soctk.parallel import Processes
+from soctk.training import distributed_runs
+from soctk.training.experiment import Experiment
+from soctk.training.inputs import Features
+
+pytestmark = pytest.mark.slow
+
+# An encoder that kills its process once at each utterance whose number of samples is in the file `victims`.
+ENCODER = """
+import os, signal
+from pathlib import Path
+import numpy as np
+
+VICTIMS = Path(__file__).with_name("victims")
+
+class Deadly:
+    hidden_sizes = [160]
+    frame_shift = 10.0
+
+    def __init__(self, device):
+        pass
+
+    def hidden_states(self, waveforms, layers):
+        victims = VICTIMS.read_text().split()
+        if str(len(waveforms[0])) in victims:
+            victims.remove(str(len(waveforms[0])))
+            VICTIMS.write_text(" ".join(victims))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [waveform[: len(waveform) // 160 * 160].reshape(1, -1, 160) for waveform in waveforms]
+"""
+
+
+def files_of(path: Path, *names: str) -> dict[str, bytes]:
+    """Return the contents of the files with these names below `path`, by relative path."""
+    return {str(file.relative_to(path)): file.read_bytes() for name in names for file in sorted(path.rglob(name))}
+
+
+def test_a_worker_killed_in_the_middle_of_a_shard_ten_times_changes_nothing(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(extract, "SHARD_SECONDS", 1.0)
+    module = tmp_path / "deadly.py"
+    module.write_text(ENCODER)
+    victims = tmp_path / "victims"
+    victims.write_text("")
+    extraction = Extraction(f"{module}:Deadly")
+    extract.extract(corpus, tmp_path / "undisturbed", extraction)
+    samples = [soundfile.info(corpus.wav[utt]).frames for utt in corpus.utterances[1::3][:10]]  # at most one of a shard
+    victims.write_text(" ".join(map(str, samples)))
+    with option.opened("local:2", "cpu", tmp_path / "feats", [tmp_path / "data"]) as (executor, _):
+        summary = extract.extract(corpus, tmp_path / "feats", extraction, executor=executor)
+    assert (summary.left, victims.read_text()) == (0, "")
+    assert summary.utterances + summary.others == 36  # others: a worker was killed after it had written a shard
+    undisturbed = files_of(tmp_path / "undisturbed", "*.safetensors", "index.tsv", "store.json")
+    assert files_of(tmp_path / "feats", "*.safetensors", "index.tsv", "store.json") == undisturbed
+    assert len(undisturbed) > 10
+    assert not list((tmp_path / "feats").glob(".soctk*"))  # no temporary file is left
+
+
+@pytest.fixture
+def store(tmp_path, corpus) -> FeatureStore:
+    extract.extract(corpus, tmp_path / "feats", Extraction("mfcc"))
+    return FeatureStore.open(tmp_path / "feats")
+
+
+def settings(head: str):
+    own = ["train.epochs=100", "train.batch_size=8"] if head == "mlp" else ["head.C=[0.01, 0.1]"]
+    return config.load([ROOT / "conf"], "soc" if head == "mlp" else "mean+soc_full", head, overrides=own)
+
+
+@pytest.mark.parametrize("head", ["mlp", "linear"])
+def test_runs_whose_workers_are_killed_have_the_files_of_a_local_run(tmp_path, corpus, store, head):
+    folds, seeds = [1, 2, 3], [1, 2]
+    local = Experiment(settings(head), corpus, Features(store, corpus.utterances), tmp_path / "local")
+    assert local.run(folds, seeds, nj=2) == 6
+    experiment = Experiment(settings(head), corpus, Features(store, corpus.utterances), tmp_path / "exp")
+    with option.opened("local:2", "cpu", tmp_path / "exp", []) as (executor, _):
+        killed: list[int] = []
+        killer = threading.Thread(target=kill_writers, args=(tmp_path / "exp", killed, 2), daemon=True)
+        killer.start()
+        assert distributed_runs.run(executor, [(experiment, folds)], seeds) == 6
+        # Finished runs are not repeated.
+        assert distributed_runs.run(executor, [(experiment, folds)], seeds) == 0
+    killer.join(10)
+    assert len(killed) == 2
+    names = ("predictions.tsv", "model.safetensors", "config.yaml")
+    assert files_of(tmp_path / "exp", *names) == files_of(tmp_path / "local", *names)
+    assert len(files_of(tmp_path / "exp", *names)) == 18
+    assert not list((tmp_path / "exp").rglob("*.unfinished"))
+
+
+def kill_writers(experiment: Path, killed: list[int], times: int) -> None:
+    """Kill the process that has an unfinished run open, `times` times."""
+    while len(killed) < times:
+        for process in Path("/proc").glob("[0-9]*"):
+            pid = int(process.name)
+            if pid != os.getpid() and pid not in killed and len(killed) < times and writes_below(process, experiment):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        time.sleep(0.001)
+
+
+def writes_below(process: Path, folder: Path) -> bool:
+    try:
+        opened = [str(link.readlink()) for link in (process / "fd").iterdir()]
+    except OSError:
+        return False
+    return any(path.startswith(f"{folder}/") and ".unfinished" in path for path in opened)
+
+
+def test_after_the_client_was_stopped_only_what_is_missing_is_done(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(extract, "SHARD_SECONDS", 1.0)
+    extraction = Extraction("mfcc")
+    with pytest.raises(KeyboardInterrupt), option.opened("local:2", "cpu", tmp_path / "feats", []) as (executor, _):
+
+        class Interrupted:
+            def run(self, jobs):
+                results = executor.run(jobs)
+                yield next(results)
+                yield next(results)
+                raise KeyboardInterrupt
+
+        extract.extract(corpus, tmp_path / "feats", extraction, executor=Interrupted())
+    shards = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "feats").glob("*.safetensors")}
+    assert len(shards) >= 2
+    summary = extract.extract(corpus, tmp_path / "feats", extraction, executor=Processes(1))
+    assert 0 < summary.utterances < 36
+    assert summary.left == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "feats").glob("*.safetensors")}
+    assert shards.items() <= after.items()
