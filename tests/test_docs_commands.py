@@ -151,7 +151,10 @@ def check_recipe_options(folder: Path, arguments: list[str], monkeypatch) -> Non
     path = recipe_folder(folder)
     assert os.access(path / "run.sh", os.X_OK)
     for word in arguments:
-        if word.startswith("DIR"):
+        if word.startswith("DIR") and word.endswith(".yaml"):
+            Path(word).parent.mkdir(parents=True, exist_ok=True)
+            Path(word).write_text("kind: local\nworkers: 1\n")  # a cluster file
+        elif word.startswith("DIR"):
             Path(word).mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(io.StringIO()):  # hides the output of --help
         recipe_command(recipe.read(path)).main(arguments, "run.sh", standalone_mode=False)
@@ -195,7 +198,7 @@ def test_options_and_files_in_documents_exist(block, tmp_path, monkeypatch):
 
 
 def test_every_block_is_of_a_known_language():
-    assert {block.language for block in ALL_BLOCKS} == {"sh", "python", "text"}
+    assert {block.language for block in ALL_BLOCKS} == {"sh", "python", "text", "yaml"}
 
 
 def test_wrong_commands_are_found(tmp_path, monkeypatch):

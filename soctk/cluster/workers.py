@@ -1,5 +1,6 @@
 """Starts workers by Dask: processes on this machine or on others, or jobs of a batch system."""
 
+import importlib.util
 import logging
 import secrets
 import socket
@@ -65,6 +66,8 @@ def started(settings: ClusterConfig | str, output: Path, inputs: Sequence[Path])
         seen = [token, *(path.absolute() for path in inputs)]
         expected = worker.Expected(str(Path.cwd()), seen, worker.versions())
         client.register_plugin(worker.SetUp(expected, logs if is_local else None))
+        if importlib.util.find_spec("bokeh"):  # without it, Dask has no dashboard
+            progress.message(f"Dask's dashboard: {client.dashboard_link}")
         with progress.step("wait for a worker"):
             client.wait_for_workers(1)
         executor = DaskExecutor(client, logs, start_missing)

@@ -40,13 +40,15 @@ def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int
             for experiment, folds in experiments
             for run in claims.enter_context(experiment.claimed(folds, seeds))
         ]
-        for line in progress.track(executor.run(jobs), "train", "run", len(jobs)):
-            progress.message(line)
+        for run, line in progress.track(executor.run(jobs), "train", "run", len(jobs)):
+            progress.message(f"{run.experiment.name}: {line}" if len(experiments) > 1 else line)
         return len(jobs)
 
 
-def _train(data: DataDir, features: Features, config: Config, device: str, tensorboard: bool, run: RunDirectory) -> str:
+def _train(
+    data: DataDir, features: Features, config: Config, device: str, tensorboard: bool, run: RunDirectory
+) -> tuple[RunDirectory, str]:
     if run.path.exists():  # its worker died before the client had the line
-        return describe(run, choice.require(run))
+        return run, describe(run, choice.require(run))
     (line,) = Experiment(config, data, features, run.experiment, device, tensorboard).train([run], nj=1)
-    return line
+    return run, line

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, run_python
+from docs_blocks import of_language
 
 from soctk.cluster import option
 from soctk.errors import SoctkError
@@ -14,6 +15,13 @@ from soctk.schema import ClusterConfig
 def test_the_files_of_soctk_are_valid(path):
     settings = option.parse(str(path))
     assert settings == ClusterConfig(**yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("block", of_language("yaml"), ids=str)
+def test_the_files_in_the_documents_are_valid(block, tmp_path):
+    assert block.page == "docs/cluster.md"
+    (tmp_path / "cluster.yaml").write_text(block.text)
+    assert isinstance(option.parse(str(tmp_path / "cluster.yaml")), ClusterConfig)
 
 
 def test_workers_of_this_machine_have_a_short_form():
@@ -42,7 +50,7 @@ def test_other_values_are_refused(value):
         ("kind: slurm\nworkers: 1\ngpus: true", "gpus is for kind: local; ask for a GPU in the options of slurm"),
         ("kind: ssh\nworkers: 1", "hosts, the machines of the workers, are needed for kind: ssh"),
         ("kind: local\nworkers: 1\nhosts: [one]", "hosts, the machines of the workers, are needed for kind: ssh"),
-        ("[1, 2]", "not a mapping"),
+        ("[1, 2]", "not a YAML mapping"),
     ],
 )
 def test_wrong_settings_in_a_file_are_named(tmp_path, content, message):
