@@ -20,7 +20,7 @@ def make_tar() -> bytes:
 def make_zip() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("a.wav", b"")
+        archive.writestr(zipfile.ZipInfo("a.wav"), b"")
     return stream.getvalue()
 
 
