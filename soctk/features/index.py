@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -56,6 +57,13 @@ def damaged(store: Path) -> SoctkError:
 
 
 def _parse(store: Path, shard: str, frames: str, recording: str) -> Entry:
-    if not (shards.is_name(shard) and frames.isdecimal() and int(frames) > 0):
+    if not (frames.isdecimal() and int(frames) > 0):
         raise ValueError
-    return Entry(store / shard, int(frames), recording)
+    return Entry(_shard(store, shard), int(frames), recording)
+
+
+@lru_cache(maxsize=1 << 16)  # a store has many utterances in a shard
+def _shard(store: Path, name: str) -> Path:
+    if not shards.is_name(name):
+        raise ValueError
+    return store / name

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ class FeatureStore(OneEncoder):
         self.path = path
         self.settings = settings
         self._entries = dict(entries)
+        self._known = {entry.shard.name for entry in entries.values()}  # the shards whose utterances are in _entries
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> "FeatureStore":
@@ -103,14 +105,16 @@ class FeatureStore(OneEncoder):
         Raises:
             SoctkError: a shard is damaged, or has other settings; two shards have different recordings of an utterance.
         """
-        known = {entry.shard for entry in self._entries.values()}
-        for shard in sorted(set(self.path.glob(shards.PATTERN)) - known):
+        present = set(os.listdir(self.path))  # noqa: PTH208 - 20,000 names take 4 ms, and Path objects 40
+        for name in sorted(filter(shards.is_name, present - self._known)):
+            shard = self.path / name
             try:
                 entries = self._read_header(shard)
             except SoctkError:
                 if shard.exists():
                     raise
                 continue  # another process has removed it, because other shards hold its utterances
+            self._known.add(name)
             for utt, entry in entries.items():
                 stored = self._entries.setdefault(utt, entry)
                 if stored.recording != entry.recording:
@@ -174,7 +178,7 @@ class FeatureStore(OneEncoder):
                 entries = self._read_header(shard).items()
                 if any(recordings.get(utt, entry.recording) != entry.recording for utt, entry in entries):
                     shard.unlink()
-            self._entries = {}
+            self._entries, self._known = {}, set()
             self.update()
 
     def finish(self) -> None:
@@ -191,9 +195,10 @@ class FeatureStore(OneEncoder):
             indexed: set[Path] = set()
             with suppress(SoctkError, OSError):  # no index yet, or a damaged one
                 indexed = {entry.shard for entry in index.read(self.path).values()}
-            self._entries = {}
+            self._entries, self._known = {}, set()
             for shard in sorted(indexed & set(self.path.glob(shards.PATTERN))):
                 self._entries |= self._read_header(shard)
+                self._known.add(shard.name)
             self.update()
             index.write(self.path, self._entries)
             for shard in set(self.path.glob(shards.PATTERN)) - {entry.shard for entry in self._entries.values()}:
