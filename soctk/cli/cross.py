@@ -68,7 +68,7 @@ def main(
     all corpora have are used; the command prints the dropped labels. An experiment is written to EXP/TRAIN-to-TEST, or
     to EXP/NAME for training and testing on one corpus; soctk-score reads them. Finished experiments are not repeated.
     """
-    from soctk.cluster import option as cluster_of
+    from soctk.cluster.option import open_cluster
     from soctk.corpus import datadir
     from soctk.corpus.labels import read as read_labels
     from soctk.errors import unknown_name
@@ -101,7 +101,7 @@ def main(
         cross.check(named[train], named[test], config, exp, seeds)
     matrix = {}
     stores = [path for source in sources for path in source[:2]]
-    with cluster_of.opened(cluster, device, exp, inputs=stores) as (executor, device):
+    with open_cluster(cluster, device, exp, inputs=stores) as (executor, device):
         if executor:
             cross.run_on(executor, [(named[train], named[test]) for train, test in pairs], config, exp, seeds, device)
     for train, test in pairs:

@@ -99,7 +99,7 @@ def main(
     --cluster, or start N commands with --nj N, the first with --job 1, the second with --job 2, and so on.
     """
     from soctk import config
-    from soctk.cluster import option as cluster_of
+    from soctk.cluster.option import open_cluster
     from soctk.corpus import datadir
     from soctk.errors import plural
     from soctk.features.disk_space import format_size
@@ -112,7 +112,7 @@ def main(
     corpus = datadir.read(data)
     known = config.load_upstream(config.conf_directories(given=conf_dirs), upstream)
     first = next(iter(corpus.clips.values())).path
-    with cluster_of.opened(cluster, device, store, inputs=[data, first]) as (executor, device):
+    with open_cluster(cluster, device, store, inputs=[data, first]) as (executor, device):
         if batch_seconds is None:
             batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
         extraction = Extraction(

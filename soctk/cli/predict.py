@@ -160,7 +160,7 @@ def main(
     try:
         with collection_paused():
             from soctk.cli import classify
-            from soctk.cluster import option as cluster_of
+            from soctk.cluster.option import open_cluster
             from soctk.corpus.datadir import check_channel
             from soctk.inference.answers import Division
             from soctk.inference.recogniser import Recogniser
@@ -185,7 +185,7 @@ def main(
                 elif cluster:
                     folder = output.parent if output else Path.cwd()
                     seen = [source.path for source in found if source.path.exists()][:1]
-                    opened = cluster_of.opened(cluster, device, folder, seen)
+                    opened = open_cluster(cluster, device, folder, seen)
                     executor, device = stack.enter_context(opened)
                     assert executor is not None
                     loading = classify.Loading(model, encoder, device, revision, runtime, channel, enrol, division)

@@ -98,7 +98,7 @@ def main(
     and then score only this combination on the test utterances: soctk-score SWEEP/NAME. With --nested, the output ends
     with test scores for which each fold chose the combination by its own validation loss.
     """
-    from soctk.cluster import option as cluster_of
+    from soctk.cluster.option import open_cluster
     from soctk.corpus import datadir, splits
     from soctk.features import side_by_side
     from soctk.training.inputs import Features
@@ -116,7 +116,7 @@ def main(
     model["layers"] = side_by_side.numbers(opened, model["layers"])
     model["utterances"] = len(corpus.utterances)
     points = Sweep(dict(grid), splits.protocol_of(corpus, protocol), model, is_nested)
-    with cluster_of.opened(cluster, device, sweep, inputs=[data, store, *others]) as (executor, device):
+    with open_cluster(cluster, device, sweep, inputs=[data, store, *others]) as (executor, device):
         features = Features(opened, corpus.utterances, device)
         if executor:
             features.max_bytes = executor.memory() / 2

@@ -68,7 +68,7 @@ def main(
 
     Finished runs with the same settings are not repeated.
     """
-    from soctk.cluster import option as cluster_of
+    from soctk.cluster.option import open_cluster
     from soctk.corpus import datadir, splits
     from soctk.errors import plural
     from soctk.features import side_by_side
@@ -84,7 +84,7 @@ def main(
     if note := settings.describe_size(model["preset"], utterances, config):
         click.echo(note)
     folds = folds or corpus.folds
-    with cluster_of.opened(cluster, device, experiment, inputs=[data, store, *others]) as (executor, device):
+    with open_cluster(cluster, device, experiment, inputs=[data, store, *others]) as (executor, device):
         features = Features(opened, corpus.utterances, device)
         if max_memory is not None:
             features.max_bytes = 1e9 * max_memory

@@ -39,7 +39,7 @@ def parse(option: str) -> ClusterConfig | str:
 
 
 @contextmanager
-def opened(
+def open_cluster(
     option: str | None, device: str, output: Path, inputs: Sequence[Path]
 ) -> Iterator[tuple["DaskExecutor | None", str]]:
     """Start the workers of --cluster, and stop them after the block.

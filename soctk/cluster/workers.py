@@ -44,11 +44,11 @@ def started(settings: ClusterConfig | str, output: Path, inputs: Sequence[Path])
 
     Args:
         settings: the cluster, or the address of a scheduler.
-        output: see soctk.cluster.opened.
-        inputs: see soctk.cluster.opened.
+        output: see soctk.cluster.option.open_cluster.
+        inputs: see soctk.cluster.option.open_cluster.
 
     Raises:
-        SoctkError: see soctk.cluster.opened.
+        SoctkError: see soctk.cluster.option.open_cluster.
     """
     logs = output / "log"
     logs.mkdir(parents=True, exist_ok=True)

@@ -151,7 +151,10 @@ def _draw_noise(axes: Axes, several: Sequence[Robustness], key: str, kind: str) 
         if points:
             x, scores = zip(*points, strict=True)
             value, low, high = np.array(scores).T
-            axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+            if len(x) > 1:
+                axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+            else:
+                axes.vlines(x, low, high, color=style["color"], linewidth=2)
             axes.plot(x, value, markersize=7, linewidth=2, **style)
             ratios.update(x)
     axes.set_xticks(sorted(ratios), [f"{x:g}" for x in sorted(ratios)], fontsize=12)

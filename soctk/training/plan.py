@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soctk import config
-from soctk.cluster import option as cluster
+from soctk.cluster import option as cluster_option
 from soctk.errors import SoctkError
 from soctk.features.upstream import has_one_state, opensmile, own
 from soctk.schema import Config
@@ -294,11 +294,11 @@ def _cluster(option: str | None) -> list[str]:
     """Return the option --cluster of a stage, after a check.
 
     Raises:
-        SoctkError: cluster.option.parse raises it.
+        SoctkError: soctk.cluster.option.parse raises it.
     """
     if option is None:
         return []
-    cluster.parse(option)
+    cluster_option.parse(option)
     return ["--cluster", _absolute(option) if Path(option).is_file() else option]
 
 

@@ -41,8 +41,8 @@ def nothing(store: FeatureStore, utterances: list[Utterance]) -> int:
 
 @contextmanager
 def started(workers: int) -> Iterator[tuple[str, psutil.Process]]:
-    """Start a scheduler and workers, which can import this module; yield the address and the process of the scheduler."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    """Start a scheduler and workers; yield the address and the process of the scheduler."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # they import the job from this module
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
         options = ("--scheduler-file", file, "--no-dashboard")
@@ -70,7 +70,7 @@ def started(workers: int) -> Iterator[tuple[str, psutil.Process]]:
 @click.option("--workers", default=2)
 def main(utterances: int, shards: int, workers: int) -> None:
     """Print the seconds of all shards and of the index, and the memory of the client and of the scheduler."""
-    import scheduling  # the workers import the job from this module
+    import scheduling  # under this name, the workers can import the job
 
     with tempfile.TemporaryDirectory() as folder, started(workers) as (address, scheduler):
         each = utterances // shards
@@ -86,7 +86,7 @@ def main(utterances: int, shards: int, workers: int) -> None:
         ]
         client = psutil.Process()
         before = client.memory_info().rss
-        with option.opened(address, "cpu", Path(folder), []) as (executor, _):
+        with option.open_cluster(address, "cpu", Path(folder), []) as (executor, _):
             assert executor
             begun = time.perf_counter()
             done = sum(executor.run(jobs))

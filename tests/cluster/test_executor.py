@@ -30,7 +30,7 @@ def output(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def executor(output):
     """An executor with two workers."""
-    with option.opened("local:2", "cpu", output, [ROOT / "setup.cfg"]) as (executor, device):
+    with option.open_cluster("local:2", "cpu", output, [ROOT / "setup.cfg"]) as (executor, device):
         assert device == "cpu"
         yield executor
 
@@ -170,7 +170,7 @@ def test_a_running_scheduler_is_used_and_its_loss_is_reported(scheduler, tmp_pat
     try:
         with (
             pytest.raises(SoctkError, match="the connection to the scheduler of the workers is lost"),
-            option.opened(address, "auto", tmp_path, []) as (executor, device),
+            option.open_cluster(address, "auto", tmp_path, []) as (executor, device),
         ):
             assert (device, executor.on_each_worker(os.getcwd)) == ("cpu", [str(Path.cwd())])
             assert [number for number, _ in executor.run([Job("one", square, (2,))])] == [4]
@@ -189,7 +189,7 @@ def test_workers_with_several_threads_are_refused(scheduler, tmp_path):
     try:
         with (
             pytest.raises(SoctkError, match=r"a worker on \S+ has 2 threads.*\n.*--nthreads 1"),
-            option.opened(address, "cpu", tmp_path, []),
+            option.open_cluster(address, "cpu", tmp_path, []),
         ):
             pass
     finally:
@@ -201,7 +201,7 @@ def test_an_address_without_a_scheduler_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("soctk.cluster.workers._SECONDS_TO_CONNECT", 1)
     with (
         pytest.raises(SoctkError, match=r"--cluster tcp://127\.0\.0\.1:9: no Dask scheduler answers there"),
-        option.opened("tcp://127.0.0.1:9", "cpu", tmp_path, []),
+        option.open_cluster("tcp://127.0.0.1:9", "cpu", tmp_path, []),
     ):
         pass
 
@@ -212,7 +212,7 @@ def test_a_batch_system_that_is_not_installed_is_named(tmp_path, monkeypatch):
     file.write_text("kind: pbs\nworkers: 1\noptions: {memory: 1 GB}\n")
     with (
         pytest.raises(SoctkError, match=r"the workers cannot be started .*qsub"),
-        option.opened(str(file), "cpu", tmp_path, []),
+        option.open_cluster(str(file), "cpu", tmp_path, []),
     ):
         pass
 
@@ -226,7 +226,7 @@ import test_executor
 from soctk.cluster import option
 from soctk.parallel import Job
 if __name__ == "__main__":
-    with option.opened("local:2", "cpu", Path({str(tmp_path)!r}), []) as (executor, _):
+    with option.open_cluster("local:2", "cpu", Path({str(tmp_path)!r}), []) as (executor, _):
         print(*executor.on_each_worker(os.getpid), flush=True)
         list(executor.run([Job("long", test_executor.sleep_and_touch, (Path({str(tmp_path / "late")!r}), 20.0))]))
 """

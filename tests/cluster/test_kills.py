@@ -62,7 +62,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_ten_times_changes_nothing(tmp_
     extract.extract(corpus, tmp_path / "undisturbed", extraction)
     samples = [soundfile.info(corpus.wav[utt]).frames for utt in corpus.utterances[1::3][:10]]  # at most one of a shard
     victims.write_text(" ".join(map(str, samples)))
-    with option.opened("local:2", "cpu", tmp_path / "feats", [tmp_path / "data"]) as (executor, _):
+    with option.open_cluster("local:2", "cpu", tmp_path / "feats", [tmp_path / "data"]) as (executor, _):
         summary = extract.extract(corpus, tmp_path / "feats", extraction, executor=executor)
     assert (summary.left, victims.read_text()) == (0, "")
     assert summary.utterances + summary.others == 36  # others: a worker was killed after it had written a shard
@@ -89,7 +89,7 @@ def test_runs_whose_workers_are_killed_have_the_files_of_a_local_run(tmp_path, c
     local = Experiment(settings(head), corpus, Features(store, corpus.utterances), tmp_path / "local")
     assert local.run(folds, seeds, nj=2) == 6
     experiment = Experiment(settings(head), corpus, Features(store, corpus.utterances), tmp_path / "exp")
-    with option.opened("local:2", "cpu", tmp_path / "exp", []) as (executor, _):
+    with option.open_cluster("local:2", "cpu", tmp_path / "exp", []) as (executor, _):
         killed: list[int] = []
         killer = threading.Thread(target=kill_writers, args=(tmp_path / "exp", killed, 2), daemon=True)
         killer.start()
@@ -126,7 +126,10 @@ def writes_below(process: Path, folder: Path) -> bool:
 def test_after_the_client_was_stopped_only_what_is_missing_is_done(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(extract, "SHARD_SECONDS", 1.0)
     extraction = Extraction("mfcc")
-    with pytest.raises(KeyboardInterrupt), option.opened("local:2", "cpu", tmp_path / "feats", []) as (executor, _):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        option.open_cluster("local:2", "cpu", tmp_path / "feats", []) as (executor, _),
+    ):
 
         class Interrupted:
             def run(self, jobs):

@@ -69,7 +69,7 @@ from pathlib import Path
 from soctk.cluster import option
 from soctk.cli import extract, train, sweep, cross, predict
 from soctk.training import plan
-with option.opened(None, "cpu", Path({str(tmp_path / "out")!r}), []) as opened:
+with option.open_cluster(None, "cpu", Path({str(tmp_path / "out")!r}), []) as opened:
     print(opened, [name for name in sys.modules if name.partition(".")[0] in ("dask", "distributed")])
 """
     process = run_python(code, stdout=-1)
@@ -86,6 +86,6 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
         pytest.raises(SoctkError, match=r"--cluster local:2: a cluster needs the package distributed.*\n.*\[cluster\]"),
-        option.opened("local:2", "cpu", Path(tmp_path), []),
+        option.open_cluster("local:2", "cpu", Path(tmp_path), []),
     ):
         pass
