@@ -221,7 +221,7 @@ class ClusterConfig(Section):
     Attributes:
         kind: `local` (processes on this machine), `ssh` (processes on other machines), or a batch system.
         workers: the number of workers: processes, or jobs of the batch system; with `ssh`, processes on each host.
-        gpus: for `local`: worker 1 gets the first GPU, worker 2 the second, and so on.
+        gpus: for `local`: worker 0 uses GPU 0, worker 1 uses GPU 1, and so on.
         hosts: for `ssh`: the machines on which the workers run.
         options: further arguments of the class that starts the workers: distributed.LocalCluster,
             distributed.SSHCluster, dask_jobqueue.SLURMCluster, ...

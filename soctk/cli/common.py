@@ -246,15 +246,15 @@ nj_option = option("--nj", type=click.IntRange(min=1), default=1, help="Number o
 cluster_option = option(
     "--cluster",
     metavar="FILE|local:N|tcp://HOST:PORT",
-    help="Run the jobs in the workers of a cluster: a file such as conf/cluster/slurm.yaml, N processes here, "
-    "or a running Dask scheduler. Needs the extra cluster.",
+    help="Give the work to Dask workers: a cluster file such as conf/cluster/slurm.yaml, local:N for N processes on "
+    "this machine, or the address of a running scheduler. Needs the extra cluster.",
     show_default="processes on this machine (--nj)",
 )
 device_option = option(
     "--device",
     type=click.Choice(["cpu", "cuda", "auto"]),
     default="auto",
-    help="Processor to compute on. auto: a GPU if the machine has one.",
+    help="Processor to compute on. auto: a GPU if this machine, or each worker of --cluster, has one.",
 )
 
 encoder_option = option(
@@ -288,7 +288,8 @@ speed_option = option(
     "speeds",
     type=Speeds(),
     default="",
-    help='Add copies of each recording at these speeds, such as "0.9 1.1".',
+    help='Add copies of each recording at these speeds, such as "0.9 1.1", to the training; in the test, the '
+    "posteriors of all speeds are averaged.",
     show_default="none",
 )
 augment_option = option(
