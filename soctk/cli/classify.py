@@ -24,7 +24,7 @@ from soctk.inference.recogniser import Recogniser, Speaker
 from soctk.inference.runtime import RuntimeName
 from soctk.inference.sources import PIPE, Source
 from soctk.parallel import Executor, Job
-from soctk.progress import counter, track
+from soctk.progress import track
 
 _CHUNK = 32  # recordings in a job of a cluster
 
@@ -162,21 +162,24 @@ def each(found: Sequence[Source], method: Method, problems: Problems, has_progre
 
 
 def each_on(
-    executor: Executor, found: Sequence[Source], loading: Loading, method: Method, problems: Problems
+    executor: Executor,
+    found: Sequence[Source],
+    loading: Loading,
+    method: Method,
+    problems: Problems,
+    has_progress: bool,
 ) -> Iterator[Prediction]:
     """Do the same as `each` in the workers of a cluster; they get _CHUNK recordings at a time."""
     chunks = [found[start : start + _CHUNK] for start in range(0, len(found), _CHUNK)]
     jobs = [Job(f"recordings from {chunk[0].name}", _chunk, (i, loading, chunk)) for i, chunk in enumerate(chunks)]
     waiting: dict[int, list[list[Prediction | SoctkError]]] = {}
-    with counter("predict", "file", len(found)) as report:
-        done = 0
-        for number, answered in executor.run(jobs):
-            waiting[number] = answered
-            report.update(len(answered))
-            while done in waiting:  # the answers are printed in the order of the inputs
-                for source, own in zip(chunks[done], waiting.pop(done), strict=True):
-                    yield from _reported(source, method, own, problems)
-                done += 1
+    done, results = 0, executor.run(jobs)
+    for number, answered in track(results, "predict", "part", len(jobs)) if has_progress else results:
+        waiting[number] = answered
+        while done in waiting:  # the answers are printed in the order of the inputs
+            for source, own in zip(chunks[done], waiting.pop(done), strict=True):
+                yield from _reported(source, method, own, problems)
+            done += 1
 
 
 def _chunk(number: int, loading: Loading, chunk: Sequence[Source]) -> tuple[int, list[list[Prediction | SoctkError]]]:

@@ -103,7 +103,8 @@ def main(
     stores = [path for source in sources for path in source[:2]]
     with open_cluster(cluster, device, exp, inputs=stores) as (executor, device):
         if executor:
-            cross.run_on(executor, [(named[train], named[test]) for train, test in pairs], config, exp, seeds, device)
+            named_pairs = [(named[train], named[test]) for train, test in pairs]
+            cross.run_on(executor, named_pairs, config, exp, seeds, device, executor.memory() / 2)
     for train, test in pairs:
         matrix[train, test] = cross.run(named[train], named[test], config, exp, seeds, nj, device)
         click.echo(f"trained on {train}, tested on {test}: UA {matrix[train, test]:.2f}")

@@ -102,8 +102,9 @@ def main(
     from soctk.cluster.option import open_cluster
     from soctk.corpus import datadir
     from soctk.errors import plural
+    from soctk.features.copies import list_copies
     from soctk.features.disk_space import format_size
-    from soctk.features.extract import Extraction, extract
+    from soctk.features.extract import Extraction, extract, is_finished
 
     if job and job > nj:
         raise click.UsageError(f"--job {job} is beyond --nj {nj}")
@@ -112,7 +113,8 @@ def main(
     corpus = datadir.read(data)
     known = config.load_upstream(config.conf_directories(given=conf_dirs), upstream)
     first = next(iter(corpus.clips.values())).path
-    with open_cluster(cluster, device, store, inputs=[data, first]) as (executor, device):
+    is_needed = not is_finished(corpus, store, list_copies(speeds, augmentations))
+    with open_cluster(cluster, device, store, [data, first, Path(upstream)], is_needed) as (executor, device):
         if batch_seconds is None:
             batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS
         extraction = Extraction(

@@ -184,12 +184,12 @@ def main(
                     predictions = classify.listen(method)
                 elif cluster:
                     folder = output.parent if output else Path.cwd()
-                    seen = [source.path for source in found if source.path.exists()][:1]
-                    opened = open_cluster(cluster, device, folder, seen)
+                    needed = [found[0].path, *(Path(name) for name in (model, encoder, enrol) if name)]
+                    opened = open_cluster(cluster, device, folder, needed)
                     executor, device = stack.enter_context(opened)
                     assert executor is not None
                     loading = classify.Loading(model, encoder, device, revision, runtime, channel, enrol, division)
-                    predictions = classify.each_on(executor, found, loading, method, problems)
+                    predictions = classify.each_on(executor, found, loading, method, problems, bool(output))
                 else:
                     predictions = classify.each(found, method, problems, has_progress=bool(output))
                 if plot:

@@ -72,6 +72,7 @@ def main(
     from soctk.corpus import datadir, splits
     from soctk.errors import plural
     from soctk.features import side_by_side
+    from soctk.scoring.runs import RunDirectory
     from soctk.training import distributed_runs, settings
     from soctk.training.experiment import Experiment
     from soctk.training.inputs import Features
@@ -84,7 +85,9 @@ def main(
     if note := settings.describe_size(model["preset"], utterances, config):
         click.echo(note)
     folds = folds or corpus.folds
-    with open_cluster(cluster, device, experiment, inputs=[data, store, *others]) as (executor, device):
+    runs = [RunDirectory(experiment, fold, seed) for fold in folds for seed in seeds]
+    is_needed = not all(run.path.exists() for run in runs)
+    with open_cluster(cluster, device, experiment, [data, store, *others], is_needed) as (executor, device):
         features = Features(opened, corpus.utterances, device)
         if max_memory is not None:
             features.max_bytes = 1e9 * max_memory

@@ -10,21 +10,23 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import distributed
 from distributed import Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
 
-from soctk import device
+from soctk import device, progress
 from soctk.cluster import worker
+from soctk.cluster.worker import Expected
 from soctk.errors import SoctkError
 from soctk.parallel import Job
 
-DEATHS = 3  # after so many deaths of its workers, a job is given up
+DEATHS = 3  # after so many deaths of its workers, a job is given up (workers.started)
 _SECONDS_BETWEEN_LOOKS = 1.0  # at the number of workers
 _SECONDS_BETWEEN_STARTS = 20.0  # of workers in the place of lost ones
+_SECONDS_TO_HINT = 60.0  # without a worker
 
 
 class DaskExecutor:
@@ -32,16 +34,43 @@ class DaskExecutor:
 
     Args:
         client: the connection to the scheduler.
-        logs: the directory of the logs.
+        expected: what each worker must have.
+        hint: where to look if there are no workers, or if they die: a sentence.
         start_missing: starts workers in the place of lost ones.
     """
 
-    def __init__(self, client: Client, logs: Path, start_missing: Callable[[], None]):
-        self._client, self._logs, self._start_missing = client, logs, start_missing
-        self._last_start = time.monotonic()
+    def __init__(self, client: Client, expected: Expected, hint: str, start_missing: Callable[[], None]):
+        self._client, self._expected, self._hint, self._start_missing = client, expected, hint, start_missing
+        self._last_start = self._last_seen = time.monotonic()
+
+    def check_workers(self, option: str) -> str:
+        """Wait for the first workers, and check their files, versions and devices. Jobs check those that come later.
+
+        Args:
+            option: the value of --device.
+
+        Returns:
+            The device of the workers (soctk.device.resolve).
+
+        Raises:
+            SoctkError: a worker lacks something, `cuda` is chosen and a worker has no GPU, or some workers have a GPU
+                and others have none.
+        """
+        with progress.step("wait for a worker"):
+            while not self._count_workers():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        self.on_each_worker(worker.check, self._expected)
+        found = set(self.on_each_worker(device.resolve, option))
+        if len(found) > 1:
+            raise SoctkError(
+                "some workers have a GPU, and others have none", remedy="Use --device cpu.", where="--device auto"
+            )
+        (resolved,) = found
+        self._expected = replace(self._expected, device=resolved)
+        return resolved
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Any]:
-        """See Executor.run.
+        """See Executor.run. After an error, jobs that have begun are not stopped.
 
         Raises:
             SoctkError: the workers of one job died DEATHS times, or the scheduler was lost.
@@ -51,29 +80,16 @@ class DaskExecutor:
         shared: dict[int, Future] = {}
         try:
             while waiting or running:
-                with _lost_scheduler(self._logs):
+                with self._lost_scheduler():
                     for _ in range(min(len(waiting), self._count_workers() - len(running))):
                         job = waiting.popleft()
                         running[self._submit(job, shared)] = job
-                    done = self._wait(running)
+                    done = self._wait(list(running))
                 for future in done:
-                    yield self._result(future, running.pop(future))
+                    yield self._result(future, running.pop(future).name)
         finally:
             with suppress(Exception):  # the error of a job is the one to report
                 self._client.cancel(list(running), force=True)
-
-    def resolve_device(self, option: str) -> str:
-        """Return the device of the workers for --device (soctk.device.resolve).
-
-        Raises:
-            SoctkError: a worker has no GPU and `cuda` is chosen, or some workers have a GPU and others have none.
-        """
-        found = self.on_each_worker(device.resolve, option)
-        if len(set(found)) > 1:
-            raise SoctkError(
-                "some workers have a GPU, and others have none", remedy="Use --device cpu.", where="--device auto"
-            )
-        return found[0]
 
     def memory(self) -> float:
         """Return the bytes of memory of a worker; workers without a limit divide the memory of their machine."""
@@ -82,20 +98,36 @@ class DaskExecutor:
         return min(size / workers_of[host] if is_shared else size for host, size, is_shared in found)
 
     def on_each_worker(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Call a function in each worker, and return the results."""
-        with _lost_scheduler(self._logs):
-            calls = [
-                self._client.submit(function, *arguments, workers=[address], key=_key(function.__name__))
+        """Call a function in each worker, and return the results; a worker that dies in the meantime has none.
+
+        Raises:
+            SoctkError: all workers died.
+        """
+        with self._lost_scheduler(), progress.step("check the workers"):
+            calls = {
+                address: self._client.submit(function, *arguments, workers=[address], key=_key(function.__name__))
                 for address in self._client.nthreads()
-            ]
-            return self._client.gather(calls)
+            }
+            while not all(future.done() for future in calls.values()):
+                self._wait([future for future in calls.values() if not future.done()])
+                alive = self._client.nthreads()
+                calls = {address: each for address, each in calls.items() if each.done() or address in alive}
+        if not calls:
+            raise SoctkError("all workers died when they started", remedy=self._hint, where="--cluster")
+        return [self._result(future, function.__name__) for future in calls.values()]
 
     def _count_workers(self) -> int:
-        """Return the number of workers; from time to time, start workers in the place of lost ones."""
-        if time.monotonic() - self._last_start > _SECONDS_BETWEEN_STARTS:
+        """Return the number of workers; from time to time, replace lost ones, or print the hint if there is none."""
+        count, now = len(self._client.nthreads()), time.monotonic()
+        if now - self._last_start > _SECONDS_BETWEEN_STARTS:
             self._start_missing()
-            self._last_start = time.monotonic()
-        return len(self._client.nthreads())
+            self._last_start = now
+        if count:
+            self._last_seen = now
+        elif now - self._last_seen > _SECONDS_TO_HINT:
+            progress.message(f"No worker for {_SECONDS_TO_HINT:.0f} s. {self._hint}")
+            self._last_seen = now
+        return count
 
     def _submit(self, job: Job, shared: dict[int, Future]) -> Future:
         """Submit a job.
@@ -109,48 +141,48 @@ class DaskExecutor:
             if id(value) not in shared:
                 shared[id(value)] = self._client.submit(worker.identity, value, key=_key("shared"))
         values = [shared[id(value)] for value in job.shared]
-        return self._client.submit(worker.do, job.function, values, job.arguments, key=_key(job.function.__name__))
+        key = _key(job.function.__name__)
+        return self._client.submit(worker.do, self._expected, job.function, values, job.arguments, key=key)
 
-    def _wait(self, running: dict[Future, Job]) -> list[Future]:
+    def _wait(self, futures: list[Future]) -> list[Future]:
         """Wait until a future is done, at most _SECONDS_BETWEEN_LOOKS; return those that are done."""
-        if not running:
+        if not futures:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         else:
             with suppress(TimeoutError):
-                distributed.wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED")
-        return [future for future in running if future.done()]
+                distributed.wait(futures, timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED")
+        return [future for future in futures if future.done()]
 
-    def _result(self, future: Future, job: Job) -> Any:
-        try:
-            with _lost_scheduler(self._logs):
+    def _result(self, future: Future, name: str) -> Any:
+        """Return the result of a future that is done, or raise the error of its job."""
+        if future.status != "error":
+            with self._lost_scheduler():
                 return future.result()
-        except KilledWorker as error:
+        error = future.exception()
+        if isinstance(error, KilledWorker):
             raise SoctkError(
-                f"{job.name}: the worker died {DEATHS} times, perhaps because memory ran out",
-                remedy=f"See the logs of the workers in {self._logs}; ask for more memory. Then run again; finished "
-                "work is kept.",
+                f"{name}: the worker died {error.allowed_failures + 1} times, perhaps because memory ran out",
+                remedy=f"Ask for more memory. {self._hint} Then run again; finished work is kept.",
             ) from error
+        if isinstance(error, RuntimeError) and "deserialization of the task graph" in str(error):
+            raise SoctkError(
+                "the scheduler cannot read the jobs: it runs in an environment without soctk, or with other versions",
+                remedy="Start the scheduler and the workers in the environment of this command.",
+                where="--cluster",
+            ) from error
+        raise error
 
-
-@contextmanager
-def _lost_scheduler(logs: Path) -> Iterator[None]:
-    """Raise an error of the scheduler, or of the connection to it, as a SoctkError."""
-    try:
-        yield
-    except (OSError, CancelledError, FutureCancelledError) as error:
-        raise SoctkError(
-            "the connection to the scheduler of the workers is lost",
-            remedy=f"See the logs in {logs}. Then run again; finished work is kept.",
-            where="--cluster",
-        ) from error
-    except RuntimeError as error:
-        if "deserialization" not in str(error):
-            raise
-        raise SoctkError(
-            "the scheduler cannot read the jobs: it runs in an environment without soctk, or with other versions",
-            remedy="Start the scheduler and the workers in the environment of this command.",
-            where="--cluster",
-        ) from error
+    @contextmanager
+    def _lost_scheduler(self) -> Iterator[None]:
+        """Raise an error of the connection to the scheduler as a SoctkError."""
+        try:
+            yield
+        except (OSError, CancelledError, FutureCancelledError) as error:
+            raise SoctkError(
+                "the connection to the scheduler of the workers is lost",
+                remedy=f"{self._hint} Then run again; finished work is kept.",
+                where="--cluster",
+            ) from error
 
 
 def _key(name: str) -> str:

@@ -40,7 +40,7 @@ def parse(option: str) -> ClusterConfig | str:
 
 @contextmanager
 def open_cluster(
-    option: str | None, device: str, output: Path, inputs: Sequence[Path]
+    option: str | None, device: str, output: Path, inputs: Sequence[Path], is_needed: bool = True
 ) -> Iterator[tuple["DaskExecutor | None", str]]:
     """Start the workers of --cluster, and stop them after the block.
 
@@ -51,7 +51,9 @@ def open_cluster(
         option: the value of --cluster.
         device: the value of --device.
         output: the directory in which the workers write; it is created. Their logs are in `output`/log.
-        inputs: what the workers read.
+        inputs: what the workers read; a path that does not exist here is left out.
+
+        is_needed: whether there is work to do; without work, no workers are started.
 
     Raises:
         SoctkError: the option is wrong, Dask is not installed, the workers cannot be started, or a worker does not see
@@ -61,9 +63,12 @@ def open_cluster(
         yield None, resolve(device)
         return
     settings = parse(option)
+    if not is_needed:
+        yield None, "cpu"
+        return
     try:
         from soctk.cluster import workers
     except ImportError as error:
         raise missing_package(error.name or "dask", "cluster", "a cluster", where=f"--cluster {option}") from error
-    with workers.started(settings, output, inputs) as executor:
-        yield executor, executor.resolve_device(device)
+    with workers.started(settings, device, output, [path for path in inputs if path.exists()]) as opened:
+        yield opened

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from distributed import Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.system import MEMORY_LIMIT
 
-from soctk import parallel, provenance
+from soctk import device, parallel, provenance
 from soctk.errors import SoctkError, listing
 from soctk.mappings import differences
 
-# Results could differ between workers with other versions of these.
-_COMPARED = ("soctk", "torch", "numpy", "scipy", "transformers", "dask", "distributed")
+# With other versions of these, a worker may not understand a job, or give other results.
+_COMPARED = ("soctk", "torch", "numpy", "scipy", "transformers", "espnet-s3prl", "soundfile", "soxr", "numba",
+             "onnxruntime", "opensmile", "dask", "distributed")  # fmt: skip
 _SECONDS_TO_SEE_A_FILE = 60.0  # NFS shows a new file to other machines after up to a minute
 
 
@@ -28,66 +30,63 @@ class Expected:
     """What each worker must have.
 
     Attributes:
-        directory: the working directory, so that relative paths mean the same.
-        paths: files and directories that it must see.
+        directory: the working directory of the client, so that relative paths mean the same.
+        paths: files and directories that the worker must see.
         versions: the versions of packages.
+        device: the device on which jobs compute.
     """
 
     directory: str
-    paths: Sequence[Path]
+    paths: tuple[Path, ...]
     versions: dict[str, str]
+    device: str = "cpu"
 
 
-_expected: Expected | None = None
-_is_checked = False
+_checked: Expected | None = None  # what `check` has found in this process
 
 
-class SetUp(WorkerPlugin):
-    """Sets up each worker when it starts.
+class Logging(WorkerPlugin):
+    """Writes the output of each worker on this machine to a file, and ends the worker with the client.
 
     Args:
-        expected: what the worker must have; `check` compares.
-        logs: the directory for the output of a worker that a client on this machine has started; None if its batch
-            system or host writes the output elsewhere.
+        logs: the directory of the files.
     """
 
     name = "soctk"
 
-    def __init__(self, expected: Expected, logs: Path | None):
-        self._expected, self._logs = expected, logs and logs.absolute()
+    def __init__(self, logs: Path):
+        self._logs = logs.absolute()
 
     def setup(self, worker: Worker) -> None:
         """Set up a worker."""
-        global _expected, _is_checked
-        _expected, _is_checked = self._expected, False
-        if self._logs is not None:
-            with (self._logs / f"worker-{worker.name}.log").open("a") as file:
-                for stream in (1, 2):
-                    os.dup2(file.fileno(), stream)
-            parallel.exit_after(os.getppid())
+        with (self._logs / f"worker-{worker.name}.log").open("a") as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+        parallel.exit_after(os.getppid())
 
 
-def check() -> None:
-    """Check that this worker sees the files of the client and has its versions.
+def check(expected: Expected) -> None:
+    """Check that this worker sees the files of the client and has its versions and device, once for each client.
 
     Raises:
         SoctkError: it does not.
     """
-    global _is_checked
-    if _is_checked or _expected is None:
+    global _checked
+    if _checked == expected:
         return
     host = socket.gethostname()
     threads = get_worker().state.nthreads
     if threads > 1:
         raise SoctkError(
-            f"a worker on {host} has {threads} threads, and soctk's jobs need a process each",
-            remedy="Start the workers with one thread: dask worker ADDRESS --nthreads 1 --nworkers N.",
+            f"a worker on {host} has {threads} threads, and each of soctk's jobs needs its own process",
+            remedy="Start the workers with one thread: dask worker ADDRESS --nthreads 1 --nworkers N, or in the file "
+            "of a batch system cores: 1 (job_cpu asks for more processors).",
             where="--cluster",
         )
     with suppress(OSError):  # the check below reports it
-        os.chdir(_expected.directory)
+        os.chdir(expected.directory)
     deadline = time.monotonic() + _SECONDS_TO_SEE_A_FILE
-    while missing := [path for path in (Path(_expected.directory), *_expected.paths) if not path.exists()]:
+    while missing := [path for path in (Path(expected.directory), *expected.paths) if not path.exists()]:
         if time.monotonic() > deadline:
             raise SoctkError(
                 f"a worker on {host} does not see\n{listing(map(str, missing))}",
@@ -95,19 +94,24 @@ def check() -> None:
                 where="--cluster",
             )
         time.sleep(1)
-    if lines := differences(_expected.versions, versions(), names=("here", f"in a worker on {host}")):
+    if lines := differences(expected.versions, versions(), names=("here", f"in a worker on {host}")):
         raise SoctkError(
             f"a worker has other versions\n{listing(lines)}",
             remedy="Use one environment for all, such as this checkout's .venv on a shared file system.",
             where="--cluster",
         )
+    device.resolve(expected.device)
     parallel.use_one_thread()
-    _is_checked = True
+    _checked = expected
 
 
 def versions() -> dict[str, str]:
     """Return the versions in this process that could change results."""
-    return {"python": platform.python_version(), **provenance.versions(*_COMPARED)}
+    found = {"python": platform.python_version(), "commit of soctk": provenance.commit()}
+    for package in _COMPARED:
+        with suppress(PackageNotFoundError):
+            found |= provenance.versions(package)
+    return found
 
 
 def memory() -> tuple[str, int, bool]:
@@ -121,7 +125,7 @@ def identity(value: Any) -> Any:
     return value
 
 
-def do(function: Callable[..., Any], shared: Sequence[Any], arguments: Sequence[Any]) -> Any:
+def do(expected: Expected, function: Callable[..., Any], shared: Sequence[Any], arguments: Sequence[Any]) -> Any:
     """Do a job in a worker."""
-    check()
+    check(expected)
     return function(*shared, *arguments)

@@ -39,11 +39,14 @@ _DASK = {
 
 
 @contextmanager
-def started(settings: ClusterConfig | str, output: Path, inputs: Sequence[Path]) -> Iterator[DaskExecutor]:
+def started(
+    settings: ClusterConfig | str, device: str, output: Path, inputs: Sequence[Path]
+) -> Iterator[tuple[DaskExecutor, str]]:
     """Start workers, or use those of a running scheduler; check the first ones. After the block, stop the started ones.
 
     Args:
         settings: the cluster, or the address of a scheduler.
+        device: see soctk.cluster.option.open_cluster.
         output: see soctk.cluster.option.open_cluster.
         inputs: see soctk.cluster.option.open_cluster.
 
@@ -56,23 +59,33 @@ def started(settings: ClusterConfig | str, output: Path, inputs: Sequence[Path])
     with ExitStack() as stack:
         token = stack.enter_context(_token(logs))
         stack.enter_context(dask.config.set(_DASK))
+        start_missing: Callable[[], None]
         if isinstance(settings, str):
-            client, is_local = stack.enter_context(_connect(settings)), False
-            start_missing: Callable[[], None] = lambda: None  # noqa: E731 - they are not ours to start
+            client, start_missing = stack.enter_context(_connect(settings)), _leave
         else:
             cluster = stack.enter_context(_start(settings, logs))
-            client, is_local = stack.enter_context(_connect(cluster)), settings.kind == "local"
-            start_missing = partial(_fill, cluster, settings)
-        seen = [token, *(path.absolute() for path in inputs)]
-        expected = worker.Expected(str(Path.cwd()), seen, worker.versions())
-        client.register_plugin(worker.SetUp(expected, logs if is_local else None))
+            client, start_missing = stack.enter_context(_connect(cluster)), partial(_fill, cluster, settings)
+            if settings.kind == "local":
+                client.register_plugin(worker.Logging(logs))
         if importlib.util.find_spec("bokeh"):  # without it, Dask has no dashboard
             progress.message(f"Dask's dashboard: {client.dashboard_link}")
-        with progress.step("wait for a worker"):
-            client.wait_for_workers(1)
-        executor = DaskExecutor(client, logs, start_missing)
-        executor.on_each_worker(worker.check)
-        yield executor
+        seen = (token, *(path.absolute() for path in inputs))
+        expected = worker.Expected(str(Path.cwd()), seen, worker.versions())
+        executor = DaskExecutor(client, expected, _hint(settings, logs), start_missing)
+        yield executor, executor.check_workers(device)
+
+
+def _hint(settings: ClusterConfig | str, logs: Path) -> str:
+    """Return a sentence that says where to look if there are no workers, or if they die."""
+    if isinstance(settings, str):
+        return "See the logs of the scheduler and of its workers."
+    if settings.kind in _BATCH:
+        return f"See the queue of {settings.kind}, and the logs of the workers in {logs}."
+    return f"See the logs of the workers in {logs}." if settings.kind == "local" else "See the hosts of the workers."
+
+
+def _leave() -> None:
+    """Start no workers: those of a running scheduler are not ours."""
 
 
 @contextmanager
@@ -98,7 +111,9 @@ def _start(settings: ClusterConfig, logs: Path) -> Iterator[SpecCluster]:
         cluster.sync(cluster._correct_state)  # `scale` would start the workers in the background, and hide errors
     except ImportError as error:
         raise missing_package(error.name or "dask-jobqueue", "cluster", f"kind: {settings.kind}") from error
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except SoctkError:
+        raise
+    except Exception as error:  # each batch system, and ssh, has its own
         raise SoctkError(
             f"the workers cannot be started ({type(error).__name__}: {error})",
             remedy="Check `kind`, `hosts` and `options` in the cluster file. The page 'On a cluster' has examples.",
@@ -121,7 +136,8 @@ def _make(settings: ClusterConfig, logs: Path) -> SpecCluster:
             cluster.worker_spec[number] = {**cluster.new_spec, "options": {**own, "env": {**own.get("env", {}), **gpu}}}
         return cluster
     if settings.kind == "ssh":
-        each = {"nthreads": 1, "n_workers": settings.workers, **given.get("worker_options", {})}
+        own = {"nthreads": 1, "n_workers": settings.workers, "memory_limit": 0}
+        each = {**own, **given.get("worker_options", {})}
         # The scheduler runs on the first host.
         return SSHCluster(
             [settings.hosts[0], *settings.hosts], **{"remote_python": sys.executable, **given, "worker_options": each}
@@ -129,6 +145,12 @@ def _make(settings: ClusterConfig, logs: Path) -> SpecCluster:
     import dask_jobqueue
 
     folder = str(logs.absolute())
+    if len(folder.split()) > 1:
+        raise SoctkError(
+            "the path contains a space, which batch systems do not allow in the path of a log",
+            remedy="Use a path without spaces, or --cluster local:N.",
+            where=folder,
+        )
     options = {"cores": 1, "processes": 1, "security": True, "shared_temp_directory": folder, "log_directory": folder}
     places = {"python": sys.executable, "local_directory": tempfile.gettempdir()}
     cluster = getattr(dask_jobqueue, _BATCH[settings.kind])(**{**options, **places, **given})
@@ -154,7 +176,8 @@ def _connect(to: SpecCluster | str) -> Iterator[Client]:
     except (OSError, ValueError) as error:
         raise SoctkError(
             f"no Dask scheduler answers there ({error})",
-            remedy="Start it (dask scheduler), check the address, and start workers: dask worker ADDRESS --nthreads 1.",
+            remedy="Start it (dask scheduler), check the address, and start workers: dask worker ADDRESS --nthreads 1 "
+            "--memory-limit 0.",
             where=f"--cluster {to}",
         ) from error
     with client:

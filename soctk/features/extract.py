@@ -13,7 +13,7 @@ from soctk import progress, provenance
 from soctk.corpus import audio, quick_checks
 from soctk.corpus.datadir import DataDir
 from soctk.errors import SoctkError, listing, plural
-from soctk.features import augmentation, disk_space, upstream, waveforms
+from soctk.features import augmentation, disk_space, index, upstream, waveforms
 from soctk.features.babble import choose_voices
 from soctk.features.copies import Copy, list_copies
 from soctk.features.settings import HAS_UNITS
@@ -134,6 +134,15 @@ def extract(
     if not left:
         store.finish()
     return Summary(int(count), seconds, int(size), left, int(others))
+
+
+def is_finished(data: DataDir, path: Path, copies: Sequence[Copy]) -> bool:
+    """Return whether the index of a store has all utterances and copies; `extract` compares the recordings too."""
+    try:
+        stored = index.read(path)
+    except (OSError, SoctkError):  # not finished, or damaged
+        return False
+    return all(copy.of(utt) in stored for copy in copies for utt in data.utterances)
 
 
 def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -> dict[str, Any]:

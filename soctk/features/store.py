@@ -41,6 +41,10 @@ class FeatureStore(OneEncoder):
         self._entries = dict(entries)
         self._known = {entry.shard.name for entry in entries.values()}  # the shards whose utterances are in _entries
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for another process; a job of this process may add utterances in the meantime."""
+        return {**self.__dict__, "_entries": dict(self._entries), "_known": set(self._known)}
+
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> "FeatureStore":
         """Open a store for writing; create it if it does not exist.

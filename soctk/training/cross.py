@@ -141,13 +141,19 @@ def run_on(
     exp: Path,
     seeds: Sequence[int],
     device: str,
+    max_bytes: float,
 ) -> None:
     """Train and test all pairs (`run`) as jobs of an executor; `run` then finds their finished runs.
+
+    `max_bytes` is that of Features, in each worker.
 
     Raises:
         SoctkError: Experiment.run raises it.
     """
-    distributed_runs.run(executor, [_experiment(train, test, config, exp, device) for train, test in pairs], seeds)
+    experiments = [_experiment(train, test, config, exp, device) for train, test in pairs]
+    for experiment, _ in experiments:
+        experiment.features.max_bytes = max_bytes
+    distributed_runs.run(executor, experiments, seeds)
 
 
 def _experiment(

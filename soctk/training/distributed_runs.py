@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 from soctk import progress
 from soctk.corpus.datadir import DataDir
@@ -18,7 +17,8 @@ def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int
     """Do the missing runs of all experiments, each in a worker (Experiment.run); return their number.
 
     A worker reads the features from the store and writes the run; only a line about its scores comes back. It keeps
-    what it has pooled for its next runs. The results are the same as those of Experiment.run.
+    descriptors for its next runs; frames of poolings with trained parameters are read for each run. The results are the
+    same as those of Experiment.run.
 
     Args:
         executor: runs the jobs.
@@ -28,14 +28,13 @@ def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int
     Raises:
         SoctkError: Experiment.run raises it.
     """
-    features = {id(each.features): replace(each.features) for each, _ in experiments}  # without cached descriptors
     with ExitStack() as claims:
         jobs = [
             Job(
                 f"{experiment.path}, {run}",
                 _train,
                 (experiment.config, experiment.device, experiment.tensorboard, run),
-                (experiment.data, features[id(experiment.features)]),
+                (experiment.data, experiment.features),
             )
             for experiment, folds in experiments
             for run in claims.enter_context(experiment.claimed(folds, seeds))

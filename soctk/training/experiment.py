@@ -158,9 +158,7 @@ class Experiment:
             fits = fit_runs(inputs, self.config.head, pairs, nj, self.device)
             inputs = replace(inputs, blocks={})
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        # Workers get `inputs`. This copy of the features has no cached descriptors, which keeps the pickled jobs small.
-        experiment = replace(self, features=replace(self.features))
-        jobs = [partial(experiment._run_one, run, inputs, fit, made_with) for run, fit in zip(runs, fits, strict=True)]
+        jobs = [partial(self._run_one, run, inputs, fit, made_with) for run, fit in zip(runs, fits, strict=True)]
         lines = []
         for line in progress.track(parallel.run(jobs, nj, self.device), "train", "run", len(jobs)):
             progress.message(line)

@@ -97,6 +97,10 @@ class Features:
     max_bytes: float = field(default_factory=half_of_memory)
     _blocks: dict[str, Block] = field(default_factory=dict, init=False, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a process that gets a copy: without the blocks, which it can compute."""
+        return {**self.__dict__, "_blocks": {}}
+
     def layers(self, config: Config) -> list[int]:
         """Return the hidden states of the settings; with a choice inside folds, those of all candidates."""
         layers = config.frames.layers

@@ -1,5 +1,6 @@
 """Jobs in the workers of a Dask cluster on this machine; workers and schedulers are really killed."""
 
+import errno
 import os
 import re
 import signal
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import ROOT
 
 from soctk.cluster import option, worker
@@ -45,7 +48,7 @@ def identity_of(shared: list, number: int) -> tuple[int, int, int]:
 
 
 def die(folder: Path, times: int) -> str:
-    """Kill this worker, unless it has been called `times` before."""
+    """Kill this worker, except after `times` calls."""
     deaths = len(list(folder.iterdir()))
     if deaths < times:
         (folder / str(deaths)).touch()
@@ -57,12 +60,31 @@ def fail() -> None:
     raise SoctkError("it is wrong", remedy="Correct it.", where="job 7")
 
 
+def fill_the_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def directory() -> str:
+    time.sleep(0.2)
+    return os.getcwd()  # noqa: PTH109 - as text
+
+
 def sleep_and_touch(path: Path, seconds: float) -> None:
     time.sleep(seconds)
     path.touch()
 
 
-def print_and_exit() -> None:
+def begin_and_touch(folder: Path) -> None:
+    (folder / "begun").touch()
+    time.sleep(3)
+    (folder / "done").touch()
+
+
+def print_a_line() -> None:
     print("a line for the log", flush=True)
 
 
@@ -108,8 +130,19 @@ def test_an_error_in_a_job_is_raised_and_waiting_jobs_are_not_done(executor, tmp
     assert len(list(tmp_path.iterdir())) <= 2  # those that two workers had begun
 
 
+def test_an_error_of_the_system_in_a_job_is_not_taken_for_a_lost_scheduler(executor):
+    with pytest.raises(OSError, match="No space left on device"):
+        list(executor.run([Job("full", fill_the_disk)]))
+
+
+def test_workers_that_die_when_they_are_checked_are_told(executor):
+    with pytest.raises(SoctkError, match="all workers died when they started"):
+        executor.on_each_worker(kill_this_process)
+    assert sorted(number for number, _ in executor.run([Job("after", square, (4,))])) == [16]
+
+
 def test_the_output_of_a_worker_is_in_its_log(executor, output):
-    list(executor.run([Job("prints", print_and_exit)]))
+    list(executor.run([Job("prints", print_a_line)]))
     logs = sorted((output / "log").glob("worker-*.log"))
     assert [log.name for log in logs] == ["worker-0.log", "worker-1.log"]
     assert "a line for the log\n" in {text for log in logs for text in log.read_text().splitlines(keepends=True)}
@@ -119,32 +152,41 @@ def test_a_worker_has_half_of_the_memory_of_this_machine(executor):
     assert executor.memory() == pytest.approx(worker.MEMORY_LIMIT / 2)
 
 
-@pytest.mark.parametrize("missing", [True, False])
-def test_a_path_that_a_worker_does_not_see_is_named(tmp_path, monkeypatch, missing):
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """Let `worker.check` run in this process."""
     monkeypatch.setattr(worker, "_SECONDS_TO_SEE_A_FILE", 0.0)
-    monkeypatch.setattr(worker, "get_worker", lambda: type("W", (), {"state": type("S", (), {"nthreads": 1})}))
-    monkeypatch.setattr(worker, "_is_checked", False)
+    monkeypatch.setattr(worker, "get_worker", lambda: SimpleNamespace(state=SimpleNamespace(nthreads=1)))
+    monkeypatch.setattr(worker, "_checked", None)
     monkeypatch.setattr(worker.parallel, "use_one_thread", lambda: None)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_path_that_a_worker_does_not_see_is_named(tmp_path):
     path = tmp_path / "data"
-    if not missing:
-        path.mkdir()
-    monkeypatch.setattr(worker, "_expected", worker.Expected(str(tmp_path), [path], worker.versions()))
-    if not missing:
-        worker.check()
-        return
+    expected = worker.Expected(str(tmp_path), (path,), worker.versions())
     with pytest.raises(SoctkError, match=rf"a worker on \S+ does not see\n  {re.escape(str(path))}"):
-        worker.check()
+        worker.check(expected)
+    path.mkdir()
+    worker.check(expected)
+    path.rmdir()
+    worker.check(expected)  # once for each client
 
 
-def test_other_versions_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "get_worker", lambda: type("W", (), {"state": type("S", (), {"nthreads": 1})}))
-    monkeypatch.setattr(worker, "_is_checked", False)
-    monkeypatch.chdir(tmp_path)
-    expected = worker.Expected(str(tmp_path), [], worker.versions() | {"torch": "1.0"})
-    monkeypatch.setattr(worker, "_expected", expected)
+@pytest.mark.usefixtures("alone")
+def test_other_versions_are_named(tmp_path):
+    expected = worker.Expected(str(tmp_path), (), worker.versions() | {"torch": "1.0"})
     with pytest.raises(SoctkError, match=r"a worker has other versions\n  torch: 1\.0 here, \S+ in a worker on \S+\n"):
-        worker.check()
+        worker.check(expected)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_worker_without_a_gpu_is_told(tmp_path):
+    expected = worker.Expected(str(tmp_path), (), worker.versions(), "cuda")
+    with pytest.raises(SoctkError, match="torch finds no GPU"):
+        worker.check(expected)
 
 
 @pytest.fixture
@@ -172,12 +214,39 @@ def test_a_running_scheduler_is_used_and_its_loss_is_reported(scheduler, tmp_pat
             pytest.raises(SoctkError, match="the connection to the scheduler of the workers is lost"),
             option.open_cluster(address, "auto", tmp_path, []) as (executor, device),
         ):
-            assert (device, executor.on_each_worker(os.getcwd)) == ("cpu", [str(Path.cwd())])
+            assert device == "cpu"
+            assert list(executor.run([Job("directory", directory)])) == [str(Path.cwd())]
             assert [number for number, _ in executor.run([Job("one", square, (2,))])] == [4]
             results = executor.run([Job(f"{i}", sleep_and_touch, (tmp_path / f"{i}", 0.2)) for i in range(100)])
             next(results)
             process.kill()
             list(results)
+    finally:
+        started.kill()
+        started.wait()
+
+
+def test_two_clients_of_one_scheduler_have_their_own_directories(scheduler, tmp_path):
+    _, address = scheduler
+    started = start_worker(address, "--nthreads", "1")
+    code = f"""
+import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
+from pathlib import Path
+import test_executor
+from soctk.cluster import option
+from soctk.parallel import Job
+with option.open_cluster({address!r}, "cpu", Path("out"), []) as (executor, _):
+    print(*set(executor.run([Job(str(i), test_executor.directory) for i in range(8)])))
+"""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    try:
+        clients = [
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder)
+            for folder in folders
+        ]
+        assert [client.communicate()[0].strip() for client in clients] == list(map(str, folders))
     finally:
         started.kill()
         started.wait()
@@ -206,6 +275,22 @@ def test_an_address_without_a_scheduler_is_named(tmp_path, monkeypatch):
         pass
 
 
+def test_a_path_with_a_space_is_refused_for_batch_systems(tmp_path):
+    file = tmp_path / "slurm.yaml"
+    file.write_text("kind: slurm\nworkers: 1\noptions: {memory: 1 GB}\n")
+    with (
+        pytest.raises(SoctkError, match="a b/log: the path contains a space"),
+        option.open_cluster(str(file), "cpu", tmp_path / "a b", []),
+    ):
+        pass
+
+
+def test_without_work_no_worker_starts(tmp_path):
+    with option.open_cluster("tcp://127.0.0.1:9", "cuda", tmp_path / "out", [], is_needed=False) as opened:
+        assert opened == (None, "cpu")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_batch_system_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     file = tmp_path / "pbs.yaml"
@@ -228,20 +313,23 @@ from soctk.parallel import Job
 if __name__ == "__main__":
     with option.open_cluster("local:2", "cpu", Path({str(tmp_path)!r}), []) as (executor, _):
         print(*executor.on_each_worker(os.getpid), flush=True)
-        list(executor.run([Job("long", test_executor.sleep_and_touch, (Path({str(tmp_path / "late")!r}), 20.0))]))
+        list(executor.run([Job("long", test_executor.begin_and_touch, (Path({str(tmp_path)!r}),))]))
 """
     script = tmp_path / "client.py"
     script.write_text(code)
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
     pids = [int(pid) for pid in process.stdout.readline().split()]
     assert len(pids) == 2
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 10
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert not (tmp_path / "late").exists()
+    time.sleep(4)
+    assert not (tmp_path / "done").exists()
 
 
 def is_running(pid: int) -> bool:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from soctk.training.inputs import Features
 
 pytestmark = pytest.mark.slow
 
-# An encoder that kills its process once at each utterance whose number of samples is in the file `victims`.
+# An encoder that kills its process at an utterance of N samples if the file `victims/N` exists, which it removes first.
 ENCODER = """
 import os, signal
 from pathlib import Path
@@ -38,10 +39,9 @@ class Deadly:
         pass
 
     def hidden_states(self, waveforms, layers):
-        victims = VICTIMS.read_text().split()
-        if str(len(waveforms[0])) in victims:
-            victims.remove(str(len(waveforms[0])))
-            VICTIMS.write_text(" ".join(victims))
+        victim = VICTIMS / str(len(waveforms[0]))
+        if victim.exists():
+            victim.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         return [waveform[: len(waveform) // 160 * 160].reshape(1, -1, 160) for waveform in waveforms]
 """
@@ -57,14 +57,16 @@ def test_a_worker_killed_in_the_middle_of_a_shard_ten_times_changes_nothing(tmp_
     module = tmp_path / "deadly.py"
     module.write_text(ENCODER)
     victims = tmp_path / "victims"
-    victims.write_text("")
+    victims.mkdir()
     extraction = Extraction(f"{module}:Deadly")
     extract.extract(corpus, tmp_path / "undisturbed", extraction)
     samples = [soundfile.info(corpus.wav[utt]).frames for utt in corpus.utterances[1::3][:10]]  # at most one of a shard
-    victims.write_text(" ".join(map(str, samples)))
+    for number in samples:
+        (victims / str(number)).touch()
+    assert len(list(victims.iterdir())) == 10
     with option.open_cluster("local:2", "cpu", tmp_path / "feats", [tmp_path / "data"]) as (executor, _):
         summary = extract.extract(corpus, tmp_path / "feats", extraction, executor=executor)
-    assert (summary.left, victims.read_text()) == (0, "")
+    assert (summary.left, list(victims.iterdir())) == (0, [])
     assert summary.utterances + summary.others == 36  # others: a worker was killed after it had written a shard
     undisturbed = files_of(tmp_path / "undisturbed", "*.safetensors", "index.tsv", "store.json")
     assert files_of(tmp_path / "feats", "*.safetensors", "index.tsv", "store.json") == undisturbed
@@ -83,44 +85,44 @@ def settings(head: str):
     return config.load([ROOT / "conf"], "soc" if head == "mlp" else "mean+soc_full", head, overrides=own)
 
 
-@pytest.mark.parametrize("head", ["mlp", "linear"])
-def test_runs_whose_workers_are_killed_have_the_files_of_a_local_run(tmp_path, corpus, store, head):
-    folds, seeds = [1, 2, 3], [1, 2]
+def train_and_die(folder: Path, *arguments):
+    """Train a run, but kill this worker first inside, then after the first run of each fold."""
+    run = arguments[-1]
+    marker = folder / f"{run.fold}-{run.seed}"
+    if marker.exists():
+        return distributed_runs._train(*arguments)
+    marker.touch()
+    if run.seed == 1:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()  # in the middle of the run
+        distributed_runs._train(*arguments)
+        time.sleep(1)
+    distributed_runs._train(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)  # the run is finished, and the client does not know
+
+
+@pytest.mark.parametrize(("head", "folds"), [("mlp", [1, 2]), ("linear", [3])])
+def test_runs_whose_workers_are_killed_have_the_files_of_a_local_run(tmp_path, corpus, store, head, folds):
+    seeds, count = [1, 2], 2 * len(folds)
     local = Experiment(settings(head), corpus, Features(store, corpus.utterances), tmp_path / "local")
-    assert local.run(folds, seeds, nj=2) == 6
+    assert local.run(folds, seeds, nj=2) == count
     experiment = Experiment(settings(head), corpus, Features(store, corpus.utterances), tmp_path / "exp")
+    (tmp_path / "markers").mkdir()
+
+    class Deadly:
+        def run(self, jobs):
+            return executor.run(
+                [replace(job, function=train_and_die, shared=(tmp_path / "markers", *job.shared)) for job in jobs]
+            )
+
     with option.open_cluster("local:2", "cpu", tmp_path / "exp", []) as (executor, _):
-        killed: list[int] = []
-        killer = threading.Thread(target=kill_writers, args=(tmp_path / "exp", killed, 2), daemon=True)
-        killer.start()
-        assert distributed_runs.run(executor, [(experiment, folds)], seeds) == 6
+        assert distributed_runs.run(Deadly(), [(experiment, folds)], seeds) == count
         # Finished runs are not repeated.
-        assert distributed_runs.run(executor, [(experiment, folds)], seeds) == 0
-    killer.join(10)
-    assert len(killed) == 2
+        assert distributed_runs.run(Deadly(), [(experiment, folds)], seeds) == 0
+    assert len(list((tmp_path / "markers").iterdir())) == count  # each run has killed a worker
     names = ("predictions.tsv", "model.safetensors", "config.yaml")
     assert files_of(tmp_path / "exp", *names) == files_of(tmp_path / "local", *names)
-    assert len(files_of(tmp_path / "exp", *names)) == 18
+    assert len(files_of(tmp_path / "exp", *names)) == 3 * count
     assert not list((tmp_path / "exp").rglob("*.unfinished"))
-
-
-def kill_writers(experiment: Path, killed: list[int], times: int) -> None:
-    """Kill the process that has an unfinished run open, `times` times."""
-    while len(killed) < times:
-        for process in Path("/proc").glob("[0-9]*"):
-            pid = int(process.name)
-            if pid != os.getpid() and pid not in killed and len(killed) < times and writes_below(process, experiment):
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-        time.sleep(0.001)
-
-
-def writes_below(process: Path, folder: Path) -> bool:
-    try:
-        opened = [str(link.readlink()) for link in (process / "fd").iterdir()]
-    except OSError:
-        return False
-    return any(path.startswith(f"{folder}/") and ".unfinished" in path for path in opened)
 
 
 def test_after_the_client_was_stopped_only_what_is_missing_is_done(tmp_path, corpus, monkeypatch):
