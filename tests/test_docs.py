@@ -127,6 +127,17 @@ def test_scores_in_the_readme_of_ravdess_are_in_its_results():
     assert {row[1].removesuffix(" †") for row in rows} <= scores
 
 
+def test_scores_in_noise_are_copied_from_the_table_of_ravdess():
+    sections = (ROOT / "egs" / "ravdess" / "ROBUSTNESS.md").read_text().split("\n## ")[1:]
+    found = [{(row[1].split()[0], row[3]) for row in table_rows(section, "| condition")} for section in sections]
+    rows = table_rows(page("what-to-expect.md"), "| condition | without copies |")
+    assert len(rows) == 10
+    for _, *cells in rows:
+        for cell, scores in zip(cells, found, strict=True):
+            score, _, change = cell.partition(", ")
+            assert (score, change) in scores
+
+
 @pytest.mark.parametrize("results", sorted(ROOT.glob("egs/*/RESULTS*.md")), ids=lambda path: path.relative_to(ROOT))
 def test_results_were_written_at_a_clean_commit(results):
     trained_with = re.findall(r"^- Trained with .*", results.read_text(), flags=re.MULTILINE)
