@@ -37,10 +37,14 @@ class DaskExecutor:
         expected: what each worker must have.
         hint: where to look if there are no workers, or if they die: a sentence.
         start_missing: starts workers in the place of lost ones.
+        on_each_host: the number of workers that will run on each host; more are counted.
     """
 
-    def __init__(self, client: Client, expected: Expected, hint: str, start_missing: Callable[[], None]):
+    def __init__(
+        self, client: Client, expected: Expected, hint: str, start_missing: Callable[[], None], on_each_host: int
+    ):
         self._client, self._expected, self._hint, self._start_missing = client, expected, hint, start_missing
+        self._on_each_host = on_each_host
         self._last_start = self._last_seen = time.monotonic()
 
     def check_workers(self, option: str) -> str:
@@ -95,7 +99,8 @@ class DaskExecutor:
         """Return the bytes of memory of a worker; workers without a limit divide the memory of their machine."""
         found = self.on_each_worker(worker.memory)
         workers_of = Counter(host for host, *_ in found)
-        return min(size / workers_of[host] if is_shared else size for host, size, is_shared in found)
+        shares = [size / max(workers_of[host], self._on_each_host) for host, size, is_shared in found if is_shared]
+        return min([*shares, *(size for _, size, is_shared in found if not is_shared)])
 
     def on_each_worker(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Call a function in each worker, and return the results; a worker that dies in the meantime has none.

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import secrets
+import shlex
 import socket
 import sys
 import tempfile
@@ -71,7 +72,8 @@ def started(
             progress.message(f"Dask's dashboard: {client.dashboard_link}")
         seen = (token, *(path.absolute() for path in inputs))
         expected = worker.Expected(str(Path.cwd()), seen, worker.versions())
-        executor = DaskExecutor(client, expected, _hint(settings, logs), start_missing)
+        on_each_host = settings.workers if not isinstance(settings, str) and settings.kind not in _BATCH else 1
+        executor = DaskExecutor(client, expected, _hint(settings, logs), start_missing, on_each_host)
         yield executor, executor.check_workers(device)
 
 
@@ -152,7 +154,7 @@ def _make(settings: ClusterConfig, logs: Path) -> SpecCluster:
             where=folder,
         )
     options = {"cores": 1, "processes": 1, "security": True, "shared_temp_directory": folder, "log_directory": folder}
-    places = {"python": sys.executable, "local_directory": tempfile.gettempdir()}
+    places = {"python": shlex.quote(sys.executable), "local_directory": tempfile.gettempdir()}
     cluster = getattr(dask_jobqueue, _BATCH[settings.kind])(**{**options, **places, **given})
     for _ in range(settings.workers):
         cluster.worker_spec.update(cluster.new_worker_spec())

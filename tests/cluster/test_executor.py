@@ -31,11 +31,21 @@ def output(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def executor(output):
+def cluster(output):
     """An executor with two workers."""
     with option.open_cluster("local:2", "cpu", output, [ROOT / "setup.cfg"]) as (executor, device):
         assert device == "cpu"
         yield executor
+
+
+@pytest.fixture
+def executor(cluster):
+    """The executor, as soon as the worker that the test before has killed is there again."""
+    deadline = time.monotonic() + 60
+    while len(cluster.on_each_worker(os.getpid)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return cluster
 
 
 def square(number: int) -> tuple[int, int]:

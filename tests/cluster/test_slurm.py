@@ -6,7 +6,8 @@ import pytest
 
 @pytest.mark.slow
 def test_mini_runs_as_jobs_of_slurm(tmp_path):
-    result = subprocess.run([Path(__file__).with_name("slurm.sh"), tmp_path], capture_output=True, text=True)
+    script = Path(__file__).with_name("slurm.sh")
+    result = subprocess.run([script, tmp_path], capture_output=True, text=True, timeout=900)
     if result.returncode == 77:
         pytest.skip(result.stderr.strip().splitlines()[-1])
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]

@@ -33,6 +33,7 @@ DEFAULTS = {
     "target": "emotion",
     "tag": "",
     "nj": 2,
+    "cluster": None,
     "device": "auto",
     "expdir": None,
     "own": {},
