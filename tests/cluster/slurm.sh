@@ -73,7 +73,7 @@ for copy in local slurm; do
     sed -i "s|^SOCTK_ROOT=.*|SOCTK_ROOT='$root'|" "$work/$copy/mini/path.sh"
 done
 
-cancel_a_job() {  # as soon as the log of the stage shows that work has begun
+cancel_a_job() {  # as soon as a file of this pattern exists: the log of a worker that trains
     local id
     for _ in {1..600}; do
         if compgen -G "$1" > /dev/null; then
@@ -85,7 +85,7 @@ cancel_a_job() {  # as soon as the log of the stage shows that work has begun
 }
 
 "$work/local/mini/run.sh"
-cancel_a_job "$work/slurm/mini/exp/*/fold*/*.unfinished" &
+cancel_a_job "$work/slurm/mini/exp/*/log/dask-worker-*.err" &
 "$work/slurm/mini/run.sh" --cluster "$root/conf/cluster/slurm.yaml"
 wait "$!"
 
