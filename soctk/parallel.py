@@ -45,7 +45,7 @@ class Executor(Protocol):
     """Runs jobs."""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Any]:
-        """Run all jobs, and yield each result as soon as it is ready. An error in a job ends the others.
+        """Run all jobs, and yield each result as soon as it is ready. After an error, no further job is begun.
 
         Raises:
             SoctkError: a worker was killed.
@@ -54,14 +54,13 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Processes:
-    """An executor on this machine: `run` with these arguments."""
+    """An executor on this machine, for a CPU: `run` with `nj` processes."""
 
     nj: int
-    device: str = "cpu"
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Any]:
         """See Executor.run."""
-        return run(jobs, self.nj, self.device)
+        return run(jobs, self.nj)
 
 
 def run(jobs: Sequence[Callable[[], Any]], nj: int, device: str = "cpu") -> Iterator[Any]:

@@ -113,7 +113,7 @@ def main(
     corpus = datadir.read(data)
     known = config.load_upstream(config.conf_directories(given=conf_dirs), upstream)
     first = next(iter(corpus.clips.values())).path
-    is_needed = not is_finished(corpus, store, list_copies(speeds, augmentations))
+    is_needed = bool(cluster) and not is_finished(corpus, store, list_copies(speeds, augmentations))
     with open_cluster(cluster, device, store, [data, first, Path(upstream)], is_needed) as (executor, device):
         if batch_seconds is None:
             batch_seconds = 0 if device == "cpu" else _GPU_BATCH_SECONDS

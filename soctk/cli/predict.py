@@ -170,7 +170,7 @@ def main(
             problems = classify.Problems()
             found = [] if is_stream or score else classify.find(inputs, form, output, plot, problems)
             needs_model = bool(found or is_stream or score)
-            own_device = "cpu" if cluster else device  # only the workers of a cluster may have a GPU
+            own_device = "cpu" if cluster else device  # with a cluster, this machine need not have a GPU
             loaded = Recogniser.load(model, encoder, own_device, revision, runtime) if needs_model else None
         if loaded and score:
             classify.score(loaded, inputs[0], score, labels)

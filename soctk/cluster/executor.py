@@ -74,7 +74,7 @@ class DaskExecutor:
         return resolved
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Any]:
-        """See Executor.run. After an error, jobs that have begun are not stopped.
+        """See Executor.run. Jobs that have begun are not stopped after an error.
 
         Raises:
             SoctkError: the workers of one job died DEATHS times, or the scheduler was lost.

@@ -111,7 +111,7 @@ def extract(
             that overflow float16.
     """
     with progress.step(f"load the encoder {extraction.upstream}"):
-        # Only the workers of a cluster may have a GPU.
+        # With a cluster, this machine need not have a GPU.
         encoder = _load_upstream(replace(extraction, device="cpu") if executor else extraction)
     settings = _collect_settings(extraction, encoder, data.channel)
     store = FeatureStore.create(path, settings)

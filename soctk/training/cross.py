@@ -145,7 +145,14 @@ def run_on(
 ) -> None:
     """Train and test all pairs (`run`) as jobs of an executor; `run` then finds their finished runs.
 
-    `max_bytes` is that of Features, in each worker.
+    Args:
+        executor: runs the jobs.
+        pairs: pairs of a training corpus and a test corpus.
+        config: the settings.
+        exp: the directory of the experiments.
+        seeds: the seeds.
+        device: `cpu` or `cuda`.
+        max_bytes: the bytes of frames to hold in the memory of each worker (Features).
 
     Raises:
         SoctkError: Experiment.run raises it.
