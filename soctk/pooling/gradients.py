@@ -44,7 +44,7 @@ def is_well_conditioned(size: int, shrinkage: float) -> bool:
 
 
 def gram_precision(frames: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """Return frames `(B, T, D)` in the dtype for their Gram matrix: unchanged if it is well-conditioned, else float64."""
+    """Return frames `(B, T, D)` in the dtype for their Gram matrix: unchanged if well-conditioned, else float64."""
     return frames if is_well_conditioned(frames.shape[-1], shrinkage) else frames.double()
 
 

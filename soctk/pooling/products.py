@@ -1,7 +1,7 @@
 """The logarithm in full dimension by matrix products alone, for GPUs.
 
-A GPU decomposes a batch of matrices slowly, and multiplies them fast. Shrinkage bounds the spectrum, so that a polynomial
-of a moderate degree replaces the eigendecomposition of the Gram matrix (tests/bench/README.md has the times of both).
+A GPU decomposes a batch of matrices slowly, and multiplies them fast. Shrinkage bounds the spectrum, so a polynomial of
+a moderate degree replaces the eigendecomposition of the Gram matrix (tests/bench/README.md has the times of both).
 """
 
 import math

@@ -263,8 +263,9 @@ def log_covariance(
 
     C' = trace_normalise(shrink(C, shrinkage), eps, trace), or shrink(C, shrinkage) + eps I where `trace` is None. For
     T < D it is computed through the T x T Gram matrix (`factored_log`; on a GPU `soctk.pooling.products`, without a
-    decomposition), else through the D x D covariance. Both are decomposed in float64: in float32, rounding of 1e-7 is 1% of an eigenvalue near eps = 1e-5. Only the Gram matrix
-    stays in float32, if shrinkage keeps the eigenvalues far from 0.
+    decomposition), else through the D x D covariance. Both are decomposed in float64: in float32, rounding of 1e-7 is
+    1% of an eigenvalue near eps = 1e-5. Only the Gram matrix stays in float32, if shrinkage keeps the eigenvalues far
+    from 0.
 
     Args:
         frames: `(B, T, D)`, float32 or float64.
