@@ -45,7 +45,7 @@ def posteriors(path, name, corpus, store, device, **options) -> np.ndarray:
     pooling, head, overrides = EXPERIMENTS[name]
     settings = config.load([ROOT / "conf"], pooling, head, overrides=overrides)
     experiment = Experiment(settings, corpus, Features(store, corpus.utterances, device, **options), path, device)
-    assert experiment.run([1, 2], [1], nj=2) == 2
+    assert experiment.run([1, 2], [1]) == 2
     tables = [pd.read_csv(file, sep="\t", index_col="utt") for file in sorted(path.rglob("predictions.tsv"))]
     return pd.concat(tables)[list(corpus.emotions)].to_numpy()
 
