@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -24,6 +24,7 @@ import soundfile
 import torch
 from extract import error, plain, soctk
 from full_log import frames_like_speech
+from generated import EMOTIONS, Generated, generated_corpus
 from soc import Straightforward
 from tabulate import tabulate
 from timing import compare
@@ -34,14 +35,12 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 from soctk import config, pooling
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
-from soctk.features.interface import OneEncoder
 from soctk.pooling import products
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 768
-EMOTIONS = tuple("abcdefgh")
 HEADERS = ["part", "case", "soctk", "unit", "compared with", "times as fast", "error"]
 
 
@@ -238,62 +237,6 @@ def warm_up(place: Place, encoder: Path) -> None:
     from soctk.features import upstream
 
     upstream.load(str(encoder), place.device).hidden_states([np.ones(16000, np.float32)], [0])
-
-
-class Generated(OneEncoder):
-    """A feature store of generated frames `(T, 1, D)` in float16, whose variances depend on the class."""
-
-    path, where = None, "generated frames"
-
-    def __init__(self, utterances: Sequence[str], classes: Sequence[int], mean_length: int, width: int):
-        generator = torch.Generator().manual_seed(0)
-        shortest, longest = round(0.7 * mean_length), round(1.3 * mean_length)
-        lengths = torch.randint(shortest, longest + 1, (len(utterances),), generator=generator)
-        self._lengths = dict(zip(utterances, lengths.tolist(), strict=True))
-        self._class = dict(zip(utterances, classes, strict=True))
-        self._pool = torch.randn(1 << 16, width, generator=generator).half()
-        self._scales = (1 + 0.2 * torch.randn(8, width, generator=generator)).half()
-        self._number = {utt: number for number, utt in enumerate(utterances)}
-        self.settings = {"upstream": "generated", "source": "bench", "layers": [0], "hidden_size": width}
-
-    @cached_property
-    def recordings(self) -> dict[str, str]:
-        """See Store."""
-        return {utt: f"{number:064x}" for utt, number in self._number.items()}
-
-    def checksum(self) -> str:
-        """See Store."""
-        return "generated"
-
-    def lengths(self, utterances: Sequence[str]) -> list[int]:
-        """See Store."""
-        return [self._lengths[utt] for utt in utterances]
-
-    def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
-        """See Store."""
-        return torch.cat([self._frames(utt) for utt in utterances]).unsqueeze(1)
-
-    def _frames(self, utt: str) -> torch.Tensor:
-        start = self._number[utt] * 9973 % (len(self._pool) - self._lengths[utt])
-        return self._pool[start : start + self._lengths[utt]] * self._scales[self._class[utt]]
-
-
-def generated_corpus(folder: Path, count: int, speakers: int, folds: int) -> DataDir:
-    """Return a corpus in which all recordings are one file of silence."""
-    folder.mkdir()
-    soundfile.write(folder / "silence.wav", np.zeros(1600), 16000)
-    utterances = [f"spk{number % speakers:02}-{number:05}" for number in range(count)]
-    wav = dict.fromkeys(utterances, folder / "silence.wav")
-    return DataDir(
-        wav=wav,
-        speaker={utt: utt[:5] for utt in utterances},
-        emotion={utt: EMOTIONS[number // speakers % 8] for number, utt in enumerate(utterances)},
-        seconds=dict.fromkeys(utterances, 3.0),
-        gender={},
-        fold={f"spk{number:02}": number % folds + 1 for number in range(speakers)},
-        emotions=EMOTIONS,
-        path=folder,
-    )
 
 
 def time_training(place: Place) -> Iterator[Row]:

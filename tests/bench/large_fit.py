@@ -1,0 +1,61 @@
+"""The linear head of a large corpus: seconds and memory of the fit that reads descriptors from a file.
+
+    .venv/bin/python tests/bench/large_fit.py                         # 300,000 utterances
+    .venv/bin/python tests/bench/large_fit.py --utterances 30000 --compare    # beside the usual fit
+
+Frames are generated when they are read: 150 x 768 in float16 for each utterance, 2,000 speakers, 8 classes, 5 folds.
+`mean+soc_full`, with the projection of the logarithm to d dimensions; one fold. WA is that of its test.
+"""
+
+import multiprocessing
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import pandas as pd
+import torch
+from generated import EMOTIONS, Generated, generated_corpus
+
+from soctk import config
+from soctk.training.experiment import Experiment
+from soctk.training.inputs import Features
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--utterances", default=300_000)
+@click.option("--speakers", default=2_000)
+@click.option("--d", default=64, help="Dimensions of the projection after the logarithm.")
+@click.option("--contrast", default=0.05, help="How much the classes differ.")
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--compare", is_flag=True, help="Fit in the usual way too.")
+def main(utterances: int, speakers: int, d: int, contrast: float, device: str, compare: bool) -> None:
+    """Print the seconds of the descriptors and of the fit, the memory at its peak, and WA."""
+    nj = multiprocessing.cpu_count()
+    with tempfile.TemporaryDirectory() as folder:
+        data = generated_corpus(Path(folder) / "data", utterances, speakers, 5)
+        classes = [EMOTIONS.index(emotion) for emotion in data.emotion.values()]
+        store = Generated(data.utterances, classes, 150, 768, contrast)
+        overrides = ["frames.layers=last", f"pooling.soc_full.d={d}"]
+        settings = config.load([ROOT / "conf"], "mean+soc_full", "linear", overrides=overrides)
+        for name, max_bytes in (("in parts", 0.0), ("usual", 1e12))[: 1 + compare]:
+            features = Features(store, data.utterances, device, max_bytes)
+            started = time.perf_counter()
+            features.blocks(settings, nj)
+            pooled = time.perf_counter()
+            Experiment(settings, data, features, Path(folder) / "exp" / name, device).run([1], [1], nj)
+            fitted = time.perf_counter()
+            (predictions,) = (Path(folder) / "exp" / name).rglob("predictions.tsv")
+            table = pd.read_csv(predictions, sep="\t")
+            accuracy = 100 * (table["ref"] == table["hyp"]).mean()
+            own, workers = (resource.getrusage(who).ru_maxrss / 1e6 for who in (0, -1))
+            seconds = f"descriptors {pooled - started:.0f} s, fit {fitted - pooled:.0f} s"
+            memory = f"{own:.1f} GB, the largest worker {workers:.1f} GB"
+            print(f"{name}: {seconds}, WA {accuracy:.2f}; at the peak {memory}")
+
+
+if __name__ == "__main__":
+    main()
