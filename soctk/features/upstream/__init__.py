@@ -27,6 +27,12 @@ def has_one_state(name: str) -> bool:
     return name.removeprefix(_S3PRL) in ("fbank", "mfcc", *opensmile.NAMES)
 
 
+def is_huggingface(name: str) -> bool:
+    """Return whether `load` reads an upstream with transformers: the directory of a checkpoint, or a hub id."""
+    is_other = name.startswith(_S3PRL) or own.is_own(name)
+    return not is_other and ("/" in name or (Path(name) / "config.json").is_file())
+
+
 class Upstream(Protocol):
     """A frozen encoder.
 
@@ -90,7 +96,7 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32", revis
         return own.OwnUpstream(name, device, precision)
     if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
         raise SoctkError("no such directory", remedy="Check the path.", where=f"--upstream {name}")
-    if not name.startswith(_S3PRL) and ("/" in name or (Path(name) / "config.json").is_file()):
+    if is_huggingface(name):
         from soctk.features.upstream.huggingface import HuggingFaceUpstream
 
         return HuggingFaceUpstream(name, device, precision, revision)

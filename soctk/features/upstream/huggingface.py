@@ -44,20 +44,29 @@ class HuggingFaceUpstream:
 
     Whisper processes the real length of an utterance instead of 30 s, with one position embedding for each of its
     frames. For utterances of 4 s this is about eight times faster, and the pooling gets no frames of padding.
+
+    Args:
+        name_or_path: the directory of a checkpoint, or a hub id.
+        device: `cpu` or `cuda`.
+        precision: the data type of autocast in `hidden_states`; float32 means no autocast.
+        revision: the commit, tag or branch of a hub id.
+        is_frozen: whether the weights never change. If they do (soctk.finetuning), they are not packed for oneDNN.
     """
 
     has_units = False
     note = ""
 
-    def __init__(self, name_or_path: str, device: str, precision: str, revision: str | None = None):
+    def __init__(
+        self, name_or_path: str, device: str, precision: str, revision: str | None = None, is_frozen: bool = True
+    ):
         directory = Path(name_or_path)
         self.name = directory.resolve().name
         self._device = device
         self._autocast = torch.autocast(device, getattr(torch, precision), enabled=precision != "float32")
-        self.extractor, model = _load(name_or_path, revision)
+        self.extractor, model = load_checkpoint(name_or_path, revision)
         self._model = model.get_encoder() if model.config.is_encoder_decoder else model
         self._model = self._model.float().to(device).eval()
-        if precision == "float32":
+        if precision == "float32" and is_frozen:
             onednn.pack(self._model)
         self._is_whisper = isinstance(self._model, WhisperEncoder)
         # Any: the encoders have no common class. _probe reports a model without encoder layers.
@@ -75,18 +84,38 @@ class HuggingFaceUpstream:
     @torch.inference_mode()
     def hidden_states(self, waveforms: Sequence[np.ndarray], layers: Sequence[int]) -> list[torch.Tensor]:
         """See soctk.features.upstream.Upstream."""
-        inputs = [self._extract_inputs(waveform) for waveform in waveforms]
-        lengths: Sequence[int | None]
         with self._autocast:
             if self.batches:
-                frames = [self._run_front_end(**one) for one in inputs]
-                lengths = [len(one) for one in frames]
-                run = self._prepare_layers(frames)
-            else:
-                (one,) = inputs
-                run, lengths = lambda: self._model(**one).last_hidden_state, [None]  # None: all frames
-            states = torch.stack(early_exit.hidden_states(run, self._encoder.layers, layers), dim=1).float()
-        return [utterance[:, :length] for utterance, length in zip(states, lengths, strict=True)]
+                return self.run_layers([self.run_front_end(waveform) for waveform in waveforms], layers)
+            (waveform,) = waveforms
+            one = self._extract_inputs(waveform)
+            states = early_exit.hidden_states(lambda: self._model(**one).last_hidden_state, self.blocks, layers)
+            return [torch.cat(states).float()]
+
+    @property
+    def model(self) -> nn.Module:
+        """The encoder."""
+        return self._model
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer layers: hidden state i is the output of layer i, and state 0 is the input of layer 1."""
+        return self._encoder.layers
+
+    def run_front_end(self, waveform: np.ndarray) -> torch.Tensor:
+        """Return the input to the transformer layers for one utterance, `(T, D)`, with a gradient if it is enabled."""
+        return self._run_front_end(**self._extract_inputs(waveform))
+
+    def run_layers(self, utterances: Sequence[torch.Tensor], layers: Sequence[int]) -> list[torch.Tensor]:
+        """Return hidden states `(L, T, D)` in float32, with a gradient if it is enabled, for outputs of the front end.
+
+        Args:
+            utterances: frames `(T, D)` each, of an encoder for which `batches` is True.
+            layers: the numbers of L hidden states.
+        """
+        run = self._prepare_layers(utterances)
+        states = torch.stack(early_exit.hidden_states(run, self._encoder.layers, layers), dim=1).float()
+        return [state[:, : len(frames)] for state, frames in zip(states, utterances, strict=True)]
 
     def _extract_inputs(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
         return self.extractor(
@@ -183,7 +212,12 @@ class Traceable(nn.Module):
         return torch.stack(states)[:, 0]
 
 
-def _load(name_or_path: str, revision: str | None):
+def load_checkpoint(name_or_path: str, revision: str | None):
+    """Return the feature extractor and the model of a checkpoint.
+
+    Raises:
+        SoctkError: it is not available, incomplete or damaged, or needs code.
+    """
     disable_progress_bar()  # loading weights takes only seconds
     where = f"--upstream {name_or_path}"
     if Path(name_or_path).is_dir():
@@ -290,7 +324,7 @@ def _load_as_data(name_or_path: str, revision: str | None, local_files_only: boo
         weights_only=True,
         use_safetensors=only_safetensors,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # _load reports them
+        ignore_mismatched_sizes=True,  # load_checkpoint reports them
         **options,
     )
     return extractor, model, loaded
