@@ -55,8 +55,8 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 def atomic_directory(path: str | os.PathLike, kept: str = "") -> Iterator[Path]:
     """Yield a directory, `path`.unfinished; rename it to `path` when the block ends without an exception.
 
-    Files that an interrupted run left in `path`.unfinished are removed first, except a file named `kept`. If the block raises, the directory
-    keeps the name `path`.unfinished, so that a user can inspect it.
+    Files that an interrupted run left in `path`.unfinished are removed first, except a file named `kept`. If the block
+    raises, the directory keeps the name `path`.unfinished, so that a user can inspect it.
 
     Raises:
         SoctkError: another process is filling the same directory; `path`.unfinished is a link or a file, or belongs to

@@ -146,7 +146,7 @@ class FineTuneConfig(Section):
     """The training of the encoder together with the pooling and the head (soctk.finetuning): conf/finetune.yaml.
 
     Attributes:
-        tune: the parameters of the encoder to train: `lora` (low-rank matrices that are added to linear layers), `top:N`
+        tune: the parameters of the encoder to train: `lora` (low-rank matrices beside its linear layers), `top:N`
             (the N highest transformer layers below the hidden states that are used), or `all`.
         start: the initial head: `linear` (fitted to frozen descriptors), `random`, or `auto`.
         heads: with the start `linear`, the heads of the training loss (soctk.finetuning.start): `crossed`, `train` or
@@ -188,7 +188,7 @@ class FineTuneConfig(Section):
     grad_clip: float = Field(gt=0)
     label_smoothing: float = Field(ge=0, lt=1)
     lora_rank: int = Field(gt=0)
-    lora_alpha: float = Field(gt=0)
+    lora_alpha: int = Field(gt=0)
     lora_dropout: float = Field(ge=0, lt=1)
     lora_modules: Literal["feed_forward", "attention", "both"]
     lora_layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]

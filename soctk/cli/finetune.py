@@ -110,9 +110,7 @@ def main(
     )
     known = config.load_upstream(config.conf_directories(given=model["conf_dirs"]), upstream)
     extraction = Extraction(upstream, device=resolve(device), known=known, speeds=speeds, normalise=normalise)
-    new = FineTuning.of(
-        resolved, corpus, extraction, path=experiment, tensorboard=tensorboard, precision=precision
-    )
+    new = FineTuning.of(resolved, corpus, extraction, path=experiment, tensorboard=tensorboard, precision=precision)
     folds = folds or corpus.folds
     done = new.run(folds, seeds, nj)
     click.echo(

@@ -1,4 +1,4 @@
-"""Changes of training utterances on the fly; seed, epoch and utterance determine them, so a resumed run repeats them."""
+"""Changes of training utterances on the fly, determined by seed, epoch and utterance: a resumed run repeats them."""
 
 from dataclasses import dataclass
 

@@ -37,9 +37,7 @@ class Checkpoint:
 def write(directory: Path, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> None:
     """Write the checkpoint of a run with these settings."""
     groups = {"state": checkpoint.state, "best": checkpoint.best, "moments": checkpoint.moments}
-    tensors = {
-        f"{group}/{name}": tensor.contiguous() for group, own in groups.items() for name, tensor in own.items()
-    }
+    tensors = {f"{group}/{name}": tensor.contiguous() for group, own in groups.items() for name, tensor in own.items()}
     with atomic(directory / NAME) as temporary:
         save_file(tensors, temporary, {"records": json.dumps(checkpoint.records), "settings": _digest(settings)})
 

@@ -1,14 +1,14 @@
-"""The encoder of a run: which of its parameters are trained, and which tensors differ from the checkpoint afterwards."""
+"""The encoder of a run: the parameters that are trained, and the tensors that differ from the checkpoint afterwards."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from soctk import config
 from soctk.errors import SoctkError, missing_package, plural
 from soctk.features import upstream
 from soctk.features.extract import Extraction
@@ -20,19 +20,22 @@ FAMILIES = {"wav2vec2": "wav2vec 2.0", "hubert": "HuBERT", "wavlm": "WavLM", "wh
 # The linear layers in a transformer layer of these encoders.
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _FEED_FORWARD = ("fc1", "fc2", "intermediate_dense", "output_dense")
+_FIXED = {"embed_positions.weight"}  # Whisper's sinusoids, which no training of Whisper changes
 
 
-def load(extraction: Extraction) -> HuggingFaceUpstream:
+def load(extraction: Extraction, revision: str | None = None) -> HuggingFaceUpstream:
     """Load the pre-trained encoder that an extraction names, with weights that can be trained.
+
+    Args:
+        extraction: the settings of the encoder.
+        revision: the commit of a hub id; by default the newest.
 
     Raises:
         SoctkError: it is not an encoder of transformers that can be trained, or its weights are not available.
     """
     name = extraction.known.source if extraction.known else extraction.upstream
-    if name.startswith(("/", ".", "~")) or upstream.is_huggingface(name):
-        if not upstream.is_huggingface(name):
-            upstream.load(name)  # raises the error about the missing directory
-        loaded = HuggingFaceUpstream(name, extraction.device, "float32", is_frozen=False)
+    if upstream.is_huggingface(name):
+        loaded = HuggingFaceUpstream(name, extraction.device, "float32", revision, is_frozen=False)
         if loaded.model_type in FAMILIES:
             if extraction.known:
                 loaded.name = extraction.upstream
@@ -72,7 +75,7 @@ class TunedEncoder:
         self.layers = list(layers)
         self._upstream, self._is_checkpointed = loaded, tune.checkpointing
         self._depth = max(layers)  # the number of transformer layers below the highest hidden state
-        self._lora: dict[str, nn.Module] = {}
+        self._lora: dict[str, Any] = {}
         self._trains_front_end = tune.tune == "all"
         if tune.tune == "all":
             self._train(self._used_parameters())
@@ -121,7 +124,7 @@ class TunedEncoder:
         if not self._lora:
             return {name: weight.detach().cpu().clone() for name, weight in self.trained.items()}
         return {
-            f"{name}.weight": (layer.weight + layer.get_delta_weight("default")).cpu()  # type: ignore[operator]
+            f"{name}.weight": (layer.weight + layer.get_delta_weight("default")).cpu()
             for name, layer in self._lora.items()
         }
 
@@ -134,8 +137,8 @@ class TunedEncoder:
             weight.requires_grad_(name in wanted)
 
     def _used_parameters(self) -> list[str]:
-        """Return the names of the parameters that the used hidden states depend on, except those fixed in pre-training."""
-        named = {name: each for name, each in self._upstream.model.named_parameters() if each.requires_grad}
+        """Return the names of the parameters that the used hidden states depend on, except those that are fixed."""
+        named = {name: each for name, each in self._upstream.model.named_parameters() if name not in _FIXED}
         noise = np.random.default_rng(0).standard_normal(self._upstream.sample_rate, dtype=np.float32)
         (states,) = self.states([self.front_end(noise)])
         gradients = torch.autograd.grad(states.square().sum(), list(named.values()), allow_unused=True)

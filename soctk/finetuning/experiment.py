@@ -14,7 +14,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
 from soctk.features.extract import Extraction
-from soctk.features.upstream import Precision
+from soctk.features.upstream import Layers, Precision
 from soctk.finetuning import checkpoint, encoder, start, tuned
 from soctk.finetuning.inputs import LayerInputs
 from soctk.finetuning.model import TunedModel
@@ -48,23 +48,26 @@ class FineTuning(Experiment):
     precision: Precision = "float32"
 
     @classmethod
-    def of(cls, config: Config, data: DataDir, extraction: Extraction, **options: Any) -> "FineTuning":
+    def of(
+        cls, config: Config, data: DataDir, extraction: Extraction, revision: str | None = None, **options: Any
+    ) -> "FineTuning":
         """Return an experiment, after reading each recording once for its digest.
 
         Args:
             config: the settings; those of fine-tuning are not None.
             data: the corpus.
             extraction: the settings of the encoder; the hidden states are those of `config`.
+            revision: the commit of a hub id; by default the newest.
             options: the other attributes.
 
         Raises:
             SoctkError: the encoder cannot be fine-tuned, or recordings are unusable.
         """
         chosen = config.frames.layers
-        layers = tuple(chosen) if isinstance(chosen, list) else "last" if chosen == "last" else "all"
+        layers: Layers = tuple(chosen) if isinstance(chosen, list) else "last" if chosen == "last" else "all"
         extraction = replace(extraction, layers=layers, dtype="float32", precision="float32")
         with progress.step(f"load the encoder {extraction.upstream}"):
-            loaded = encoder.load(extraction)
+            loaded = encoder.load(extraction, revision)
         recordings = Recordings(data, extraction, loaded)
         features = EncodedFeatures(recordings, data.utterances, extraction.device)
         return cls(
@@ -242,5 +245,3 @@ class FineTuning(Experiment):
         """Return the paths of the data directory and, if it is a folder, the encoder, relative to the run."""
         sources = {"data": self.data.path, "encoder": tuned.folder(self.extraction)}
         return {name: os.path.relpath(path.resolve(), run.path.resolve()) for name, path in sources.items() if path}
-
-

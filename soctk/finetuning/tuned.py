@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 
 from soctk.errors import SoctkError
 from soctk.features.extract import Extraction
-from soctk.features.upstream.huggingface import load_checkpoint
+from soctk.features.upstream.checkpoints import load_checkpoint
 from soctk.finetuning.encoder import write_changed
 from soctk.scoring.runs import RunDirectory
 
