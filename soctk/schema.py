@@ -165,6 +165,8 @@ class FineTuneConfig(Section):
         lora_dropout: the dropout of their inputs.
         lora_modules: the linear layers that get them: `feed_forward`, `attention` or `both`.
         lora_layers: the transformer layers that get them, from 1, or `all`.
+        precision: the data type of the encoder's computation in training; bfloat16 uses autocast. Predictions are
+            computed in float32.
         checkpointing: whether transformer layers are computed again in the backward pass.
         noise: the share of training utterances with noise.
         snr: the lowest and the highest signal-to-noise ratio of the noise, in dB.
@@ -192,6 +194,7 @@ class FineTuneConfig(Section):
     lora_dropout: float = Field(ge=0, lt=1)
     lora_modules: Literal["feed_forward", "attention", "both"]
     lora_layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    precision: Literal["float32", "bfloat16"]
     checkpointing: bool
     noise: float = Field(ge=0, le=1)
     snr: tuple[float, float]

@@ -65,8 +65,8 @@ class Tune(click.ParamType):
 @option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
     help="Number format of the encoder's computation in training; bfloat16 uses autocast. Predictions use float32.",
+    show_default="float32, from conf/finetune.yaml",
 )
 @option(
     "--tensorboard", is_flag=True, help="Also write the training log in TensorBoard's format, beside each train.jsonl."
@@ -83,7 +83,7 @@ def main(
     folds: list[int],
     seeds: list[int],
     protocol: Literal["soctk", "emobox", "cross-lingual"],
-    precision: Literal["float32", "bfloat16"],
+    precision: Literal["float32", "bfloat16"] | None,
     tensorboard: bool,
     nj: int,
     device: str,
@@ -104,13 +104,15 @@ def main(
     from soctk.training import settings
 
     corpus = datadir.read(data)
+    if precision:
+        model["overrides"] = [*model["overrides"], f"finetune.precision={precision}"]
     utterances = len(corpus.utterances)
     resolved = settings.resolve(
         **model, tune=tune, protocol=splits.protocol_of(corpus, protocol), utterances=utterances
     )
     known = config.load_upstream(config.conf_directories(given=model["conf_dirs"]), upstream)
     extraction = Extraction(upstream, device=resolve(device), known=known, speeds=speeds, normalise=normalise)
-    new = FineTuning.of(resolved, corpus, extraction, path=experiment, tensorboard=tensorboard, precision=precision)
+    new = FineTuning.of(resolved, corpus, extraction, path=experiment, tensorboard=tensorboard)
     folds = folds or corpus.folds
     done = new.run(folds, seeds, nj)
     click.echo(

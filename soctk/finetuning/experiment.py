@@ -14,7 +14,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
 from soctk.features.extract import Extraction
-from soctk.features.upstream import Layers, Precision
+from soctk.features.upstream import Layers
 from soctk.finetuning import checkpoint, encoder, start, tuned
 from soctk.finetuning.inputs import LayerInputs
 from soctk.finetuning.model import TunedModel
@@ -40,12 +40,10 @@ class FineTuning(Experiment):
     Attributes:
         extraction: the settings of the encoder.
         recordings: the recordings of the corpus (`features.store`).
-        precision: the data type of autocast in training; predictions are computed in float32.
     """
 
     extraction: Extraction
     recordings: Recordings
-    precision: Precision = "float32"
 
     @classmethod
     def of(
@@ -228,18 +226,14 @@ class FineTuning(Experiment):
         loaded = encoder.load(self.extraction)
         layers = [self.recordings.select([layer])[1][0] for layer in candidate.layers]
         tuned_encoder = encoder.TunedEncoder(loaded, self.options, layers)
-        dtype = getattr(torch, self.precision)
-        autocast = torch.autocast(self.device, dtype, enabled=self.precision != "float32")
+        precision = self.options.precision
+        autocast = torch.autocast(self.device, getattr(torch, precision), enabled=precision != "float32")
         model = TunedModel(tuned_encoder, classifier, inputs, self.config.frames.layer_norm, autocast)
         if head:
             model.start_from(head, self.options.heads, self.data.utterances)
         own_target = rows.target.of_run(rows.rows(split.train), self.device)
         tuner = FineTuner(model, rows, own_target, split, self.options, run.seed, head is not None, save)
         return model, tuner
-
-    def _settings(self) -> dict[str, Any]:
-        """Return the settings for config.yaml; those of training's precision too."""
-        return {**super()._settings(), **({} if self.precision == "float32" else {"autocast": self.precision})}
 
     def _sources(self, run: RunDirectory) -> dict[str, str]:
         """Return the paths of the data directory and, if it is a folder, the encoder, relative to the run."""

@@ -1,7 +1,7 @@
 """The head at the start of fine-tuning: the linear fit to descriptors of the frozen encoder, on the training speakers.
 
 soctk-train fits the linear head to training and validation speakers. Here validation speakers choose the epoch, so
-neither the fit nor the choice of C sees them, except under protocols whose inner split is the validation data itself.
+neither the fit nor the choice of C sees them. In a published partition with dev, C is chosen on dev.
 
 The head has seen its training utterances: it classifies nearly all of them correctly, so their loss has hardly a
 gradient. Crossed heads give a loss of the size of that of new speakers: the training speakers are divided into parts,
@@ -9,7 +9,7 @@ and the utterances of a part are classified by a head that was fitted to the oth
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -80,6 +80,7 @@ def fit(
     Raises:
         SoctkError: all utterances of a fit have the same class.
     """
+    inputs = _dividing(inputs)
     asked = [(_choosing_split(inputs, split), seed) for split, seed in runs]
     # The fits compute with numpy, on the CPU.
     inner = InnerFits.compute(inputs, config, asked, nj, "cpu")
@@ -109,19 +110,29 @@ def _start(number: int, choice: Chosen, heads: dict[tuple[int, int], Head], part
     return HeadStart(choice.candidate, choice.C, heads[number, 0], crossed, part)
 
 
+def _dividing(inputs: TrainingData) -> TrainingData:
+    """Return the inputs with a protocol under which the training utterances alone can be divided into parts.
+
+    They are divided by the folds of the corpus. With fewer than two training folds, and where the protocol has no such
+    division, each fifth of the speakers is a part.
+    """
+    protocol = inputs.config.protocol
+    if protocol == "emobox" or len(inputs.data.folds) < 4:
+        protocol = "cross-lingual"
+    return replace(inputs, config=inputs.config.model_copy(update={"protocol": protocol}))
+
+
 def _choosing_split(inputs: TrainingData, split: Split) -> Split:
-    """Return a split for the choice of C: the training utterances alone, where they can be divided."""
-    if inputs.config.protocol == "emobox" or splits.has_dev(inputs.data):
-        return split  # the inner split is the validation data
-    return Split(split.train, [], split.test)
+    """Return a split for the choice of C: the training utterances alone, or train and dev of a published partition."""
+    return split if splits.has_dev(inputs.data) else Split(split.train, [], split.test)
 
 
 def _parts(inputs: TrainingData, split: Split) -> list[list[str]]:
-    """Return the parts of the training utterances: the folds of the corpus, or parts with different speakers."""
-    if inputs.config.protocol == "emobox" or splits.has_dev(inputs.data):
+    """Return the parts of the training utterances for crossed heads."""
+    if splits.has_dev(inputs.data):
         return splits.divide_by_speaker(inputs.data, split.train)
-    pairs = splits.inner_splits(inputs.data, Split(split.train, [], split.test), inputs.config.protocol)
-    return [scored for _, scored in pairs]
+    only = Split(split.train, [], split.test)
+    return [scored for _, scored in splits.inner_splits(inputs.data, only, inputs.config.protocol)]
 
 
 def _solve(
