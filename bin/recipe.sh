@@ -24,6 +24,7 @@ logged() {
     exit "$status"
 }
 
+[[ " $* " != *" --finetune"* ]] || extras+=(finetune)
 if [[ " $* " != *" --help "* ]]; then
     "$SOCTK_ROOT/bin/setup" "${extras[@]}"
 elif ! command -v soctk-plan > /dev/null; then  # --help alone must not install soctk, which takes minutes
@@ -41,14 +42,18 @@ if due 0 "data: $source -> $data" "$data_log"; then
     logged soctk-validate "$data"
 fi
 
-if due 1 "features: $data -> $feats" "$extract_log"; then
+if [[ -z $finetune ]] && due 1 "features: $data -> $feats" "$extract_log"; then
     for i in "${!stores[@]}"; do  # several encoders have a store each
         logged "${extract_cmd[@]}" soctk-extract "$data" "${stores[i]}" --upstream "${upstreams[i]}" "${extract_options[@]}"
     done
 fi
 
-if due 2 "train: $feats -> $experiment" "$train_log"; then
-    logged "${train_cmd[@]}" soctk-train "$data" "${stores[0]}" "$experiment" "${train_options[@]}"
+if due 2 "train: $data -> $experiment" "$train_log"; then
+    if [[ $finetune ]]; then  # encodes the recordings itself
+        logged soctk-finetune "$data" "$experiment" --upstream "${upstreams[0]}" "${train_options[@]}"
+    else
+        logged "${train_cmd[@]}" soctk-train "$data" "${stores[0]}" "$experiment" "${train_options[@]}"
+    fi
 fi
 
 if due 3 "score: $expdir -> $expdir/RESULTS.md" "$score_log"; then
