@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 from hypothesis import settings
 
 from soctk.corpus import datadir
@@ -87,6 +88,12 @@ def with_segments(root: Path, corpus: DataDir) -> DataDir:
         soundfile.write(wav[name], np.concatenate(pieces), SAMPLE_RATE)
     datadir.write(root / "data", dataclasses.replace(corpus, wav=wav, segments=segments))
     return datadir.read(root / "data")
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """The device of the tests that are marked `gpu`; they compare it with the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture(scope="session")

@@ -34,13 +34,18 @@ def add_to_diagonal(matrices: torch.Tensor, values: torch.Tensor) -> torch.Tenso
     return matrices
 
 
-def gram_precision(frames: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """Return frames `(B, T, D)` in the dtype for their Gram matrix: unchanged with strong shrinkage, else float64.
+def is_well_conditioned(size: int, shrinkage: float) -> bool:
+    """Return whether shrinkage alpha keeps the eigenvalues of C' `(D, D)` close enough for a Gram matrix in float32.
 
-    With shrinkage alpha, the largest eigenvalue of C' is at most (1-alpha) D / alpha times the smallest. Below 1000,
-    rounding in float32 changes the logarithm by less than 1e-5.
+    The largest eigenvalue is at most 1 + (1-alpha) D / alpha times the smallest. Below 1000, rounding in float32
+    changes the logarithm by less than 1e-5.
     """
-    return frames if (1 - shrinkage) * frames.shape[-1] < 1000 * shrinkage else frames.double()
+    return (1 - shrinkage) * size < 1000 * shrinkage
+
+
+def gram_precision(frames: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """Return frames `(B, T, D)` in the dtype for their Gram matrix: unchanged if well-conditioned, else float64."""
+    return frames if is_well_conditioned(frames.shape[-1], shrinkage) else frames.double()
 
 
 class Deviations(Function):

@@ -5,13 +5,14 @@ it are padding and have no effect. Gradients are in closed form and of first ord
 Autocast has no effect on these functions.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from soctk.onednn import bmm
-from soctk.pooling import divided_differences, fast
-from soctk.pooling.autocast import autocast_off
+from soctk.pooling import divided_differences, fast, products
+from soctk.pooling.autocast import autocast_off, call_without_autocast
 from soctk.pooling.decomposition import eigh
 from soctk.pooling.frames import check_shapes, is_padding, require_finite
 from soctk.pooling.gradients import (
@@ -261,9 +262,10 @@ def log_covariance(
     """Return the logarithm of the regularised covariance over time: log C', or W (log C') W' with a projection W.
 
     C' = trace_normalise(shrink(C, shrinkage), eps, trace), or shrink(C, shrinkage) + eps I where `trace` is None. For
-    T < D it is computed through the T x T Gram matrix (`factored_log`), else through the D x D covariance. Both are
-    decomposed in float64: in float32, rounding of 1e-7 is 1% of an eigenvalue near eps = 1e-5. Only the Gram matrix
-    stays in float32, if shrinkage keeps the eigenvalues far from 0.
+    T < D it is computed through the T x T Gram matrix (`factored_log`; on a GPU `soctk.pooling.products`, without a
+    decomposition), else through the D x D covariance. Both are decomposed in float64: in float32, rounding of 1e-7 is
+    1% of an eigenvalue near eps = 1e-5. Only the Gram matrix stays in float32, if shrinkage keeps the eigenvalues far
+    from 0.
 
     Args:
         frames: `(B, T, D)`, float32 or float64.
@@ -283,6 +285,11 @@ def log_covariance(
     check_shapes(frames, lengths)
     size, needs_gradient = frames.shape[2], torch.is_grad_enabled() and frames.requires_grad
     arguments = (frames, lengths, shrinkage, eps, trace)
+    if frames.shape[1] < size and products.are_faster(frames, shrinkage):
+        options = {"shrinkage": shrinkage, "eps": eps, "trace": trace, "projection": projection}
+        parameters = [] if projection is None else [projection]
+        result = call_without_autocast(partial(products.log_covariance, **options), frames, lengths, parameters)
+        return upper_triangle(result) if triangle else result
     with autocast_off(frames.device):
         if frames.shape[1] < size:
             if projection is not None and not needs_gradient:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-import psutil
 import torch
 from tabulate import tabulate
 from timing import in_process_of_its_own
@@ -134,6 +133,8 @@ def random_wav2vec2(path: Path) -> None:
 
 def peak_memory(data: DataDir, upstream: str, report: multiprocessing.Queue) -> None:
     """Put the highest sum of resident memory of an extraction's processes, in MB, into `report`."""
+    import psutil  # gpu.py does without
+
     peak, done = 0, threading.Event()
 
     def watch() -> None:

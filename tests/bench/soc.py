@@ -15,7 +15,6 @@ from pathlib import Path
 
 import click
 import torch
-from spd_learn.modules import CovLayer, LogEig, TraceNorm
 from tabulate import tabulate
 from timing import compare, median, ratio
 from torch import nn
@@ -48,6 +47,8 @@ class SPDLearn(nn.Module):
     """The same layer made of spd_learn's layers."""
 
     def __init__(self, projection: nn.Linear):
+        from spd_learn.modules import CovLayer, LogEig, TraceNorm  # gpu.py does without
+
         super().__init__()
         self.projection = projection
         self.layers = nn.Sequential(CovLayer(), TraceNorm(epsilon=EPS), LogEig(upper=True))

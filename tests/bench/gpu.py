@@ -1,0 +1,386 @@
+"""Speed on a GPU: pooling, extraction and training, each beside another way on the same device. bin/test-gpu runs it.
+
+    .venv/bin/python tests/bench/gpu.py                      # on a GPU if there is one, else on the CPU at a tenth
+    .venv/bin/python tests/bench/gpu.py --part pooling --reference DIR --encoder DIR
+
+Frames are generated, and so are recordings. --encoder is the folder of an encoder; without it, wav2vec 2.0 base with
+random weights is used (with three layers on the CPU). --reference is a checkout of the authors' code (github
+secret-code-source/SOC), whose trainer is timed on the same device.
+"""
+
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from unittest import mock
+
+import click
+import numpy as np
+import soundfile
+import torch
+from extract import error, plain, soctk
+from full_log import frames_like_speech
+from soc import Straightforward
+from tabulate import tabulate
+from timing import compare
+from torch import nn
+from train import theirs
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from soctk import config, pooling
+from soctk.corpus import datadir
+from soctk.corpus.datadir import DataDir
+from soctk.features.interface import OneEncoder
+from soctk.pooling import products
+from soctk.training.experiment import Experiment
+from soctk.training.inputs import Features
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH = 768
+EMOTIONS = tuple("abcdefgh")
+HEADERS = ["part", "case", "soctk", "unit", "compared with", "times as fast", "error"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a figure of soctk, and the factor by which it is better than what it is compared with."""
+
+    part: str
+    case: str
+    value: float
+    unit: str
+    other: str = ""
+    ratio: float | None = None
+    error: str = ""
+
+    @property
+    def cells(self) -> list[str]:
+        ratio = "" if self.ratio is None else f"{self.ratio:.1f}"
+        return [self.part, self.case, f"{self.value:.3g}", self.unit, self.other, ratio, self.error]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the parts compute.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        scale: the share of the utterances, epochs and rounds: 1 on a GPU, 0.1 on a CPU.
+        encoder: the folder of an encoder.
+        reference: a checkout of the authors' code.
+        folder: for files of the benchmark.
+    """
+
+    device: str
+    scale: float
+    encoder: Path | None
+    reference: Path | None
+    folder: Path
+
+    @property
+    def batch(self) -> int:
+        """The number of utterances in a batch."""
+        return self.some(32)
+
+    def some(self, number: int) -> int:
+        """Return the share of a number, at least 2."""
+        return max(2, round(self.scale * number))
+
+    def times(self, calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+        """Return the median ms of each call."""
+        synchronise = torch.cuda.synchronize if self.device == "cuda" else lambda: None
+
+        def until_done(call: Callable[[], object]) -> None:
+            call()
+            synchronise()
+
+        timed = compare({name: partial(until_done, call) for name, call in calls.items()}, self.some(15), calls=1)
+        return {name: float(np.median(values)) for name, values in timed.items()}
+
+
+def forward_and_backward(layer: Callable, frames: torch.Tensor, gradient: torch.Tensor) -> Callable[[], None]:
+    """Return a function that computes descriptors, and the gradient of the frames."""
+
+    def run() -> None:
+        frames.grad = None
+        layer(frames).backward(gradient)
+
+    return run
+
+
+def relative_error(result: torch.Tensor, exact: torch.Tensor) -> str:
+    return f"{((result.double().cpu() - exact.cpu()).norm() / exact.cpu().norm()).item():.0e}"
+
+
+def time_soc(place: Place) -> Iterator[Row]:
+    """Time `soc` against torch.linalg.eigh with autograd on the same device."""
+    frames = torch.randn(place.batch, 150, WIDTH, device=place.device).requires_grad_()
+    lengths = torch.full((place.batch,), 150, device=place.device)
+    for d in (8, 16, 24, 32, 64, 128, 256) if place.scale == 1 else (8, 64):
+        layer = pooling.SOC(WIDTH, d).to(place.device)
+        projection = nn.Linear(WIDTH, d, bias=False).to(place.device)
+        projection.weight = layer.projection.weight
+        plainly = Straightforward(projection)
+        with torch.no_grad():
+            wide = nn.Linear(WIDTH, d, bias=False, device=place.device).double()
+            wide.weight.copy_(layer.projection.weight)
+            exact = Straightforward(wide)(frames.double())
+            own_error = relative_error(layer(frames, lengths), exact)
+        gradient = torch.randn_like(exact).float()
+        times = place.times(
+            {
+                "soc": forward_and_backward(lambda x, layer=layer: layer(x, lengths), frames, gradient),
+                "eigh": forward_and_backward(plainly, frames, gradient),
+            }
+        )
+        name = f"soc, d={d}, T=150: forward and backward"
+        yield Row("pooling", name, times["soc"], "ms", "eigh, autograd", times["eigh"] / times["soc"], own_error)
+
+
+def time_soc_full(place: Place) -> Iterator[Row]:
+    """Time `soc_full` against the decomposition of T x T matrices, and against torch.linalg.eigh with autograd."""
+    layer = pooling.SOCFull(WIDTH).to(place.device)
+    for length in (50, 100, 150, 200, 400) if place.scale == 1 else (50, 150):
+        frames = frames_like_speech(place.batch, length, WIDTH).to(place.device).requires_grad_()
+        lengths = torch.full((place.batch,), length, device=place.device)
+        with torch.no_grad():
+            exact = layer(frames[:2].double(), lengths[:2])
+            own_error = relative_error(layer(frames[:2], lengths[:2]), exact)
+        gradient = torch.randn(place.batch, layer.output_size, device=place.device)
+
+        def decomposed(call: Callable[[], object]) -> Callable[[], object]:
+            def run() -> object:
+                with mock.patch.object(products, "are_faster", lambda *_: False):
+                    return call()
+
+            return run
+
+        def without_gradient(frames=frames, lengths=lengths) -> torch.Tensor:
+            with torch.no_grad():
+                return layer(frames, lengths)
+
+        both = forward_and_backward(lambda x, lengths=lengths: layer(x, lengths), frames, gradient)
+        for what, call in (("forward", without_gradient), ("forward and backward", both)):
+            times = place.times({"soctk": call, "decomposed": decomposed(call)})
+            ratio = times["decomposed"] / times["soctk"]
+            name = f"soc_full, D={WIDTH}, T={length}: {what}"
+            yield Row("pooling", name, times["soctk"], "ms", "eigh of T x T", ratio, own_error)
+    with torch.no_grad():
+        plain_log = place.times({"soctk": without_gradient, "eigh": partial(eigh_of_covariances, frames.detach())})
+    ratio = plain_log["eigh"] / plain_log["soctk"]
+    yield Row("pooling", f"soc_full, T={length}: forward", plain_log["soctk"], "ms", "eigh of D x D", ratio)
+
+
+def eigh_of_covariances(frames: torch.Tensor) -> torch.Tensor:
+    """Return the logarithms of shrunk covariances by torch.linalg.eigh."""
+    centred = frames - frames.mean(1, keepdim=True)
+    covariance = centred.mT @ centred / (frames.shape[1] - 1)
+    identity = torch.eye(WIDTH, device=frames.device)
+    mean = covariance.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None]
+    spectrum, vectors = torch.linalg.eigh(0.3 * covariance / mean + 0.7 * identity)
+    return (vectors * spectrum.log().unsqueeze(1)) @ vectors.mT
+
+
+def write_recordings(folder: Path, count: int) -> DataDir:
+    """Write a corpus of noise, 2 to 6 s each."""
+    generator = np.random.default_rng(0)
+    wav, folder = {}, folder / "recordings"
+    folder.mkdir()
+    for number in range(count):
+        utt = f"spk{number % 24:02}-{number:05}"
+        wav[utt] = folder / f"{utt}.wav"
+        soundfile.write(wav[utt], generator.normal(0, 0.1, int(16000 * generator.uniform(2, 6))), 16000)
+    data = DataDir(
+        wav=wav,
+        speaker={utt: utt[:5] for utt in wav},
+        emotion={utt: EMOTIONS[number // 24 % 8] for number, utt in enumerate(wav)},
+        seconds={utt: soundfile.info(path).duration for utt, path in wav.items()},
+        gender={},
+        fold={f"spk{number:02}": number % 6 + 1 for number in range(24)},
+        emotions=EMOTIONS,
+    )
+    datadir.write(folder.parent / "data", data)
+    return datadir.read(folder.parent / "data")
+
+
+def time_extraction(place: Place) -> Iterator[Row]:
+    """Time extraction in three precisions against one utterance at a time through AutoModel."""
+    encoder = place.encoder
+    if encoder is None:
+        encoder = place.folder / "wav2vec2-base-random"
+        torch.manual_seed(0)
+        Wav2Vec2Model(Wav2Vec2Config(num_hidden_layers=12 if place.scale == 1 else 3)).save_pretrained(encoder)
+        Wav2Vec2FeatureExtractor().save_pretrained(encoder)
+    data = write_recordings(place.folder, place.some(480))
+    warm_up(place, encoder)
+
+    def seconds(way: Callable, name: str, **options) -> float:
+        out = place.folder / name
+        out.mkdir()
+        started = time.perf_counter()
+        way(data, str(encoder), out, place.device, **options)
+        return time.perf_counter() - started
+
+    plainly = seconds(plain, "plain")
+    for precision in ("float32", "bfloat16", "float16") if place.device == "cuda" else ("float32", "bfloat16"):
+        ours = seconds(soctk, precision, precision=precision)
+        difference = error(place.folder / precision, place.folder / "float32", data.utterances)
+        name = f"{encoder.name}, {precision}"
+        yield Row("extraction", name, len(data.wav) / ours, "utterances/s", "AutoModel", plainly / ours, difference)
+
+
+def warm_up(place: Place, encoder: Path) -> None:
+    """Load the libraries of the device, which both ways need."""
+    from soctk.features import upstream
+
+    upstream.load(str(encoder), place.device).hidden_states([np.ones(16000, np.float32)], [0])
+
+
+class Generated(OneEncoder):
+    """A feature store of generated frames `(T, 1, D)` in float16, whose variances depend on the class."""
+
+    path, where = None, "generated frames"
+
+    def __init__(self, utterances: Sequence[str], classes: Sequence[int], mean_length: int, width: int):
+        generator = torch.Generator().manual_seed(0)
+        shortest, longest = round(0.7 * mean_length), round(1.3 * mean_length)
+        lengths = torch.randint(shortest, longest + 1, (len(utterances),), generator=generator)
+        self._lengths = dict(zip(utterances, lengths.tolist(), strict=True))
+        self._class = dict(zip(utterances, classes, strict=True))
+        self._pool = torch.randn(1 << 16, width, generator=generator).half()
+        self._scales = (1 + 0.2 * torch.randn(8, width, generator=generator)).half()
+        self._number = {utt: number for number, utt in enumerate(utterances)}
+        self.settings = {"upstream": "generated", "source": "bench", "layers": [0], "hidden_size": width}
+
+    @cached_property
+    def recordings(self) -> dict[str, str]:
+        """See Store."""
+        return {utt: f"{number:064x}" for utt, number in self._number.items()}
+
+    def checksum(self) -> str:
+        """See Store."""
+        return "generated"
+
+    def lengths(self, utterances: Sequence[str]) -> list[int]:
+        """See Store."""
+        return [self._lengths[utt] for utt in utterances]
+
+    def load(self, utterances: Sequence[str], layers: Sequence[int] | None = None) -> torch.Tensor:
+        """See Store."""
+        return torch.cat([self._frames(utt) for utt in utterances]).unsqueeze(1)
+
+    def _frames(self, utt: str) -> torch.Tensor:
+        start = self._number[utt] * 9973 % (len(self._pool) - self._lengths[utt])
+        return self._pool[start : start + self._lengths[utt]] * self._scales[self._class[utt]]
+
+
+def generated_corpus(folder: Path, count: int, speakers: int, folds: int) -> DataDir:
+    """Return a corpus in which all recordings are one file of silence."""
+    folder.mkdir()
+    soundfile.write(folder / "silence.wav", np.zeros(1600), 16000)
+    utterances = [f"spk{number % speakers:02}-{number:05}" for number in range(count)]
+    wav = dict.fromkeys(utterances, folder / "silence.wav")
+    return DataDir(
+        wav=wav,
+        speaker={utt: utt[:5] for utt in utterances},
+        emotion={utt: EMOTIONS[number // speakers % 8] for number, utt in enumerate(utterances)},
+        seconds=dict.fromkeys(utterances, 3.0),
+        gender={},
+        fold={f"spk{number:02}": number % folds + 1 for number in range(speakers)},
+        emotions=EMOTIONS,
+        path=folder,
+    )
+
+
+def time_training(place: Place) -> Iterator[Row]:
+    """Time the preset paper on a corpus of RAVDESS's size and of ESD's, and the linear head."""
+    epochs = place.some(20)
+    for name, count, speakers, folds, length, width, seeds in (
+        ("RAVDESS's size", 1440, 24, 6, 185, 512, [1, 2, 3, 4, 5]),
+        ("ESD's size", 35000, 20, 5, 150, 768, [1]),
+    ):
+        data = generated_corpus(place.folder / name, place.some(count), speakers, folds)
+        classes = [EMOTIONS.index(emotion) for emotion in data.emotion.values()]
+        store = Generated(data.utterances, classes, length, width)
+        features = Features(store, data.utterances, place.device)
+        trained = epochs if count == 1440 else 2
+        overrides = ["pooling.soc.d=8", f"train.epochs={trained}", "train.patience=1000"]
+        paper = config.load([ROOT / "conf", ROOT / "conf" / "preset" / "paper"], "soc", "mlp", overrides=overrides)
+        started = time.perf_counter()
+        Experiment(paper, data, features, place.folder / f"{name} exp", place.device).run(data.folds, seeds)
+        seconds = (time.perf_counter() - started) / trained
+        other, ratio = "", None
+        if place.reference and count == 1440:
+            other, ratio = "the authors' trainer", authors_seconds(place, data, store, trained) * len(seeds) / seconds
+        case = f"paper, {name}: {len(data.folds)} folds x {len(seeds)} seeds"
+        yield Row("training", case, seconds, "s an epoch", other, ratio)
+        linear = ["frames.layers=last", "pooling.soc_full.d=64", "head.C=[0.01, 0.1]"]
+        head = config.load([ROOT / "conf"], "mean+soc_full", "linear", overrides=linear)
+        started = time.perf_counter()
+        Experiment(head, data, features, place.folder / f"{name} linear", place.device).run(data.folds[:1], [1])
+        seconds = time.perf_counter() - started
+        yield Row("training", f"mean+soc_full (d=64), linear, {name}: 1 fold, 2 values of C", seconds, "s")
+
+
+def authors_seconds(place: Place, data: DataDir, store: Generated, epochs: int) -> float:
+    """Return the seconds an epoch of the authors' trainer, for all folds with one seed."""
+    import json
+
+    exported = place.folder / "exported"
+    (exported / "features").mkdir(parents=True)
+    for utt in data.utterances:
+        np.save(exported / "features" / f"{utt}.npy", store.load([utt])[:, 0].float().numpy())
+    for fold in data.folds:
+        (exported / f"fold_{fold}").mkdir()
+        for part in ("train", "test"):
+            chosen = [utt for utt in data.utterances if (data.fold[data.speaker[utt]] == fold) == (part == "test")]
+            lines = "".join(json.dumps({"key": utt, "emo": data.emotion[utt]}) + "\n" for utt in chosen)
+            (exported / f"fold_{fold}" / f"corpus_{part}_fold_{fold}.jsonl").write_text(lines)
+    report: multiprocessing.Queue = multiprocessing.Queue()
+    datadir.write(place.folder / "exported data", data)
+    theirs(place.reference, place.folder / "exported data", exported, 8, epochs, 1, place.device, report)
+    return report.get()[0] / epochs
+
+
+PARTS = {
+    "pooling": lambda place: (*time_soc(place), *time_soc_full(place)),
+    "extraction": time_extraction,
+    "training": time_training,
+}
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--encoder", type=click.Path(exists=True, path_type=Path), help="The folder of an encoder.")
+@click.option("--reference", type=click.Path(exists=True, path_type=Path), help="A checkout of the authors' code.")
+@click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, default=list(PARTS))
+def main(encoder: Path | None, reference: Path | None, parts: Sequence[str]) -> None:
+    """Print one table; a part that fails is named, and the exit code is 1."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads of a CPU"
+    torch.manual_seed(0)
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(device, 1 if device == "cuda" else 0.1, encoder, reference, Path(folder))
+        for part in parts:
+            started = time.perf_counter()
+            try:
+                for row in PARTS[part](place):
+                    rows.append(row)
+                    print(*row.cells, sep=" | ", file=sys.stderr)
+            except Exception as error:
+                failed = True
+                print(f"{part} failed: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"{part}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    click.echo(
+        f"{name}, torch {torch.__version__}, {place.batch} utterances a batch; ratio: how many times faster soctk is"
+    )
+    click.echo(tabulate([row.cells for row in rows], HEADERS, "github", disable_numparse=True))
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

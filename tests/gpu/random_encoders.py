@@ -1,0 +1,48 @@
+"""Small encoders with random weights, one of each family."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperModel,
+)
+
+SIZES = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+CONVOLUTIONS = SIZES | {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+WHISPER = {"d_model": 64, "encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 64}
+ENCODERS: dict[str, tuple[Callable, Callable]] = {
+    "wav2vec2": (lambda: Wav2Vec2Model(Wav2Vec2Config(**CONVOLUTIONS)), Wav2Vec2FeatureExtractor),
+    "hubert": (lambda: HubertModel(HubertConfig(**CONVOLUTIONS)), Wav2Vec2FeatureExtractor),
+    "wavlm": (lambda: WavLMModel(WavLMConfig(**CONVOLUTIONS)), Wav2Vec2FeatureExtractor),
+    "w2v-bert": (lambda: Wav2Vec2BertModel(Wav2Vec2BertConfig(**SIZES)), SeamlessM4TFeatureExtractor),
+    "whisper": (
+        lambda: WhisperModel(WhisperConfig(**WHISPER, decoder_layers=0, decoder_attention_heads=2)),
+        WhisperFeatureExtractor,
+    ),
+}
+
+
+def write(root: Path, name: str) -> Path:
+    """Write the checkpoint of a family to a folder below `root`, and return the folder."""
+    make, extractor = ENCODERS[name]
+    torch.manual_seed(0)
+    model = make()
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(root / name)
+    extractor().save_pretrained(root / name)
+    return root / name

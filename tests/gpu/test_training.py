@@ -1,0 +1,63 @@
+"""Training on the GPU: the same results as on the CPU; frames in memory and streamed; the same bits again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, write_corpus
+from random_encoders import write
+
+from soctk import config
+from soctk.features import extract
+from soctk.features.store import FeatureStore
+from soctk.training.experiment import Experiment
+from soctk.training.inputs import Features
+
+pytestmark = pytest.mark.gpu
+
+LAYERS = "frames.layers=[1, 2]"
+EXPERIMENTS = {
+    "linear": ("mean+soc_full", "linear", [LAYERS, "frames.combine=concat", "head.C=[0.01, 1]"]),
+    "linear, projected": ("soc_full", "linear", ["pooling.soc_full.d=16"]),
+    "re-centred": ("mean", "linear", ["recentre.by=speaker"]),
+    "mlp on descriptors": ("mean+soc_full", "mlp", ["train.epochs=2"]),
+    "soc": ("soc", "mlp", ["pooling.soc.d=8", "train.epochs=2"]),
+    "weights of layers": ("soc", "mlp", [LAYERS, "frames.combine=sum", "pooling.soc.d=8", "train.epochs=2"]),
+    "asp": ("asp", "mlp", ["train.epochs=2"]),
+    "frames are projected": ("stats", "mlp", ["frames.projection=8", "train.epochs=2"]),
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus"), utterances_each=4)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, corpus, device) -> FeatureStore:
+    folder = tmp_path_factory.mktemp("features")
+    extraction = extract.Extraction(str(write(folder, "wav2vec2")), "all", device=device, batch_seconds=4)
+    extract.extract(corpus, folder / "feats", extraction, nj=2)
+    return FeatureStore.open(folder / "feats")
+
+
+def posteriors(path, name, corpus, store, device, **options) -> np.ndarray:
+    """Train and test two folds, and return the posteriors `(utterances, classes)`."""
+    pooling, head, overrides = EXPERIMENTS[name]
+    settings = config.load([ROOT / "conf"], pooling, head, overrides=overrides)
+    experiment = Experiment(settings, corpus, Features(store, corpus.utterances, device, **options), path, device)
+    assert experiment.run([1, 2], [1]) == 2
+    tables = [pd.read_csv(file, sep="\t", index_col="utt") for file in sorted(path.rglob("predictions.tsv"))]
+    return pd.concat(tables)[list(corpus.emotions)].to_numpy()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_results_equal_those_on_the_cpu_and_are_the_same_again(tmp_path, corpus, store, device, name):
+    results = posteriors(tmp_path / "device", name, corpus, store, device)
+    again = posteriors(tmp_path / "again", name, corpus, store, device)
+    streamed = posteriors(tmp_path / "streamed", name, corpus, store, device, max_bytes=0)
+    on_cpu = posteriors(tmp_path / "cpu", name, corpus, store, "cpu")
+    assert np.isfinite(results).all()
+    np.testing.assert_array_equal(again, results)
+    np.testing.assert_allclose(streamed, results, atol=1e-3)
+    if device == "cpu" or EXPERIMENTS[name][1] == "linear":  # torch's dropout draws other numbers on a GPU
+        np.testing.assert_allclose(results, on_cpu, atol=1e-3)
