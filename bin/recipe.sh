@@ -7,6 +7,7 @@
 # due STAGE DESCRIPTION LOG: succeeds if the options select this stage, and then prints its description.
 due() {
     ((stage <= $1 && $1 <= stop_stage)) || return 1
+    [[ $1 != 1 || -z $finetune ]] || return 1  # soctk-finetune encodes the recordings itself
     number=$1 log=$3
     mkdir -p "$(dirname "$log")"
     date '+# %F %T' >> "$log"  # a rerun appends to the log
@@ -42,14 +43,14 @@ if due 0 "data: $source -> $data" "$data_log"; then
     logged soctk-validate "$data"
 fi
 
-if [[ -z $finetune ]] && due 1 "features: $data -> $feats" "$extract_log"; then
+if due 1 "features: $data -> $feats" "$extract_log"; then
     for i in "${!stores[@]}"; do  # several encoders have a store each
         logged "${extract_cmd[@]}" soctk-extract "$data" "${stores[i]}" --upstream "${upstreams[i]}" "${extract_options[@]}"
     done
 fi
 
 if due 2 "train: $data -> $experiment" "$train_log"; then
-    if [[ $finetune ]]; then  # encodes the recordings itself
+    if [[ $finetune ]]; then
         logged soctk-finetune "$data" "$experiment" --upstream "${upstreams[0]}" "${train_options[@]}"
     else
         logged "${train_cmd[@]}" soctk-train "$data" "${stores[0]}" "$experiment" "${train_options[@]}"
