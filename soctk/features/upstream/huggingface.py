@@ -106,9 +106,10 @@ class HuggingFaceUpstream:
         return [state[:, : len(frames)] for state, frames in zip(states, utterances, strict=True)]
 
     def _extract_inputs(self, waveform: np.ndarray) -> dict[str, torch.Tensor]:
-        return self.extractor(
-            waveform, sampling_rate=self.sample_rate, return_tensors="pt", padding="longest", truncation=False
-        ).to(self._device)
+        with torch.autocast("cpu", enabled=False):  # Whisper's extractor computes its mel spectrum with torch
+            return self.extractor(
+                waveform, sampling_rate=self.sample_rate, return_tensors="pt", padding="longest", truncation=False
+            ).to(self._device)
 
     def _run_front_end(
         self,
