@@ -110,9 +110,11 @@ class TunedModel:
 
     def _frames(self, states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return normalised frames `(sum of T, L, D)` and their lengths, for hidden states `(L, T, D)`."""
-        frames = [normalise(state.transpose(0, 1), self._layer_norm) for state in states]
+        frames = [state.transpose(0, 1) for state in states]
         lengths = torch.tensor([len(one) for one in frames], device=frames[0].device)
-        return torch.cat(frames), lengths
+        if self._layer_norm == "utterance":
+            return torch.cat([normalise(one, "utterance") for one in frames]), lengths
+        return normalise(torch.cat(frames), self._layer_norm), lengths  # once for all, as each frame is independent
 
 
 def smoothed(loss: torch.Tensor, outputs: torch.Tensor, config: FineTuneConfig) -> torch.Tensor:
