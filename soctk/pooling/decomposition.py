@@ -5,12 +5,15 @@ import torch
 from soctk.pooling import fast
 from soctk.pooling.threads import share
 
+_FASTER_ON_CPU = range(33, fast.MAX_SIZE + 1)  # D of matrices on a GPU
+
 
 def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the eigenvalues `(B, D)`, unsorted, and the eigenvectors `(B, D, D)`, in columns.
 
     On a CPU, batches of small matrices go to `soctk.pooling.fast`. Large matrices go to LAPACK, one thread for each,
-    because LAPACK gains little or nothing from several threads within one matrix.
+    because LAPACK gains little or nothing from several threads within one matrix. A GPU decomposes matrices of medium
+    size one after the other, so the CPU is faster in spite of the copies (tests/bench/README.md).
 
     Args:
         matrices: `(B, D, D)`, symmetric; only their lower triangles are read.
@@ -19,6 +22,9 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         torch.linalg.LinAlgError: elements are NaN or infinite.
     """
     batch, size = matrices.shape[:2]
+    if matrices.is_cuda and size in _FASTER_ON_CPU:
+        spectrum, vectors = eigh(matrices.cpu())
+        return spectrum.to(matrices.device), vectors.to(matrices.device)
     if matrices.device.type != "cpu" or batch <= 2:
         spectrum, vectors = torch.linalg.eigh(matrices)
         return spectrum, vectors

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.polynomial import chebyshev
+from numpy.polynomial import Chebyshev
 
 from soctk.pooling.gradients import Deviations, is_well_conditioned, trace_of
 from soctk.pooling.regularisation import Regularisation
@@ -119,10 +119,9 @@ def _coefficients(bound: float) -> np.ndarray:
     points = bound * (np.cos(np.linspace(0, math.pi, 10001)) + 1) / 2
     degree = 8
     while True:
-        found = chebyshev.chebinterpolate(lambda at: _quotient(bound * (at + 1) / 2), degree)
-        error = points * (chebyshev.chebval(2 * points / bound - 1, found) - _quotient(points))
-        if np.abs(error).max() <= _TOLERANCE:
-            return found
+        series = Chebyshev.interpolate(_quotient, degree, [0, bound])
+        if np.abs(points * (series(points) - _quotient(points))).max() <= _TOLERANCE:
+            return series.coef
         degree += 1 + degree // 16
 
 

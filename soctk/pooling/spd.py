@@ -286,9 +286,8 @@ def log_covariance(
     size, needs_gradient = frames.shape[2], torch.is_grad_enabled() and frames.requires_grad
     arguments = (frames, lengths, shrinkage, eps, trace)
     if frames.shape[1] < size and products.are_faster(frames, shrinkage):
-        options = {"shrinkage": shrinkage, "eps": eps, "trace": trace, "projection": projection}
-        parameters = [] if projection is None else [projection]
-        result = call_without_autocast(partial(products.log_covariance, **options), frames, lengths, parameters)
+        function = partial(products.log_covariance, shrinkage=shrinkage, eps=eps, trace=trace, projection=projection)
+        result = call_without_autocast(function, frames, lengths, [] if projection is None else [projection])
         return upper_triangle(result) if triangle else result
     with autocast_off(frames.device):
         if frames.shape[1] < size:

@@ -17,7 +17,7 @@ from soctk.schema import ClassWeight, LinearConfig
 from soctk.scoring import prediction_file
 from soctk.scoring.intervals import divide
 from soctk.scoring.metrics import accuracies
-from soctk.training.logistic import LogisticSolver
+from soctk.training import logistic
 
 # The loss of an utterance is at most -ln of this posterior.
 SMALLEST = 1e-12
@@ -96,11 +96,13 @@ class Classes:
     def finish(self, head: nn.Linear) -> None:
         """See Target.finish: logits have no unit."""
 
-    def solver(self, values: np.ndarray, rows: Sequence[int], config: LinearConfig) -> LogisticSolver:
+    def solver(
+        self, values: np.ndarray, rows: Sequence[int], config: LinearConfig, device: str = "cpu"
+    ) -> logistic.Solver:
         """See Target.solver."""
         labels = self.labels[np.asarray(rows)]
         weights = self._class_weights(rows)[labels] if self._is_balanced else None
-        return LogisticSolver(values, labels, len(self.names), config.within_class_shrinkage, weights)
+        return logistic.solver(values, labels, len(self.names), config.within_class_shrinkage, weights, device)
 
     def _class_weights(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the balanced weight of each class among some rows; 0 for a class that does not occur."""

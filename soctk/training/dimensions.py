@@ -84,8 +84,8 @@ class Dimensions:
             head.weight.mul_(scale[:, None])
             head.bias.mul_(scale).add_(mean)
 
-    def solver(self, values: np.ndarray, rows: Sequence[int], config: LinearConfig) -> RidgeSolver:
-        """See Target.solver."""
+    def solver(self, values: np.ndarray, rows: Sequence[int], config: LinearConfig, device: str = "cpu") -> RidgeSolver:
+        """See Target.solver; the fits are on the CPU."""
         return RidgeSolver(values, self._values[np.asarray(rows)])
 
 

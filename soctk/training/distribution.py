@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from soctk.corpus.datadir import DataDir
 from soctk.schema import ClassWeight, LinearConfig
 from soctk.scoring import prediction_file
+from soctk.training import logistic
 from soctk.training.classes import SMALLEST, Classes
-from soctk.training.logistic import LogisticSolver
 
 
 class Distribution(Classes):
@@ -57,11 +57,13 @@ class Distribution(Classes):
         """See Target.table."""
         return prediction_file.of_classes(data, utterances, np.exp(predictions), has_distribution=True)
 
-    def solver(self, values: np.ndarray, rows: Sequence[int], config: LinearConfig) -> LogisticSolver:
+    def solver(
+        self, values: np.ndarray, rows: Sequence[int], config: LinearConfig, device: str = "cpu"
+    ) -> logistic.Solver:
         """See Target.solver."""
         shares, majority = self.shares[np.asarray(rows)], self.labels[np.asarray(rows)]
         weights = shares * self._class_weights(rows) if self._is_balanced else shares
-        return LogisticSolver(values, majority, len(self.names), config.within_class_shrinkage, weights)
+        return logistic.solver(values, majority, len(self.names), config.within_class_shrinkage, weights, device)
 
     def _counts(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         return self.shares[np.asarray(rows)].sum(0)

@@ -140,7 +140,7 @@ def _fit_linear(
 ) -> None:
     assert isinstance(classifier.head, torch.nn.Linear)
     recentring = inputs.recentring(seed)
-    linear.fit(classifier.head, inputs.blocks.values(), inputs.target, fitted, C, config, recentring)
+    linear.fit(classifier.head, inputs.blocks.values(), inputs.target, fitted, C, config, recentring, inputs.device)
 
 
 def _median_epoch(runs: Sequence[RunDirectory]) -> int:

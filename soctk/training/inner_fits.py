@@ -147,6 +147,8 @@ def _fit(
         for candidate, values in zip(candidates, each, strict=True):
             for Cs in [Cs for other, Cs in paths if other == candidate]:
                 path = config.model_copy(update={"C": list(Cs)})
-                by_C = linear.predictions(values, inputs.target, rows, path, inputs.copies, inputs.tested)
+                by_C = linear.predictions(
+                    values, inputs.target, rows, path, inputs.copies, inputs.tested, inputs.device
+                )
                 predicted |= {(candidate, C): own for C, own in zip(Cs, by_C, strict=True)}
     return fit, predicted

@@ -25,6 +25,7 @@ def predictions(
     config: LinearConfig,
     copies: int = 1,
     tested: int | None = None,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Fit the head for each C and return the predictions `(C, N, K)` for all N utterances.
 
@@ -38,9 +39,10 @@ def predictions(
         config: the values of C, and the settings of the target's solver.
         copies: how many rows each utterance has: row i + c N is copy c of utterance i.
         tested: the predictions are the mean over this many copies, from the first; None for all.
+        device: where large fits may be done.
     """
     with threadpool_limits(1):
-        solver = target.solver(values[fitted], fitted, config)
+        solver = target.solver(values[fitted], fitted, config, device)
         by_copy = values.reshape(copies, -1, values.shape[1])[:tested]
         result: list[Any] = [None] * len(config.C)
         for i in np.argsort(config.C):
@@ -110,6 +112,7 @@ def solve(
     C: float,
     config: LinearConfig,
     recentring: Recentring | None = None,
+    device: str = "cpu",
 ) -> Solution:
     """Fit the head to training rows with one C.
 
@@ -120,13 +123,14 @@ def solve(
         C: the inverse strength of the regularisation.
         config: the settings of the target's solver.
         recentring: the re-centring of the speakers; None if descriptors are used as they are.
+        device: where a large fit may be done.
 
     Raises:
         SoctkError: all training utterances have the same class.
     """
     with threadpool_limits(1):
         coordinates = make_coordinates(blocks, fitted, recentring)
-        solver = target.solver(coordinates.values[fitted], fitted, config)
+        solver = target.solver(coordinates.values[fitted], fitted, config, device)
         solver.fit(C)
         on_values, bias = solver.weights()
         outputs = (coordinates.values @ on_values.T + bias).astype(np.float32)
@@ -141,6 +145,7 @@ def fit(
     C: float,
     config: LinearConfig,
     recentring: Recentring | None = None,
+    device: str = "cpu",
 ) -> None:
     """Fit the head to training rows with one C, and write its weights into `head`.
 
@@ -153,11 +158,12 @@ def fit(
         C: the inverse strength of the regularisation.
         config: the settings of the target's solver.
         recentring: the re-centring of the speakers.
+        device: where a large fit may be done.
 
     Raises:
         SoctkError: all training utterances have the same class.
     """
-    solution = solve(blocks, target, fitted, C, config, recentring)
+    solution = solve(blocks, target, fitted, C, config, recentring, device)
     [(weight, bias)] = weights_of([solution.parts], [list(blocks)])
     set_weights(head, weight, solution.bias + bias)
 

@@ -4,11 +4,32 @@ import warnings
 from copy import copy
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from soctk.errors import SoctkError
+from soctk.training.logistic_parts import LogisticInParts, one_class
 from soctk.training.within_class import WithinClass
+
+_LARGE = 1 << 24  # numbers; a GPU fits fewer of them no faster than the CPU
+
+
+def solver(
+    values: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    shrinkage: float,
+    weights: np.ndarray | None = None,
+    device: str = "cpu",
+) -> "Solver":
+    """Return the faster solver for these inputs; the arguments but the device are those of LogisticSolver."""
+    if device == "cpu" or values.size < _LARGE:
+        return LogisticSolver(values, labels, num_classes, shrinkage, weights)
+    shares = np.eye(num_classes)[labels] if weights is None or weights.ndim == 1 else weights
+    if weights is not None and weights.ndim == 1:
+        shares = shares * weights[:, None]
+    inputs, likelihood = torch.from_numpy(values).to(device), torch.from_numpy(shares).to(device)
+    return LogisticInParts([inputs], likelihood, shrinkage)
 
 
 class LogisticSolver:
@@ -76,11 +97,7 @@ class LogisticSolver:
             SoctkError: all training utterances have the same class.
         """
         if len(self._classes) == 1:
-            raise SoctkError(
-                "all training utterances of the linear head have the same class",
-                remedy="Give the folds more speakers or emotions, or choose the head mlp.",
-                where="--head linear",
-            )
+            raise one_class()
         own_weight, own_bias = self._within.weight(self._model.coef_), self._model.intercept_
         if len(self._classes) == 2:  # scikit-learn has the logit of the second class only; the logit of the first is 0
             own_weight, own_bias = np.vstack([0 * own_weight, own_weight]), np.append(0, own_bias)
@@ -88,3 +105,6 @@ class LogisticSolver:
         bias = np.full(self._num_classes, -np.inf)
         weight[self._classes], bias[self._classes] = own_weight, own_bias
         return weight, bias
+
+
+Solver = LogisticSolver | LogisticInParts

@@ -77,4 +77,5 @@ def _solve(
     number: int, inputs: TrainingData, config: LinearConfig, split: Split, seed: int, C: float
 ) -> tuple[int, Solution]:
     fitted = inputs.rows(sorted(split.train + split.valid))
-    return number, linear.solve(inputs.blocks.values(), inputs.target, fitted, C, config, inputs.recentring(seed))
+    blocks, recentring = inputs.blocks.values(), inputs.recentring(seed)
+    return number, linear.solve(blocks, inputs.target, fitted, C, config, recentring, inputs.device)

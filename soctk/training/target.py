@@ -68,8 +68,11 @@ class Target(Protocol):
     def finish(self, head: nn.Linear) -> None:
         """Change the last layer of a trained network such that its outputs are in the units of the labels."""
 
-    def solver(self, values: np.ndarray, rows: Sequence[int], config: LinearConfig) -> Solver:
-        """Return the linear model of the target for training inputs `(n, R)` with these rows."""
+    def solver(self, values: np.ndarray, rows: Sequence[int], config: LinearConfig, device: str = "cpu") -> Solver:
+        """Return the linear model of the target for training inputs `(n, R)` with these rows.
+
+        The device is where large fits may be done.
+        """
 
 
 def make(config: Config, data: DataDir, copies: int = 1) -> Target:

@@ -34,6 +34,7 @@ class TrainingData:
             parameters; else empty.
         frames: the frames if the pooling has trained parameters; else None.
         candidates: the choices among the blocks (soctk.training.candidates); one if nothing is to be chosen.
+        device: where large fits of the linear head may be done.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class TrainingData:
     blocks: Mapping[BlockKey, Block]
     frames: Frames | StreamedFrames | None
     candidates: Sequence[Candidate]
+    device: str = "cpu"
 
     @classmethod
     def load(cls, config: Config, data: DataDir, features: Features, is_trained: bool, nj: int) -> "TrainingData":
@@ -56,7 +58,7 @@ class TrainingData:
         candidates = list_candidates(config, features)
         if is_trained:
             return cls(config, data, copies, tested, {}, features.frames(config, features.layers(config)), candidates)
-        return cls(config, data, copies, tested, features.blocks(config, nj), None, candidates)
+        return cls(config, data, copies, tested, features.blocks(config, nj), None, candidates, features.device)
 
     @cached_property
     def target(self) -> Target:

@@ -70,8 +70,8 @@ def test_values_and_gradients_equal_those_in_float64_on_the_cpu(layer, device):
     gradient = torch.randn(len(LENGTHS), layer.output_size, generator=torch.Generator().manual_seed(1))
     exact = pooled(copy.deepcopy(layer).double(), frames.double(), lengths, gradient)
     results = pooled(layer.to(device), frames.to(device), lengths.to(device), gradient)
-    # asp: rounding in the products of its attention; gradients of the others: of products of T x T matrices
-    for result, expected, limit in zip(results, exact, [2e-5, *[2e-4] * len(exact)], strict=False):
+    # The covariance of 7 frames is singular: the gradient of its logarithm multiplies the rounding of the projection.
+    for result, expected, limit in zip(results, exact, [2e-5, *[1e-3] * len(exact)], strict=False):
         assert error(result, expected) <= limit
 
 

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.gpu
 LAYERS = "frames.layers=[1, 2]"
 EXPERIMENTS = {
     "linear": ("mean+soc_full", "linear", [LAYERS, "frames.combine=concat", "head.C=[0.01, 1]"]),
-    "linear, projected": ("soc_full", "linear", ["pooling.soc_full.d=16"]),
-    "re-centred": ("mean", "linear", ["recentre.by=speaker"]),
+    "linear, projected": ("soc_full", "linear", ["pooling.soc_full.d=16", "head.C=[0.1]"]),
+    "re-centred": ("mean", "linear", ["recentre.by=speaker", "head.C=[0.1]"]),
     "mlp on descriptors": ("mean+soc_full", "mlp", ["train.epochs=2"]),
     "soc": ("soc", "mlp", ["pooling.soc.d=8", "train.epochs=2"]),
     "weights of layers": ("soc", "mlp", [LAYERS, "frames.combine=sum", "pooling.soc.d=8", "train.epochs=2"]),
