@@ -24,6 +24,8 @@ from soctk.finetuning import checkpoint
 from soctk.finetuning.experiment import FineTuning
 from soctk.inference.pack import Packing, pack
 from soctk.inference.recogniser import Recogniser
+from soctk.reporting import report as reports
+from soctk.reporting import tables
 from soctk.scoring import score
 from soctk.scoring.runs import RunDirectory
 from soctk.training.inputs import Features
@@ -173,6 +175,13 @@ def test_a_damaged_encoder_is_reported(tmp_path, lora):
     with pytest.raises(SoctkError, match="Remove the run's directory and train it again"):
         pack(Packing(copied, fold=1), tmp_path / "model")
     shutil.rmtree(copied)
+
+
+def test_tables_tell_fine_tuned_from_frozen(lora):
+    report = reports.make([lora.path], "soctk-score")
+    text = "\n".join([*report.header(), *tables.summary(report, "github")])
+    assert "lora (tuned: lora)" in text
+    assert "Fine-tuned (the encoder is trained too" in text
 
 
 def test_scores_and_other_settings(lora, corpus):
