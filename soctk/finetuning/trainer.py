@@ -51,15 +51,16 @@ class FineTuner:
         self._train = rows.indices(split.train)
         encoder, others = model.groups
         self._named = {**encoder, **others}
-        groups = [(encoder, config.lr_encoder), (others, config.lr_head)]
-        options = [{"params": list(own.values()), "lr": lr, "peak": lr} for own, lr in groups if own]
+        groups = [(encoder, config.lr_encoder, "lr_encoder"), (others, config.lr_head, "lr_head")]
+        options = [{"params": list(own.values()), "lr": lr, "peak": lr, "key": key} for own, lr, key in groups if own]
         self._optimizer = torch.optim.AdamW(options, weight_decay=config.weight_decay, fused=True)
 
     def train(self, done: Checkpoint | None = None) -> Iterator[dict[str, Any]]:
         """Train the model and yield a record per epoch; at the end, load the weights of the best epoch.
 
-        A record has epoch, train_loss (except epoch 0, the start), the validation scores (Target.scores), lr and
-        seconds. The epoch with the lowest validation loss is the best; if it is epoch 0, the model stays as it was.
+        A record has epoch, train_loss (except epoch 0, the start), the validation scores (Target.scores), the
+        learning rates and seconds. The epoch with the lowest validation loss is the best; if it is epoch 0, the model
+        stays as it was.
 
         Args:
             done: the checkpoint of an interrupted run, which goes on after it.
@@ -101,7 +102,7 @@ class FineTuner:
         predicted = self.predict(self._split.valid).cpu().numpy()
         record |= self._target.scores(predicted, self._rows.indices(self._split.valid))
         _require_finite(record.get("train_loss", 0.0) + record["valid_loss"], epoch)
-        rates = {f"lr{number or ''}": group["lr"] for number, group in enumerate(self._optimizer.param_groups)}
+        rates = {group["key"]: group["lr"] for group in self._optimizer.param_groups}
         return record | (rates if epoch else {}) | {"seconds": round(time.perf_counter() - started, 3)}
 
     def _pass(self, epoch: int) -> float:

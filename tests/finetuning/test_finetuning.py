@@ -179,7 +179,7 @@ def test_a_damaged_encoder_is_reported(tmp_path, lora):
 
 def test_tables_tell_fine_tuned_from_frozen(lora):
     report = reports.make([lora.path], "soctk-score")
-    text = "\n".join([*report.header(), *tables.summary(report, "github")])
+    text = "\n".join([*report.heading(), *tables.summary(report, "github")])
     assert "lora (tuned: lora)" in text
     assert "Fine-tuned (the encoder is trained too" in text
 

@@ -1,6 +1,5 @@
 """soctk-plan with --finetune: stage 2 is soctk-finetune, and options that do not work with it are refused."""
 
-
 import pytest
 from click.testing import CliRunner
 
