@@ -1,5 +1,7 @@
 """Blocks of descriptors with their inner products; descriptors are in memory, or are pooled again at each read."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from joblib import Parallel, delayed
 from scipy.linalg.blas import ssyrk
 
 from soctk import progress
+from soctk.errors import SoctkError
+from soctk.features.disk_space import format_size
 from soctk.parallel import one_thread
 from soctk.pooling import Pooling
 from soctk.training.frames import Frames, StreamedFrames
@@ -68,7 +72,7 @@ class Block:
     """The descriptors of all N utterances from one pooling layer on one hidden state.
 
     Attributes:
-        descriptors: `(N, P)`; an array if P < N.
+        descriptors: `(N, P)`; an array if P < N, in float16 and in a file if it is large (Features.blocks).
         products: the inner products `gram(descriptors)`; None for P < N.
     """
 
@@ -128,6 +132,49 @@ def describe(model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames
     for indices, rows in batches:
         descriptors[indices] = rows
     return descriptors
+
+
+def describe_to_file(
+    model: Callable[..., torch.Tensor], frames: Frames | StreamedFrames, size: int, nj: int = 1
+) -> np.ndarray:
+    """Return the descriptors `(N, P)` of all utterances in float16, in a temporary file that disappears with the array.
+
+    Args:
+        model: see `pooled`.
+        frames: see `pooled`.
+        size: P.
+        nj: see `pooled`.
+
+    Raises:
+        SoctkError: numbers overflow float16, or the disk is full.
+    """
+    with tempfile.TemporaryFile() as file:
+        require_disk_space(2 * size * len(frames.lengths))
+        descriptors = np.memmap(file, np.float16, "w+", shape=(len(frames.lengths), size))
+    for indices, rows in pooled(model, frames, nj):
+        descriptors[indices] = rows.numpy()
+        if not np.isfinite(descriptors[indices]).all():
+            raise SoctkError(
+                "numbers of the descriptors are too large for float16",
+                remedy="Check the store for extreme features (soctk-check), or use --set frames.layer_norm=true.",
+            )
+    return descriptors
+
+
+def require_disk_space(size: int) -> None:
+    """Check the disk space for temporary files, in bytes.
+
+    Raises:
+        SoctkError: there is less.
+    """
+    folder = tempfile.gettempdir()
+    if size > shutil.disk_usage(folder).free:
+        raise SoctkError(
+            f"the descriptors need {format_size(size)} of disk space, and less is free",
+            remedy="Name a folder with more space (export TMPDIR=FOLDER), or shorten the descriptors "
+            "(--set pooling.soc_full.d=64).",
+            where=folder,
+        )
 
 
 def pooled(

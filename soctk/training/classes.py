@@ -104,6 +104,11 @@ class Classes:
         weights = self._class_weights(rows)[labels] if self._is_balanced else None
         return logistic.solver(values, labels, len(self.names), config.within_class_shrinkage, weights, device)
 
+    def shares_of(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the weight of each class in the training loss of each row, `(n, K)`, for these training rows."""
+        shares = np.eye(len(self.names))[self.labels[np.asarray(rows)]]
+        return shares * self._class_weights(rows) if self._is_balanced else shares
+
     def _class_weights(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the balanced weight of each class among some rows; 0 for a class that does not occur."""
         counts = self._counts(rows)

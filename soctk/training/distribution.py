@@ -61,9 +61,13 @@ class Distribution(Classes):
         self, values: np.ndarray, rows: Sequence[int], config: LinearConfig, device: str = "cpu"
     ) -> logistic.Solver:
         """See Target.solver."""
-        shares, majority = self.shares[np.asarray(rows)], self.labels[np.asarray(rows)]
-        weights = shares * self._class_weights(rows) if self._is_balanced else shares
-        return logistic.solver(values, majority, len(self.names), config.within_class_shrinkage, weights, device)
+        majority, shares = self.labels[np.asarray(rows)], self.shares_of(rows)
+        return logistic.solver(values, majority, len(self.names), config.within_class_shrinkage, shares, device)
+
+    def shares_of(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See Classes.shares_of."""
+        shares = self.shares[np.asarray(rows)]
+        return shares * self._class_weights(rows) if self._is_balanced else shares
 
     def _counts(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         return self.shares[np.asarray(rows)].sum(0)

@@ -3,12 +3,13 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import nn
 
 from soctk import progress
 from soctk.corpus import splits
@@ -18,7 +19,7 @@ from soctk.parallel import one_thread
 from soctk.schema import Config, LinearConfig, TrainConfig
 from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import linear, loop
+from soctk.training import large, linear, loop
 from soctk.training.candidates import Candidate
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.experiment import Experiment
@@ -99,8 +100,13 @@ def on_all_speakers(experiment: Experiment, runs: Sequence[RunDirectory], seed: 
     with one_thread():
         if isinstance(experiment.config.head, LinearConfig):
             candidate, C = _choose(experiment, experiment.config.head, inputs, seed, nj)
-            inputs, classifier = inputs.only(candidate), experiment.new_model(candidate)
-            _fit_linear(experiment.config.head, classifier, inputs, fitted, C, seed)
+            classifier = experiment.new_model(candidate)
+            if inputs.is_large:
+                weight, bias, _ = large.solve(inputs, candidate, experiment.config.head, utterances, C, nj)
+                linear.set_weights(cast(nn.Linear, classifier.head), weight, bias)
+            else:
+                inputs = inputs.only(candidate)
+                _fit_linear(experiment.config.head, classifier, inputs, fitted, C, seed)
             chosen: dict[str, Any] = {"C": C}
         else:
             chosen = {"epochs": _median_epoch(runs)}
@@ -127,6 +133,8 @@ def _choose(experiment: Experiment, config: LinearConfig, inputs: TrainingData, 
     else:
         chosen_on = replace(inputs, config=inputs.config.model_copy(update={"protocol": "soctk"}))
         split = Split(inputs.data.utterances, [], [])
+    if inputs.is_large:
+        return Chosen(*large.choose(chosen_on, config, split, seed, nj, experiment.device)[:2])
     return InnerFits.compute(chosen_on, config, [(split, seed)], nj, experiment.device).choose(split, seed)
 
 

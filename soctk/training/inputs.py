@@ -17,7 +17,7 @@ from soctk.features.copies import with_copies
 from soctk.features.interface import Store
 from soctk.pooling import Pooling
 from soctk.schema import Augmentation, Config, LinearConfig
-from soctk.training.blocks import Block, BlockKey, PooledAgain, describe, gram, of_one_layer
+from soctk.training.blocks import Block, BlockKey, PooledAgain, describe, describe_to_file, gram, of_one_layer
 from soctk.training.frame_norm import of_store
 from soctk.training.frames import Frames, StreamedFrames, require_finite
 from soctk.training.recentre import Recentring
@@ -186,7 +186,9 @@ class Features:
 
         For the head linear, descriptors are kept in memory while they fit into half of `max_bytes`. Those of further
         blocks are pooled again when weights are computed; until then, the inner products are enough. The descriptors of
-        one block at a time are in memory for the inner products. The head mlp needs all descriptors in memory.
+        one block at a time are in memory for the inner products. Descriptors that are shorter than the number of
+        utterances have no inner products: all of a corpus are written to a file, in float16, if `are_large`. The head
+        mlp needs all descriptors in memory.
 
         Args:
             config: the settings, with pooling layers without trained parameters.
@@ -201,11 +203,14 @@ class Features:
         """
         blocks: dict[BlockKey, Block] = {}
         in_memory = not isinstance(config.head, LinearConfig)
+        is_large = not in_memory and self.are_large(config)
         for layer in self.layers(config):
-            shared = [layer, config.frames.layer_norm, self.speeds(config), self.augmentations(config)]
+            shared = [layer, config.frames.layer_norm, self.speeds(config), self.augmentations(config), is_large]
             keys = {name: json.dumps([*shared, name, options]) for name, options in config.pooling.items()}
             missing = [name for name, key in keys.items() if not self._has_block(key, in_memory)]
-            self._blocks |= {keys[name]: block for name, block in self._new_blocks(config, layer, missing, nj).items()}
+            self._blocks |= {
+                keys[name]: block for name, block in self._new_blocks(config, layer, missing, nj, is_large).items()
+            }
             blocks |= {(layer, name): self._blocks[key] for name, key in keys.items()}
         return blocks
 
@@ -217,7 +222,22 @@ class Features:
     def _has_block(self, key: str, in_memory: bool) -> bool:
         return key in self._blocks and (self._blocks[key].is_kept or not in_memory)
 
-    def _new_blocks(self, config: Config, layer: int, names: Sequence[str], nj: int) -> dict[str, Block]:
+    def are_large(self, config: Config) -> bool:
+        """Return whether descriptors are too large for fits in memory, with poolings without trained parameters.
+
+        Such a fit has three copies of the descriptors of its training utterances, in float32.
+        """
+        sizes = [
+            pooling.create(name, self.hidden_sizes([layer])[0], config.pooling).output_size
+            for layer in self.layers(config)
+            for name in config.pooling
+        ]
+        count = len(self._streamed(config, self.layers(config)[:1]).utterances)
+        return sum(sizes) < count and 16 * count * sum(sizes) > self.max_bytes
+
+    def _new_blocks(
+        self, config: Config, layer: int, names: Sequence[str], nj: int, is_large: bool
+    ) -> dict[str, Block]:
         """Return the blocks of some pooling layers on one hidden state, by the names of the pooling layers."""
         blocks: dict[str, Block] = {}
         if not names:
@@ -225,6 +245,10 @@ class Features:
         frames, streamed = self._read(config, [layer]).to(self.device), self._streamed(config, [layer]).to(self.device)
         for name in names:
             pool = pooling.create(name, self.hidden_sizes([layer])[0], config.pooling).to(self.device)
+            if is_large:
+                model = partial(of_one_layer, pool)
+                blocks[name] = Block(describe_to_file(model, frames, pool.output_size, nj), None)
+                continue
             room = self.max_bytes / 2 - _bytes_kept([*self._blocks.values(), *blocks.values()])
             room = room if isinstance(config.head, LinearConfig) else math.inf
             blocks[name] = _new_block(pool, frames, streamed, room, nj)

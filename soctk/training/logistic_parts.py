@@ -1,15 +1,31 @@
 """Logistic regression on inputs that are read in parts: on a GPU, or larger than memory."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from soctk.errors import SoctkError
 
-_COVARIANCE_ROWS = 50_000  # about so many inputs determine the covariance within classes
+_COVARIANCE_ROWS = 30_000  # about so many inputs determine the covariance within classes
+_COLUMNS = 1 << 10  # of the covariance, computed at a time
+
+
+Result = TypeVar("Result")
+
+
+class Parts(Protocol):
+    """Inputs `(n, R)` in parts: a list of tensors, or an object that reads them from a file."""
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        """Return a part `(rows, R)` in float32; all parts but the last have the same number of rows."""
 
 
 class LogisticInParts:
@@ -20,18 +36,19 @@ class LogisticInParts:
     multiplied by the map of WithinClass.
 
     Args:
-        parts: the training inputs, consecutive parts `(rows, R)` in float32 on one device; it is iterated many times.
+        parts: the training inputs, all on one device; they are read many times.
         shares: the weight of each class in the likelihood of each input, `(n, K)`, on this device.
         shrinkage: the shrinkage alpha of WithinClass.
+        nj: how many parts are read and multiplied at a time, each by one thread; it does not change the results.
     """
 
-    def __init__(self, parts: Iterable[torch.Tensor], shares: torch.Tensor, shrinkage: float):
-        self._parts, self._num_classes = parts, shares.shape[1]
+    def __init__(self, parts: Parts, shares: torch.Tensor, shrinkage: float, nj: int = 1):
+        self._parts, self._nj, self._num_classes = parts, nj, shares.shape[1]
+        self._rows = len(parts[0])
         self._classes = shares.any(0).nonzero().flatten()
         self._shares = shares[:, self._classes].float()
-        self._row_weight = self._shares.sum(1, keepdim=True)
-        self._total = float(self._row_weight.sum(dtype=torch.float64))
-        self._scale, self._factor = _within_class(parts, self._shares, shrinkage)
+        self._total = float(self._shares.sum(dtype=torch.float64))
+        self._scale, self._factor = self._within_class(shrinkage)
         # Two classes have one logit, that of the second class; the logit of the first is 0.
         self._logits = len(self._classes) if len(self._classes) > 2 else 1
         self._solution = np.zeros(self._logits * (self._factor.shape[0] + 1))
@@ -81,20 +98,22 @@ class LogisticInParts:
     def _loss(self, solution: np.ndarray, C: float) -> tuple[float, np.ndarray]:
         """Return the loss, divided by the total weight of the inputs, and its gradient."""
         normalised, weight, bias = self._on_values(solution)
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        loss = torch.zeros((), dtype=torch.float64, device=weight.device)
-        start = 0
-        for part in self._parts:
-            rows = slice(start, start + len(part))
-            start = rows.stop
+
+        def of_part(part: torch.Tensor, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             logits = torch.addmm(bias, part, weight.T)
             if self._logits == 1:
                 logits = torch.cat([torch.zeros_like(logits), logits], 1)
             log_posteriors = logits.log_softmax(1)
-            loss -= (self._shares[rows] * log_posteriors).sum(dtype=torch.float64)
-            difference = (log_posteriors.exp_() * self._row_weight[rows] - self._shares[rows])[:, -self._logits :]
-            grad_weight.addmm_(difference.T, part)
-            grad_bias += difference.sum(0)
+            loss = -(shares * log_posteriors).sum(dtype=torch.float64)
+            difference = log_posteriors.exp_() * shares.sum(1, keepdim=True) - shares
+            difference = difference[:, -self._logits :]
+            return loss, difference.T @ part, difference.sum(0)
+
+        totals = (torch.zeros((), dtype=torch.float64, device=weight.device), 0 * weight, 0 * bias)
+        for result in self._of_each(of_part):
+            for total, own in zip(totals, result, strict=True):
+                total += own
+        loss, grad_weight, grad_bias = totals
         grad_normalised = torch.linalg.solve_triangular(self._factor.T, grad_weight, upper=True, left=False)
         penalty = 1 / (C * self._total)
         gradient = torch.cat([grad_normalised / self._scale, grad_bias[:, None]], 1) / self._total
@@ -102,28 +121,34 @@ class LogisticInParts:
         value = float(loss) / self._total + penalty / 2 * float(normalised.double().square().sum())
         return value, gradient.double().cpu().numpy().ravel()
 
+    def _within_class(self, shrinkage: float) -> tuple[float, torch.Tensor]:
+        """Return the scale and the factor L of WithinClass, from every k-th input if there are many."""
+        step = max(1, len(self._shares) // _COVARIANCE_ROWS)
+        chosen = torch.cat(list(self._of_each(lambda part, _: part[::step])))
+        shares = torch.cat([own[::step] for own in self._shares.split(self._rows)])
+        own = torch.nn.functional.one_hot(shares.argmax(1), shares.shape[1]).float()
+        means = own.T @ chosen / own.sum(0).clamp(min=1)[:, None]
+        chosen -= own @ means
+        variance = chosen.square().mean(0).double()
+        scale = float(variance.sum() / max(1, int(variance.count_nonzero()))) ** 0.5 or 1.0
+        chosen *= (1 - shrinkage) ** 0.5 / scale / len(chosen) ** 0.5
+        covariance = torch.cat(list(self._parallel(lambda columns: chosen.T @ columns, chosen.split(_COLUMNS, 1))), 1)
+        covariance.diagonal().add_(shrinkage)
+        return scale, torch.linalg.cholesky(covariance)
 
-def _within_class(parts: Iterable[torch.Tensor], shares: torch.Tensor, shrinkage: float) -> tuple[float, torch.Tensor]:
-    """Return the scale and the factor L of WithinClass, from every k-th input if there are many."""
-    step = max(1, len(shares) // _COVARIANCE_ROWS)
-    labels = torch.nn.functional.one_hot(shares.argmax(1), shares.shape[1]).float()
-    start, count = 0, 0
-    scatter, sums, numbers = (torch.zeros((), device=shares.device, dtype=torch.float64) for _ in range(3))
-    varies = torch.zeros((), device=shares.device, dtype=torch.bool)
-    for part in parts:
-        own = labels[start : start + len(part)][::step]
-        chosen = part[::step]
-        start, count = start + len(part), count + len(chosen)
-        scatter = scatter + chosen.T @ chosen
-        sums, numbers = sums + own.T @ chosen, numbers + own.sum(0)
-        varies = varies | chosen.any(0)
-    means = sums / numbers.clamp(min=1)[:, None]
-    covariance = (scatter - means.T @ (means * numbers[:, None])) / count
-    average = float(covariance.diagonal().sum()) / max(1, int(varies.sum()))
-    scale = average**0.5 or 1.0
-    covariance = covariance.mul_((1 - shrinkage) / scale**2)
-    covariance.diagonal().add_(shrinkage)
-    return scale, torch.linalg.cholesky(covariance).float()
+    def _of_each(self, function: Callable[[torch.Tensor, torch.Tensor], Result]) -> Iterator[Result]:
+        """Yield the results of a function of each part and of its shares, in order."""
+
+        def of_number(number: int, shares: torch.Tensor) -> Result:
+            return function(self._parts[number], shares)
+
+        shares = self._shares.split(self._rows)
+        return self._parallel(of_number, range(len(self._parts)), shares)
+
+    def _parallel(self, function: Callable[..., Result], *arguments: Iterable[Any]) -> Iterator[Result]:
+        """Return the results of a function, in order, like `map`; `nj` threads call it."""
+        run: Any = Parallel(self._nj, backend="threading", return_as="generator")
+        return run(delayed(function)(*each) for each in zip(*arguments, strict=True))
 
 
 def one_class() -> SoctkError:

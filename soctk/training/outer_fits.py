@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from soctk import parallel, progress
 from soctk.corpus.splits import Split
 from soctk.schema import LinearConfig
-from soctk.training import linear
+from soctk.training import large, linear
 from soctk.training.candidates import Candidate
 from soctk.training.coordinates import weights_of
 from soctk.training.inner_fits import InnerFits
@@ -54,6 +54,8 @@ def fit_runs(
     Raises:
         SoctkError: all training utterances of a run have the same class.
     """
+    if inputs.is_large:
+        return [_fit_large(inputs, config, split, seed, nj, device) for split, seed in runs]
     inner = InnerFits.compute(inputs, config, runs, nj, device)
     choices = [inner.choose(split, seed) for split, seed in runs]
     jobs = [
@@ -71,6 +73,11 @@ def fit_runs(
             runs, choices, solutions, weights, strict=True
         )
     ]
+
+
+def _fit_large(inputs: TrainingData, config: LinearConfig, split: Split, seed: int, nj: int, device: str) -> OuterFit:
+    candidate, C, records = large.choose(inputs, config, split, seed, nj, device)
+    return OuterFit(candidate, records, *large.solve(inputs, candidate, config, split.train + split.valid, C, nj))
 
 
 def _solve(

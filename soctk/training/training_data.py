@@ -7,7 +7,7 @@ from functools import cached_property
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
-from soctk.schema import Config
+from soctk.schema import Config, LinearConfig
 from soctk.training import target
 from soctk.training.blocks import Block, BlockKey
 from soctk.training.candidates import Candidate, list_candidates
@@ -35,6 +35,7 @@ class TrainingData:
         frames: the frames if the pooling has trained parameters; else None.
         candidates: the choices among the blocks (soctk.training.candidates); one if nothing is to be chosen.
         device: where large fits of the linear head may be done.
+        is_large: whether the descriptors are in files (Features.are_large, soctk.training.large).
     """
 
     config: Config
@@ -45,6 +46,7 @@ class TrainingData:
     frames: Frames | StreamedFrames | None
     candidates: Sequence[Candidate]
     device: str = "cpu"
+    is_large: bool = False
 
     @classmethod
     def load(cls, config: Config, data: DataDir, features: Features, is_trained: bool, nj: int) -> "TrainingData":
@@ -58,7 +60,9 @@ class TrainingData:
         candidates = list_candidates(config, features)
         if is_trained:
             return cls(config, data, copies, tested, {}, features.frames(config, features.layers(config)), candidates)
-        return cls(config, data, copies, tested, features.blocks(config, nj), None, candidates, features.device)
+        is_large = isinstance(config.head, LinearConfig) and features.are_large(config)
+        blocks = features.blocks(config, nj)
+        return cls(config, data, copies, tested, blocks, None, candidates, features.device, is_large)
 
     @cached_property
     def target(self) -> Target:
