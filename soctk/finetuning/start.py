@@ -21,7 +21,7 @@ from soctk import parallel, progress
 from soctk.corpus import splits
 from soctk.corpus.splits import Split
 from soctk.schema import LinearConfig
-from soctk.training import linear
+from soctk.training import large, linear
 from soctk.training.candidates import Candidate
 from soctk.training.coordinates import weights_of
 from soctk.training.inner_fits import Chosen, InnerFits
@@ -81,15 +81,14 @@ def fit(
         SoctkError: all utterances of a fit have the same class.
     """
     inputs = _dividing(inputs)
+    parts = [_parts(inputs, split) if is_crossed else [] for split, _ in runs]
+    if inputs.is_large:
+        return [_fit_large(inputs, config, run, own, nj) for run, own in zip(runs, parts, strict=True)]
     asked = [(_choosing_split(inputs, split), seed) for split, seed in runs]
     # The fits compute with numpy, on the CPU.
     inner = InnerFits.compute(inputs, config, asked, nj, "cpu")
     choices = [inner.choose(split, seed) for split, seed in asked]
-    parts = [_parts(inputs, split) if is_crossed else [] for split, _ in runs]
-    fitted = [
-        [split.train, *(sorted(set(split.train).difference(part)) for part in own)]
-        for (split, _), own in zip(runs, parts, strict=True)
-    ]
+    fitted = [_fitted(split, own) for (split, _), own in zip(runs, parts, strict=True)]
     jobs = [
         partial(_solve, (number, place), inputs.only(choice.candidate), config, utterances, choice.C)
         for number, (lists, choice) in enumerate(zip(fitted, choices, strict=True))
@@ -102,6 +101,22 @@ def fit(
         weights = weights_of([solved[key].parts for key in keys], blocks)
     heads = {key: Head(weight, bias + solved[key].bias) for key, (weight, bias) in zip(keys, weights, strict=True)}
     return [_start(number, choice, heads, parts[number]) for number, choice in enumerate(choices)]
+
+
+def _fitted(split: Split, parts: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the utterances to which the heads of a run are fitted: all, then all but those of each part."""
+    return [split.train, *(sorted(set(split.train).difference(part)) for part in parts)]
+
+
+def _fit_large(
+    inputs: TrainingData, config: LinearConfig, run: tuple[Split, int], parts: list[list[str]], nj: int
+) -> HeadStart:
+    """Return the start of a run on a corpus whose descriptors are in files (soctk.training.large)."""
+    split, seed = run
+    candidate, C, _ = large.choose(inputs, config, _choosing_split(inputs, split), seed, nj, "cpu")
+    solved = [large.solve(inputs, candidate, config, own, C, nj) for own in _fitted(split, parts)]
+    heads = {(0, place): Head(weight, bias) for place, (weight, bias, _) in enumerate(solved)}
+    return _start(0, Chosen(candidate, C), heads, parts)
 
 
 def _start(number: int, choice: Chosen, heads: dict[tuple[int, int], Head], parts: list[list[str]]) -> HeadStart:

@@ -19,7 +19,7 @@ from soctk.finetuning.experiment import FineTuning
 from soctk.finetuning.inputs import LayerInputs
 from soctk.finetuning.recordings import Waveforms
 from soctk.scoring.runs import RunDirectory
-from soctk.training import linear
+from soctk.training import large, linear
 from soctk.training.inputs import Features
 from soctk.training.training_data import TrainingData
 
@@ -75,6 +75,18 @@ def test_a_crossed_head_has_not_seen_the_speakers_of_its_part(started):
         others = [utt for utt in started.split.train if found.part[utt] != number]
         assert own.isdisjoint(speaker[utt] for utt in others)
         assert_equal_heads(head, fitted(started, others))
+
+
+def test_a_large_corpus_has_heads_of_the_same_utterances(started):
+    inputs = dataclasses.replace(started.inputs, is_large=True)
+    [found] = start.fit(inputs, started.config.head, [(started.split, 1)], True, 1)
+    assert (found.part, found.C) == (started.start.part, started.start.C)
+    train = started.split.train
+    lists = [train, *([utt for utt in train if found.part[utt] != number] for number in range(len(found.crossed)))]
+    for head, utterances in zip([found.head, *found.crossed], lists, strict=True):
+        weight, bias, _ = large.solve(inputs, found.candidate, started.config.head, utterances, found.C, 1)
+        np.testing.assert_allclose(head.weight, weight, atol=1e-5)
+        np.testing.assert_allclose(head.bias, bias, atol=1e-5)
 
 
 def test_validation_utterances_have_no_influence(started):
