@@ -48,6 +48,14 @@ def gram_precision(frames: torch.Tensor, shrinkage: float) -> torch.Tensor:
     return frames if is_well_conditioned(frames.shape[-1], shrinkage) else frames.double()
 
 
+def symmetric(triangles: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the symmetric matrices `(B, D, D)` with the given upper triangles `(B, D(D+1)/2)`."""
+    rows, columns = torch.triu_indices(size, size)
+    places = torch.empty(size, size, dtype=torch.long)
+    places[rows, columns] = places[columns, rows] = torch.arange(len(rows))
+    return triangles.index_select(1, places.flatten()).unflatten(1, (size, size))
+
+
 class Deviations(Function):
     """The frames minus their mean over time."""
 

@@ -5,12 +5,13 @@ a moderate degree replaces the eigendecomposition of the Gram matrix (tests/benc
 """
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
 from numpy.polynomial import Chebyshev
 
+from soctk.pooling.autocast import call_without_autocast
 from soctk.pooling.gradients import Deviations, is_well_conditioned, trace_of
 from soctk.pooling.regularisation import Regularisation
 
@@ -53,10 +54,20 @@ def log_covariance(
     Raises:
         ValueError: frames are NaN, infinite, or too large to square.
     """
-    size = frames.shape[2]
+    function = partial(_log_covariance, options=(shrinkage, eps, trace), projection=projection)
+    return call_without_autocast(function, frames, lengths, [] if projection is None else [projection])
+
+
+def _log_covariance(
+    frames: torch.Tensor,
+    lengths: torch.Tensor,
+    options: tuple[float, float, float | None],
+    projection: torch.Tensor | None,
+) -> torch.Tensor:
+    size, shrinkage = frames.shape[2], options[0]
     centred = Deviations.apply(frames, lengths)
     gram = centred @ centred.mT
-    terms = Regularisation.from_squares(trace_of(gram), lengths, size, shrinkage, eps, trace)
+    terms = Regularisation.from_squares(trace_of(gram), lengths, size, *options)
     ratio = (terms.scale / terms.ridge)[:, None, None]
     weight = ratio * log1p_quotient(ratio * gram, _bound(size, shrinkage))
     base = terms.ridge.log()[:, None, None]

@@ -5,14 +5,13 @@ it are padding and have no effect. Gradients are in closed form and of first ord
 Autocast has no effect on these functions.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from soctk.onednn import bmm
 from soctk.pooling import divided_differences, fast, products
-from soctk.pooling.autocast import autocast_off, call_without_autocast
+from soctk.pooling.autocast import autocast_off
 from soctk.pooling.decomposition import eigh
 from soctk.pooling.frames import check_shapes, is_padding, require_finite
 from soctk.pooling.gradients import (
@@ -23,6 +22,7 @@ from soctk.pooling.gradients import (
     GramLog,
     MatrixLog,
     gram_precision,
+    symmetric,
     trace_of,
 )
 from soctk.pooling.regularisation import Regularisation
@@ -262,10 +262,9 @@ def log_covariance(
     """Return the logarithm of the regularised covariance over time: log C', or W (log C') W' with a projection W.
 
     C' = trace_normalise(shrink(C, shrinkage), eps, trace), or shrink(C, shrinkage) + eps I where `trace` is None. For
-    T < D it is computed through the T x T Gram matrix (`factored_log`; on a GPU `soctk.pooling.products`, without a
-    decomposition), else through the D x D covariance. Both are decomposed in float64: in float32, rounding of 1e-7 is
-    1% of an eigenvalue near eps = 1e-5. Only the Gram matrix stays in float32, if shrinkage keeps the eigenvalues far
-    from 0.
+    T < D it is computed through the T x T Gram matrix (`factored_log`; on a GPU `products`), else through the D x D
+    covariance. Both are decomposed in float64: in float32, rounding of 1e-7 is 1% of an eigenvalue near eps = 1e-5.
+    Only the Gram matrix stays in float32, if shrinkage keeps the eigenvalues far from 0.
 
     Args:
         frames: `(B, T, D)`, float32 or float64.
@@ -286,8 +285,7 @@ def log_covariance(
     size, needs_gradient = frames.shape[2], torch.is_grad_enabled() and frames.requires_grad
     arguments = (frames, lengths, shrinkage, eps, trace)
     if frames.shape[1] < size and products.are_faster(frames, shrinkage):
-        function = partial(products.log_covariance, shrinkage=shrinkage, eps=eps, trace=trace, projection=projection)
-        result = call_without_autocast(function, frames, lengths, [] if projection is None else [projection])
+        result = products.log_covariance(*arguments, projection)
         return upper_triangle(result) if triangle else result
     with autocast_off(frames.device):
         if frames.shape[1] < size:
@@ -299,7 +297,7 @@ def log_covariance(
             triangles = CovarianceLogTriangle.apply(*arguments)
             if triangle and projection is None:
                 return triangles
-            result = _project(_symmetric(triangles, size), projection)
+            result = _project(symmetric(triangles, size), projection)
         else:
             result = _project(CovarianceLog.apply(*arguments), projection)
         return upper_triangle(result) if triangle else result
@@ -338,14 +336,6 @@ def _has_kernel(frames: torch.Tensor, needs_gradient: bool) -> bool:
 
 def _project(matrices: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     return matrices if weight is None else weight @ matrices @ weight.T
-
-
-def _symmetric(triangles: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the symmetric matrices `(B, D, D)` with the given upper triangles `(B, D(D+1)/2)`."""
-    rows, columns = torch.triu_indices(size, size)
-    places = torch.empty(size, size, dtype=torch.long)
-    places[rows, columns] = places[columns, rows] = torch.arange(len(rows))
-    return triangles.index_select(1, places.flatten()).unflatten(1, (size, size))
 
 
 def _affine(matrices: torch.Tensor, scale: torch.Tensor | float, ridge: torch.Tensor | float) -> torch.Tensor:
