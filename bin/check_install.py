@@ -131,6 +131,14 @@ def run_dask() -> None:
     Security.temporary()  # needs cryptography
 
 
+def run_peft() -> None:
+    import torch
+    from peft import LoraConfig, inject_adapter_in_model
+
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["0"]), layer)(torch.ones(1, 4))
+
+
 def run_tensorboard() -> None:
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
@@ -149,6 +157,7 @@ CHECKS_OF_EXTRAS: dict[str, dict[str, Callable[[], None]]] = {
     "bench": {"spd-learn": run_spd_learn},
     "docs": {"mkdocs": run_mkdocs},
     "tensorboard": {"tensorboard": run_tensorboard},
+    "finetune": {"peft": run_peft},
     "onnx": {"onnxruntime": run_onnx},
     "vad": {"silero-vad": run_silero},
     "demo": {"gradio": run_gradio},

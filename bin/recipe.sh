@@ -7,6 +7,7 @@
 # due STAGE DESCRIPTION LOG: succeeds if the options select this stage, and then prints its description.
 due() {
     ((stage <= $1 && $1 <= stop_stage)) || return 1
+    [[ $1 != 1 || -z $finetune ]] || return 1  # soctk-finetune encodes the recordings itself
     number=$1 log=$3
     mkdir -p "$(dirname "$log")"
     date '+# %F %T' >> "$log"  # a rerun appends to the log
@@ -24,6 +25,7 @@ logged() {
     exit "$status"
 }
 
+[[ " $* " != *" --finetune"* ]] || extras+=(finetune)
 if [[ " $* " != *" --help "* ]]; then
     "$SOCTK_ROOT/bin/setup" "${extras[@]}"
 elif ! command -v soctk-plan > /dev/null; then  # --help alone must not install soctk, which takes minutes
@@ -47,8 +49,12 @@ if due 1 "features: $data -> $feats" "$extract_log"; then
     done
 fi
 
-if due 2 "train: $feats -> $experiment" "$train_log"; then
-    logged "${train_cmd[@]}" soctk-train "$data" "${stores[0]}" "$experiment" "${train_options[@]}"
+if due 2 "train: $data -> $experiment" "$train_log"; then
+    if [[ $finetune ]]; then
+        logged soctk-finetune "$data" "$experiment" --upstream "${upstreams[0]}" "${train_options[@]}"
+    else
+        logged "${train_cmd[@]}" soctk-train "$data" "${stores[0]}" "$experiment" "${train_options[@]}"
+    fi
 fi
 
 if due 3 "score: $expdir -> $expdir/RESULTS.md" "$score_log"; then

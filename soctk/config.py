@@ -12,6 +12,7 @@ from soctk.schema import (
     DIMENSIONS,
     ClusterConfig,
     Config,
+    FineTuneConfig,
     FramesConfig,
     LinearConfig,
     MLPConfig,
@@ -29,7 +30,16 @@ BUILTIN_CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.p
 
 # The YAML files that are allowed at the top of a conf directory. Other modules read three of them: folds.yaml
 # (soctk.corpus.folds), labels.yaml (soctk.corpus.labels) and recipe.yaml (soctk.training.recipe).
-_FILES = ("frames.yaml", "model.yaml", "recentre.yaml", "train.yaml", "folds.yaml", "labels.yaml", "recipe.yaml")
+_FILES = (
+    "finetune.yaml",
+    "folds.yaml",
+    "frames.yaml",
+    "labels.yaml",
+    "model.yaml",
+    "recentre.yaml",
+    "recipe.yaml",
+    "train.yaml",
+)
 
 # The pooling layers among which a fold chooses with --pooling auto; none has trained parameters.
 CHOICE_OF_POOLINGS = ("mean", "soc_full")
@@ -40,6 +50,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "mlp": MLPConfig,
     "linear": LinearConfig,
     "train": TrainConfig,
+    "finetune": FineTuneConfig,
 }
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -82,6 +93,7 @@ def load(
     protocol: Protocol = "soctk",
     overrides: Iterable[str] = (),
     target: str = "emotion",
+    tune: str | None = None,
 ) -> Config:
     """Merge the files of the conf directories and the overrides; later values replace earlier ones.
 
@@ -97,6 +109,8 @@ def load(
         overrides: KEY=VALUE strings such as `train.lr=1e-3` or `pooling.soc.d=16`; with one pooling, `pooling.d=16`
             is enough. VALUE is read as YAML.
         target: what is predicted: `emotion`, `distribution`, or dimensions joined by `+`.
+        tune: the parameters of the encoder to train: `lora`, `top:N` or `all`, with the other settings of
+            `finetune.yaml`; None for a frozen encoder. The section `train` is not used for fine-tuning.
 
     Raises:
         SoctkError: a file is missing or is not a YAML mapping, a key is unknown, a value has a wrong type or range, or
@@ -115,7 +129,9 @@ def load(
         "recentre": _merge_files(conf_dirs, "recentre.yaml"),
         "head": _merge_files(conf_dirs, f"head/{head}.yaml"),
     }
-    if head == "mlp":
+    if tune is not None:
+        sections["finetune"] = {**_merge_files(conf_dirs, "finetune.yaml"), "tune": tune}
+    elif head == "mlp":
         sections["train"] = _merge_files(conf_dirs, "train.yaml")
     sections["head"]["name"] = head
     overrides = list(overrides)
@@ -206,16 +222,21 @@ def _apply_override(sections: dict[str, dict[str, Any]], override: str) -> None:
         remedy = f"Write e.g. --set frames.layers=[3, 4]. Sections: {', '.join(sorted(sections))}."
         raise SoctkError("not of the form SECTION.KEY=VALUE", remedy=remedy, where=f"--set {override}")
     if section == "train" and section not in sections:
+        is_tuned = "finetune" in sections
+        user = "soctk-finetune has settings of its own and" if is_tuned else "the head linear"
         raise SoctkError(
-            "the head linear does not use the training loop, so this setting has no effect",
-            remedy="Choose --head mlp, or leave the setting out.",
+            f"{user} does not use the training loop, so this setting has no effect",
+            remedy="Give a setting of conf/finetune.yaml, such as --set finetune.epochs=5."
+            if is_tuned
+            else "Choose --head mlp, or leave the setting out.",
             where=f"--set {override}",
         )
     if section not in sections:
         raise unknown_name("section", section, sections, where=f"--set {override}")
     settings = sections[section]
-    if key == "head.name":
-        raise SoctkError("this is no setting", remedy="Choose the head with --head.", where=f"--set {override}")
+    if key in ("head.name", "finetune.tune"):
+        option = {"head.name": "the head with --head", "finetune.tune": "the parameters with --tune"}[key]
+        raise SoctkError("this is no setting", remedy=f"Choose {option}.", where=f"--set {override}")
     if section == "pooling":
         settings, path = _select_pooling(settings, path, where=f"--set {override}")
     try:

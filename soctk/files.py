@@ -52,11 +52,11 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_directory(path: str | os.PathLike, kept: str = "") -> Iterator[Path]:
     """Yield a directory, `path`.unfinished; rename it to `path` when the block ends without an exception.
 
-    Files that an interrupted run left in `path`.unfinished are removed first. If the block raises, the directory
-    keeps the name `path`.unfinished, so that a user can inspect it.
+    Files that an interrupted run left in `path`.unfinished are removed first, except a file named `kept`. If the block
+    raises, the directory keeps the name `path`.unfinished, so that a user can inspect it.
 
     Raises:
         SoctkError: another process is filling the same directory; `path`.unfinished is a link or a file, or belongs to
@@ -78,7 +78,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
                     remedy="Wait until it has finished, or stop it.",
                     where=unfinished,
                 )
-            _empty(directory)
+            _empty(directory, kept)
             yield unfinished
             unfinished.replace(path)
             os.unlink(_LOCK, dir_fd=directory)
@@ -218,10 +218,12 @@ def _open_own_directory(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _empty(directory: int) -> None:
-    """Remove everything except the lock from an open directory; links are removed, not followed."""
+def _empty(directory: int, kept: str) -> None:
+    """Remove everything except the lock and a file from an open directory; links are removed, not followed."""
     with os.scandir(directory) as entries:
         for entry in entries:
+            if entry.name == kept and entry.is_file(follow_symlinks=False):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.name, dir_fd=directory)
             elif entry.name != _LOCK:

@@ -5,7 +5,8 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from soctk.errors import printable
@@ -14,8 +15,12 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the installed version of each package."""
-    return {package: version(package) for package in packages}
+    """Return the version of each package that is installed; optional ones may be missing."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def commit() -> str:

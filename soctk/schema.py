@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 # The keys of a run's config.yaml that may differ between the runs of an experiment.
 OF_ONE_RUN = ("fold", "seed", "made_with", "made_from")
@@ -142,6 +142,80 @@ class TrainConfig(Section):
     grad_clip: float = Field(gt=0)
 
 
+class FineTuneConfig(Section):
+    """The training of the encoder together with the pooling and the head (soctk.finetuning): conf/finetune.yaml.
+
+    Attributes:
+        tune: the parameters of the encoder to train: `lora` (low-rank matrices beside its linear layers), `top:N`
+            (the N highest transformer layers below the hidden states that are used), or `all`.
+        start: the initial head: `linear` (fitted to frozen descriptors), `random`, or `auto`.
+        heads: with the start `linear`, the heads of the training loss (soctk.finetuning.start): `crossed`, `train` or
+            `freeze`.
+        epochs: the largest number of epochs.
+        patience: the number of epochs without a lower validation loss after which training stops.
+        batch_size: in utterances.
+        lr_encoder: the peak learning rate of the encoder.
+        lr_head: the peak learning rate of all other parameters.
+        weight_decay: of AdamW.
+        warmup: the share of all steps in which the learning rates rise; then they fall linearly to 0.
+        grad_clip: the largest norm of the gradient.
+        label_smoothing: the share of the uniform distribution in the labels.
+        lora_rank: the rank of the added matrices.
+        lora_alpha: their product is multiplied by lora_alpha / lora_rank.
+        lora_dropout: the dropout of their inputs.
+        lora_modules: the linear layers that get them: `feed_forward`, `attention` or `both`.
+        lora_layers: the transformer layers that get them, from 1, or `all`.
+        precision: the data type of the encoder's computation in training; bfloat16 uses autocast. Predictions are
+            computed in float32.
+        checkpointing: whether transformer layers are computed again in the backward pass.
+        noise: the share of training utterances with noise.
+        snr: the lowest and the highest signal-to-noise ratio of the noise, in dB.
+        gain: the largest change of level, in dB.
+        time_masks: the number of masked spans of time.
+        time_mask: the largest length of a span, as a share of the utterance.
+        channel_masks: the number of masked spans of channels.
+        channel_mask: the largest width of a span, as a share of the channels.
+    """
+
+    tune: Annotated[str, Field(pattern=r"^(lora|all|top:[1-9][0-9]*)$")]
+    start: Literal["linear", "random", "auto"]
+    heads: Literal["crossed", "train", "freeze"]
+    epochs: int = Field(gt=0)
+    patience: int = Field(gt=0)
+    batch_size: int = Field(gt=1)
+    lr_encoder: float = Field(gt=0)
+    lr_head: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup: float = Field(ge=0, lt=1)
+    grad_clip: float = Field(gt=0)
+    label_smoothing: float = Field(ge=0, lt=1)
+    lora_rank: int = Field(gt=0)
+    lora_alpha: int = Field(gt=0)
+    lora_dropout: float = Field(ge=0, lt=1)
+    lora_modules: Literal["feed_forward", "attention", "both"]
+    lora_layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    precision: Literal["float32", "bfloat16"]
+    checkpointing: bool
+    noise: float = Field(ge=0, le=1)
+    snr: tuple[float, float]
+    gain: float = Field(ge=0)
+    time_masks: int = Field(ge=0)
+    time_mask: float = Field(gt=0, le=1)
+    channel_masks: int = Field(ge=0)
+    channel_mask: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_snr(self):
+        if self.snr[0] > self.snr[1]:
+            raise ValueError("snr needs the lower ratio first")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _with_list(self, dump):
+        """Write `snr` as a list, as YAML knows no tuples."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in dump(self).items()}
+
+
 class UpstreamConfig(Section):
     """A speech encoder with a name in conf/upstream/; an encoder that differs from this description is refused.
 
@@ -167,10 +241,11 @@ class Config(Section):
         pooling: name -> options of each pooling layer; the descriptors of several layers are concatenated.
         recentre: the re-centring of the descriptors.
         head: the classifier.
-        train: the training loop; None for the head `linear`, which does not use it.
+        train: the training loop; None for the head `linear` and for fine-tuning, which do not use it.
         target: what is predicted: `emotion`, `distribution` over emotions, or dimensions joined by `+`.
         pooling_choice: `all`: the descriptors of all pooling layers are concatenated; `auto`: each fold chooses one of
             the layers or all of them (soctk.training.candidates).
+        finetune: the training of the encoder; None for a frozen encoder.
     """
 
     protocol: Protocol
@@ -181,6 +256,7 @@ class Config(Section):
     train: TrainConfig | None
     target: str = "emotion"
     pooling_choice: Literal["all", "auto"] = "all"
+    finetune: FineTuneConfig | None = None
 
     @property
     def is_choice(self) -> bool:

@@ -119,7 +119,7 @@ def test_an_unknown_settings_file_is_refused(conf, recipe):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("train.yml", "unknown settings file 'train.yml'\nDid you mean 'train.yaml'? Known: folds.yaml, frames.yaml"),
+        ("train.yml", "unknown settings file 'train.yml'\nDid you mean 'train.yaml'? Known: finetune.yaml, folds.yaml"),
         ("pooling/socfull.yaml", "Did you mean 'soc_full.yaml'? Known: asp.yaml, corr.yaml, mean.yaml, soc.yaml, "),
         ("head/mpl.yml", "unknown settings file 'mpl.yml'\nKnown: linear.yaml, mlp.yaml."),
     ],

@@ -19,7 +19,18 @@ from soctk.pooling import POOLINGS
 
 README = (ROOT / "README.md").read_text()
 RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/run.sh"))
-PACKAGES = ("cluster", "pooling", "corpus", "features", "scoring", "training", "inference", "reporting", "cli")
+PACKAGES = (
+    "cluster",
+    "pooling",
+    "corpus",
+    "features",
+    "scoring",
+    "training",
+    "finetuning",
+    "inference",
+    "reporting",
+    "cli",
+)
 MODULES = sorted((ROOT / "soctk").rglob("*.py"))
 
 

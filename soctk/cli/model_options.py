@@ -19,6 +19,19 @@ class Enrol(click.ParamType):
         return int(value)
 
 
+class Tune(click.ParamType):
+    """The parameters of the encoder to train."""
+
+    name = "tune"
+
+    def convert(self, value, param, ctx):
+        """Return the value, if it is one of lora, all, and top:N."""
+        word, colon, count = value.partition(":")
+        if value not in ("lora", "all") and not (word == "top" and count.isdecimal() and int(count) > 0):
+            self.fail(f"'{value}' is not lora, all, or top:N with a number N, such as top:2", param, ctx)
+        return f"top:{int(count)}" if colon else value
+
+
 class EncoderLayers(Layers):
     """Hidden states: a word, numbers, or numbers for each of several encoders, separated by commas."""
 

@@ -29,6 +29,7 @@ from soctk.cli.common import (
 )
 from soctk.cli.model_options import (
     EncoderLayers,
+    Tune,
     combine_option,
     enrol_option,
     head_option,
@@ -182,8 +183,16 @@ def recipe_command(recipe: "Recipe") -> Command:
     "--train-args",
     type=Words(),
     default="",
-    help='More options of soctk-train, such as "--set train.lr=1e-3".',
+    help='More options of soctk-train, such as "--set train.lr=1e-3"; with --finetune, of soctk-finetune.',
     show_default="none",
+)
+@option(
+    "--finetune",
+    type=Tune(),
+    metavar="lora|top:N|all",
+    help="Train the encoder too: stage 2 is soctk-finetune, which needs no features. Parameters to train: lora (extra "
+    "finetune), top:N or all.",
+    show_default="off",
 )
 @option(
     "--tag",
@@ -200,7 +209,7 @@ def _options() -> None:
 
 
 def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
-    from soctk.cli import extract, train
+    from soctk.cli import extract, finetune, train
     from soctk.training import plan
     from soctk.training.recipe_options import Options, per_encoder
 
@@ -208,8 +217,12 @@ def _make_plan(recipe: "Recipe", values: dict[str, Any]) -> "Plan":
     own = {name: str(value.absolute()) if isinstance(value, Path) else value or "" for name, value in own.items()}
     needed = ["DATA", "STORE", "--upstream", values["upstream"]]
     _parse(extract.main, "--extract-args", values["extract_args"], needed, _EXTRACT_OPTIONS)
-    needed = ["DATA", "STORE", "EXPERIMENT"]
-    context = _parse(train.main, "--train-args", values["train_args"], needed, _TRAIN_OPTIONS)
+    needed, training = ["DATA", "STORE", "EXPERIMENT"], train.main
+    taken: Sequence[str] = _TRAIN_OPTIONS
+    if values["finetune"]:
+        needed, training = ["DATA", "EXPERIMENT", "--upstream", values["upstream"]], finetune.main
+        taken = (*_TRAIN_OPTIONS, "upstream", "tune", "speeds", "normalise")
+    context = _parse(training, "--train-args", values["train_args"], needed, taken)
     if isinstance(values["layers"], tuple):
         values["layers"] = tuple(sorted(values["layers"]))
     if isinstance(values["use_layers"], tuple):

@@ -124,7 +124,7 @@ def inner_splits(data: DataDir, split: Split, protocol: Protocol) -> list[tuple[
         return [(split.train, split.valid)]
     available = {*split.train, *split.valid}
     if data.split or protocol.startswith("cross-"):
-        parts = _divide_by_speaker(data, sorted(available))
+        parts = divide_by_speaker(data, sorted(available))
     else:
         parts = [sorted(available.intersection(data.utterances_of([fold]))) for fold in data.folds]
     return [(sorted(available.difference(scored)), scored) for scored in parts if scored]
@@ -149,7 +149,7 @@ def _split_partition(data: DataDir, protocol: Protocol, seed: int) -> Split:
         return Split(train, data.part(DEV), test)
     if protocol == "emobox":
         return Split(*_draw(train, seed), test)
-    parts = _divide_by_speaker(data, train)
+    parts = divide_by_speaker(data, train)
     valid = parts[seed % len(parts)]
     return Split(sorted(set(train).difference(valid)), valid, test)
 
@@ -163,12 +163,12 @@ def _split_across(data: DataDir, fold: int, protocol: Protocol, seed: int) -> Sp
             where="spk2fold",
         )
     others = data.utterances_of(set(data.folds) - {fold})
-    parts = _divide_by_speaker(data, others)
+    parts = divide_by_speaker(data, others)
     valid = parts[seed % len(parts)]
     return Split(sorted(set(others).difference(valid)), valid, data.utterances_of([fold]))
 
 
-def _divide_by_speaker(data: DataDir, utterances: list[str]) -> list[list[str]]:
+def divide_by_speaker(data: DataDir, utterances: list[str]) -> list[list[str]]:
     """Divide utterances into PARTS parts with different speakers; with fewer speakers, into one part per speaker.
 
     Utterances of unknown speakers are divided as if each had its own speaker. Utterances of a single speaker are

@@ -113,10 +113,10 @@ def extract(
     with progress.step(f"load the encoder {extraction.upstream}"):
         # With a cluster, this machine need not have a GPU.
         encoder = _load_upstream(replace(extraction, device="cpu") if executor else extraction)
-    settings = _collect_settings(extraction, encoder, data.channel)
+    settings = collect_settings(extraction, encoder, data.channel)
     store = FeatureStore.create(path, settings)
-    utterances = _list_utterances(data, extraction.copies)
-    _check_utterances(utterances, encoder)
+    utterances = list_utterances(data, extraction.copies)
+    check_utterances(utterances, encoder)
     _remove_outdated(utterances, store)
     done = store.recordings
     shards = _divide_into_shards(utterances, nj)
@@ -145,7 +145,8 @@ def is_finished(data: DataDir, path: Path, copies: Sequence[Copy]) -> bool:
     return all(copy.of(utt) in stored for copy in copies for utt in data.utterances)
 
 
-def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -> dict[str, Any]:
+def collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -> dict[str, Any]:
+    """Return the settings of a feature store."""
     layers = upstream.layer_indices(encoder, extraction.layers)
     return {
         "upstream": encoder.name,
@@ -171,7 +172,7 @@ def _collect_settings(extraction: Extraction, encoder: Upstream, channel: str) -
     }
 
 
-def _list_utterances(data: DataDir, copies: Sequence[Copy]) -> list[Utterance]:
+def list_utterances(data: DataDir, copies: Sequence[Copy]) -> list[Utterance]:
     """Return the utterances of a corpus, followed by the copies of each kind; print notes on the recordings."""
     clips = data.clips
     infos = audio.check(clips, data.channel)
@@ -201,7 +202,12 @@ def _list_utterances(data: DataDir, copies: Sequence[Copy]) -> list[Utterance]:
     return utterances
 
 
-def _check_utterances(utterances: Iterable[Utterance], encoder: Upstream) -> None:
+def check_utterances(utterances: Iterable[Utterance], encoder: Upstream) -> None:
+    """Check the durations of utterances and copies.
+
+    Raises:
+        SoctkError: some are longer than the encoder's limit, or shorter than MIN_SECONDS.
+    """
     too_long = [utterance.id for utterance in utterances if utterance.seconds > encoder.max_seconds]
     if too_long:
         raise SoctkError(

@@ -101,7 +101,7 @@ class FeatureStore(OneEncoder):
     def checksum(self) -> str:
         """Return a checksum of the ids and digests of the recordings, and of the content of imported features."""
         content = self.settings.get(store_json.CONTENT, "")
-        return hashlib.sha256((repr(list(self.recordings.items())) + content).encode()).hexdigest()[:16]
+        return recordings_checksum(self.recordings, content)
 
     def update(self) -> None:
         """Add the utterances of shards that other processes have written to this store.
@@ -297,3 +297,8 @@ def _size(shard: Path) -> int:
         return shard.stat().st_size
     except OSError as error:
         raise SoctkError(f"missing or damaged ({error.strerror})", remedy=EXTRACT_AGAIN, where=shard) from error
+
+
+def recordings_checksum(recordings: Mapping[str, str], content: str = "") -> str:
+    """Return a checksum of utterance -> digest, and of the content of imported features."""
+    return hashlib.sha256((repr(sorted(recordings.items())) + content).encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ from soctk.errors import plural
 from soctk.inference import encoders
 from soctk.inference.bundle import Bundle
 from soctk.inference.onnx.form import OnnxWeights
+from soctk.schema import Config
 from soctk.scoring.score import ExperimentScores
 
 _LICENCES = (
@@ -63,7 +64,8 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
         *_ONNX[onnx],
         "## Model\n",
         *(
-            f"- Encoder: {each.name}, hidden states {', '.join(map(str, each.layers))}; frozen ({each.source})."
+            f"- Encoder: {each.name}, hidden states {', '.join(map(str, each.layers))}; "
+            f"{_training_of(experiment)} ({each.source})."
             for each in settings.encoders
         ),
         f"- Pooling: {'+'.join(experiment.pooling)}. Head: {experiment.head.name}.",
@@ -100,6 +102,10 @@ _CLASS_TABLE = ("| emotion | utterances | recall (%) | precision (%) |\n| --- | 
 def _base_model(hub: list[str]) -> dict[str, str | list[str]]:
     """Return the entry of the model card for the encoders from the hub."""
     return {"base_model": hub[0] if len(hub) == 1 else hub} if hub else {}
+
+
+def _training_of(experiment: Config) -> str:
+    return f"fine-tuned ({experiment.finetune.tune})" if experiment.finetune else "frozen"
 
 
 def _use(bundle: Bundle) -> list[str]:

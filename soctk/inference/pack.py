@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from soctk import progress, provenance
-from soctk.corpus import audio, datadir, level
-from soctk.corpus.datadir import DataDir
+from soctk.corpus import datadir
 from soctk.errors import SoctkError
 from soctk.features import settings as store_json
-from soctk.features import side_by_side, upstream
-from soctk.features.interface import Store
+from soctk.features import side_by_side
 from soctk.features.shards import is_imported
-from soctk.features.upstream import Upstream
 from soctk.files import atomic_directory
 from soctk.inference import bundle as bundles
-from soctk.inference import card, encoders
+from soctk.inference import card, encoders, inclusion
 from soctk.inference.bundle import Bundle, EncoderSettings, ModelSettings
 from soctk.inference.onnx.form import OnnxWeights
 from soctk.schema import Config
@@ -26,9 +23,6 @@ from soctk.training import final
 from soctk.training.experiment import Experiment
 from soctk.training.final import FinalModel
 from soctk.training.inputs import Features
-
-# Of the frames of an encoder, relative to the stored ones: above float16 and other processors, below another encoder.
-_LARGEST_ERROR = 0.01
 
 
 @dataclass(frozen=True)
@@ -80,8 +74,13 @@ def pack(packing: Packing, folder: Path) -> Bundle:
     else:
         bundle = of_run(experiment, runs[0], packing.nj)
     with atomic_directory(folder) as unfinished:
-        for source in (packing.encoder, *packing.more_encoders) if packing.encoder else ():
-            bundle = _include_encoder(bundle, source, experiment, unfinished)
+        if experiment.config.finetune:
+            from soctk.inference import tuned
+
+            bundle = tuned.include_encoder(bundle, experiment, runs[0], unfinished)
+        else:
+            for source in (packing.encoder, *packing.more_encoders) if packing.encoder else ():
+                bundle = inclusion.include_encoder(bundle, source, experiment, unfinished)
         bundles.write(unfinished, bundle)
         if packing.onnx is not None:
             _write_onnx(replace(bundle, path=unfinished), packing.onnx)
@@ -140,12 +139,20 @@ def open_experiment(packing: Packing, runs: Sequence[RunDirectory]) -> Experimen
         )
     data_path = _find(packing, "data", packing.data or shared.made_from.get("data"))
     names = recorded.by_name(recorded.encoders(shared.settings))
-    given = {"features": packing.store} if packing.store else {}
-    paths = [_find(packing, "feats", ({**shared.made_from, **given}).get(name)) for name in names]
     config = Config.model_validate(
         {name: shared.settings[name] for name in Config.model_fields.keys() & shared.settings}
     )
     data = datadir.read(data_path, recordings=False)
+    if config.finetune:
+        from soctk.inference import tuned  # imports transformers, which takes seconds
+
+        tuned.check(packing.fold, packing.experiment)
+        encoder = packing.encoder or shared.made_from.get("encoder")
+        encoder = encoder if encoder and encoder.is_dir() else None
+        stored = shared.settings["features"]
+        return _checked(tuned.open_experiment(packing.experiment, config, data, stored, encoder, packing.device), runs)
+    given = {"features": packing.store} if packing.store else {}
+    paths = [_find(packing, "feats", ({**shared.made_from, **given}).get(name)) for name in names]
     store = side_by_side.open_stores(*paths)
     imported = [part.settings["upstream"] for part in store.parts if is_imported(part.settings)]
     if imported:
@@ -156,7 +163,11 @@ def open_experiment(packing: Packing, runs: Sequence[RunDirectory]) -> Experimen
             where=packing.experiment,
         )
     features = Features(store, data.utterances, packing.device)
-    experiment = Experiment(config, data, features, packing.experiment, packing.device)
+    return _checked(Experiment(config, data, features, packing.experiment, packing.device), runs)
+
+
+def _checked(experiment: Experiment, runs: Sequence[RunDirectory]) -> Experiment:
+    """Return the experiment, after comparing its settings with those of its runs."""
     experiment.check([run.fold for run in runs], [runs[0].seed])
     return experiment
 
@@ -227,80 +238,6 @@ def _settings_of(stored: Mapping[str, Any], layers: list[int]) -> EncoderSetting
     )
 
 
-def _include_encoder(bundle: Bundle, source: Path, experiment: Experiment, model: Path) -> Bundle:
-    """Copy an encoder into the folder of the model; return the bundle with the checksum of the copy.
-
-    Raises:
-        SoctkError: it is not an encoder of the feature stores.
-    """
-    number, settings = _which_encoder(bundle, source, experiment)
-    from soctk.features.upstream.huggingface import compute_checksum  # imports transformers, which takes seconds
-
-    checksum = f"sha256:{compute_checksum(encoders.include(source, model, number))}"
-    every = [*bundle.settings.encoders]
-    every[number] = settings.model_copy(update={"source": checksum})
-    changed = bundle.settings.model_copy(update={"encoder": every[0], "more_encoders": every[1:]})
-    return replace(bundle, settings=changed)
-
-
-def _which_encoder(bundle: Bundle, source: Path, experiment: Experiment) -> tuple[int, EncoderSettings]:
-    """Return the number and the settings of the encoder in the folder `source`."""
-    candidates = [
-        (number, settings)
-        for number, settings in enumerate(bundle.settings.encoders)
-        if not encoders.is_own(settings) and not encoders.package(settings)
-    ]
-    if not candidates:
-        raise _in_no_folder(bundle.settings.encoder, source)
-    for number, settings in candidates:
-        found = upstream.load(str(source.absolute()), precision=settings.precision)
-        is_same = found.source == settings.source
-        if not encoders.has_checksum(settings):  # from the hub
-            store = _store_of(settings, experiment)
-            is_same = _gives_the_stored_frames(found, experiment.data, store, settings.layers)
-        if is_same:
-            return number, settings
-    raise SoctkError(
-        f"this encoder is not {'one' if len(candidates) > 1 else 'the one'} of the feature store: it has "
-        f"{found.source}, and the features are from {' and '.join(settings.source for _, settings in candidates)}",
-        remedy=f"Give the folder of {' or '.join(settings.name for _, settings in candidates)}.",
-        where=f"--with-encoder {source}",
-    )
-
-
-def _store_of(settings: EncoderSettings, experiment: Experiment) -> Store:
-    """Return the feature store of an encoder."""
-    return next(store for store in experiment.features.store.parts if store.settings["source"] == settings.source)
-
-
-def _in_no_folder(settings: EncoderSettings, source: Path) -> SoctkError:
-    if encoders.is_own(settings):
-        return SoctkError(
-            f"the features are from {settings.name}, which is a Python class, and models contain no code",
-            remedy="Leave out --with-encoder: soctk-predict --encoder names the class.",
-            where=f"--with-encoder {source}",
-        )
-    package = encoders.package(settings)
-    return SoctkError(
-        f"the features are from {settings.name} of {package}, which is not read from a folder",
-        remedy=f"Leave out --with-encoder: the model loads it from {package}.",
-        where=f"--with-encoder {source}",
-    )
-
-
-def _gives_the_stored_frames(encoder: Upstream, data: DataDir, store: Store, layers: Sequence[int]) -> bool:
-    """Return whether an encoder gives the stored frames `(T, L, D)` of the shortest utterance."""
-    shortest = min(data.seconds, key=data.seconds.__getitem__)
-    if any(encoder.hidden_sizes[layer : layer + 1] != [store.settings["hidden_size"]] for layer in layers):
-        return False
-    waveform = audio.load(data.clip(shortest), encoder.sample_rate, channel=data.channel)
-    waveform = level.normalise(waveform, store.settings.get("normalise", "none"))
-    (frames,) = encoder.hidden_states([waveform], layers)
-    stored = store.load([shortest], layers).float()
-    error = frames.transpose(0, 1) - stored if len(stored) == frames.shape[1] else stored
-    return bool(error.norm() < _LARGEST_ERROR * stored.norm())
-
-
 def _check_classes(packing: Packing, experiment: Experiment) -> None:
     """Refuse Python classes among several encoders: soctk-predict --encoder names one class for the whole model."""
     used = _encoder_settings(experiment)
@@ -329,7 +266,7 @@ def _check_onnx(packing: Packing, experiment: Experiment) -> None:
             remedy="Leave out --onnx.",
             where="--onnx",
         )
-    if encoders.has_checksum(settings) and packing.encoder is None:
+    if encoders.has_checksum(settings) and packing.encoder is None and not experiment.config.finetune:
         raise SoctkError(
             f"the ONNX form is made from the encoder {settings.name}, whose folder is not given",
             remedy="Give it: --with-encoder DIR. The copy in the model is for torch; you may remove it afterwards.",

@@ -100,6 +100,12 @@ def test(runs: Sequence[RunDirectory], options: Options) -> int:
 def _open(path: Path, runs: Sequence[RunDirectory], options: Options) -> Experiment:
     packing = Packing(path, data=options.data, store=options.store, nj=options.nj, device=options.device)
     experiment = pack.open_experiment(packing, sorted(set(runs)))
+    if experiment.config.finetune:
+        raise SoctkError(
+            "the runs of a fine-tuned experiment have different encoders, and this test computes with one",
+            remedy="Pack one run (soctk-pack --fold K), and score the model on recordings: soctk-predict --score.",
+            where=path,
+        )
     if experiment.config.recentre.by != "none":
         _check_recentring(experiment)
     return experiment
@@ -141,7 +147,7 @@ def _identify(given: Sequence[Path], experiments: Mapping[Path, Experiment]) -> 
             found[upstream.load(str(each)).source] = each
         else:
             # Imported here, because transformers takes seconds.
-            from soctk.features.upstream.huggingface import compute_checksum
+            from soctk.features.upstream.checkpoints import compute_checksum
 
             found[f"sha256:{compute_checksum(each)}"] = each
     needed = {}

@@ -9,12 +9,12 @@ import pandas as pd
 from soctk import provenance
 from soctk.corpus.level import NORMAL_LEVEL
 from soctk.corpus.splits import DESCRIPTIONS
-from soctk.reporting.wording import HEADS, RECENTRING, RIDGE, describe_nested, label, overlaps
+from soctk.reporting.wording import FINE_TUNED, HEADS, RECENTRING, RIDGE, describe_nested, label, overlaps
 from soctk.scoring import choice, cues, published
 from soctk.scoring.compare import compare
 from soctk.scoring.cues import Cues
 from soctk.scoring.intervals import FEWEST_SPEAKERS
-from soctk.scoring.recorded import has_equal_level, used_augmentations, used_speeds
+from soctk.scoring.recorded import has_equal_level, tuning, used_augmentations, used_speeds
 from soctk.scoring.runs import RunDirectory
 from soctk.scoring.score import ExperimentScores, score
 
@@ -60,6 +60,7 @@ class Report:
             *self._concordance(),
             *self._class_weights(),
             *self._within_class(),
+            *self._fine_tuned(),
             *self._speeds(),
             *self._augmentations(),
             *self._levels(),
@@ -124,6 +125,11 @@ class Report:
             return []
         line = "Before the head linear, descriptors get within-class covariance normalisation"
         return [f"{line}, except in {', '.join(without)}." if without else f"{line}."]
+
+    def _fine_tuned(self) -> list[str]:
+        """Return a sentence about fine-tuned encoders if an experiment has them."""
+        using = [label(e) for e in self.experiments if tuning(e.predictions.settings)]
+        return [f"{FINE_TUNED}: {', '.join(using)}."] if using else []
 
     def _speeds(self) -> list[str]:
         """Return a sentence about speed perturbation (soctk.features.copies) if an experiment uses it."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
+from soctk.scoring import recorded
 from soctk.scoring.score import ExperimentScores
 
 # Marks experiments that use unlabelled recordings of the test speakers (ExperimentScores.is_recentred).
@@ -59,6 +60,12 @@ _POSTERIORS_MEANING = (
 
 _UNKNOWN = (
     " The intervals count each utterance of an unknown speaker as a speaker of its own, so they may be too narrow."
+)
+
+FINE_TUNED = (
+    "Fine-tuned (the encoder is trained too, on the training utterances; the epoch with the lowest validation loss "
+    "gives all weights. A head linear is not fitted to validation utterances: it is fitted to frozen descriptors of "
+    "the training utterances before the first epoch, or trained with the encoder)"
 )
 
 RECENTRING = (
@@ -127,9 +134,14 @@ def digits(metric: str) -> int:
 
 
 def label(experiment: ExperimentScores) -> str:
-    """Return the printed name of an experiment, with the marks of re-centring and of overlapping speakers."""
+    """Return the printed name of an experiment: (tuned: lora) if its encoder is fine-tuned, and marks.
+
+    The marks are those of re-centring and of overlapping speakers.
+    """
+    tuned = recorded.tuning(experiment.predictions.settings)
+    name = f"{experiment.name} (tuned: {tuned})" if tuned else experiment.name
     marks = RECENTRED * experiment.is_recentred + OVERLAPPING * bool(experiment.speaker_overlap)
-    return f"{experiment.name} {marks}".rstrip()
+    return f"{name} {marks}".rstrip()
 
 
 def describe_nested(experiment: ExperimentScores) -> str:

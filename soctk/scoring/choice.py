@@ -17,7 +17,10 @@ _ADVICE = {
     ("C", "largest"): "larger values may give better scores (--set head.C=[...])",
     ("C", "smallest"): "the descriptors hardly help to recognise the emotions of other speakers, or smaller values "
     "give better scores (--set head.C=[...])",
-    ("epoch", "largest"): "more epochs may give better scores (--set train.epochs=N)",
+    (
+        "epoch",
+        "largest",
+    ): "more epochs may give better scores (--set train.epochs=N; of soctk-finetune: finetune.epochs=N)",
 }
 
 

@@ -15,7 +15,7 @@ class _Record(BaseModel, strict=True, allow_inf_nan=False):
 
     layers: list[Annotated[int, Field(ge=0)]] = []
     pooling: str = ""
-    epoch: int | None = Field(None, ge=1, le=10**9)
+    epoch: int | None = Field(None, ge=0, le=10**9)  # 0: before fine-tuning
     C: float | None = Field(None, gt=1e-30, lt=1e30)
     train_loss: float = Field(0.0, ge=0, lt=1e30)
     valid_loss: float = Field(ge=0, lt=1e30)

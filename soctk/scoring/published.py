@@ -8,7 +8,7 @@ import pandas as pd
 
 from soctk.config import BUILTIN_CONF
 from soctk.errors import SoctkError
-from soctk.scoring.recorded import is_recentred, pooling_name, upstream_name, used_layers
+from soctk.scoring.recorded import is_recentred, pooling_name, tuning, upstream_name, used_layers
 
 _TEXT_COLUMNS = ("source", "corpus", "upstream", "hub_id", "layer", "pooling", "protocol")
 COLUMNS = (*_TEXT_COLUMNS, "WA", "UA", "F1")
@@ -47,8 +47,8 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
 
     Returns:
         The matching rows. Their column `differs` lists the reasons why the scores may not be comparable with the
-        experiment: another protocol, other hidden states, or recordings of the test speakers, if the experiment uses
-        them. It is "" if nothing differs.
+        experiment: another protocol, other hidden states, a frozen encoder, if the experiment trains it, or recordings
+        of the test speakers, if the experiment uses them. It is "" if nothing differs.
     """
     features = settings.get("features", {})
     upstream, pooling = _normalise(upstream_name(settings)), pooling_name(settings)
@@ -60,7 +60,8 @@ def matching(table: pd.DataFrame, corpus: str, settings: Mapping[str, Any]) -> p
         "protocol": settings.get("protocol", "unknown"),
         "layer": "last" if layers == [last] else ", ".join(map(str, layers)) or "unknown",
     }
-    always = ["no recordings of the test speakers, which this experiment uses"] if is_recentred(settings) else []
+    always = ["a frozen encoder, where this experiment trains it"] if tuning(settings) else []
+    always += ["no recordings of the test speakers, which this experiment uses"] if is_recentred(settings) else []
     differs = [
         "; ".join([*(f"{key} {row[key]}, not {value}" for key, value in ours.items() if row[key] != value), *always])
         for _, row in same.iterrows()

@@ -43,6 +43,9 @@ class _Schema(BaseModel):
         points: list[str] = []
         chosen: dict[str, str] = {}
 
+    class _FineTune(BaseModel, strict=True):
+        tune: str = ""
+
     protocol: str = ""
     nested: _Nested = _Nested()
     features: _Features = _Features()
@@ -52,6 +55,7 @@ class _Schema(BaseModel):
     recentre: _Recentre = _Recentre()
     speaker_overlap: dict[str, str] = {}
     head: _Head = _Head()
+    finetune: _FineTune = _FineTune()
     made_with: dict[str, Any] = {}
     made_from: dict[str, StrictStr] = {}
 
@@ -110,6 +114,11 @@ def encoders(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def upstream_name(settings: Mapping[str, Any]) -> str:
     """Return the names of the encoders joined by ` + `; empty if they were not recorded."""
     return " + ".join(store.get("upstream", "") for store in encoders(settings))
+
+
+def tuning(settings: Mapping[str, Any]) -> str:
+    """Return the trained parameters of the encoder, such as `lora` or `top:2`; empty for a frozen encoder."""
+    return settings.get("finetune", {}).get("tune", "")
 
 
 def used_layers(settings: Mapping[str, Any]) -> list[int]:

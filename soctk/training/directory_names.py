@@ -7,6 +7,7 @@ from pathlib import Path
 
 from soctk.features.upstream import own
 from soctk.schema import Config
+from soctk.training import recipe_tuning
 from soctk.training.recipe import Name, Recipe
 from soctk.training.recipe_options import Options, per_encoder, spaced
 
@@ -15,9 +16,9 @@ def make(recipe: Recipe, options: Options, resolved: Config, upstreams: Sequence
     """Return the names of the data directory, the feature store of each upstream, and the experiment.
 
     data/RECIPE, feats/UPSTREAM[-layerN]WAVEFORMS and
-    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET]WAVEFORMS[-recentred][-enrolN][-TARGET][-TAG], where WAVEFORMS is
-    [-spS][-aug-NAMES][-level]; each may end with the values of the recipe's own options and protocol. The names of
-    several upstreams, and their layers, are joined by +.
+    UPSTREAM[-layerN]-POOLING-HEAD[-COMBINE][-PRESET]WAVEFORMS[-recentred][-enrolN][-TARGET][-tuned-PARAMETERS][-TAG],
+    where WAVEFORMS is [-spS][-aug-NAMES][-level]; each may end with the values of the recipe's own options and
+    protocol. The names of several upstreams, and their layers, are joined by +.
     """
     names = [_name(upstream) for upstream in upstreams]
     waveforms = f"-sp{_dashed(options.speeds)}" if options.speeds else ""
@@ -32,6 +33,7 @@ def make(recipe: Recipe, options: Options, resolved: Config, upstreams: Sequence
         "" if resolved.recentre.by == "none" else "-recentred",
         "" if resolved.recentre.enrol == "all" else f"-enrol{resolved.recentre.enrol}",
         "" if options.target == "emotion" else f"-{options.target}",
+        recipe_tuning.name(options),
         f"-{options.tag}" if options.tag else "",
         suffix(recipe, options, "experiment"),
     ]

@@ -70,8 +70,7 @@ def of_fold(experiment: Experiment, run: RunDirectory, nj: int = 1) -> FinalMode
     # The descriptors of the other candidates are not needed.
     chosen_only = replace(experiment, config=settings)
     prior = _prior(_read_inputs(chosen_only, nj), utterances, run.seed) if is_recentred else None
-    name = "C" if isinstance(experiment.config.head, LinearConfig) else "epochs"
-    hyperparameter = {name: chosen.record[chosen.name]} if chosen else {}
+    hyperparameter = {{"C": "C", "epoch": "epochs"}[chosen.name]: chosen.record[chosen.name]} if chosen else {}
     return FinalModel(classifier.eval(), prior, utterances, hyperparameter, settings)
 
 

@@ -11,7 +11,7 @@ from soctk.cluster import option as cluster_option
 from soctk.errors import SoctkError
 from soctk.features.upstream import has_one_state, opensmile, own
 from soctk.schema import Config
-from soctk.training import directory_names, settings, trainable
+from soctk.training import directory_names, recipe_tuning, settings, trainable
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.recipe import Recipe
 from soctk.training.recipe_options import Options, per_encoder, spaced
@@ -28,7 +28,7 @@ class Plan:
         stores: the feature store of each upstream.
         upstreams: the upstreams.
         extract_options: the options of soctk-extract, after its arguments and --upstream.
-        train_options: the options of soctk-train, after its arguments.
+        train_options: the options of soctk-train, or of soctk-finetune, after its arguments.
         pack_options: the options of soctk-pack, after its arguments.
         robustness_options: the options of soctk-robustness, after its argument.
     """
@@ -52,6 +52,14 @@ class Plan:
         lines.append(f"robustness_options=({shlex.join(self.robustness_options)})")
         return "\n".join(lines)
 
+    def _training(self) -> list[str]:
+        """Return the command of stage 2."""
+        v = self.variables
+        if v["finetune"]:
+            upstream = ["--upstream", self.upstreams[0]]
+            return ["soctk-finetune", v["data"], v["experiment"], *upstream, *self.train_options]
+        return ["soctk-train", v["data"], self.stores[0], v["experiment"], *self.train_options]
+
     def describe(self) -> str:
         """Return a readable list of the stages: input, output, log, and command."""
         v = self.variables
@@ -62,8 +70,8 @@ class Plan:
         stages = [
             ("data", v["source"], v["data"], v["data_log"], []),
             ("features", v["data"], v["feats"], v["extract_log"], extract),
-            ("train", v["feats"], v["experiment"], v["train_log"],
-             [["soctk-train", v["data"], self.stores[0], v["experiment"], *self.train_options]]),
+            ("train", v["data"] if v["finetune"] else v["feats"], v["experiment"], v["train_log"],
+             [self._training()]),
             ("score", v["expdir"], f"{v['expdir']}/RESULTS.md", v["score_log"], [["soctk-score", v["expdir"]]]),
             ("pack", v["experiment"], v["model"], v["pack_log"],
              [["soctk-pack", v["experiment"], v["model"], *self.pack_options]]),
@@ -72,6 +80,8 @@ class Plan:
         ]  # fmt: skip
         lines = []
         for number, (what, source, target, log, commands) in enumerate(stages):
+            if v["finetune"] and number == 1:
+                continue
             if int(v["stage"]) <= number <= int(v["stop_stage"]):
                 lines.append(f"Stage {number}: {what}: {source} -> {target} (log: {log})")
                 lines += [f"    {shlex.join(command)}" for command in commands]
@@ -103,9 +113,11 @@ def make(recipe: Recipe, options: Options) -> Plan:
         protocol=options.protocol,
         target=options.target,
         overrides=options.overrides,
+        tune=options.finetune,
     )
     upstreams = [_path_or_name(upstream) for upstream in options.upstreams]
     _check_upstreams(options, resolved, config.conf_directories(given=conf_dirs))
+    recipe_tuning.check(options, upstreams, config.conf_directories(given=conf_dirs), stop_stage)
     if opensmile.FUNCTIONALS in upstreams:
         trainable.check_poolings(resolved.pooling)
     data, stores, experiment = directory_names.make(recipe, options, resolved, upstreams)
@@ -123,6 +135,7 @@ def make(recipe: Recipe, options: Options) -> Plan:
         "experiment": f"{expdir}/{experiment}",
         "model": f"{expdir}/{experiment}/model",
         "protocol": options.protocol,
+        "finetune": options.finetune or "",
         **{name.replace("-", "_"): value for name, value in options.own.items()},
         "data_log": f"{data}/log/prepare.log",
         "extract_log": f"{stores[0]}/log/extract.log",
@@ -143,7 +156,8 @@ def make(recipe: Recipe, options: Options) -> Plan:
         extract_options += ["--normalise", options.normalise]
     runs = ["--seeds", spaced(options.seeds), *(["--folds", spaced(options.folds)] if options.folds else [])]
     others = [word for store in stores[1:] for word in ("--with-store", store)]
-    train_options = [*others, *conf, *_model(options, resolved)]
+    tuning = recipe_tuning.train_options(options, resolved) if options.finetune else others
+    train_options = [*tuning, *conf, *_model(options, resolved)]
     folders = [upstream for upstream in upstreams if Path(upstream).is_absolute() and not own.is_own(upstream)]
     classes = [upstream for upstream in upstreams if own.is_own(upstream)]
     return Plan(
@@ -152,7 +166,11 @@ def make(recipe: Recipe, options: Options) -> Plan:
         upstreams,
         extract_options=[*extract_options, *_with_given([*work, *workers], options.extract_args)],
         train_options=[*train_options, *_with_given([*runs, *work, *workers], options.train_args)],
-        pack_options=[*(word for folder in folders for word in ("--with-encoder", folder)), *work],
+        pack_options=[
+            *(word for folder in folders for word in ("--with-encoder", folder)),
+            *recipe_tuning.pack_options(options),
+            *work,
+        ],
         robustness_options=[*(word for given in folders + classes for word in ("--encoder", given)), *work],
     )
 
@@ -169,7 +187,9 @@ def _model(options: Options, resolved: Config) -> Iterator[str]:
     yield from ("--preset", options.preset, "--pooling", resolved.pooling_name, "--head", resolved.head.name)
     layers = options.use_layers if isinstance(options.use_layers, tuple) else None
     numbers = ", ".join(map(spaced, per_encoder(layers))) if layers else spaced(resolved.frames.layers)
-    yield from ("--layer", numbers, "--combine", resolved.frames.combine)
+    if not options.finetune:
+        yield from ("--layer", numbers)
+    yield from ("--combine", resolved.frames.combine)
     yield from ("--recentre", resolved.recentre.by, "--enrol", str(resolved.recentre.enrol))
     yield from ("--protocol", options.protocol)
     if options.target != "emotion":

@@ -10,7 +10,10 @@ from soctk.mappings import read_yaml
 
 Name = Literal["data", "features", "experiment", "expdir"]
 # Shell variables of bin/recipe.sh: an option with one of these names would overwrite it.
-_RESERVED = {"data", "experiment", "extras", "feats", "log", "model", "number", "plan", "recipe", "source", "status"}
+_RESERVED = {
+    *("data", "experiment", "extras", "feats", "finetune", "log", "model", "number", "plan", "recipe", "source"),
+    "status",
+}
 OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
 
 

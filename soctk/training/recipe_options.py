@@ -36,10 +36,11 @@ class Options:
         enrol: how many utterances of a test speaker give the speaker's mean.
         protocol: how validation utterances are chosen.
         extract_args: more arguments of soctk-extract.
-        train_args: more arguments of soctk-train.
+        train_args: more arguments of soctk-train, or of soctk-finetune.
         conf_dirs: the directories of `--conf` in train_args.
         overrides: the settings of `--set` in train_args.
         target: what is predicted: `emotion`, `distribution`, or dimensions joined by `+`.
+        finetune: the parameters of the encoder to train: `lora`, `top:N` or `all`; None for a frozen encoder.
         tag: a suffix of the experiment's name.
         nj: the number of processes.
         cluster: the cluster of stages 1 and 2; None for processes on this machine.
@@ -71,6 +72,7 @@ class Options:
     conf_dirs: Sequence[Path]
     overrides: Sequence[str]
     target: str
+    finetune: str | None
     tag: str
     nj: int
     cluster: str | None

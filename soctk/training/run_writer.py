@@ -35,13 +35,15 @@ class RunWriter:
 
     @classmethod
     @contextmanager
-    def opened(cls, run: RunDirectory, tensorboard: bool) -> Iterator["RunWriter"]:
+    def opened(cls, run: RunDirectory, tensorboard: bool, kept: str = "") -> Iterator["RunWriter"]:
         """Yield a writer; the run's directory gets its final name when the block ends without an error.
+
+        Files of an interrupted run are removed first, except a file named `kept`.
 
         Raises:
             SoctkError: another process is writing the run.
         """
-        with atomic_directory(run.path) as directory:
+        with atomic_directory(run.path, kept) as directory:
             yield cls(run, directory, tensorboard)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ def resolve(
     target: str = "emotion",
     utterances: int | None = None,
     overrides: Iterable[str] = (),
+    tune: str | None = None,
 ) -> Config:
     """Return the settings for these options; an option that is None keeps the value of the conf directories.
 
@@ -56,6 +57,7 @@ def resolve(
         utterances: the number of utterances of the corpus, for presets whose settings depend on it
             (soctk.config.size_directories).
         overrides: KEY=VALUE strings (soctk.config.load); they win over the other options.
+        tune: the parameters of the encoder to train (soctk.config.load); None for a frozen encoder.
 
     Raises:
         SoctkError: a name is unknown, or a setting is wrong.
@@ -73,7 +75,7 @@ def resolve(
         "recentre.enrol": enrol,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    return config.load(directories, pooling, head, protocol, [*given, *overrides], target)
+    return config.load(directories, pooling, head, protocol, [*given, *overrides], target, tune)
 
 
 def describe_size(preset: str, utterances: int, resolved: Config) -> str:

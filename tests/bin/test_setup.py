@@ -17,8 +17,8 @@ def test_an_unknown_extra_is_refused_before_anything_is_installed():
     result = subprocess.run([ROOT / "bin" / "setup", "mini", "--help"], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     assert (
-        "EXTRA is mini, test, bench, docs, tensorboard, onnx, vad, demo, formats, egemaps or cluster, not '--help'"
-        in result.stderr
+        "EXTRA is mini, test, bench, docs, tensorboard, finetune, onnx, vad, demo, formats, egemaps or cluster, "
+        "not '--help'" in result.stderr
     )
 
 

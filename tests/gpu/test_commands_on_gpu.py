@@ -3,6 +3,7 @@
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from conftest import EMOTIONS, write_corpus
@@ -56,6 +57,35 @@ def test_train_pack_and_predict(work, device, name):
     assert len(lines) == 1 + len(recordings)
     on_cpu = run("soctk-predict", work / f"{name}-model", *recordings, "--device", "cpu").splitlines()
     assert [line.split("\t")[0] for line in lines] == [line.split("\t")[0] for line in on_cpu]
+
+
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2"])
+@pytest.mark.parametrize("tune", ["lora", "top:1", "all"])
+def test_finetune_pack_and_predict(work, device, family, tune):
+    if tune == "lora":
+        pytest.importorskip("peft")
+    encoder = write(work, family)
+    experiment = work / f"{family}-{tune.replace(':', '-')}"
+    quick = ("--set", "finetune.epochs=2", "--set", "finetune.lr_encoder=1e-3", "--set", "finetune.noise=0.5")
+    model = ("--pooling", "mean+soc_full", "--layer", "1 2", "--precision", "bfloat16", "--speed-perturb", "0.9")
+    options = ("--upstream", encoder, "--tune", tune, *model, *quick, "--device", device, "--nj", 2)
+    run("soctk-finetune", work / "data", experiment, *options)
+    assert 0 <= accuracy(experiment) <= 100
+    run("soctk-pack", experiment, experiment / "model", "--fold", 1, "--device", device)
+    predictions = pd.read_csv(experiment / "fold1" / "seed1" / "predictions.tsv", sep="\t")
+    utt = predictions["utt"][0]
+    recording = work / "recordings of the corpus" / f"{utt}.wav"
+    header, line = run("soctk-predict", experiment / "model", recording, "--device", device).splitlines()
+    for name in EMOTIONS:
+        posterior = float(line.split("\t")[header.split("\t").index(name)])
+        assert posterior == pytest.approx(predictions[name][0], abs=0.02)
+
+
+def test_finetune_a_trained_pooling(work, device):
+    model = ("--upstream", work / "whisper", "--tune", "top:1", "--pooling", "soc", "--head", "mlp", "--layer", "1 2")
+    quick = ("--set", "finetune.epochs=2", "--set", "finetune.checkpointing=true", "--set", "finetune.time_masks=1")
+    run("soctk-finetune", work / "data", work / "tuned-soc", *model, *quick, "--device", device)
+    assert 0 <= accuracy(work / "tuned-soc") <= 100
 
 
 def test_sweep(work, device):

@@ -154,7 +154,7 @@ def test_the_encoder_of_the_features_can_be_included_and_no_other(tmp_path, corp
 
 def test_the_folder_of_an_encoder_of_the_hub_is_recognised_by_its_frames(tmp_path, corpus, folders, monkeypatch):
     with monkeypatch.context() as hub:
-        hub.setattr(huggingface, "_identify_source", lambda *_: "revision:1")
+        hub.setattr(huggingface, "identify_source", lambda *_: "revision:1")
         experiment = train(corpus, str(folders / "first"), tmp_path)
     pack(Packing(experiment, encoder=folders / "first"), tmp_path / "model")
     model = Recogniser.load(tmp_path / "model")

@@ -59,5 +59,5 @@ def test_notes_on_epochs(tmp_path):
     run.log.write_text("".join(json.dumps(r) + "\n" for r in records("epoch", (1, 3), (2, 2))))
     assert choice.notes([run]) == [
         "the last epoch has the lowest validation loss in 1 of 1 runs: more epochs may give better scores "
-        "(--set train.epochs=N)"
+        "(--set train.epochs=N; of soctk-finetune: finetune.epochs=N)"
     ]

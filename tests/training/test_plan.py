@@ -31,6 +31,7 @@ DEFAULTS = {
     "conf_dirs": [],
     "overrides": [],
     "target": "emotion",
+    "finetune": None,
     "tag": "",
     "nj": 2,
     "cluster": None,

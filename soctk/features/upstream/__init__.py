@@ -27,6 +27,18 @@ def has_one_state(name: str) -> bool:
     return name.removeprefix(_S3PRL) in ("fbank", "mfcc", *opensmile.NAMES)
 
 
+def is_huggingface(name: str) -> bool:
+    """Return whether `load` reads an upstream with transformers: the directory of a checkpoint, or a hub id.
+
+    Raises:
+        SoctkError: the name is the path of a directory that does not exist.
+    """
+    is_other = name.startswith(_S3PRL) or own.is_own(name)
+    if name.startswith(("/", ".", "~")) and not is_other and not Path(name).is_dir():
+        raise SoctkError("no such directory", remedy="Check the path.", where=f"--upstream {name}")
+    return not is_other and ("/" in name or (Path(name) / "config.json").is_file())
+
+
 class Upstream(Protocol):
     """A frozen encoder.
 
@@ -88,9 +100,7 @@ def load(name: str, device: str = "cpu", precision: Precision = "float32", revis
     """
     if own.is_own(name):
         return own.OwnUpstream(name, device, precision)
-    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
-        raise SoctkError("no such directory", remedy="Check the path.", where=f"--upstream {name}")
-    if not name.startswith(_S3PRL) and ("/" in name or (Path(name) / "config.json").is_file()):
+    if is_huggingface(name):
         from soctk.features.upstream.huggingface import HuggingFaceUpstream
 
         return HuggingFaceUpstream(name, device, precision, revision)

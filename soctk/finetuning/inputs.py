@@ -1,0 +1,68 @@
+"""The inputs of the transformer layers of an encoder: clean for prediction, augmented for training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from soctk.finetuning.augmentation import Augmenter
+from soctk.finetuning.encoder import TunedEncoder
+from soctk.finetuning.recordings import Waveforms
+from soctk.training.inputs import half_of_memory
+
+_SHARE_OF_GPU = 0.25  # of its memory, for inputs that are kept
+
+
+@dataclass
+class LayerInputs:
+    """The outputs `(T, D)` of the front end for the rows of a corpus.
+
+    A front end that is not trained computes each row once; the result is kept on the device while there is room, and
+    all runs of a process share it. Noise and gain need a new computation, masks do not.
+
+    Attributes:
+        waveforms: the waveforms of all rows.
+        device: `cpu` or `cuda`.
+    """
+
+    waveforms: Waveforms
+    device: str
+    _kept: dict[int, torch.Tensor] = field(default_factory=dict, init=False, repr=False)
+    _room: float | None = field(default=None, init=False, repr=False)
+
+    def clean(self, encoder: TunedEncoder, rows: Sequence[int]) -> list[torch.Tensor]:
+        """Return the inputs `(T, D)` of rows."""
+        return [self._row(encoder, row) for row in rows]
+
+    def augmented(self, encoder: TunedEncoder, rows: Sequence[int], augmenter: Augmenter) -> list[torch.Tensor]:
+        """Return the changed inputs `(T, D)` of rows."""
+        return [self._augmented_row(encoder, row, augmenter) for row in rows]
+
+    def _augmented_row(self, encoder: TunedEncoder, row: int, augmenter: Augmenter) -> torch.Tensor:
+        name, changed = self.waveforms.utterances[row].name, None
+        if augmenter.changes_waveforms:
+            changed = augmenter.waveform(self.waveforms[row], name)
+        if changed is None:
+            return augmenter.mask(self._row(encoder, row), name)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not encoder.has_frozen_front_end):
+            frames = encoder.front_end(changed)
+        return augmenter.mask(frames, name)
+
+    def _row(self, encoder: TunedEncoder, row: int) -> torch.Tensor:
+        if not encoder.has_frozen_front_end:
+            return encoder.front_end(self.waveforms[row])
+        if row not in self._kept:
+            # Not inference_mode: its tensors could not be used for gradients later. In float32: shared by all runs.
+            with torch.no_grad(), torch.autocast(self.device, enabled=False):
+                frames = encoder.front_end(self.waveforms[row]).clone()
+            if self._take_room(frames.nbytes):
+                self._kept[row] = frames
+            return frames
+        return self._kept[row]
+
+    def _take_room(self, size: int) -> bool:
+        if self._room is None:
+            is_gpu = self.device == "cuda"
+            self._room = _SHARE_OF_GPU * torch.cuda.mem_get_info()[1] if is_gpu else half_of_memory() / 2
+        self._room -= size
+        return self._room >= 0

@@ -1,0 +1,331 @@
+"""Fine-tuning from recordings to predictions: it learns, resumes after a kill, and its models are packed."""
+
+import dataclasses
+import json
+import shutil
+import signal
+from pathlib import Path
+from subprocess import PIPE
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import run_python, write_corpus
+from encoders import FAMILIES, settings, write_encoder
+from safetensors.torch import load_file
+
+from soctk.corpus import datadir, splits
+from soctk.errors import SoctkError
+from soctk.features.extract import Extraction, extract
+from soctk.features.store import FeatureStore
+from soctk.finetuning import checkpoint
+from soctk.finetuning.experiment import FineTuning
+from soctk.inference.pack import Packing, pack
+from soctk.inference.recogniser import Recogniser
+from soctk.reporting import report as reports
+from soctk.reporting import tables
+from soctk.scoring import score
+from soctk.scoring.runs import RunDirectory
+from soctk.training.inputs import Features
+from soctk.training.outer_fits import fit_runs
+from soctk.training.training_data import TrainingData
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with a corpus and a Whisper encoder."""
+    folder = tmp_path_factory.mktemp("finetuning")
+    data = write_corpus(folder)
+    folds = {speaker: int(speaker[-1]) + 1 for speaker in data.fold}  # 6 folds of one speaker each
+    datadir.write(folder / "data", dataclasses.replace(data, fold=folds))
+    write_encoder(folder / "whisper", "whisper")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(root):
+    return datadir.read(root / "data")
+
+
+def experiment(corpus, path, config=None, encoder=None, speeds=(), **options) -> FineTuning:
+    folder = encoder or path.parent / "whisper"
+    extraction = Extraction(str(folder), speeds=speeds)
+    return FineTuning.of(config or settings(), corpus, extraction, path=path, **options)
+
+
+def records_of(run: RunDirectory) -> list[dict]:
+    return [json.loads(line) for line in run.log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loss_falls_for_each_family(tmp_path, corpus, family):
+    folder = write_encoder(tmp_path / family, family)
+    config = settings("all", "mean", "mlp", "head.hidden=0", "finetune.epochs=6", "finetune.patience=6")
+    experiment(corpus, tmp_path / "exp", config, folder).run([1], [1])
+    losses = [record["train_loss"] for record in records_of(RunDirectory(tmp_path / "exp", 1, 1))]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0] - 0.05
+
+
+@pytest.fixture(scope="module")
+def lora(root, corpus):
+    """Runs with LoRA on two folds, with copies at another speed and with augmentation."""
+    changes = ("finetune.noise=0.5", "finetune.gain=6", "finetune.time_masks=1", "finetune.channel_masks=1")
+    config = settings("lora", "mean+soc_full", "linear", *changes)
+    done = experiment(corpus, root / "lora", config, speeds=(0.9,))
+    assert done.run([1, 2], [1]) == 2
+    return done
+
+
+def test_a_run_has_the_files_of_soctk_train_and_the_encoder(lora, corpus):
+    run = RunDirectory(lora.path, 2, 1)
+    assert {file.name for file in run.path.iterdir()} == {
+        "config.yaml",
+        "encoder.safetensors",
+        "model.safetensors",
+        "predictions.tsv",
+        "train.jsonl",
+    }
+    content = yaml.safe_load(run.config.read_text())
+    assert (content["finetune"]["tune"], content["train"]) == ("lora", None)
+    assert content["features"]["speeds"] == [0.9]
+    assert (run.path / content["made_from"]["encoder"]).resolve() == lora.path.parent / "whisper"
+    table = pd.read_csv(run.predictions, sep="\t")
+    assert table["utt"].tolist() == splits.split(corpus, 2, "soctk", 1).test
+    assert table[list(corpus.emotions)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert [record["epoch"] for record in records_of(run)] == list(range(len(records_of(run))))
+
+
+def test_epoch_0_is_the_linear_fit_to_frozen_descriptors_of_the_training_speakers(root, lora, corpus):
+    extract(corpus, root / "feats", Extraction(str(root / "whisper"), (1, 2), "float32", speeds=(0.9,)))
+    features = Features(FeatureStore.open(root / "feats"), corpus.utterances)
+    inputs = TrainingData.load(lora.config, corpus, features, False, 1)
+    split = splits.split(corpus, 2, "soctk", 1)
+    [fit] = fit_runs(inputs, lora.config.head, [(splits.Split(split.train, [], split.test), 1)], 1, "cpu")
+    outputs = torch.from_numpy(fit.outputs[inputs.tested_rows(split.valid)]).unflatten(0, (2, -1))
+    expected = inputs.target.scores(inputs.target.predictions(outputs).numpy(), inputs.indices(split.valid))
+    first = records_of(RunDirectory(lora.path, 2, 1))[0]
+    assert first["epoch"] == 0
+    assert first["valid_loss"] == pytest.approx(expected["valid_loss"], abs=1e-3)
+    assert first["valid_WA"] == expected["valid_WA"]
+
+
+def test_other_tunings_and_nj_give_other_and_the_same_bits(tmp_path, root, corpus, lora):
+    again = dataclasses.replace(lora, path=tmp_path / "again")
+    again.run([1, 2], [1], nj=2)
+    for fold in (1, 2):
+        for name in ("predictions.tsv", "encoder.safetensors", "model.safetensors"):
+            ours, theirs = (RunDirectory(path, fold, 1).path / name for path in (again.path, lora.path))
+            assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def random_head(root, corpus):
+    """Runs with LoRA that start with a random head: at least one epoch of training remains in their encoder."""
+    done = experiment(corpus, root / "random", settings("lora", "stats", "mlp", "head.hidden=8"), speeds=(0.9,))
+    done.run([2], [1])
+    return done
+
+
+@pytest.mark.parametrize("name", ["lora", "random_head"])
+def test_the_packed_model_gives_the_predictions_of_its_run(tmp_path, request, corpus, name):
+    folder, lora = tmp_path / "model", request.getfixturevalue(name)
+    bundle = pack(Packing(lora.path, fold=2), folder)
+    assert bundle.settings.training["folds"] == "all but 2"
+    assert bundle.settings.training["utterances"] == len(splits.split(corpus, 2, "soctk", 1).train)
+    assert "fine-tuned (lora)" in (folder / "README.md").read_text()
+    table = pd.read_csv(RunDirectory(lora.path, 2, 1).predictions, sep="\t").set_index("utt")
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    model = Recogniser.load(moved)
+    for utt in table.index:
+        posteriors = model(corpus.wav[utt]).posteriors
+        ours = np.array([posteriors[name] for name in corpus.emotions])
+        assert ours == pytest.approx(table.loc[utt, list(corpus.emotions)].to_numpy(float), abs=2e-4)
+    before, after = (
+        load_file(path / "model.safetensors") for path in (lora.path.parent / "whisper", folder / "encoder")
+    )
+    frozen_only = {name for name in after if name in before and torch.equal(before[name], after[name])}
+    assert "encoder.conv1.weight" in frozen_only
+    assert name == "lora" or "encoder.layers.0.fc1.weight" not in frozen_only
+
+
+def test_a_fine_tuned_experiment_is_packed_by_fold_only(tmp_path, lora):
+    with pytest.raises(SoctkError) as caught:
+        pack(Packing(lora.path), tmp_path / "model")
+    assert "Pack the run of a fold, such as --fold 1" in str(caught.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_moved_encoder_is_given_to_pack(tmp_path, root, lora):
+    moved = shutil.copytree(root / "whisper", tmp_path / "moved encoder")
+    shutil.copytree(lora.path, tmp_path / "far" / "exp")
+    with pytest.raises(SoctkError, match="--with-encoder DIR"):
+        pack(Packing(tmp_path / "far" / "exp", fold=1, data=root / "data"), tmp_path / "model")
+    pack(Packing(tmp_path / "far" / "exp", fold=1, data=root / "data", encoder=moved), tmp_path / "model")
+
+
+def test_a_damaged_encoder_is_reported(tmp_path, lora):
+    copied = lora.path.parent / "damaged"
+    shutil.copytree(lora.path, copied)
+    (RunDirectory(copied, 1, 1).path / "encoder.safetensors").write_bytes(b"damaged")
+    with pytest.raises(SoctkError, match="Remove the run's directory and train it again"):
+        pack(Packing(copied, fold=1), tmp_path / "model")
+    shutil.rmtree(copied)
+
+
+def test_tables_tell_fine_tuned_from_frozen(lora):
+    report = reports.make([lora.path], "soctk-score")
+    text = "\n".join([*report.heading(), *tables.summary(report, "github")])
+    assert "lora (tuned: lora)" in text
+    assert "Fine-tuned (the encoder is trained too" in text
+
+
+def test_scores_and_other_settings(lora, corpus):
+    [scores] = score.score([lora.path])
+    assert len(scores.predictions.utterances) == 12
+    other = settings("lora", "mean+soc_full", "linear", "finetune.lora_rank=4")
+    with pytest.raises(SoctkError, match="this run was made with other settings"):
+        dataclasses.replace(lora, config=other).run([1], [1])
+
+
+CODE = """
+import sys
+from pathlib import Path
+from soctk.corpus import datadir
+from encoders import settings
+from soctk.features.extract import Extraction
+from soctk.finetuning import checkpoint
+from soctk.finetuning.experiment import FineTuning
+import os, signal
+root, path, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+if last >= 0:
+    write = checkpoint.write
+    def write_and_end(directory, state, settings):
+        if len(state.records) > last + 1:  # before this checkpoint is written, in the middle of an epoch's end
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(directory, state, settings)
+    checkpoint.write = write_and_end
+changes = ["head.hidden=8", "finetune.epochs=4", "finetune.patience=4", "finetune.noise=0.5"]
+config = settings("top:1", "stats", "mlp", *changes)
+FineTuning.of(config, datadir.read(root / "data"), Extraction(str(root / "whisper")), path=path).run([1], [1])
+"""
+
+
+def run_code(root, path, last: int) -> int:
+    arguments = ["", str(root), str(path), str(last)]
+    prefix = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); sys.argv = {arguments!r}"
+    return run_python(f"{prefix}\n{CODE}", stdout=PIPE).wait()
+
+
+def test_a_killed_run_resumes_and_ends_with_the_same_bits(tmp_path, root):
+    assert run_code(root, tmp_path / "whole", -1) == 0
+    whole = RunDirectory(tmp_path / "whole", 1, 1)
+    killed = RunDirectory(tmp_path / "killed", 1, 1)
+    for last in (0, 2):  # killed in epoch 2; then again in epoch 4
+        assert run_code(root, tmp_path / "killed", last) == -signal.SIGKILL
+        assert not killed.path.exists()
+        assert (killed.path.with_name("seed1.unfinished") / checkpoint.NAME).exists()
+    assert run_code(root, tmp_path / "killed", -1) == 0
+    for name in ("predictions.tsv", "encoder.safetensors", "model.safetensors"):
+        assert (killed.path / name).read_bytes() == (whole.path / name).read_bytes()
+    without_time = [[{**record, "seconds": 0} for record in records_of(run)] for run in (killed, whole)]
+    assert without_time[0] == without_time[1]
+    assert len(without_time[0]) == 4
+    assert not (killed.path / checkpoint.NAME).exists()
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(tmp_path, capsys):
+    state = checkpoint.Checkpoint({"a": torch.ones(2)}, {}, {}, [{"epoch": 1}])
+    checkpoint.write(tmp_path, state, {"seed": 1})
+    assert checkpoint.read(tmp_path, {"seed": 1}).records == [{"epoch": 1}]
+    assert checkpoint.read(tmp_path, {"seed": 2}) is None
+    assert "had other settings" in capsys.readouterr().out
+    (tmp_path / checkpoint.NAME).write_bytes(b"damaged")
+    assert checkpoint.read(tmp_path, {"seed": 1}) is None
+    assert "is damaged" in capsys.readouterr().out
+    assert checkpoint.read(tmp_path / "none", {}) is None
+
+
+@pytest.mark.parametrize("heads", ["train", "freeze", "crossed"])
+def test_the_head_of_the_run_moves_only_if_it_is_trained(tmp_path, root, corpus, heads):
+    config = settings("lora", "mean", "linear", f"finetune.heads={heads}", "finetune.epochs=1")
+    new = experiment(corpus, tmp_path / "exp", config, root / "whisper")
+    fitted = []
+    start_from = FineTuning._tuner
+
+    def keep(self, *arguments):
+        model, tuner = start_from(self, *arguments)
+        fitted.append(model.classifier.head.weight.detach().clone())
+        return model, tuner
+
+    FineTuning._tuner = keep
+    try:
+        new.run([1], [1])
+    finally:
+        FineTuning._tuner = start_from
+    run = RunDirectory(tmp_path / "exp", 1, 1)
+    losses = [record["valid_loss"] for record in records_of(run)]
+    is_moved = not torch.equal(load_file(run.weights)["head.weight"], fitted[0])
+    assert is_moved == (heads == "train" and losses[1] < losses[0])
+    assert losses[1] != losses[0]
+
+
+def test_if_training_does_not_help_the_frozen_model_is_kept(tmp_path, root, corpus):
+    config = settings("lora", "mean", "linear", "finetune.lr_encoder=30", "finetune.grad_clip=1e9")
+    experiment(corpus, tmp_path / "exp", config, root / "whisper").run([1], [1])
+    run = RunDirectory(tmp_path / "exp", 1, 1)
+    records = records_of(run)
+    assert min(records, key=lambda record: record["valid_loss"])["epoch"] == 0
+    before = load_file(root / "whisper" / "model.safetensors")
+    for name, weight in load_file(run.path / "encoder.safetensors").items():
+        torch.testing.assert_close(weight, before[f"encoder.{name}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (("recentre.by=speaker",), "--recentre: descriptors of a fine-tuned encoder are not re-centred"),
+        (("finetune.start=random", "frames.layers=auto"), "--layer auto: a fold chooses hidden states"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tmp_path, root, corpus, overrides, text):
+    new = experiment(corpus, tmp_path / "exp", settings("lora", "mean", "linear", *overrides), root / "whisper")
+    with pytest.raises(SoctkError) as caught:
+        new.run([1], [1])
+    assert text in str(caught.value)
+
+
+def test_a_linear_start_needs_the_head_linear(tmp_path, root, corpus):
+    config = settings("lora", "mean", "mlp", "finetune.start=linear")
+    with pytest.raises(SoctkError, match="a linear fit can start the head linear on emotions only"):
+        experiment(corpus, tmp_path / "exp", config, root / "whisper").run([1], [1])
+
+
+def test_each_fold_chooses_hidden_states_and_the_model_is_packed_with_them(tmp_path, root, corpus):
+    config = settings("lora", "auto", "linear", "frames.layers=auto", "finetune.epochs=1")
+    experiment(corpus, tmp_path / "exp", config, root / "whisper").run([1], [1])
+    chosen = records_of(RunDirectory(tmp_path / "exp", 1, 1))[0]
+    bundle = pack(Packing(tmp_path / "exp", fold=1), tmp_path / "model")
+    assert list(bundle.settings.encoder.layers) == chosen["layers"]
+    assert "+".join(bundle.settings.experiment.pooling) == chosen["pooling"]
+
+
+def test_bfloat16_is_for_training_only(tmp_path, root, corpus):
+    config = settings("lora", "mean", "linear", "finetune.precision=bfloat16")
+    new = experiment(corpus, tmp_path / "exp", config, root / "whisper")
+    new.run([1], [1])
+    run = RunDirectory(tmp_path / "exp", 1, 1)
+    assert yaml.safe_load(run.config.read_text())["finetune"]["precision"] == "bfloat16"
+    bundle = pack(Packing(tmp_path / "exp", fold=1), tmp_path / "model")
+    assert bundle.settings.encoder.precision == "float32"
+
+
+@pytest.mark.parametrize("protocol", ["emobox"])
+def test_crossed_heads_under_other_protocols(tmp_path, root, corpus, protocol):
+    config = settings("lora", "mean").model_copy(update={"protocol": protocol})
+    experiment(corpus, tmp_path / "exp", config, root / "whisper").run([1], [1])
+    assert records_of(RunDirectory(tmp_path / "exp", 1, 1))[0]["epoch"] == 0
