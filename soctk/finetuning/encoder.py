@@ -105,9 +105,9 @@ class TunedEncoder:
         """The parameters that are trained, by name."""
         return {name: weight for name, weight in self._upstream.model.named_parameters() if weight.requires_grad}
 
-    def front_end(self, waveform: np.ndarray) -> torch.Tensor:
-        """Return the input of the transformer layers `(T, D)` for one utterance."""
-        return self._upstream.run_front_end(waveform)
+    def front_end(self, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Return the input of the transformer layers `(T, D)` for each utterance."""
+        return self._upstream.run_front_end(waveforms)
 
     def states(self, utterances: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return the hidden states `(L, T, D)` of each utterance, for outputs `(T, D)` of the front end."""
@@ -140,7 +140,7 @@ class TunedEncoder:
         """Return the names of the parameters that the used hidden states depend on, except those that are fixed."""
         named = {name: each for name, each in self._upstream.model.named_parameters() if name not in _FIXED}
         noise = np.random.default_rng(0).standard_normal(self._upstream.sample_rate, dtype=np.float32)
-        (states,) = self.states([self.front_end(noise)])
+        (states,) = self.states(self.front_end([noise]))
         gradients = torch.autograd.grad(states.square().sum(), list(named.values()), allow_unused=True)
         return [name for name, gradient in zip(named, gradients, strict=True) if gradient is not None]
 

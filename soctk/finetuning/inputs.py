@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from soctk.finetuning.augmentation import Augmenter
@@ -32,33 +33,31 @@ class LayerInputs:
 
     def clean(self, encoder: TunedEncoder, rows: Sequence[int]) -> list[torch.Tensor]:
         """Return the inputs `(T, D)` of rows."""
-        return [self._row(encoder, row) for row in rows]
+        if not encoder.has_frozen_front_end:
+            return encoder.front_end([self.waveforms[row] for row in rows])
+        missing = [row for row in dict.fromkeys(rows) if row not in self._kept]
+        new: dict[int, torch.Tensor] = {}
+        if missing:
+            # Not inference_mode: its tensors could not be used for gradients later. In float32: shared by all runs.
+            with torch.no_grad(), torch.autocast(self.device, enabled=False):
+                frames = encoder.front_end([self.waveforms[row] for row in missing])
+            new = {row: one.clone() for row, one in zip(missing, frames, strict=True)}  # not a part of the batch
+            self._kept |= {row: one for row, one in new.items() if self._take_room(one.nbytes)}
+        return [new[row] if row in new else self._kept[row] for row in rows]
 
     def augmented(self, encoder: TunedEncoder, rows: Sequence[int], augmenter: Augmenter) -> list[torch.Tensor]:
         """Return the changed inputs `(T, D)` of rows."""
-        return [self._augmented_row(encoder, row, augmenter) for row in rows]
-
-    def _augmented_row(self, encoder: TunedEncoder, row: int, augmenter: Augmenter) -> torch.Tensor:
-        name, changed = self.waveforms.utterances[row].name, None
+        names = [self.waveforms.utterances[row].name for row in rows]
+        changed: dict[int, np.ndarray] = {}
         if augmenter.changes_waveforms:
-            changed = augmenter.waveform(self.waveforms[row], name)
-        if changed is None:
-            return augmenter.mask(self._row(encoder, row), name)
+            found = [augmenter.waveform(self.waveforms[row], name) for row, name in zip(rows, names, strict=True)]
+            changed = {place: waveform for place, waveform in enumerate(found) if waveform is not None}
+        clean = self.clean(encoder, [row for place, row in enumerate(rows) if place not in changed])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not encoder.has_frozen_front_end):
-            frames = encoder.front_end(changed)
-        return augmenter.mask(frames, name)
-
-    def _row(self, encoder: TunedEncoder, row: int) -> torch.Tensor:
-        if not encoder.has_frozen_front_end:
-            return encoder.front_end(self.waveforms[row])
-        if row not in self._kept:
-            # Not inference_mode: its tensors could not be used for gradients later. In float32: shared by all runs.
-            with torch.no_grad(), torch.autocast(self.device, enabled=False):
-                frames = encoder.front_end(self.waveforms[row]).clone()
-            if self._take_room(frames.nbytes):
-                self._kept[row] = frames
-            return frames
-        return self._kept[row]
+            noisy = encoder.front_end(list(changed.values())) if changed else []
+        frames = (iter(noisy), iter(clean))
+        ordered = [next(frames[place not in changed]) for place in range(len(rows))]
+        return [augmenter.mask(one, name) for one, name in zip(ordered, names, strict=True)]
 
     def _take_room(self, size: int) -> bool:
         if self._room is None:

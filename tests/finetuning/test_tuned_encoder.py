@@ -31,7 +31,7 @@ def noises(*lengths: int) -> list[np.ndarray]:
 
 
 def frames(encoder: TunedEncoder, waveforms) -> list[torch.Tensor]:
-    return encoder.states([encoder.front_end(waveform) for waveform in waveforms])
+    return encoder.states(encoder.front_end(waveforms))
 
 
 def step(encoder: TunedEncoder) -> None:

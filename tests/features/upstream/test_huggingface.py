@@ -106,9 +106,12 @@ def test_hidden_states_equal_those_of_transformers(checkpoints, name):
     torch.testing.assert_close(states[-1], expected.last_hidden_state[0])
 
 
+@pytest.mark.parametrize("batches_front_end", [False, True])  # as on a CPU, and as on a GPU
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "data2vec"])
-def test_frames_are_the_same_in_a_batch_as_alone(checkpoints, name):
+def test_frames_are_the_same_in_a_batch_as_alone(checkpoints, name, batches_front_end):
     encoder = upstream.load(str(checkpoints / name))
+    assert not encoder.batches_front_end
+    encoder.batches_front_end = batches_front_end
     waveforms = [noise(samples) for samples in (16000, 9001, 12345, 8160)]
     assert encoder.batches
     alone = [encoder.hidden_states([waveform], EVERY_LAYER)[0] for waveform in waveforms]
