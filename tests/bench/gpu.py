@@ -97,7 +97,7 @@ class Place:
             call()
             synchronise()
 
-        timed = compare({name: partial(until_done, call) for name, call in calls.items()}, self.some(15), calls=1)
+        timed = compare({name: partial(until_done, call) for name, call in calls.items()}, self.some(7), calls=1)
         return {name: float(np.median(values)) for name, values in timed.items()}
 
 
@@ -241,7 +241,7 @@ def warm_up(place: Place, encoder: Path) -> None:
 
 def time_training(place: Place) -> Iterator[Row]:
     """Time the preset paper on a corpus of RAVDESS's size and of ESD's, and the linear head."""
-    epochs = place.some(20)
+    epochs = place.some(10)
     for name, count, speakers, folds, length, width, seeds in (
         ("RAVDESS's size", 1440, 24, 6, 185, 512, [1, 2, 3, 4, 5]),
         ("ESD's size", 35000, 20, 5, 150, 768, [1]),
