@@ -3,7 +3,37 @@
 Shapes: `frames` `(B, T, D)`, `lengths` `(B,)` in frames. Frames at or beyond an utterance's length are padding.
 """
 
+from typing import NamedTuple
+
 import torch
+
+
+class Slices(NamedTuple):
+    """B slices of frames `(R, N, D)`: slice b is `frames[starts[b] : starts[b] + lengths[b], blocks[b]]`, `(T, D)`.
+
+    Attributes:
+        starts: `(B,)`, the first row of each slice.
+        blocks: `(B,)`, from 0 to N - 1.
+        lengths: `(B,)` in frames.
+    """
+
+    starts: torch.Tensor
+    blocks: torch.Tensor
+    lengths: torch.Tensor
+
+    @classmethod
+    def of_batch(cls, frames: torch.Tensor, lengths: torch.Tensor) -> "Slices":
+        """Return the utterances of a padded batch `(B, T, D)`, whose frames are given as `(B T, 1, D)`."""
+        batch, time, _ = frames.shape
+        starts = torch.arange(0, batch * time, time, device=lengths.device)
+        return cls(starts, torch.zeros_like(starts), lengths)
+
+    def pad(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the slices of frames `(R, N, D)` as a padded batch `(B, T, D)`; the padding is arbitrary."""
+        rows, blocks, _ = frames.shape
+        time = torch.arange(int(self.lengths.max()), device=frames.device)
+        places = (self.starts[:, None] + time).clamp(max=rows - 1) * blocks + self.blocks[:, None]
+        return frames.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
 
 
 def check_shapes(frames: torch.Tensor, lengths: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ from soctk.onednn import bmm
 from soctk.pooling import divided_differences, fast
 from soctk.pooling.autocast import autocast_off
 from soctk.pooling.decomposition import eigh
-from soctk.pooling.frames import check_shapes, is_padding, require_finite
+from soctk.pooling.frames import Slices, check_shapes, is_padding, require_finite
 from soctk.pooling.gradients import (
     Covariance,
     CovarianceLog,
@@ -32,6 +32,7 @@ __all__ = [
     "deviations",
     "factored_log",
     "log_covariance",
+    "log_covariance_triangles",
     "matrix_log",
     "mean",
     "padding",
@@ -290,13 +291,45 @@ def log_covariance(
             else:
                 result = _project(GramLog.apply(*arguments), projection)
         elif _has_kernel(frames, needs_gradient):
-            triangles = CovarianceLogTriangle.apply(*arguments)
+            slices = Slices.of_batch(frames, lengths)
+            triangles = CovarianceLogTriangle.apply(frames.flatten(0, 1).unsqueeze(1), *slices, *arguments[2:], None)
             if triangle and projection is None:
                 return triangles
             result = _project(_symmetric(triangles, size), projection)
         else:
             result = _project(CovarianceLog.apply(*arguments), projection)
         return upper_triangle(result) if triangle else result
+
+
+def log_covariance_triangles(
+    frames: torch.Tensor,
+    slices: Slices,
+    shrinkage: float,
+    eps: float,
+    trace: float | None = 1.0,
+    threads: int | None = None,
+) -> torch.Tensor:
+    """Return the upper triangles `(B, D(D+1)/2)` of `log_covariance` for B slices of frames `(R, N, D)`.
+
+    The slices may have different lengths and lie anywhere in the frames, but must not overlap. On a CPU the compiled
+    kernels read them where they are; otherwise they are copied into a padded batch.
+
+    Args:
+        frames: `(R, N, D)`, float32 or float64.
+        slices: on the device of the frames.
+        shrinkage: as in `log_covariance`.
+        eps: as in `log_covariance`.
+        trace: as in `log_covariance`.
+        threads: the number of threads of the kernels; by default those of torch, and one for small D.
+
+    Raises:
+        ValueError: frames are NaN, infinite, or too large to square.
+    """
+    size, needs_gradient = frames.shape[2], torch.is_grad_enabled() and frames.requires_grad
+    with autocast_off(frames.device):
+        if _has_kernel(frames, needs_gradient) and int(slices.lengths.max()) >= size:
+            return CovarianceLogTriangle.apply(frames, *slices, shrinkage, eps, trace, threads)
+        return log_covariance(slices.pad(frames), slices.lengths, shrinkage, eps, trace, triangle=True)
 
 
 def regularised_covariance(
