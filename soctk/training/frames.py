@@ -49,6 +49,10 @@ class Frames:
         frames = Frames(frames, lengths).layer_normalised(self.layer_norm).block
         return frames, torch.tensor(lengths, device=frames.device)
 
+    def select(self, indices: Sequence[int]) -> "Selection":
+        """Return the inputs of the utterances with these indices."""
+        return Selection(self, indices)
+
     def to(self, device: str) -> "Frames":
         """Return the frames on another device."""
         return Frames(self.block.to(device), self.lengths, self.layer_norm)
@@ -62,6 +66,23 @@ class Frames:
         for rows, normalised in zip(self.block.split(sizes), block.split(sizes), strict=True):
             normalised[:] = normalise(rows.float(), setting)
         return Frames(block, self.lengths)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the utterances of frames in memory; nothing is copied.
+
+    Attributes:
+        frames: the frames.
+        indices: the utterances.
+    """
+
+    frames: Frames
+    indices: Sequence[int]
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """See Frames.batch; the indices are those among the selected utterances."""
+        return self.frames.batch([self.indices[i] for i in indices])
 
 
 @dataclass(frozen=True)
@@ -93,10 +114,18 @@ class StreamedFrames:
         Raises:
             SoctkError: frames are NaN, infinite or too large.
         """
+        return self.select(indices).batch(range(len(indices)))
+
+    def select(self, indices: Sequence[int]) -> Frames:
+        """Read the inputs of the utterances with these indices.
+
+        Raises:
+            SoctkError: frames are NaN, infinite or too large.
+        """
         utterances = [self.utterances[i] for i in indices]
         frames = Frames.of(self.store, utterances, self.layers)
         require_finite(frames, utterances, self.store.where)
-        return replace(frames, layer_norm=self.layer_norm).to(self.device).batch(range(len(indices)))
+        return replace(frames, layer_norm=self.layer_norm).to(self.device)
 
     def to(self, device: str) -> "StreamedFrames":
         """Return the frames, with batches on another device."""

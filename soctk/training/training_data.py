@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
@@ -109,6 +111,14 @@ class TrainingData:
     def descriptors(self, fitted: Sequence[int], seed: int) -> Descriptors:
         """Return the inputs of a head that is trained on the rows `fitted`."""
         return Descriptors.of([block.array for block in self.blocks.values()], self.recentring(seed), fitted)
+
+    @cached_property
+    def strata(self) -> np.ndarray:
+        """The fold of each row, or 0: the batches of the training loop are stratified by it."""
+        strata = np.zeros(len(self.data.utterances), dtype=int)
+        for fold in self.data.folds:
+            strata[self.indices(self.data.utterances_of([fold]))] = fold
+        return np.tile(strata, self.copies)
 
     @cached_property
     def _index(self) -> dict[str, int]:
