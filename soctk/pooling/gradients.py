@@ -151,13 +151,12 @@ class CovarianceLogTriangle(Function):
 
     @staticmethod
     @without_autocast
-    def forward(ctx, frames, starts, blocks, lengths, shrinkage, eps, trace, threads):
+    def forward(ctx, frames, starts, blocks, lengths, shrinkage, eps, trace):
         kernels = import_module("soctk.pooling.fast.kernels")
         slices = Slices(starts, blocks, lengths)
-        triangles, squares, saved = kernels.log_of_covariance(frames, slices, constants(shrinkage, eps, trace), threads)
+        triangles, squares, saved = kernels.log_of_covariance(frames, slices, constants(shrinkage, eps, trace))
         require_finite(squares)
         ctx.save_for_backward(frames, *slices, saved)
-        ctx.threads = threads
         return triangles
 
     @staticmethod
@@ -166,8 +165,8 @@ class CovarianceLogTriangle(Function):
     def backward(ctx, gradient):
         kernels = import_module("soctk.pooling.fast.kernels")
         frames, *slices, saved = ctx.saved_tensors
-        grad_frames = kernels.gradient_of_log(gradient, frames, Slices(*slices), saved, ctx.threads)
-        return grad_frames, None, None, None, None, None, None, None
+        grad_frames = kernels.gradient_of_log(gradient, frames, Slices(*slices), saved)
+        return grad_frames, None, None, None, None, None, None
 
 
 class GramLog(Function):

@@ -292,7 +292,7 @@ def log_covariance(
                 result = _project(GramLog.apply(*arguments), projection)
         elif _has_kernel(frames, needs_gradient):
             slices = Slices.of_batch(frames, lengths)
-            triangles = CovarianceLogTriangle.apply(frames.flatten(0, 1).unsqueeze(1), *slices, *arguments[2:], None)
+            triangles = CovarianceLogTriangle.apply(frames.flatten(0, 1).unsqueeze(1), *slices, *arguments[2:])
             if triangle and projection is None:
                 return triangles
             result = _project(_symmetric(triangles, size), projection)
@@ -307,7 +307,6 @@ def log_covariance_triangles(
     shrinkage: float,
     eps: float,
     trace: float | None = 1.0,
-    threads: int | None = None,
 ) -> torch.Tensor:
     """Return the upper triangles `(B, D(D+1)/2)` of `log_covariance` for B slices of frames `(R, N, D)`.
 
@@ -320,7 +319,6 @@ def log_covariance_triangles(
         shrinkage: as in `log_covariance`.
         eps: as in `log_covariance`.
         trace: as in `log_covariance`.
-        threads: the number of threads of the kernels; by default those of torch, and one for small D.
 
     Raises:
         ValueError: frames are NaN, infinite, or too large to square.
@@ -328,7 +326,7 @@ def log_covariance_triangles(
     size, needs_gradient = frames.shape[2], torch.is_grad_enabled() and frames.requires_grad
     with autocast_off(frames.device):
         if _has_kernel(frames, needs_gradient) and int(slices.lengths.max()) >= size:
-            return CovarianceLogTriangle.apply(frames, *slices, shrinkage, eps, trace, threads)
+            return CovarianceLogTriangle.apply(frames, *slices, shrinkage, eps, trace)
         return log_covariance(slices.pad(frames), slices.lengths, shrinkage, eps, trace, triangle=True)
 
 

@@ -69,7 +69,8 @@ class Experiment:
             folds: the folds to test, from 1.
             seeds: each determines the initial weights, the order of utterances, and the utterances that
                 `--protocol emobox` and `--enrol` draw.
-            nj: how many runs to do at a time, each in a process with one thread; it does not change the results.
+            nj: the number of processor cores to use; it does not change the results. Each stack of runs (`_stacks`) is
+                a process; if there are fewer of them than `nj`, they use several threads.
 
         Raises:
             SoctkError: `check` raises it, another process is training one of the runs, features are missing, NaN or
@@ -166,7 +167,9 @@ class Experiment:
             inputs = replace(inputs, blocks={})
             jobs = [partial(self._run_linear, *pair, inputs, made_with) for pair in zip(runs, fits, strict=True)]
         else:
-            jobs = [partial(self._run_stack, stack, inputs, made_with) for stack in self._stacks(runs, inputs)]
+            stacks = self._stacks(runs, inputs)
+            threads = max(1, nj // len(stacks)) if self.device == "cpu" else 1
+            jobs = [partial(self._run_stack, stack, inputs, made_with, threads) for stack in stacks]
         lines = []
         done = itertools.chain.from_iterable(parallel.run(jobs, nj, self.device))
         for line in progress.track(done, "train", "run", len(runs)):
@@ -237,18 +240,20 @@ class Experiment:
             most = 1
         return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
-    def _run_stack(self, runs: Sequence[RunDirectory], inputs: TrainingData, made_with: Mapping[str, str]) -> list[str]:
+    def _run_stack(
+        self, runs: Sequence[RunDirectory], inputs: TrainingData, made_with: Mapping[str, str], threads: int
+    ) -> list[str]:
         """Train and test runs of the head mlp together; return a line about the validation scores of each."""
         assert self.config.train is not None  # soctk.config.load gives every head but linear a section `train`
         parts, lines = [], []
         for run in runs:
             torch.manual_seed(run.seed)
             parts.append(Part(self.new_model().to(self.device), inputs.split(run.fold, run.seed), run.seed))
-        # One thread, so that the results of a run do not depend on `nj`.
+        # torch itself uses one thread, so that the results of a run do not depend on `nj`.
         with one_thread(), ExitStack() as all_runs:
             opened = [all_runs.enter_context(ExitStack()) for _ in runs]
             writers = [one.enter_context(self._opened(run, made_with)) for one, run in zip(opened, runs, strict=True)]
-            trainer = MLPTrainer(parts, inputs, self.device, self.config.train)
+            trainer = MLPTrainer(parts, inputs, self.device, self.config.train, threads)
             for number, record, is_last in trainer.train():
                 writers[number].write_record(record)
                 if is_last:

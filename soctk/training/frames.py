@@ -8,12 +8,15 @@ import torch
 
 from soctk.errors import SoctkError, plural
 from soctk.features.interface import Store
+from soctk.pooling.threads import share
 from soctk.schema import LayerNorm
 from soctk.training.frame_norm import normalise
 
 _ROWS = 1 << 10  # frames to layer-normalise at a time; this many fit into the CPU cache
 
 _ROWS_SUMMED = 1 << 12  # frames to check for NaN and infinity at a time
+
+UTTERANCES_OF_A_PART = 8  # of the parts of a batch that threads work on
 
 _LARGEST = 1e12  # of a feature; the sums of squares of larger ones overflow float32
 
@@ -42,10 +45,27 @@ class Frames:
         """The frames `(T, L, D)` of each utterance."""
         return self.block.split(self.lengths)
 
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames."""
+    def batch(self, indices: Sequence[int], threads: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames.
+
+        Args:
+            indices: the utterances.
+            threads: how many threads copy the frames.
+        """
         lengths = [self.lengths[i] for i in indices]
-        frames = torch.cat([self.utterances[i] for i in indices]).float()
+        utterances = [self.utterances[i] for i in indices]
+        if threads == 1:
+            frames = torch.cat(utterances).float()
+        else:
+            frames = self.block.new_empty(sum(lengths), *self.block.shape[1:], dtype=torch.float32)
+            places = frames.split(lengths)
+
+            def copy(start: int) -> None:
+                part = slice(start, start + UTTERANCES_OF_A_PART)
+                for place, utterance in zip(places[part], utterances[part], strict=True):
+                    place.copy_(utterance)
+
+            share(copy, range(0, len(indices), UTTERANCES_OF_A_PART), caller_works=True, threads=threads)
         frames = Frames(frames, lengths).layer_normalised(self.layer_norm).block
         return frames, torch.tensor(lengths, device=frames.device)
 
@@ -108,13 +128,13 @@ class StreamedFrames:
         """T of each utterance, in frames."""
         return self.store.lengths(self.utterances)
 
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, indices: Sequence[int], threads: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         """See Frames.batch.
 
         Raises:
             SoctkError: frames are NaN, infinite or too large.
         """
-        return self.select(indices).batch(range(len(indices)))
+        return self.select(indices).batch(range(len(indices)), threads)
 
     def select(self, indices: Sequence[int]) -> Frames:
         """Read the inputs of the utterances with these indices.

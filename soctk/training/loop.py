@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from soctk.errors import SoctkError
+from soctk.pooling.threads import share
 from soctk.schema import TrainConfig
 from soctk.training import batches
 from soctk.training.classifier import EmotionClassifier
@@ -68,18 +69,21 @@ class Epoch(NamedTuple):
     is_last: bool
 
 
-def train_together(learners: Sequence[Learner], config: TrainConfig, copies: int = 1) -> Iterator[Epoch]:
+def train_together(
+    learners: Sequence[Learner], config: TrainConfig, copies: int = 1, threads: int = 1
+) -> Iterator[Epoch]:
     """Train models in place and yield an `Epoch` of each model after each epoch; a trained model leaves the others.
 
     Args:
         learners: the models and their data.
         config: batch size, epochs, patience, learning rate, weight decay, warm-up, and gradient clipping.
         copies: how often each validation row occurs in `Learner.valid`.
+        threads: the number of threads; it has no influence on the results.
 
     Raises:
         SoctkError: the loss of a model becomes infinite or NaN.
     """
-    training = _Training(learners, config)
+    training = _Training(learners, config, threads)
     best = {number: _Best() for number in range(len(learners))}
     started = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
@@ -87,7 +91,7 @@ def train_together(learners: Sequence[Learner], config: TrainConfig, copies: int
         records = {}
         for number, loss in losses.items():
             learner = learners[number]
-            predicted = predict(learner.model, learner.inputs, learner.target, learner.valid, copies)
+            predicted = predict(learner.model, learner.inputs, learner.target, learner.valid, copies, threads)
             scores = learner.target.scores(predicted.cpu().numpy(), learner.valid[: len(predicted)])
             records[number] = {"epoch": epoch, "train_loss": loss, **scores, "lr": training.rate(number, epoch)}
             _require_finite(loss + scores["valid_loss"], epoch)
@@ -135,7 +139,7 @@ def train_for(
     Raises:
         SoctkError: the loss becomes infinite or NaN.
     """
-    training = _Training([Learner(model, inputs, target, train_indices, [], seed)], config)
+    training = _Training([Learner(model, inputs, target, train_indices, [], seed)], config, threads=1)
     for epoch in range(1, epochs + 1):
         _require_finite(training.epoch(epoch)[0], epoch)
     training.drop({0})
@@ -154,8 +158,8 @@ class _Best:
 class _Training:
     """The models that are still being trained; they are addressed by their numbers among the learners."""
 
-    def __init__(self, learners: Sequence[Learner], config: TrainConfig):
-        self._learners, self._config = list(learners), config
+    def __init__(self, learners: Sequence[Learner], config: TrainConfig, threads: int):
+        self._learners, self._config, self._threads = list(learners), config, threads
         self._numbers = list(range(len(learners)))
         self._stack = Stack([learner.model for learner in learners])
         self._steps = [len(batches.cut(len(learner.fitted), config.batch_size)) for learner in learners]
@@ -210,7 +214,7 @@ class _Training:
         is_whole = isinstance(model, EmotionClassifier)
         head = cast(nn.Module, model.head) if is_whole else model
         self._head = StackedHead(self._stack, head, "head." if is_whole else "")
-        self._describe = make_describe(learners, self._stack)
+        self._describe = make_describe(learners, self._stack, self._threads)
         self._losses = learners[0].target.together([learner.target for learner in learners])
 
     def _orders(self, epoch: int) -> list[np.ndarray]:
@@ -262,7 +266,14 @@ def _require_finite(loss: float, epoch: int) -> None:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, inputs: Inputs, target: Target, indices: Sequence[int], copies: int = 1) -> torch.Tensor:
+def predict(
+    model: nn.Module,
+    inputs: Inputs,
+    target: Target,
+    indices: Sequence[int],
+    copies: int = 1,
+    threads: int = 1,
+) -> torch.Tensor:
     """Return the predictions `(N, K)` for N utterances (Target.predictions), averaged over their copies.
 
     Args:
@@ -271,11 +282,15 @@ def predict(model: nn.Module, inputs: Inputs, target: Target, indices: Sequence[
         target: what is predicted.
         indices: N utterances, then N copies of them in the same order, and so on.
         copies: how often each utterance occurs in `indices`.
+        threads: how many batches are predicted at the same time.
     """
     model.eval()
-    outputs = torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)])
-    return target.predictions(outputs.unflatten(0, (copies, -1)))
+    outputs: dict[int, torch.Tensor] = {}
 
+    @torch.inference_mode()  # each thread has its own mode
+    def work(start: int) -> None:
+        outputs[start] = model(*inputs.batch(indices[start : start + EVAL_BATCH]))
 
-def _eval_batches(indices: Sequence[int]) -> list[Sequence[int]]:
-    return [indices[start : start + EVAL_BATCH] for start in range(0, len(indices), EVAL_BATCH)]
+    starts = range(0, len(indices), EVAL_BATCH)
+    share(work, starts, caller_works=True, threads=threads)
+    return target.predictions(torch.cat([outputs[start] for start in starts]).unflatten(0, (copies, -1)))

@@ -14,11 +14,12 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm
 
-from soctk import onednn
 from soctk.pooling import SOC, spd
 from soctk.pooling.frames import Slices
 from soctk.training.batches import Batch
 from soctk.training.classifier import EmotionClassifier
+from soctk.training.frames import UTTERANCES_OF_A_PART
+from soctk.training.projection import project
 from soctk.training.stack import Stack
 
 
@@ -33,12 +34,13 @@ class Learner(Protocol):
 Describe = Callable[[Batch, torch.Tensor | None], torch.Tensor]
 
 
-def make_describe(learners: Sequence[Learner], stack: Stack) -> Describe:
+def make_describe(learners: Sequence[Learner], stack: Stack, threads: int = 1) -> Describe:
     """Return a function that gives the descriptors `(M, B, P)` of the M models of a batch.
 
     Args:
         learners: one for each model of the stack. Those with trained poolings must share their inputs.
         stack: the parameters of their models.
+        threads: the number of threads for the frames; it has no influence on the results.
     """
     model = learners[0].model
     if not isinstance(model, EmotionClassifier):
@@ -46,7 +48,7 @@ def make_describe(learners: Sequence[Learner], stack: Stack) -> Describe:
             [learners[model].inputs.batch(rows)[0] for model, rows in zip(batch.models, _lists(batch), strict=True)]
         )
     if shares_projection(model):
-        return _SharedProjection(learners, stack)
+        return _SharedProjection(learners, stack, threads)
     return _OneByOne(learners)
 
 
@@ -75,8 +77,8 @@ class _SharedProjection:
     Only models of the same seed have an order in common. So there is one product for the models of each seed.
     """
 
-    def __init__(self, learners: Sequence[Learner], stack: Stack):
-        self._inputs, self._stack = learners[0].inputs, stack
+    def __init__(self, learners: Sequence[Learner], stack: Stack, threads: int):
+        self._inputs, self._stack, self._threads = learners[0].inputs, stack, threads
         self._lengths = np.asarray(self._inputs.lengths)
         self._poolings = cast(Sequence[SOC], list(cast(EmotionClassifier, learners[0].model).poolings))
         self._seeds = np.array([learner.seed for learner in learners])
@@ -95,15 +97,16 @@ class _SharedProjection:
     def _describe(self, rows: np.ndarray, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the descriptors `(M, B, P)` for the rows `(M, B)` of models with one order."""
         distinct, places = _distinct(rows)
-        frames, _ = self._inputs.batch(distinct.tolist())
+        frames, _ = self._inputs.batch(distinct.tolist(), self._threads)
         lengths = self._lengths[distinct]
         starts = np.cumsum(lengths) - lengths
+        bounds = [*starts[::UTTERANCES_OF_A_PART].tolist(), len(frames)]
         blocks = np.repeat(np.arange(len(rows)), rows.shape[1])
         numbers = np.stack([starts[places].ravel(), blocks, lengths[places].ravel()])
         slices = Slices(*torch.from_numpy(numbers).to(frames.device))
         pooled = []
         for i, (pooling, weight) in enumerate(zip(self._poolings, weights, strict=True)):
-            projected = onednn.linear(frames[:, i], weight.flatten(0, 1))
+            projected = project(frames[:, i], weight.flatten(0, 1), bounds, self._threads)
             projected = projected.unflatten(1, weight.shape[:2])
             pooled.append(spd.log_covariance_triangles(projected, slices, **pooling.regularisation))
         return torch.cat(pooled, dim=1).unflatten(0, rows.shape)

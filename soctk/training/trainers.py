@@ -34,10 +34,11 @@ class MLPTrainer:
         inputs: the data of the experiment.
         device: `cpu` or `cuda`.
         config: the settings of the training loop.
+        threads: the number of threads; it has no influence on the results.
     """
 
-    def __init__(self, parts: Sequence[Part], inputs: TrainingData, device: str, config: TrainConfig):
-        self._parts, self._inputs, self._config = parts, inputs, config
+    def __init__(self, parts: Sequence[Part], inputs: TrainingData, device: str, config: TrainConfig, threads: int):
+        self._parts, self._inputs, self._config, self._threads = parts, inputs, config, threads
         frames = None if inputs.frames is None else inputs.frames.to(device)
         self._learners = [self._learner(part, frames, device) for part in parts]
 
@@ -47,7 +48,7 @@ class MLPTrainer:
         Raises:
             SoctkError: the loss of a model becomes infinite or NaN.
         """
-        for epoch in loop.train_together(self._learners, self._config, self._inputs.tested):
+        for epoch in loop.train_together(self._learners, self._config, self._inputs.tested, self._threads):
             if epoch.is_last:
                 self._learners[epoch.number].target.finish(self._parts[epoch.number].model.output_layer)
             yield epoch
@@ -56,7 +57,7 @@ class MLPTrainer:
         """Return the predictions `(N, K)` of a trained model for its test utterances, in the order of the split."""
         rows = self._inputs.tested_rows(self._parts[number].split.test)
         learner = self._learners[number]
-        return loop.predict(learner.model, learner.inputs, learner.target, rows, self._inputs.tested)
+        return loop.predict(learner.model, learner.inputs, learner.target, rows, self._inputs.tested, self._threads)
 
     def _learner(self, part: Part, frames: Any, device: str) -> loop.Learner:
         inputs, fitted = self._inputs, self._inputs.rows(part.split.train)

@@ -73,7 +73,7 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def log_of_covariance(
-    frames: torch.Tensor, slices: Slices, regularisation: tuple[float, float, float, float], threads: int | None = None
+    frames: torch.Tensor, slices: Slices, regularisation: tuple[float, float, float, float]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the upper triangles of the logarithms of the regularised covariances of B slices of frames.
 
@@ -81,7 +81,6 @@ def log_of_covariance(
         frames: `(R, N, D)`.
         slices: B slices of the frames, on the CPU.
         regularisation: the last four arguments of `regularise`.
-        threads: the number of threads; by default those of torch, and one for small matrices.
 
     Returns:
         The triangles, row by row, `(B, D(D+1)/2)`; tr X'X `(B,)` of the centred frames X; and the tensor that
@@ -90,20 +89,18 @@ def log_of_covariance(
     batch, size = len(slices.starts), frames.shape[2]
     triangles, squares = frames.new_empty(batch, size * (size + 1) // 2), frames.new_empty(batch, dtype=torch.float64)
     saved = frames.new_empty(-(-batch // LANES), size + _ROOM + _SAVED, _columns(size), LANES, dtype=torch.float64)
-    (all_frames,) = _numpy(frames)
+    all_frames, *by_matrix, kept = _numpy(frames, *_long(slices), triangles, squares, saved)
 
     def work(part: slice, number: int) -> None:
-        arrays = _numpy(*_part(slices, part), triangles[part], squares[part], saved[number])
+        arrays = [array[part] for array in by_matrix]
         workspace = _workspace((size + _ROOM, max(size, _DEPTH)), (size + _ROOM, size), (_ROWS, size))
-        _require(_log_of_covariance(all_frames, *arrays, *workspace, *regularisation, _MAX_SWEEPS * size))
+        _require(_log_of_covariance(all_frames, *arrays, kept[number], *workspace, *regularisation, _MAX_SWEEPS * size))
 
-    _share_by_eights(work, batch, size, threads)
+    _share_by_eights(work, batch, size)
     return triangles, squares, saved
 
 
-def gradient_of_log(
-    gradient: torch.Tensor, frames: torch.Tensor, slices: Slices, saved: torch.Tensor, threads: int | None = None
-) -> torch.Tensor:
+def gradient_of_log(gradient: torch.Tensor, frames: torch.Tensor, slices: Slices, saved: torch.Tensor) -> torch.Tensor:
     """Return the gradient `(R, N, D)` for the frames; it is 0 outside the slices, which must not overlap.
 
     In memory it is `(N, D, R)`, the layout that the gradient of the projection reads without a copy.
@@ -113,38 +110,33 @@ def gradient_of_log(
         frames: as given to `log_of_covariance`.
         slices: as given to `log_of_covariance`.
         saved: the third result of `log_of_covariance`.
-        threads: as in `log_of_covariance`.
     """
     batch, (rows, blocks, size) = len(slices.starts), frames.shape
     grad_frames = frames.new_zeros(blocks, size, rows)
-    all_frames, written = _numpy(frames, grad_frames)
+    upstream, all_frames, *by_matrix = _numpy(gradient, frames, *_long(slices))
+    kept, written = _numpy(saved, grad_frames)
 
     def work(part: slice, number: int) -> None:
-        arrays = _numpy(*_part(slices, part), saved[number])
-        (own,) = _numpy(gradient[part])
+        arrays = [array[part] for array in by_matrix]
         square, wide, tall = (size, size), (size, max(size, _DEPTH)), (_DEPTH, size)
         workspace = _workspace(*((rows + _ROOM, columns) for rows, columns in (square, wide, square, tall)))
-        _gradient_of_log(own, all_frames, *arrays, written, *workspace)
+        _gradient_of_log(upstream[part], all_frames, *arrays, kept[number], written, *workspace)
 
-    _share_by_eights(work, batch, size, threads)
+    _share_by_eights(work, batch, size)
     return grad_frames.permute(2, 0, 1)
 
 
-def _part(slices: Slices, part: slice) -> Slices:
-    return Slices(*(numbers[part].long() for numbers in slices))
+def _long(slices: Slices) -> list[torch.Tensor]:
+    return [numbers.long() for numbers in slices]
 
 
-def _share_by_eights(work: Callable[[slice, int], None], batch: int, size: int, threads: int | None = None) -> None:
-    """Call `work` with the slice and the number of each group of eight matrices.
-
-    Without a number of threads, large matrices use those of torch, and small ones use one.
-    """
+def _share_by_eights(work: Callable[[slice, int], None], batch: int, size: int) -> None:
+    """Call `work` with the slice and the number of each group of eight matrices; large matrices use several threads."""
 
     def part(start: int) -> None:
         work(slice(start, start + LANES), start // LANES)
 
-    alone = threads is None and size < _MIN_SIZE_FOR_THREADS
-    share(part, range(0, batch, LANES), alone=alone, caller_works=True, threads=threads)
+    share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS, caller_works=True)
 
 
 def _require(converged: bool) -> None:
@@ -162,14 +154,18 @@ def _columns(columns: int) -> int:
 
 def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
     """Return an array for each (rows, columns), in memory that the thread reuses, because allocation takes time."""
-    padded = [(rows, _columns(columns), LANES) for rows, columns in shapes]
-    sizes = [math.prod(shape) for shape in padded]
-    if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
-        # torch aligns memory for vector instructions; numpy does not. The memory outlives a block of inference_mode.
-        with torch.inference_mode(False):
-            _thread.memory = torch.empty(sum(sizes), dtype=torch.float64, device="cpu")
-    parts = _thread.memory[: sum(sizes)].split(sizes)
-    return [part.view(shape).numpy() for part, shape in zip(parts, padded, strict=True)]
+    if getattr(_thread, "shapes", None) != shapes:
+        padded = [(rows, _columns(columns), LANES) for rows, columns in shapes]
+        sizes = [math.prod(shape) for shape in padded]
+        if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
+            # torch aligns memory for vector instructions; numpy does not. The memory outlives a block of
+            # inference_mode.
+            with torch.inference_mode(False):
+                _thread.memory = torch.empty(sum(sizes), dtype=torch.float64, device="cpu")
+        parts = _thread.memory[: sum(sizes)].split(sizes)
+        _thread.arrays = [part.view(shape).numpy() for part, shape in zip(parts, padded, strict=True)]
+        _thread.shapes = shapes
+    return _thread.arrays
 
 
 # In a group of fewer than eight matrices, the remaining lanes repeat the last matrix.
