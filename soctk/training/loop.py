@@ -238,7 +238,7 @@ class _Training:
             for step in range(steps):
                 total = steps * self._config.epochs
                 factors[step, place] = step_factors(self._config, (epoch - 1) * steps + step, total)
-        return torch.from_numpy(factors).to(self._stack.device, torch.float32)
+        return torch.from_numpy(factors).to(self._stack.device, self._stack.dtype)
 
     def _kept(self) -> torch.Tensor:
         """Return which values dropout keeps in an epoch, `(K, rows, dropped)`; each model draws its own."""

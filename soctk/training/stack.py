@@ -47,6 +47,11 @@ class Stack:
         """The device of the parameters."""
         return self._values.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the parameters."""
+        return self._values.dtype
+
     def index(self, models: Sequence[int]) -> torch.Tensor | None:
         """Return the numbers of some of the models on the device of the stack; None for all models."""
         return None if len(models) == len(self) else torch.tensor(models, device=self.device)

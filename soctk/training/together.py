@@ -6,6 +6,7 @@ models with trained poolings share the frames that are read, and each describes 
 get descriptors that were computed before training.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -135,6 +136,10 @@ class StackedHead:
         self._stack = stack
         children = [(f"{name}.", layer) for name, layer in head.named_children()] or [("", head)]
         self._layers = [(f"{prefix}{name}", layer) for name, layer in children]
+        # Batch norm subtracts what a bias before it adds, so the gradient of the bias is 0. AdamW would scale its
+        # rounding errors to whole steps.
+        pairs = itertools.pairwise(self._layers)
+        self._before_norm = {name for (name, _), (_, layer) in pairs if isinstance(layer, nn.BatchNorm1d)}
         widths = [layer.out_features for _, layer in self._layers if isinstance(layer, nn.Linear)]
         rates = [layer.p for _, layer in self._layers if isinstance(layer, nn.Dropout)]
         # The rate of dropout, and the number of values of a row that it may drop.
@@ -155,7 +160,8 @@ class StackedHead:
                 weight = self._own(name + "weight", models)
                 inputs = inputs @ weight.mT
                 if layer.bias is not None:
-                    inputs = inputs + self._own(name + "bias", models).unsqueeze(1)
+                    bias = self._own(name + "bias", models).unsqueeze(1)
+                    inputs = inputs + (bias.detach() if name in self._before_norm else bias)
             elif isinstance(layer, nn.BatchNorm1d):
                 inputs = self._batch_norm(name, layer, inputs, models)
             elif isinstance(layer, nn.ReLU):
