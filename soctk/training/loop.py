@@ -43,7 +43,7 @@ class Learner:
         fitted: the training rows.
         valid: the validation rows, whose loss chooses the best epoch, in the order of `predict`.
         seed: determines the order of the rows and the dropout.
-        strata: the stratum of each row of the inputs (soctk.training.batches); None for one stratum.
+        strata: what the order of the rows is stratified by; None for nothing.
     """
 
     model: nn.Module
@@ -52,7 +52,7 @@ class Learner:
     fitted: Sequence[int]
     valid: Sequence[int]
     seed: int
-    strata: np.ndarray | None = None
+    strata: batches.Strata | None = None
 
 
 class Epoch(NamedTuple):
@@ -224,7 +224,7 @@ class _Training:
         for number in self._numbers:
             learner, mask = self._learners[number], self._fitted[number]
             if learner.seed not in common:
-                strata = np.zeros(len(mask), dtype=int) if learner.strata is None else learner.strata
+                strata = learner.strata or batches.Strata.one(len(mask))
                 common[learner.seed] = batches.order(strata, learner.seed, epoch)
             order = common[learner.seed]
             orders.append(order[mask[order]])
@@ -252,7 +252,8 @@ class _Training:
 
 def _mask(learner: Learner) -> np.ndarray:
     """Return whether the model trains on each row, `(N,)`."""
-    mask = np.zeros(1 + max(learner.fitted) if learner.strata is None else len(learner.strata), dtype=bool)
+    rows = 1 + max(learner.fitted) if learner.strata is None else len(learner.strata.numbers)
+    mask = np.zeros(rows, dtype=bool)
     mask[list(learner.fitted)] = True
     return mask
 

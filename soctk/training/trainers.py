@@ -1,6 +1,7 @@
 """The trainer of the head mlp: it trains the models of several runs, and predicts their test utterances."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from soctk.corpus.splits import Split
 from soctk.schema import TrainConfig
 from soctk.training import loop
 from soctk.training.classifier import EmotionClassifier
+from soctk.training.inputs import Descriptors
 from soctk.training.training_data import TrainingData
 
 
@@ -39,6 +41,8 @@ class MLPTrainer:
 
     def __init__(self, parts: Sequence[Part], inputs: TrainingData, device: str, config: TrainConfig, threads: int):
         self._parts, self._inputs, self._config, self._threads = parts, inputs, config, threads
+        self._strata = {seed: inputs.strata(seed) for seed in {part.seed for part in parts}}
+        self._blocks: Sequence[torch.Tensor] | None = None
         frames = None if inputs.frames is None else inputs.frames.to(device)
         self._learners = [self._learner(part, frames, device) for part in parts]
 
@@ -64,10 +68,17 @@ class MLPTrainer:
         is_whole = frames is not None
         return loop.Learner(
             part.model if is_whole else part.model.head,
-            frames if is_whole else inputs.descriptors(fitted, part.seed).to(device),
+            frames if is_whole else self._descriptors(fitted, part.seed, device),
             inputs.target.of_run(fitted, device),
             fitted,
             inputs.tested_rows(part.split.valid),
             part.seed,
-            inputs.strata,
+            self._strata[part.seed],
         )
+
+    def _descriptors(self, fitted: Sequence[int], seed: int, device: str) -> Descriptors:
+        """Return the descriptors of a run; all runs share the blocks in the memory of the device."""
+        own = self._inputs.descriptors(fitted, seed)
+        if self._blocks is None:
+            self._blocks = own.to(device).blocks
+        return replace(own, blocks=self._blocks, offsets=own.offsets and own.offsets.to(device))

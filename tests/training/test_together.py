@@ -26,9 +26,10 @@ from soctk.training.together import shares_projection
 
 ROWS, WIDTH = 60, 6
 LABELS = np.random.default_rng(0).integers(0, 3, ROWS)
-STRATA = np.arange(ROWS) % 5
 # Training sets of different sizes: with batches of 8, the last batches have 8, 9, 3 and 5 rows.
 FITTED = [list(range(40)), list(range(10, 43)), list(range(20, 55)), list(range(0, 42, 2))]
+FITS = np.array([[row in fitted for fitted in FITTED] for row in range(ROWS)])
+STRATA = batches.Strata(np.arange(ROWS) % 5, FITS)
 VALID = [list(range(44, 60)), list(range(43, 60)), list(range(20)), list(range(43, 60))]
 
 
