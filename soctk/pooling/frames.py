@@ -28,6 +28,19 @@ class Slices(NamedTuple):
         starts = torch.arange(0, batch * time, time, device=lengths.device)
         return cls(starts, torch.zeros_like(starts), lengths)
 
+    @classmethod
+    def of_concatenated(cls, frames: torch.Tensor, lengths: torch.Tensor) -> "Slices":
+        """Return the utterances of frames `(sum of T, D)`, which are given as `(sum of T, 1, D)`.
+
+        Raises:
+            ValueError: the lengths do not add up to the number of frames, or one is less than 1.
+        """
+        ends = lengths.cumsum(0)
+        _check_total(ends[-1], frames)
+        if (lengths < 1).any():
+            raise ValueError(f"lengths must be at least 1, not {lengths.tolist()}")
+        return cls(ends - lengths, torch.zeros_like(lengths), lengths)
+
     def pad(self, frames: torch.Tensor) -> torch.Tensor:
         """Return the slices of frames `(R, N, D)` as a padded batch `(B, T, D)`; the padding is arbitrary."""
         rows, blocks, _ = frames.shape
@@ -101,9 +114,13 @@ def pad(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         ValueError: the lengths do not add up to the number of frames.
     """
     longest = int(lengths.max())
-    if int(lengths.sum()) != len(frames):
-        raise ValueError(f"lengths add up to {int(lengths.sum())}, but there are {len(frames)} frames")
+    _check_total(lengths.sum(), frames)
     starts = torch.arange(len(lengths), device=frames.device) * longest - (lengths.cumsum(0) - lengths)
     rows = starts.repeat_interleave(lengths) + torch.arange(len(frames), device=frames.device)
     padded = frames.new_zeros(len(lengths) * longest, frames.shape[1]).index_copy(0, rows, frames)
     return padded.view(len(lengths), longest, -1)
+
+
+def _check_total(total: torch.Tensor, frames: torch.Tensor) -> None:
+    if int(total) != len(frames):
+        raise ValueError(f"lengths add up to {int(total)}, but there are {len(frames)} frames")

@@ -1,8 +1,7 @@
 """Pure functions on symmetric positive definite (SPD) matrices, and on the frames whose covariances they are.
 
 Shapes: B utterances, T frames, D features. `lengths` `(B,)` gives the number of frames of each utterance; frames beyond
-it are padding and have no effect. Gradients are in closed form and of first order: they cannot be differentiated again.
-Autocast has no effect on these functions.
+it are padding and have no effect; autocast has none either. Gradients are in closed form, and of first order only.
 """
 
 from typing import NamedTuple
@@ -32,7 +31,6 @@ __all__ = [
     "deviations",
     "factored_log",
     "log_covariance",
-    "log_covariance_triangles",
     "matrix_log",
     "mean",
     "padding",
@@ -290,44 +288,15 @@ def log_covariance(
                 result = factored_log(*arguments).project(projection)
             else:
                 result = _project(GramLog.apply(*arguments), projection)
-        elif _has_kernel(frames, needs_gradient):
-            slices = Slices.of_batch(frames, lengths)
-            triangles = CovarianceLogTriangle.apply(frames.flatten(0, 1).unsqueeze(1), *slices, *arguments[2:])
+        elif has_kernel(frames, needs_gradient):
+            rows, slices = frames.flatten(0, 1).unsqueeze(1), Slices.of_batch(frames, lengths)
+            triangles = CovarianceLogTriangle.apply(rows, *slices, *arguments[2:])
             if triangle and projection is None:
                 return triangles
             result = _project(_symmetric(triangles, size), projection)
         else:
             result = _project(CovarianceLog.apply(*arguments), projection)
         return upper_triangle(result) if triangle else result
-
-
-def log_covariance_triangles(
-    frames: torch.Tensor,
-    slices: Slices,
-    shrinkage: float,
-    eps: float,
-    trace: float | None = 1.0,
-) -> torch.Tensor:
-    """Return the upper triangles `(B, D(D+1)/2)` of `log_covariance` for B slices of frames `(R, N, D)`.
-
-    The slices may have different lengths and lie anywhere in the frames, but must not overlap. On a CPU the compiled
-    kernels read them where they are; otherwise they are copied into a padded batch.
-
-    Args:
-        frames: `(R, N, D)`, float32 or float64.
-        slices: on the device of the frames.
-        shrinkage: as in `log_covariance`.
-        eps: as in `log_covariance`.
-        trace: as in `log_covariance`.
-
-    Raises:
-        ValueError: frames are NaN, infinite, or too large to square.
-    """
-    size, needs_gradient = frames.shape[2], torch.is_grad_enabled() and frames.requires_grad
-    with autocast_off(frames.device):
-        if _has_kernel(frames, needs_gradient) and int(slices.lengths.max()) >= size:
-            return CovarianceLogTriangle.apply(frames, *slices, shrinkage, eps, trace)
-        return log_covariance(slices.pad(frames), slices.lengths, shrinkage, eps, trace, triangle=True)
 
 
 def regularised_covariance(
@@ -355,10 +324,10 @@ def regularised_covariance(
     return _affine(matrices, 1, eps) if trace is None else trace_normalise(matrices, eps, trace)
 
 
-def _has_kernel(frames: torch.Tensor, needs_gradient: bool) -> bool:
-    if frames.device.type != "cpu" or frames.shape[2] > fast.MAX_SIZE:
-        return False
-    return fast.load("log and gradient" if needs_gradient else "log", frames.dtype) is not None
+def has_kernel(frames: torch.Tensor, needs_gradient: bool) -> bool:
+    """Return whether a compiled kernel computes logarithms of the covariances of frames `(..., D)`."""
+    is_suitable = frames.device.type == "cpu" and frames.shape[-1] <= fast.MAX_SIZE
+    return is_suitable and fast.load("log and gradient" if needs_gradient else "log", frames.dtype) is not None
 
 
 def _project(matrices: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:

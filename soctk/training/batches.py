@@ -51,57 +51,69 @@ class Batch:
     start: int
 
 
-def order(strata: Strata, seed: int, epoch: int) -> np.ndarray:
-    """Return the rows on which some model trains, in random order, with each stratum and each model spread evenly.
+def orders(strata: Strata, seed: int, epochs: Sequence[int]) -> list[np.ndarray]:
+    """Return the rows on which some model trains in the order of each epoch, with strata and models spread evenly.
+
+    The order of an epoch does not depend on the other epochs; several at once take little longer than one.
 
     Args:
         strata: the rows.
         seed: the seed of a model.
-        epoch: the epoch, from 1.
+        epochs: epochs, from 1.
     """
-    shuffled = np.random.default_rng([seed % 2**64, epoch]).permutation(len(strata.numbers))
-    shuffled = shuffled[strata.fitted[shuffled].any(1)]
-    _, own, counts = np.unique(strata.numbers[shuffled], return_inverse=True, return_counts=True)
-    by_stratum = np.argsort(own, kind="stable")
+    trained = np.flatnonzero(strata.fitted.any(1))
+    _, own, counts = np.unique(strata.numbers[trained], return_inverse=True, return_counts=True)
+    shuffled = [np.random.default_rng([seed % 2**64, epoch]).permutation(len(trained)) for epoch in epochs]
     starts = np.cumsum(counts) - counts
-    ranks = np.empty(len(own))
-    ranks[by_stratum] = np.arange(len(own)) - np.repeat(starts, counts)
-    places = np.argsort((ranks + 0.5) / counts[own], kind="stable")
-    pools = [shuffled[by_stratum[start : start + count]] for start, count in zip(starts, counts, strict=True)]
-    if all((strata.fitted[pool] == strata.fitted[pool[:1]]).all() for pool in pools):
-        return shuffled[places]
-    return _spread(own[places], pools, strata.fitted)
+    places, pools = [], []
+    for each in shuffled:
+        by_stratum = np.argsort(own[each], kind="stable")
+        ranks = np.empty(len(each))
+        ranks[by_stratum] = np.arange(len(each)) - np.repeat(starts, counts)
+        places.append(np.argsort((ranks + 0.5) / counts[own[each]], kind="stable"))
+        pools.append(each[by_stratum])  # the rows of the first stratum, those of the second, and so on
+    fitted = strata.fitted[trained]
+    if (fitted == fitted[pools[0]][starts[own]]).all():  # rows of a stratum are alike
+        return [trained[each[place]] for each, place in zip(shuffled, places, strict=True)]
+    sequences = np.stack([own[each[place]] for each, place in zip(shuffled, places, strict=True)])
+    return list(trained[_spread(sequences, np.stack(pools), counts, fitted)])
 
 
-def _spread(strata: np.ndarray, pools: Sequence[np.ndarray], fitted: np.ndarray) -> np.ndarray:
-    """Take the next row of each of the strata in turn, such that each model meets its rows at an even rate.
+def _spread(sequences: np.ndarray, pools: np.ndarray, counts: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Return the rows `(Q, N)` of Q orders: each is the next row of a stratum, chosen so that models are spread evenly.
 
-    The next row is chosen among the next `_CANDIDATES` of its pool: with it, the number of rows of each model so far is
-    closest to its share, in the sum of squares over models.
+    The next row is chosen among the next `_CANDIDATES` of the stratum: with it, the number of rows of each model so far
+    is closest to its share, in the sum of squares over the F models. All is done in integers, N times these numbers.
 
     Args:
-        strata: the stratum of the row at each place.
-        pools: the rows of each stratum, in random order.
+        sequences: the stratum at each place, `(Q, N)`.
+        pools: the rows of the strata in random order, one stratum after the other, `(Q, N)`.
+        counts: the number of rows of each stratum, `(S,)`.
         fitted: whether each model trains on each row, `(N, F)`.
     """
-    mean = fitted[np.concatenate(pools)].mean(0)
-    windows = [pool[:_CANDIDATES].copy() for pool in pools]
-    following = [iter(pool[_CANDIDATES:].tolist()) for pool in pools]
-    values = [fitted[window].astype(float) for window in windows]
-    norms = [each.sum(1) for each in values]  # the squares of 0 and 1 are 0 and 1
-    excess, rows = np.zeros(len(mean)), np.empty(len(strata), dtype=int)
-    for place, stratum in enumerate(strata.tolist()):
-        window, value, norm = windows[stratum], values[stratum], norms[stratum]
-        excess -= mean
-        chosen = (value @ (2 * excess) + norm).argmin()
-        rows[place] = window[chosen]
-        excess += value[chosen]
-        row = next(following[stratum], None)
-        if row is None:
-            norm[chosen] = np.inf  # never chosen again
-        else:
-            window[chosen], value[chosen] = row, fitted[row]
-            norm[chosen] = value[chosen].sum()
+    number, length = sequences.shape
+    none = length  # the number of a row that is never chosen
+    values = np.concatenate([fitted, fitted[:1] & False]).astype(np.int64)
+    costs = length * values.sum(1)  # the squares of 0 and 1 are 0 and 1
+    costs[none] = 2**62
+    starts = np.cumsum(counts) - counts
+    following = np.full((number, len(counts), counts.max() + _CANDIDATES + 1), none)
+    for name, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        following[:, name, :count] = pools[:, start : start + count]
+    windows = following[:, :, :_CANDIDATES].copy()
+    taken = np.full((number, len(counts)), _CANDIDATES)
+    shares = fitted.sum(0)
+    excess, rows, every = np.zeros((number, len(shares)), dtype=np.int64), np.empty_like(sequences), np.arange(number)
+    for place in range(length):
+        stratum = sequences[:, place]
+        window = windows[every, stratum]
+        excess -= shares
+        chosen = (2 * np.einsum("qcf,qf->qc", values[window], excess) + costs[window]).argmin(1)
+        row = window[every, chosen]
+        rows[:, place] = row
+        excess += length * values[row]
+        windows[every, stratum, chosen] = following[every, stratum, taken[every, stratum]]
+        taken[every, stratum] += 1
     return rows
 
 

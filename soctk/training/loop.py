@@ -24,9 +24,12 @@ from soctk.training.frames import Frames, StreamedFrames
 from soctk.training.inputs import Descriptors
 from soctk.training.stack import Stack, step_factors, warmup_then_decay
 from soctk.training.target import Target
-from soctk.training.together import StackedHead, make_describe
+from soctk.training.together import StackedHead, make_describe, outputs_of
 
 EVAL_BATCH = 32
+EVAL_BATCH_OF_GPU = 256
+
+_EPOCHS_ORDERED = 16  # epochs whose orders are made at once
 
 Inputs = Frames | StreamedFrames | Descriptors
 
@@ -166,6 +169,7 @@ class _Training:
         device = self._stack.device
         self._generators = [torch.Generator(device).manual_seed(learner.seed) for learner in learners]
         self._fitted = [_mask(learner) for learner in learners]
+        self._common: dict[tuple[int, int], np.ndarray] = {}  # the order of a seed and an epoch
         self._build()
 
     def epoch(self, epoch: int) -> dict[int, float]:
@@ -219,14 +223,17 @@ class _Training:
 
     def _orders(self, epoch: int) -> list[np.ndarray]:
         """Return the training rows of each model in the order of the epoch."""
-        common: dict[int, np.ndarray] = {}
         orders = []
         for number in self._numbers:
             learner, mask = self._learners[number], self._fitted[number]
-            if learner.seed not in common:
+            key = learner.seed, epoch
+            if key not in self._common:
                 strata = learner.strata or batches.Strata.one(len(mask))
-                common[learner.seed] = batches.order(strata, learner.seed, epoch)
-            order = common[learner.seed]
+                epochs = range(epoch, min(epoch + _EPOCHS_ORDERED, self._config.epochs + 1))
+                found = batches.orders(strata, learner.seed, epochs)
+                self._common = {past: order for past, order in self._common.items() if past[1] >= epoch}
+                self._common |= {(learner.seed, each): order for each, order in zip(epochs, found, strict=True)}
+            order = self._common[key]
             orders.append(order[mask[order]])
         return orders
 
@@ -286,12 +293,13 @@ def predict(
         threads: how many batches are predicted at the same time.
     """
     model.eval()
+    size = EVAL_BATCH if next(model.parameters()).device.type == "cpu" else EVAL_BATCH_OF_GPU
     outputs: dict[int, torch.Tensor] = {}
 
     @torch.inference_mode()  # each thread has its own mode
     def work(start: int) -> None:
-        outputs[start] = model(*inputs.batch(indices[start : start + EVAL_BATCH]))
+        outputs[start] = outputs_of(model, inputs, indices[start : start + size])
 
-    starts = range(0, len(indices), EVAL_BATCH)
+    starts = range(0, len(indices), size)
     share(work, starts, caller_works=True, threads=threads)
     return target.predictions(torch.cat([outputs[start] for start in starts]).unflatten(0, (copies, -1)))

@@ -15,11 +15,12 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm
 
-from soctk.pooling import SOC, spd
+from soctk.pooling import SOC
 from soctk.pooling.frames import Slices
+from soctk.pooling.slices import log_triangles
 from soctk.training.batches import Batch
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.frames import UTTERANCES_OF_A_PART
+from soctk.training.frames import UTTERANCES_OF_A_PART, Frames
 from soctk.training.projection import project
 from soctk.training.stack import Stack
 
@@ -56,6 +57,31 @@ def make_describe(learners: Sequence[Learner], stack: Stack, threads: int = 1) -
 def shares_projection(model: EmotionClassifier) -> bool:
     """Return whether all poolings of a classifier are `soc`, directly on the frames."""
     return model.layer_weights is None and not model.projections and all(type(one) is SOC for one in model.poolings)
+
+
+def outputs_of(model: nn.Module, inputs: Any, rows: Sequence[int]) -> torch.Tensor:
+    """Return the outputs `(B, K)` of a model for some rows of its inputs, without a gradient.
+
+    Frames in memory are projected where they are: copying them would take longer than the product.
+    """
+    if not (isinstance(model, EmotionClassifier) and shares_projection(model) and _are_ready(inputs)):
+        return model(*inputs.batch(rows))
+    utterances = [inputs.utterances[row] for row in rows]
+    lengths = [inputs.lengths[row] for row in rows]
+    pooled = []
+    for i, pooling in enumerate(cast(Sequence[SOC], list(model.poolings))):
+        weight = pooling.projection.weight.T.contiguous()
+        projected = weight.new_empty(sum(lengths), weight.shape[1])
+        for place, frames in zip(projected.split(lengths), utterances, strict=True):
+            torch.mm(frames[:, i], weight, out=place)
+        pooled.append(pooling.pool_projected_concatenated(projected, torch.tensor(lengths)))
+    return model.head(torch.cat(pooled, dim=1))
+
+
+def _are_ready(inputs: Any) -> bool:
+    """Return whether these are frames on the CPU which need no further normalisation or conversion."""
+    is_plain = isinstance(inputs, Frames) and inputs.layer_norm is False and inputs.block.dtype == torch.float32
+    return is_plain and inputs.block.device.type == "cpu"
 
 
 class _OneByOne:
@@ -109,7 +135,7 @@ class _SharedProjection:
         for i, (pooling, weight) in enumerate(zip(self._poolings, weights, strict=True)):
             projected = project(frames[:, i], weight.flatten(0, 1), bounds, self._threads)
             projected = projected.unflatten(1, weight.shape[:2])
-            pooled.append(spd.log_covariance_triangles(projected, slices, **pooling.regularisation))
+            pooled.append(log_triangles(projected, slices, **pooling.regularisation))
         return torch.cat(pooled, dim=1).unflatten(0, rows.shape)
 
 

@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soctk.training.batches import Strata, batches, cut, order
+from soctk.training.batches import Strata, batches, cut, orders
+
+
+def order(strata: Strata, seed: int, epoch: int) -> np.ndarray:
+    return orders(strata, seed, [epoch])[0]
 
 
 def of_folds(numbers: np.ndarray) -> Strata:
@@ -117,3 +121,10 @@ def test_rows_with_drawn_validation_rows_are_in_random_order():
     places = np.array([np.argsort(order(strata, 0, epoch)) for epoch in range(1, 201)])
     # Rows that few models share come a little later than others. Without the choice, the deviation is 67 / sqrt(200).
     assert np.abs(places.mean(0) - 115).max() < 60
+
+
+@pytest.mark.parametrize("strata", [of_folds(np.repeat(np.arange(6), 40)), drawn(1)], ids=["equal", "drawn"])
+def test_an_order_does_not_depend_on_the_epochs_that_are_made_with_it(strata):
+    together = orders(strata, 1, range(1, 8))
+    for epoch in (1, 4, 7):
+        assert np.array_equal(together[epoch - 1], order(strata, 1, epoch))

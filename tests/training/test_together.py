@@ -166,7 +166,7 @@ def oracle(model, describe, fitted, train, seed, epochs, weight=None):
     generator = torch.Generator().manual_seed(seed)
     model.train()
     for epoch in range(1, epochs + 1):
-        rows = [row for row in batches.order(STRATA, seed, epoch) if row in fitted]
+        rows = [row for row in batches.orders(STRATA, seed, [epoch])[0] if row in fitted]
         kept = torch.empty(len(rows), hidden, dtype=torch.bool).bernoulli_(1 - rate, generator=generator)
         for start, end in batches.cut(len(rows), train.batch_size):
             dropout.kept = kept[start:end]

@@ -64,11 +64,13 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     batch, size = matrices.shape[:2]
     spectrum, vectors = matrices.new_empty(batch, size), matrices.new_empty(matrices.shape)
 
-    def work(part: slice, number: int) -> None:
+    def work(first: int, stop: int) -> None:
         workspace = _workspace((size + _ROOM, size), (size + _ROOM, size), (_ROWS, size))
-        _require(_eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size))
+        for start in range(first * LANES, min(stop * LANES, batch), LANES):
+            part = slice(start, start + LANES)
+            _require(_eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size))
 
-    _share_by_eights(work, batch, size)
+    _share_groups(work, batch, size)
     return spectrum, vectors
 
 
@@ -89,14 +91,13 @@ def log_of_covariance(
     batch, size = len(slices.starts), frames.shape[2]
     triangles, squares = frames.new_empty(batch, size * (size + 1) // 2), frames.new_empty(batch, dtype=torch.float64)
     saved = frames.new_empty(-(-batch // LANES), size + _ROOM + _SAVED, _columns(size), LANES, dtype=torch.float64)
-    all_frames, *by_matrix, kept = _numpy(frames, *_long(slices), triangles, squares, saved)
+    arrays = _numpy(frames, *_long(slices), triangles, squares, saved)
 
-    def work(part: slice, number: int) -> None:
-        arrays = [array[part] for array in by_matrix]
+    def work(first: int, stop: int) -> None:
         workspace = _workspace((size + _ROOM, max(size, _DEPTH)), (size + _ROOM, size), (_ROWS, size))
-        _require(_log_of_covariance(all_frames, *arrays, kept[number], *workspace, *regularisation, _MAX_SWEEPS * size))
+        _require(_logs_of_covariances(first, stop, *arrays, *workspace, *regularisation, _MAX_SWEEPS * size))
 
-    _share_by_eights(work, batch, size)
+    _share_groups(work, batch, size)
     return triangles, squares, saved
 
 
@@ -113,16 +114,14 @@ def gradient_of_log(gradient: torch.Tensor, frames: torch.Tensor, slices: Slices
     """
     batch, (rows, blocks, size) = len(slices.starts), frames.shape
     grad_frames = frames.new_zeros(blocks, size, rows)
-    upstream, all_frames, *by_matrix = _numpy(gradient, frames, *_long(slices))
-    kept, written = _numpy(saved, grad_frames)
+    arrays = _numpy(gradient, frames, *_long(slices), saved, grad_frames)
 
-    def work(part: slice, number: int) -> None:
-        arrays = [array[part] for array in by_matrix]
+    def work(first: int, stop: int) -> None:
         square, wide, tall = (size, size), (size, max(size, _DEPTH)), (_DEPTH, size)
         workspace = _workspace(*((rows + _ROOM, columns) for rows, columns in (square, wide, square, tall)))
-        _gradient_of_log(upstream[part], all_frames, *arrays, kept[number], written, *workspace)
+        _gradients_of_logs(first, stop, *arrays, *workspace)
 
-    _share_by_eights(work, batch, size)
+    _share_groups(work, batch, size)
     return grad_frames.permute(2, 0, 1)
 
 
@@ -130,13 +129,13 @@ def _long(slices: Slices) -> list[torch.Tensor]:
     return [numbers.long() for numbers in slices]
 
 
-def _share_by_eights(work: Callable[[slice, int], None], batch: int, size: int) -> None:
-    """Call `work` with the slice and the number of each group of eight matrices; large matrices use several threads."""
-
-    def part(start: int) -> None:
-        work(slice(start, start + LANES), start // LANES)
-
-    share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS, caller_works=True)
+def _share_groups(work: Callable[[int, int], None], batch: int, size: int) -> None:
+    """Call `work(first, stop)` for groups of eight matrices: for all small ones at once, for large ones in threads."""
+    groups = -(-batch // LANES)
+    if size < _MIN_SIZE_FOR_THREADS:
+        work(0, groups)
+    else:
+        share(lambda number: work(number, number + 1), range(groups), caller_works=True)
 
 
 def _require(converged: bool) -> None:
@@ -211,6 +210,51 @@ def _exponent(matrix):
 
 
 _regularise = kernel(regularise)
+
+
+@kernel
+def _logs_of_covariances(
+    first,
+    stop,
+    frames,
+    starts,
+    blocks,
+    lengths,
+    triangles,
+    squares,
+    saved,
+    product,
+    a,
+    rows,
+    shrinkage,
+    eps,
+    per_trace,
+    floor,
+    max_sweeps,
+):
+    """Call `_log_of_covariance` for the groups of eight slices from `first` to `stop`."""
+    converged = True
+    for number in range(first, stop):
+        own = slice(number * LANES, (number + 1) * LANES)
+        done = _log_of_covariance(
+            frames,
+            starts[own],
+            blocks[own],
+            lengths[own],
+            triangles[own],
+            squares[own],
+            saved[number],
+            product,
+            a,
+            rows,
+            shrinkage,
+            eps,
+            per_trace,
+            floor,
+            max_sweeps,
+        )
+        converged = converged and done
+    return converged
 
 
 @kernel
@@ -321,6 +365,28 @@ def _centre_and_scale(size, a, mean, row):
     for i in range(size):
         for j in range(i + 1):
             a[i, j] *= factor
+
+
+@kernel
+def _gradients_of_logs(
+    first, stop, gradient, frames, starts, blocks, lengths, saved, grad_frames, g, product, transposed, part
+):
+    """Call `_gradient_of_log` for the groups of eight slices from `first` to `stop`."""
+    for number in range(first, stop):
+        own = slice(number * LANES, (number + 1) * LANES)
+        _gradient_of_log(
+            gradient[own],
+            frames,
+            starts[own],
+            blocks[own],
+            lengths[own],
+            saved[number],
+            grad_frames,
+            g,
+            product,
+            transposed,
+            part,
+        )
 
 
 @kernel
