@@ -1,8 +1,11 @@
 """The product of frames with the projections of several models, and its gradient, in several threads.
 
-The frames are divided into parts of a fixed number of utterances, whatever the number of threads. So the number of
-threads has no influence on the results, bit for bit.
+The gradient is summed utterance by utterance, in their order. An utterance that is not in the batch of a model has a
+gradient of 0 for it. So the sum of a model has the same bits whether or not there are such utterances, and for any
+number of threads.
 """
+
+import itertools
 
 import torch
 from torch.autograd import Function
@@ -10,6 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from soctk import onednn
 from soctk.pooling.threads import share
+from soctk.training.frames import UTTERANCES_OF_A_PART
+
+_COLUMNS = 256  # of the gradient, for one thread
 
 
 def project(frames: torch.Tensor, weight: torch.Tensor, bounds: list[int], threads: int) -> torch.Tensor:
@@ -18,7 +24,7 @@ def project(frames: torch.Tensor, weight: torch.Tensor, bounds: list[int], threa
     Args:
         frames: X `(R, D)`.
         weight: W `(n, D)`.
-        bounds: where the parts of the frames begin, from 0, and the end, R.
+        bounds: where the utterances begin in the frames, from 0, and the end, R.
         threads: the number of threads on a CPU.
     """
     if frames.device.type != "cpu":
@@ -30,13 +36,14 @@ class _Projection(Function):
     @staticmethod
     def forward(ctx, weight, frames, bounds, threads):
         projected = frames.new_empty(len(frames), len(weight))
+        count = len(bounds) - 1
 
-        def work(part: int) -> None:
-            rows = slice(bounds[part], bounds[part + 1])
+        def work(first: int) -> None:
+            rows = slice(bounds[first], bounds[min(first + UTTERANCES_OF_A_PART, count)])
             projected[rows] = onednn.linear(frames[rows], weight)
 
         with torch.no_grad():
-            share(work, range(len(bounds) - 1), caller_works=True, threads=threads)
+            share(work, range(0, count, UTTERANCES_OF_A_PART), caller_works=True, threads=threads)
         ctx.save_for_backward(frames)
         ctx.bounds, ctx.threads = bounds, threads
         return projected
@@ -46,12 +53,14 @@ class _Projection(Function):
     def backward(ctx, gradient):
         (frames,) = ctx.saved_tensors
         by_column = gradient.T  # (n, R), without a copy for the gradient of the kernels
-        parts = frames.new_empty(len(ctx.bounds) - 1, len(by_column), frames.shape[1])
+        grad_weight = frames.new_zeros(len(by_column), frames.shape[1])
 
-        def work(part: int) -> None:
-            rows = slice(ctx.bounds[part], ctx.bounds[part + 1])
-            torch.mm(by_column[:, rows], frames[rows], out=parts[part])
+        def work(first: int) -> None:
+            columns = slice(first, first + _COLUMNS)
+            own, own_frames = grad_weight[:, columns], frames[:, columns]
+            for start, end in itertools.pairwise(ctx.bounds):
+                own.addmm_(by_column[:, start:end], own_frames[start:end])
 
         with torch.no_grad():
-            share(work, range(len(parts)), caller_works=True, threads=ctx.threads)
-        return parts.sum(0), None, None, None
+            share(work, range(0, frames.shape[1], _COLUMNS), caller_works=True, threads=ctx.threads)
+        return grad_weight, None, None, None

@@ -20,7 +20,7 @@ from soctk.pooling.frames import Slices
 from soctk.pooling.slices import log_triangles
 from soctk.training.batches import Batch
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.frames import UTTERANCES_OF_A_PART, Frames
+from soctk.training.frames import Frames
 from soctk.training.projection import project
 from soctk.training.stack import Stack
 
@@ -127,7 +127,7 @@ class _SharedProjection:
         frames, _ = self._inputs.batch(distinct.tolist(), self._threads)
         lengths = self._lengths[distinct]
         starts = np.cumsum(lengths) - lengths
-        bounds = [*starts[::UTTERANCES_OF_A_PART].tolist(), len(frames)]
+        bounds = [*starts.tolist(), len(frames)]
         blocks = np.repeat(np.arange(len(rows)), rows.shape[1])
         numbers = np.stack([starts[places].ravel(), blocks, lengths[places].ravel()])
         slices = Slices(*torch.from_numpy(numbers).to(frames.device))
