@@ -198,10 +198,9 @@ class FineTuning(Experiment):
             writer.write_settings(settings)
             model, tuner = self._tuner(run, inputs, rows, split, head, partial(self._save, writer, determining))
             done = checkpoint.read(writer.directory, determining)
-            records = writer.write_log(
-                {**(head.candidate.record() if head and self.config.is_choice else {}), **record}
-                for record in tuner.train(done)
-            )
+            chosen = head.candidate.record() if head and self.config.is_choice else {}
+            for record in tuner.train(done):
+                writer.write_record({**chosen, **record})
             writer.write_model(model.classifier)
             tuned.write(writer.directory, model.encoder.changed())
             predicted = tuner.predict(split.test)
@@ -213,7 +212,7 @@ class FineTuning(Experiment):
                 )
             writer.write_predictions(rows.target.table(self.data, split.test, predicted.cpu().numpy()))
             (writer.directory / checkpoint.NAME).unlink()
-        return describe(run, Choice.of(records))
+        return describe(run, Choice.of(writer.records))
 
     def _save(self, writer: RunWriter, settings: dict[str, Any], state: checkpoint.Checkpoint) -> None:
         checkpoint.write(writer.directory, state, settings)

@@ -3,7 +3,50 @@
 Shapes: `frames` `(B, T, D)`, `lengths` `(B,)` in frames. Frames at or beyond an utterance's length are padding.
 """
 
+from typing import NamedTuple
+
 import torch
+
+
+class Slices(NamedTuple):
+    """B slices of frames `(R, N, D)`: slice b is `frames[starts[b] : starts[b] + lengths[b], blocks[b]]`, `(T, D)`.
+
+    Attributes:
+        starts: `(B,)`, the first row of each slice.
+        blocks: `(B,)`, from 0 to N - 1.
+        lengths: `(B,)` in frames.
+    """
+
+    starts: torch.Tensor
+    blocks: torch.Tensor
+    lengths: torch.Tensor
+
+    @classmethod
+    def of_batch(cls, frames: torch.Tensor, lengths: torch.Tensor) -> "Slices":
+        """Return the utterances of a padded batch `(B, T, D)`, whose frames are given as `(B T, 1, D)`."""
+        batch, time, _ = frames.shape
+        starts = torch.arange(0, batch * time, time, device=lengths.device)
+        return cls(starts, torch.zeros_like(starts), lengths)
+
+    @classmethod
+    def of_concatenated(cls, frames: torch.Tensor, lengths: torch.Tensor) -> "Slices":
+        """Return the utterances of frames `(sum of T, D)`, which are given as `(sum of T, 1, D)`.
+
+        Raises:
+            ValueError: the lengths do not add up to the number of frames, or one is less than 1.
+        """
+        ends = lengths.cumsum(0)
+        _check_total(ends[-1], frames)
+        if (lengths < 1).any():
+            raise ValueError(f"lengths must be at least 1, not {lengths.tolist()}")
+        return cls(ends - lengths, torch.zeros_like(lengths), lengths)
+
+    def pad(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the slices of frames `(R, N, D)` as a padded batch `(B, T, D)`; the padding is arbitrary."""
+        rows, blocks, _ = frames.shape
+        time = torch.arange(int(self.lengths.max()), device=frames.device)
+        places = (self.starts[:, None] + time).clamp(max=rows - 1) * blocks + self.blocks[:, None]
+        return frames.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
 
 
 def check_shapes(frames: torch.Tensor, lengths: torch.Tensor) -> None:
@@ -71,9 +114,13 @@ def pad(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         ValueError: the lengths do not add up to the number of frames.
     """
     longest = int(lengths.max())
-    if int(lengths.sum()) != len(frames):
-        raise ValueError(f"lengths add up to {int(lengths.sum())}, but there are {len(frames)} frames")
+    _check_total(lengths.sum(), frames)
     starts = torch.arange(len(lengths), device=frames.device) * longest - (lengths.cumsum(0) - lengths)
     rows = starts.repeat_interleave(lengths) + torch.arange(len(frames), device=frames.device)
     padded = frames.new_zeros(len(lengths) * longest, frames.shape[1]).index_copy(0, rows, frames)
     return padded.view(len(lengths), longest, -1)
+
+
+def _check_total(total: torch.Tensor, frames: torch.Tensor) -> None:
+    if int(total) != len(frames):
+        raise ValueError(f"lengths add up to {int(total)}, but there are {len(frames)} frames")

@@ -19,7 +19,7 @@ from soctk.onednn import bmm
 from soctk.pooling import divided_differences
 from soctk.pooling.autocast import without_autocast
 from soctk.pooling.decomposition import eigh
-from soctk.pooling.frames import centre, clear_padding, require_finite, subtract_mean
+from soctk.pooling.frames import Slices, centre, clear_padding, require_finite, subtract_mean
 from soctk.pooling.regularisation import Regularisation, constants
 
 
@@ -157,15 +157,19 @@ class CovarianceLog(Function):
 
 
 class CovarianceLogTriangle(Function):
-    """The upper triangle of `CovarianceLog`, by the kernels of `soctk.pooling.fast`; call `fast.load` before."""
+    """The upper triangle of `CovarianceLog` for slices of frames, by the kernels of `soctk.pooling.fast`.
+
+    Call `fast.load` before.
+    """
 
     @staticmethod
     @without_autocast
-    def forward(ctx, frames, lengths, shrinkage, eps, trace):
+    def forward(ctx, frames, starts, blocks, lengths, shrinkage, eps, trace):
         kernels = import_module("soctk.pooling.fast.kernels")
-        triangles, squares, saved = kernels.log_of_covariance(frames, lengths, constants(shrinkage, eps, trace))
+        slices = Slices(starts, blocks, lengths)
+        triangles, squares, saved = kernels.log_of_covariance(frames, slices, constants(shrinkage, eps, trace))
         require_finite(squares)
-        ctx.save_for_backward(frames, lengths, saved)
+        ctx.save_for_backward(frames, *slices, saved)
         return triangles
 
     @staticmethod
@@ -173,8 +177,9 @@ class CovarianceLogTriangle(Function):
     @once_differentiable
     def backward(ctx, gradient):
         kernels = import_module("soctk.pooling.fast.kernels")
-        frames, lengths, saved = ctx.saved_tensors
-        return kernels.gradient_of_log(gradient, frames, lengths, saved), None, None, None, None
+        frames, *slices, saved = ctx.saved_tensors
+        grad_frames = kernels.gradient_of_log(gradient, frames, Slices(*slices), saved)
+        return grad_frames, None, None, None, None, None, None
 
 
 class GramLog(Function):

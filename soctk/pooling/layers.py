@@ -29,7 +29,8 @@ from soctk import onednn
 from soctk.pooling import spd
 from soctk.pooling.autocast import call_without_autocast
 from soctk.pooling.compiling import uncompiled
-from soctk.pooling.frames import pad
+from soctk.pooling.frames import Slices, pad
+from soctk.pooling.slices import log_triangles
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Ridge = Annotated[float, Field(ge=1e-12)]  # with a much smaller eps, the logarithm of silence is not finite
@@ -208,7 +209,11 @@ class SOC(Pooling):
         return self.pool_projected(self.projection(frames), lengths)
 
     def _pool_concatenated(self, frames, lengths):
-        return self.pool_projected(pad(self.projection(frames), lengths), lengths)  # pads d numbers per frame, not D
+        return self.pool_projected_concatenated(self.projection(frames), lengths)
+
+    def pool_projected_concatenated(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the descriptors of projected frames `(sum of T, d)`, one utterance after the other."""
+        return log_triangles(frames.unsqueeze(1), Slices.of_concatenated(frames, lengths), **self.regularisation)
 
     def pool_projected(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the descriptors of projected frames `(B, T, d)`."""
@@ -217,6 +222,9 @@ class SOC(Pooling):
 
 class SOCNoLEM(SOC):
     """SOC without the log-Euclidean map, for ablations: the upper triangle of the regularised covariance itself."""
+
+    def pool_projected_concatenated(self, frames, lengths):  # noqa: D102
+        return self.pool_projected(pad(frames, lengths), lengths)
 
     def pool_projected(self, frames, lengths):  # noqa: D102
         matrices = spd.regularised_covariance(frames, lengths, **self.regularisation)

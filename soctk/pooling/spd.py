@@ -1,8 +1,7 @@
 """Pure functions on symmetric positive definite (SPD) matrices, and on the frames whose covariances they are.
 
 Shapes: B utterances, T frames, D features. `lengths` `(B,)` gives the number of frames of each utterance; frames beyond
-it are padding and have no effect. Gradients are in closed form and of first order: they cannot be differentiated again.
-Autocast has no effect on these functions.
+it are padding and have no effect; autocast has none either. Gradients are in closed form, and of first order only.
 """
 
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from soctk.onednn import bmm
 from soctk.pooling import divided_differences, fast, products
 from soctk.pooling.autocast import autocast_off
 from soctk.pooling.decomposition import eigh
-from soctk.pooling.frames import check_shapes, is_padding, require_finite
+from soctk.pooling.frames import Slices, check_shapes, is_padding, require_finite
 from soctk.pooling.gradients import (
     Covariance,
     CovarianceLog,
@@ -293,8 +292,9 @@ def log_covariance(
                 result = factored_log(*arguments).project(projection)
             else:
                 result = _project(GramLog.apply(*arguments), projection)
-        elif _has_kernel(frames, needs_gradient):
-            triangles = CovarianceLogTriangle.apply(*arguments)
+        elif has_kernel(frames, needs_gradient):
+            rows, slices = frames.flatten(0, 1).unsqueeze(1), Slices.of_batch(frames, lengths)
+            triangles = CovarianceLogTriangle.apply(rows, *slices, *arguments[2:])
             if triangle and projection is None:
                 return triangles
             result = _project(symmetric(triangles, size), projection)
@@ -328,10 +328,10 @@ def regularised_covariance(
     return _affine(matrices, 1, eps) if trace is None else trace_normalise(matrices, eps, trace)
 
 
-def _has_kernel(frames: torch.Tensor, needs_gradient: bool) -> bool:
-    if frames.device.type != "cpu" or frames.shape[2] > fast.MAX_SIZE:
-        return False
-    return fast.load("log and gradient" if needs_gradient else "log", frames.dtype) is not None
+def has_kernel(frames: torch.Tensor, needs_gradient: bool) -> bool:
+    """Return whether a compiled kernel computes logarithms of the covariances of frames `(..., D)`."""
+    is_suitable = frames.device.type == "cpu" and frames.shape[-1] <= fast.MAX_SIZE
+    return is_suitable and fast.load("log and gradient" if needs_gradient else "log", frames.dtype) is not None
 
 
 def _project(matrices: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:

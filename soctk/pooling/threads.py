@@ -1,5 +1,6 @@
 """Share the parts of a batch among threads, for work that releases Python's lock."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,8 +17,15 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
-def share(work: Callable[[int], None], starts: range, *, alone: bool = False, caller_works: bool = False) -> None:
-    """Call `work(start)` for each start, in as many threads as torch has in the calling thread.
+def share(
+    work: Callable[[int], None],
+    starts: range,
+    *,
+    alone: bool = False,
+    caller_works: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Call `work(start)` for each start, in several threads.
 
     Each helper thread uses one torch thread. The caller's number of torch threads and the number that new threads
     inherit stay as they are.
@@ -28,11 +36,12 @@ def share(work: Callable[[int], None], starts: range, *, alone: bool = False, ca
         alone: compute all parts in the calling thread, without helpers.
         caller_works: compute parts in the calling thread too, in place of one helper. This is faster, but `work` must
             not use torch's threads: the calling thread has more than one.
+        threads: how many threads; by default as many as torch has in the calling thread.
 
     Raises:
         BaseException: whatever `work` raises first; no further part begins after it.
     """
-    threads = torch.get_num_threads()
+    threads = threads or torch.get_num_threads()
     if alone or min(threads, len(starts)) <= 1:
         for start in starts:
             work(start)
@@ -83,6 +92,10 @@ def _openmp_libraries() -> list[CDLL]:
 
     libraries = [controller.dynlib for controller in ThreadpoolController().select(user_api="openmp").lib_controllers]
     return [library for library in libraries if hasattr(library, "omp_pause_resource_all")]
+
+
+# A forked process has no threads but the one that forked.
+os.register_at_fork(after_in_child=_pools.clear)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

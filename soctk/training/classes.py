@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from soctk.scoring import prediction_file
 from soctk.scoring.intervals import divide
 from soctk.scoring.metrics import accuracies
 from soctk.training import logistic
+from soctk.training.losses import Losses, one_loss
 
 # The loss of an utterance is at most -ln of this posterior.
 SMALLEST = 1e-12
@@ -71,7 +72,26 @@ class Classes:
 
     def loss(self, outputs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """See Target.loss: the cross-entropy; with class weights, it is divided by the sum of the weights."""
-        return cross_entropy(outputs, self._tensor[rows], self._weight)
+        return one_loss(self, outputs, rows)
+
+    def together(self, targets: Sequence["Classes"]) -> Losses:
+        """See Target.together."""
+        weights = torch.stack([cast(torch.Tensor, target._weight) for target in targets]) if self._is_balanced else None
+
+        def losses(outputs: torch.Tensor, models: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
+            own = weights if weights is None or models is None else weights[models]
+            return self._losses(outputs, self._tensor[rows], own)
+
+        return losses
+
+    @staticmethod
+    def _losses(outputs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return the losses `(M,)` for outputs `(M, B, K)`, labels `(M, B)`, and weights `(M, K)`."""
+        each = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+        if weights is None:
+            return each.mean(1)
+        shares = weights.gather(1, labels)
+        return (each * shares).sum(1) / shares.sum(1)
 
     def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
         """See Target.predictions: log-posteriors, of the mean of the posteriors over copies."""

@@ -15,6 +15,7 @@ from soctk.errors import SoctkError
 from soctk.schema import LinearConfig
 from soctk.scoring import prediction_file
 from soctk.scoring.metrics import dimensional
+from soctk.training.losses import Losses, one_loss
 from soctk.training.ridge import RidgeSolver
 
 
@@ -59,7 +60,17 @@ class Dimensions:
 
     def loss(self, outputs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """See Target.loss."""
-        return 1 - concordance(outputs, self._tensor[rows]).mean()
+        return one_loss(self, outputs, rows)
+
+    def together(self, targets: Sequence["Dimensions"]) -> Losses:
+        """See Target.together: each model has labels in its own units."""
+        labels = torch.stack([target._tensor for target in targets])
+
+        def losses(outputs: torch.Tensor, models: torch.Tensor | None, rows: torch.Tensor) -> torch.Tensor:
+            models = torch.arange(len(labels), device=labels.device) if models is None else models
+            return 1 - concordance(outputs, labels[models.unsqueeze(1), rows]).mean(1)
+
+        return losses
 
     def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
         """See Target.predictions: the mean over copies."""
@@ -90,14 +101,14 @@ class Dimensions:
 
 
 def concordance(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the CCC of each dimension `(D,)` (soctk.scoring.metrics.dimensional), with a gradient.
+    """Return the CCC of each dimension `(..., D)` (soctk.scoring.metrics.dimensional), with a gradient.
 
     Args:
-        outputs: `(B, D)`.
-        labels: `(B, D)`.
+        outputs: `(..., B, D)`.
+        labels: `(..., B, D)`.
     """
-    mean, label_mean = outputs.mean(0), labels.mean(0)
+    mean, label_mean = outputs.mean(-2, keepdim=True), labels.mean(-2, keepdim=True)
     centred, label_centred = outputs - mean, labels - label_mean
-    covariance = (centred * label_centred).mean(0)
-    distance = centred.square().mean(0) + label_centred.square().mean(0) + (mean - label_mean).square()
+    covariance = (centred * label_centred).mean(-2)
+    distance = centred.square().mean(-2) + label_centred.square().mean(-2) + (mean - label_mean).square().squeeze(-2)
     return 2 * covariance / (distance + 1e-8)  # all labels and outputs of a batch may be equal

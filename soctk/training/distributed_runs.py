@@ -18,7 +18,7 @@ def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int
 
     A worker reads the features from the store and writes the run; only a line about its scores comes back. It keeps
     descriptors for its next runs; frames of poolings with trained parameters are read for each run. The results are the
-    same as those of Experiment.run.
+    same as those of Experiment.run; for the head mlp up to rounding, because a worker trains one model alone.
 
     Args:
         executor: runs the jobs.

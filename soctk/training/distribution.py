@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.functional import cross_entropy
 
 from soctk.corpus.datadir import DataDir
 from soctk.schema import ClassWeight, LinearConfig
@@ -43,9 +42,11 @@ class Distribution(Classes):
         super().__init__(names, labels, class_weight, where)
         self.shares, self._tensor = shares, torch.tensor(shares, dtype=torch.float32)
 
-    def loss(self, outputs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        """See Target.loss."""
-        return cross_entropy(outputs, self._tensor[rows], self._weight)
+    @staticmethod
+    def _losses(outputs: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return the losses `(M,)` for outputs and distributions `(M, B, K)`, and weights `(M, K)`."""
+        terms = labels * outputs.log_softmax(2)
+        return -(terms if weights is None else terms * weights.unsqueeze(1)).sum(2).mean(1)
 
     def scores(self, predictions: np.ndarray, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
         """See Target.scores: the cross-entropy in nats, and WA and UA of the majority as fractions."""

@@ -1,8 +1,9 @@
 """An experiment: all folds and seeds of one configuration; the directory of a run appears when the run is complete."""
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,16 @@ from soctk.training import target, trainable
 from soctk.training.candidates import Candidate, list_candidates
 from soctk.training.claim import claim
 from soctk.training.classifier import EmotionClassifier
+from soctk.training.frames import Frames
 from soctk.training.inputs import Features
 from soctk.training.outer_fits import OuterFit, fit_runs
 from soctk.training.run_writer import RunWriter, require_tensorboard
-from soctk.training.trainers import LinearTrainer, MLPTrainer, Trainer
+from soctk.training.together import shares_projection
+from soctk.training.trainers import MLPTrainer, Part
 from soctk.training.training_data import TrainingData
+
+# The most parameters of the models of a stack. Four numbers are kept for each: 1 GB in all.
+_MOST_PARAMETERS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Experiment:
             folds: the folds to test, from 1.
             seeds: each determines the initial weights, the order of utterances, and the utterances that
                 `--protocol emobox` and `--enrol` draw.
-            nj: how many runs to do at a time, each in a process with one thread; it does not change the results.
+            nj: the number of processor cores to use; it does not change the results. Each stack of runs (`_stacks`) is
+                a process; if there are fewer of them than `nj`, they use several threads.
 
         Raises:
             SoctkError: `check` raises it, another process is training one of the runs, features are missing, NaN or
@@ -152,15 +159,20 @@ class Experiment:
         for run in runs:
             fitted = inputs.rows(self.trained(inputs.split(run.fold, run.seed)))
             trainable.check_inputs(inputs, run.fold, run.seed, fitted)
-        fits: Sequence[OuterFit | None] = [None] * len(runs)
+        made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
+        jobs: list[Callable[[], list[str]]]
         if isinstance(self.config.head, LinearConfig):
             pairs = [(inputs.split(run.fold, run.seed), run.seed) for run in runs]
             fits = fit_runs(inputs, self.config.head, pairs, nj, self.device)
             inputs = replace(inputs, blocks={})
-        made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        jobs = [partial(self._run_one, run, inputs, fit, made_with) for run, fit in zip(runs, fits, strict=True)]
+            jobs = [partial(self._run_linear, *pair, inputs, made_with) for pair in zip(runs, fits, strict=True)]
+        else:
+            stacks = self._stacks(runs, inputs)
+            threads = max(1, nj // len(stacks)) if self.device == "cpu" else 1
+            jobs = [partial(self._run_stack, stack, inputs, made_with, threads) for stack in stacks]
         lines = []
-        for line in progress.track(parallel.run(jobs, nj, self.device), "train", "run", len(jobs)):
+        done = itertools.chain.from_iterable(parallel.run(jobs, nj, self.device))
+        for line in progress.track(done, "train", "run", len(runs)):
             progress.message(line)
             lines.append(line)
         return lines
@@ -212,38 +224,78 @@ class Experiment:
         layers, outputs = self.features.layers(config), len(config.dimensions or self.data.emotions)
         return EmotionClassifier(self.features.hidden_sizes(layers), len(layers), outputs, config)
 
-    def _run_one(self, run: RunDirectory, inputs: TrainingData, fit: OuterFit | None, made_with: dict[str, str]) -> str:
-        """Train and test one run; return a line about its validation scores."""
-        split = inputs.split(run.fold, run.seed)
-        settings = {"fold": run.fold, "seed": run.seed, **self._settings()}
-        settings |= {"made_with": made_with, "made_from": self._sources(run)}
-        # One thread, so that the results of a run do not depend on `nj`.
-        with one_thread(), RunWriter.opened(run, self.tensorboard) as writer:
-            writer.write_settings(settings)
-            model, trainer = self._trainer(inputs, split, run.seed, fit)
-            records = writer.write_log(trainer.train())
-            writer.write_model(model)
-            predicted = trainer.predict_test()
-            if predicted.isnan().any():
-                raise SoctkError(
-                    f"the predictions of fold {run.fold} are NaN",
-                    remedy="Check the store for extreme features, or use --set frames.layer_norm=true.",
-                    where=self.features.store.where,
-                )
-            writer.write_predictions(inputs.target.table(self.data, split.test, predicted.cpu().numpy()))
-        return describe(run, Choice.of(records))
+    def _stacks(self, runs: Sequence[RunDirectory], inputs: TrainingData) -> list[list[RunDirectory]]:
+        """Divide runs of the head mlp into stacks, the runs that are trained together; `nj` has no influence on it.
 
-    def _trainer(
-        self, inputs: TrainingData, split: Split, seed: int, fit: OuterFit | None
-    ) -> tuple[EmotionClassifier, Trainer]:
-        """Return the model of a run, and the trainer that trains it."""
-        torch.manual_seed(seed)
-        if fit is not None:
-            model = self.new_model(fit.candidate)
-            return model, LinearTrainer(model, inputs, split, fit)
-        assert self.config.train is not None  # soctk.config.load gives every other head a section `train`
-        model = self.new_model().to(self.device)
-        return model, MLPTrainer(model, inputs, split, seed, self.device, self.config.train)
+        On a GPU all runs are a stack. On a CPU, a stack has the folds of one seed, which share an order and therefore
+        frames; or a single run, if its frames are in memory and its poolings cannot share the product with them.
+        """
+        model = self.new_model()
+        learner = model.head if inputs.frames is None else model
+        most = max(1, _MOST_PARAMETERS // sum(parameter.numel() for parameter in learner.parameters()))
+        groups: dict[int, list[RunDirectory]] = {}
+        for run in runs:
+            groups.setdefault(run.seed if self.device == "cpu" else 0, []).append(run)
+        if self.device == "cpu" and isinstance(inputs.frames, Frames) and not shares_projection(model):
+            most = 1
+        return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
+
+    def _run_stack(
+        self, runs: Sequence[RunDirectory], inputs: TrainingData, made_with: Mapping[str, str], threads: int
+    ) -> list[str]:
+        """Train and test runs of the head mlp together; return a line about the validation scores of each."""
+        assert self.config.train is not None  # soctk.config.load gives every head but linear a section `train`
+        parts, lines = [], []
+        for run in runs:
+            torch.manual_seed(run.seed)
+            parts.append(Part(self.new_model().to(self.device), inputs.split(run.fold, run.seed), run.seed))
+        # torch itself uses one thread, so that the results of a run do not depend on `nj`.
+        with one_thread(), ExitStack() as all_runs:
+            opened = [all_runs.enter_context(ExitStack()) for _ in runs]
+            writers = [one.enter_context(self._opened(run, made_with)) for one, run in zip(opened, runs, strict=True)]
+            trainer = MLPTrainer(parts, inputs, self.device, self.config.train, threads)
+            for number, record, is_last in trainer.train():
+                writers[number].write_record(record)
+                if is_last:
+                    model, split, _ = parts[number]
+                    self._finish(writers[number], model, inputs, split, trainer.predict_test(number))
+                    opened[number].close()  # gives the directory its final name
+                    lines.append(describe(runs[number], Choice.of(writers[number].records)))
+        return lines
+
+    def _run_linear(
+        self, run: RunDirectory, fit: OuterFit, inputs: TrainingData, made_with: Mapping[str, str]
+    ) -> list[str]:
+        """Train and test a run of the head linear; return a line about its validation scores."""
+        model, split = self.new_model(fit.candidate), inputs.split(run.fold, run.seed)
+        with one_thread(), self._opened(run, made_with) as writer:
+            for record in fit.records:
+                writer.write_record(record)
+            predicted = fit.apply(model.head, inputs, split)
+            self._finish(writer, model, inputs, split, predicted)
+        return [describe(run, Choice.of(fit.records))]
+
+    @contextmanager
+    def _opened(self, run: RunDirectory, made_with: Mapping[str, str]) -> Iterator[RunWriter]:
+        """Yield the writer of a run, which has written the settings."""
+        settings = {"fold": run.fold, "seed": run.seed, **self._settings()}
+        settings |= {"made_with": dict(made_with), "made_from": self._sources(run)}
+        with RunWriter.opened(run, self.tensorboard) as writer:
+            writer.write_settings(settings)
+            yield writer
+
+    def _finish(
+        self, writer: RunWriter, model: EmotionClassifier, inputs: TrainingData, split: Split, predicted: torch.Tensor
+    ) -> None:
+        """Write a trained model and its predictions for the test utterances."""
+        if predicted.isnan().any():
+            raise SoctkError(
+                f"the predictions of fold {writer.run.fold} are NaN",
+                remedy="Check the store for extreme features, or use --set frames.layer_norm=true.",
+                where=self.features.store.where,
+            )
+        writer.write_model(model)
+        writer.write_predictions(inputs.target.table(self.data, split.test, predicted.cpu().numpy()))
 
 
 def describe(run: RunDirectory, choice: Choice) -> str:

@@ -8,12 +8,15 @@ import torch
 
 from soctk.errors import SoctkError, plural
 from soctk.features.interface import Store
+from soctk.pooling.threads import share
 from soctk.schema import LayerNorm
 from soctk.training.frame_norm import normalise
 
 _ROWS = 1 << 10  # frames to layer-normalise at a time; this many fit into the CPU cache
 
 _ROWS_SUMMED = 1 << 12  # frames to check for NaN and infinity at a time
+
+UTTERANCES_OF_A_PART = 8  # of the parts of a batch that threads work on
 
 _LARGEST = 1e12  # of a feature; the sums of squares of larger ones overflow float32
 
@@ -42,12 +45,33 @@ class Frames:
         """The frames `(T, L, D)` of each utterance."""
         return self.block.split(self.lengths)
 
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames."""
+    def batch(self, indices: Sequence[int], threads: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 frames `(sum of T, L, D)`, one utterance after the other, and the lengths `(B,)` in frames.
+
+        Args:
+            indices: the utterances.
+            threads: how many threads copy the frames.
+        """
         lengths = [self.lengths[i] for i in indices]
-        frames = torch.cat([self.utterances[i] for i in indices]).float()
+        utterances = [self.utterances[i] for i in indices]
+        if threads == 1:
+            frames = torch.cat(utterances).float()
+        else:
+            frames = self.block.new_empty(sum(lengths), *self.block.shape[1:], dtype=torch.float32)
+            places = frames.split(lengths)
+
+            def copy(start: int) -> None:
+                part = slice(start, start + UTTERANCES_OF_A_PART)
+                for place, utterance in zip(places[part], utterances[part], strict=True):
+                    place.copy_(utterance)
+
+            share(copy, range(0, len(indices), UTTERANCES_OF_A_PART), caller_works=True, threads=threads)
         frames = Frames(frames, lengths).layer_normalised(self.layer_norm).block
         return frames, torch.tensor(lengths, device=frames.device)
+
+    def select(self, indices: Sequence[int]) -> "Selection":
+        """Return the inputs of the utterances with these indices."""
+        return Selection(self, indices)
 
     def to(self, device: str) -> "Frames":
         """Return the frames on another device."""
@@ -62,6 +86,23 @@ class Frames:
         for rows, normalised in zip(self.block.split(sizes), block.split(sizes), strict=True):
             normalised[:] = normalise(rows.float(), setting)
         return Frames(block, self.lengths)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the utterances of frames in memory; nothing is copied.
+
+    Attributes:
+        frames: the frames.
+        indices: the utterances.
+    """
+
+    frames: Frames
+    indices: Sequence[int]
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """See Frames.batch; the indices are those among the selected utterances."""
+        return self.frames.batch([self.indices[i] for i in indices])
 
 
 @dataclass(frozen=True)
@@ -87,8 +128,16 @@ class StreamedFrames:
         """T of each utterance, in frames."""
         return self.store.lengths(self.utterances)
 
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, indices: Sequence[int], threads: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         """See Frames.batch.
+
+        Raises:
+            SoctkError: frames are NaN, infinite or too large.
+        """
+        return self.select(indices).batch(range(len(indices)), threads)
+
+    def select(self, indices: Sequence[int]) -> Frames:
+        """Read the inputs of the utterances with these indices.
 
         Raises:
             SoctkError: frames are NaN, infinite or too large.
@@ -96,7 +145,7 @@ class StreamedFrames:
         utterances = [self.utterances[i] for i in indices]
         frames = Frames.of(self.store, utterances, self.layers)
         require_finite(frames, utterances, self.store.where)
-        return replace(frames, layer_norm=self.layer_norm).to(self.device).batch(range(len(indices)))
+        return replace(frames, layer_norm=self.layer_norm).to(self.device)
 
     def to(self, device: str) -> "StreamedFrames":
         """Return the frames, with batches on another device."""

@@ -1,26 +1,116 @@
-"""The training loop: AdamW with linear warm-up and decay, and early stopping on the validation loss."""
+"""The training loop: AdamW with linear warm-up and decay, and early stopping on the validation loss.
+
+It trains any number of models at the same time, with the same settings; one model is the simplest case. The batches,
+the dropout and the learning rate of a model do not depend on the other models: it learns the same, up to rounding,
+alone and beside others.
+"""
 
 import math
 import time
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from soctk.errors import SoctkError
+from soctk.pooling.threads import share
 from soctk.schema import TrainConfig
+from soctk.training import batches
+from soctk.training.classifier import EmotionClassifier
+from soctk.training.frames import Frames, StreamedFrames
+from soctk.training.inputs import Descriptors
+from soctk.training.stack import Stack, step_factors, warmup_then_decay
 from soctk.training.target import Target
+from soctk.training.together import StackedHead, make_describe, outputs_of
 
 EVAL_BATCH = 32
+EVAL_BATCH_OF_GPU = 256
+
+_EPOCHS_ORDERED = 16  # epochs whose orders are made at once
+
+Inputs = Frames | StreamedFrames | Descriptors
 
 
-class Inputs(Protocol):
-    """The inputs of a model: frames or descriptors (soctk.training.inputs)."""
+@dataclass
+class Learner:
+    """A model that is to be trained, and its data.
 
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, ...]:
-        """Return the arguments of the model for the utterances with these indices."""
+    Attributes:
+        model: takes a batch of the inputs and returns outputs `(B, K)`; on the device of the inputs. The models that
+            are trained together have the same architecture.
+        inputs: the inputs of all rows; models with trained poolings that are trained together share them.
+        target: what is predicted, for a run on this device (Target.of_run).
+        fitted: the training rows.
+        valid: the validation rows, whose loss chooses the best epoch, in the order of `predict`.
+        seed: determines the order of the rows and the dropout.
+        strata: what the order of the rows is stratified by; None for nothing.
+    """
+
+    model: nn.Module
+    inputs: Inputs
+    target: Target
+    fitted: Sequence[int]
+    valid: Sequence[int]
+    seed: int
+    strata: batches.Strata | None = None
+
+
+class Epoch(NamedTuple):
+    """An epoch of one of the models.
+
+    Attributes:
+        number: the number of the learner, from 0.
+        record: epoch, train_loss, the validation scores (Target.scores), lr, and the seconds of all models together.
+        is_last: whether the model is trained: it has stopped, and has the weights of its best epoch.
+    """
+
+    number: int
+    record: dict[str, Any]
+    is_last: bool
+
+
+def train_together(
+    learners: Sequence[Learner], config: TrainConfig, copies: int = 1, threads: int = 1
+) -> Iterator[Epoch]:
+    """Train models in place and yield an `Epoch` of each model after each epoch; a trained model leaves the others.
+
+    Args:
+        learners: the models and their data.
+        config: batch size, epochs, patience, learning rate, weight decay, warm-up, and gradient clipping.
+        copies: how often each validation row occurs in `Learner.valid`.
+        threads: the number of threads; it has no influence on the results.
+
+    Raises:
+        SoctkError: the loss of a model becomes infinite or NaN.
+    """
+    training = _Training(learners, config, threads)
+    best = {number: _Best() for number in range(len(learners))}
+    started = time.perf_counter()
+    for epoch in range(1, config.epochs + 1):
+        losses = training.epoch(epoch)
+        records = {}
+        for number, loss in losses.items():
+            learner = learners[number]
+            predicted = predict(learner.model, learner.inputs, learner.target, learner.valid, copies, threads)
+            scores = learner.target.scores(predicted.cpu().numpy(), learner.valid[: len(predicted)])
+            records[number] = {"epoch": epoch, "train_loss": loss, **scores, "lr": training.rate(number, epoch)}
+            _require_finite(loss + scores["valid_loss"], epoch)
+        seconds, started = round(time.perf_counter() - started, 3), time.perf_counter()
+        stopped = set()
+        for number, record in records.items():
+            if record["valid_loss"] < best[number].loss:
+                best[number] = _Best(record["valid_loss"], epoch, training.state(number))
+            if epoch == config.epochs or epoch - best[number].epoch >= config.patience:
+                training.restore(number, best[number].state)
+                stopped.add(number)
+        training.drop(stopped)
+        for number, record in records.items():
+            yield Epoch(number, {**record, "seconds": seconds}, number in stopped)
+        if len(stopped) == len(records):
+            return
 
 
 def train(
@@ -33,37 +123,9 @@ def train(
     seed: int,
     copies: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Train `model` in place and yield a record per epoch; at the end, load the weights of the best epoch.
-
-    A record has epoch, train_loss, the validation scores (Target.scores), lr, and seconds.
-
-    Args:
-        model: takes a batch of the inputs and returns outputs `(B, K)`; on the device of the inputs.
-        inputs: the inputs of all utterances.
-        target: what is predicted, for a run on this device (Target.of_run).
-        train_indices: the training utterances.
-        valid_indices: the validation utterances, whose loss chooses the best epoch, in the order of `predict`.
-        config: batch size, epochs, patience, learning rate, weight decay, warm-up, and gradient clipping.
-        seed: determines the order of the utterances.
-        copies: how often each validation utterance occurs in `valid_indices`.
-
-    Raises:
-        SoctkError: the loss becomes infinite or NaN.
-    """
-    best_loss, best_epoch, best_state = math.inf, 0, model.state_dict()
-    started = time.perf_counter()
-    for epoch, train_loss, lr in _epochs(model, inputs, target, train_indices, config, seed):
-        record: dict[str, Any] = {"epoch": epoch, "train_loss": train_loss}
-        record |= _evaluate(model, inputs, target, valid_indices, copies)
-        record |= {"lr": lr, "seconds": round(time.perf_counter() - started, 3)}
-        _require_finite(record["train_loss"] + record["valid_loss"], epoch)
-        if record["valid_loss"] < best_loss:
-            best_loss, best_epoch, best_state = record["valid_loss"], epoch, deepcopy(model.state_dict())
-        yield record
-        if epoch - best_epoch >= config.patience:
-            break
-        started = time.perf_counter()
-    model.load_state_dict(best_state)
+    """Train one model and yield its records: `train_together` with the arguments of one `Learner`."""
+    learner = Learner(model, inputs, target, train_indices, valid_indices, seed)
+    return (epoch.record for epoch in train_together([learner], config, copies))
 
 
 def train_for(
@@ -80,38 +142,127 @@ def train_for(
     Raises:
         SoctkError: the loss becomes infinite or NaN.
     """
-    for epoch, train_loss, _ in _epochs(model, inputs, target, train_indices, config, seed):
-        _require_finite(train_loss, epoch)
-        if epoch == epochs:
-            break
+    training = _Training([Learner(model, inputs, target, train_indices, [], seed)], config, threads=1)
+    for epoch in range(1, epochs + 1):
+        _require_finite(training.epoch(epoch)[0], epoch)
+    training.drop({0})
     model.eval()
 
 
-def _epochs(
-    model: nn.Module,
-    inputs: Inputs,
-    target: Target,
-    train_indices: Sequence[int],
-    config: TrainConfig,
-    seed: int,
-) -> Iterator[tuple[int, float, float]]:
-    """Train `model` in place; after each epoch, yield its number, the mean training loss, and the learning rate."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    steps_per_epoch = math.ceil(len(train_indices) / config.batch_size)
-    scheduler = _warmup_then_decay(optimizer, steps_per_epoch * config.epochs, config.warmup)
-    shuffle = torch.Generator().manual_seed(seed)
-    for epoch in range(1, config.epochs + 1):
-        model.train()
-        losses = []
-        for batch in _batches(train_indices, config.batch_size, shuffle):
-            loss = target.loss(model(*inputs.batch(batch)), batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-            optimizer.step()
-            scheduler.step()
-            losses.append(loss.item())
-        yield epoch, sum(losses) / len(losses), float(scheduler.get_last_lr()[0])
+@dataclass
+class _Best:
+    """The best epoch of a model so far."""
+
+    loss: float = math.inf
+    epoch: int = 0
+    state: Any = field(default=None, repr=False)
+
+
+class _Training:
+    """The models that are still being trained; they are addressed by their numbers among the learners."""
+
+    def __init__(self, learners: Sequence[Learner], config: TrainConfig, threads: int):
+        self._learners, self._config, self._threads = list(learners), config, threads
+        self._numbers = list(range(len(learners)))
+        self._stack = Stack([learner.model for learner in learners])
+        self._steps = [len(batches.cut(len(learner.fitted), config.batch_size)) for learner in learners]
+        device = self._stack.device
+        self._generators = [torch.Generator(device).manual_seed(learner.seed) for learner in learners]
+        self._fitted = [_mask(learner) for learner in learners]
+        self._common: dict[tuple[int, int], np.ndarray] = {}  # the order of a seed and an epoch
+        self._build()
+
+    def epoch(self, epoch: int) -> dict[int, float]:
+        """Train each model for an epoch; return the mean loss of its batches."""
+        stack, config = self._stack, self._config
+        sums = torch.zeros(len(stack), device=stack.device)
+        factors, kept = self._factors(epoch), self._kept()
+        for batch in batches.batches(self._orders(epoch), config.batch_size):
+            models = stack.index(batch.models)
+            own = slice(None) if models is None else models
+            mask = kept[own, batch.start : batch.start + batch.rows.shape[1]] if self._head.rate else None
+            outputs = self._head(self._describe(batch, models), models, mask)
+            losses = self._losses(outputs, models, torch.from_numpy(batch.rows).to(stack.device))
+            losses.sum().backward()
+            stack.step(models, factors[batch.step, own], config.grad_clip)
+            sums[own] += losses.detach()
+        means = sums.tolist()
+        return {number: total / self._steps[number] for number, total in zip(self._numbers, means, strict=True)}
+
+    def rate(self, number: int, epoch: int) -> float:
+        """Return the learning rate of a model after an epoch."""
+        steps = self._steps[number]
+        return self._config.lr * warmup_then_decay(steps * epoch, steps * self._config.epochs, self._config.warmup)
+
+    def state(self, number: int) -> Any:
+        """Return a copy of the weights of a model."""
+        return self._stack.state(self._numbers.index(number))
+
+    def restore(self, number: int, state: Any) -> None:
+        """Give a model the weights of an earlier `state`."""
+        self._stack.restore(self._numbers.index(number), state)
+
+    def drop(self, numbers: set[int]) -> None:
+        """Train these models no further."""
+        if not numbers:
+            return
+        kept = [place for place, number in enumerate(self._numbers) if number not in numbers]
+        self._stack.keep(kept)
+        self._numbers = [self._numbers[place] for place in kept]
+        if kept:
+            self._build()
+
+    def _build(self) -> None:
+        learners = [self._learners[number] for number in self._numbers]
+        model = learners[0].model
+        is_whole = isinstance(model, EmotionClassifier)
+        head = cast(nn.Module, model.head) if is_whole else model
+        self._head = StackedHead(self._stack, head, "head." if is_whole else "")
+        self._describe = make_describe(learners, self._stack, self._threads)
+        self._losses = learners[0].target.together([learner.target for learner in learners])
+
+    def _orders(self, epoch: int) -> list[np.ndarray]:
+        """Return the training rows of each model in the order of the epoch."""
+        orders = []
+        for number in self._numbers:
+            learner, mask = self._learners[number], self._fitted[number]
+            key = learner.seed, epoch
+            if key not in self._common:
+                strata = learner.strata or batches.Strata.one(len(mask))
+                epochs = range(epoch, min(epoch + _EPOCHS_ORDERED, self._config.epochs + 1))
+                found = batches.orders(strata, learner.seed, epochs)
+                self._common = {past: order for past, order in self._common.items() if past[1] >= epoch}
+                self._common |= {(learner.seed, each): order for each, order in zip(epochs, found, strict=True)}
+            order = self._common[key]
+            orders.append(order[mask[order]])
+        return orders
+
+    def _factors(self, epoch: int) -> torch.Tensor:
+        """Return the factors `(S, K, 3)` of the steps of an epoch (Stack.step)."""
+        factors = np.zeros((max(self._steps[number] for number in self._numbers), len(self._numbers), 3))
+        for place, number in enumerate(self._numbers):
+            steps = self._steps[number]
+            for step in range(steps):
+                total = steps * self._config.epochs
+                factors[step, place] = step_factors(self._config, (epoch - 1) * steps + step, total)
+        return torch.from_numpy(factors).to(self._stack.device, self._stack.dtype)
+
+    def _kept(self) -> torch.Tensor:
+        """Return which values dropout keeps in an epoch, `(K, rows, dropped)`; each model draws its own."""
+        rows = [len(self._learners[number].fitted) for number in self._numbers]
+        kept = torch.empty(len(rows), max(rows), self._head.dropped, dtype=torch.bool, device=self._stack.device)
+        if self._head.rate:
+            for own, count, number in zip(kept, rows, self._numbers, strict=True):
+                own[:count].bernoulli_(1 - self._head.rate, generator=self._generators[number])
+        return kept
+
+
+def _mask(learner: Learner) -> np.ndarray:
+    """Return whether the model trains on each row, `(N,)`."""
+    rows = 1 + max(learner.fitted) if learner.strata is None else len(learner.strata.numbers)
+    mask = np.zeros(rows, dtype=bool)
+    mask[list(learner.fitted)] = True
+    return mask
 
 
 def _require_finite(loss: float, epoch: int) -> None:
@@ -123,7 +274,14 @@ def _require_finite(loss: float, epoch: int) -> None:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, inputs: Inputs, target: Target, indices: Sequence[int], copies: int = 1) -> torch.Tensor:
+def predict(
+    model: nn.Module,
+    inputs: Inputs,
+    target: Target,
+    indices: Sequence[int],
+    copies: int = 1,
+    threads: int = 1,
+) -> torch.Tensor:
     """Return the predictions `(N, K)` for N utterances (Target.predictions), averaged over their copies.
 
     Args:
@@ -132,45 +290,16 @@ def predict(model: nn.Module, inputs: Inputs, target: Target, indices: Sequence[
         target: what is predicted.
         indices: N utterances, then N copies of them in the same order, and so on.
         copies: how often each utterance occurs in `indices`.
+        threads: how many batches are predicted at the same time.
     """
     model.eval()
-    outputs = torch.cat([model(*inputs.batch(batch)) for batch in _eval_batches(indices)])
-    return target.predictions(outputs.unflatten(0, (copies, -1)))
+    size = EVAL_BATCH if next(model.parameters()).device.type == "cpu" else EVAL_BATCH_OF_GPU
+    outputs: dict[int, torch.Tensor] = {}
 
+    @torch.inference_mode()  # each thread has its own mode
+    def work(start: int) -> None:
+        outputs[start] = outputs_of(model, inputs, indices[start : start + size])
 
-def _eval_batches(indices: Sequence[int]) -> list[Sequence[int]]:
-    return [indices[start : start + EVAL_BATCH] for start in range(0, len(indices), EVAL_BATCH)]
-
-
-def _evaluate(
-    model: nn.Module, inputs: Inputs, target: Target, indices: Sequence[int], copies: int
-) -> dict[str, float]:
-    predicted = predict(model, inputs, target, indices, copies)
-    return target.scores(predicted.cpu().numpy(), indices[: len(predicted)])
-
-
-def _batches(indices: Sequence[int], size: int, generator: torch.Generator) -> Iterator[list[int]]:
-    """Yield the indices in random order. A last batch of one utterance joins the batch before it.
-
-    Batch norm cannot be trained on a batch of one.
-    """
-    shuffled = [indices[i] for i in torch.randperm(len(indices), generator=generator).tolist()]
-    starts = list(range(0, len(shuffled), size))
-    if len(shuffled) % size == 1 and len(starts) > 1:
-        starts.pop()
-    for start, end in zip(starts, [*starts[1:], len(shuffled)], strict=True):
-        yield shuffled[start:end]
-
-
-def _warmup_then_decay(
-    optimizer: torch.optim.Optimizer, total: int, warmup: float
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return a scheduler that raises the learning rate linearly over the first `warmup` share, then lowers it to 0."""
-    warmup_steps = int(total * warmup)
-
-    def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / warmup_steps
-        return max(0.0, (total - step) / max(1, total - warmup_steps))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    starts = range(0, len(indices), size)
+    share(work, starts, caller_works=True, threads=threads)
+    return target.predictions(torch.cat([outputs[start] for start in starts]).unflatten(0, (copies, -1)))

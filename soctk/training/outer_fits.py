@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from soctk import parallel, progress
 from soctk.corpus.splits import Split
@@ -34,6 +36,13 @@ class OuterFit(NamedTuple):
     weight: np.ndarray
     bias: np.ndarray
     outputs: np.ndarray
+
+    def apply(self, head: nn.Module, inputs: TrainingData, split: Split) -> torch.Tensor:
+        """Set the weights of a head; return the predictions `(N, K)` for the test utterances, in their order."""
+        assert isinstance(head, nn.Linear)
+        linear.set_weights(head, self.weight, self.bias)
+        outputs = torch.from_numpy(self.outputs[inputs.tested_rows(split.test)])
+        return inputs.target.predictions(outputs.unflatten(0, (inputs.tested, -1)))
 
 
 def fit_runs(

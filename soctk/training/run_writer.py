@@ -1,11 +1,11 @@
 """The files of a run: config.yaml, train.jsonl, model.safetensors, predictions.tsv, and a log for TensorBoard."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
@@ -26,12 +26,14 @@ class RunWriter:
     Attributes:
         run: the run.
         directory: the directory for the files until the run is finished.
-        tensorboard: whether to write a log for TensorBoard too.
+        records: the records of the log so far.
     """
 
     run: RunDirectory
     directory: Path
-    tensorboard: bool
+    records: list[dict[str, Any]]
+    _log: IO[str]
+    _write_scalars: Callable[[dict[str, Any], int], None]
 
     @classmethod
     @contextmanager
@@ -43,25 +45,22 @@ class RunWriter:
         Raises:
             SoctkError: another process is writing the run.
         """
-        with atomic_directory(run.path, kept) as directory:
-            yield cls(run, directory, tensorboard)
+        with (
+            atomic_directory(run.path, kept) as directory,
+            (directory / run.log.name).open("w", encoding="utf-8") as log,
+            _tensorboard(directory, tensorboard) as write_scalars,
+        ):
+            yield cls(run, directory, [], log, write_scalars)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write config.yaml."""
         self._path(self.run.config).write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
 
-    def write_log(self, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write each record to train.jsonl as soon as it is available; return all records."""
-        written = []
-        with (
-            self._path(self.run.log).open("w", encoding="utf-8") as log,
-            _tensorboard(self.directory, self.tensorboard) as write_scalars,
-        ):
-            for record in records:
-                written.append(record)
-                print(json.dumps(record), file=log, flush=True)
-                write_scalars(record, len(written))
-        return written
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Write a record to train.jsonl at once."""
+        self.records.append(record)
+        print(json.dumps(record), file=self._log, flush=True)
+        self._write_scalars(record, len(self.records))
 
     def write_model(self, model: "nn.Module") -> None:
         """Write model.safetensors."""

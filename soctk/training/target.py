@@ -14,6 +14,7 @@ from soctk.schema import Config, LinearConfig
 from soctk.training.classes import Classes
 from soctk.training.dimensions import Dimensions
 from soctk.training.distribution import Distribution
+from soctk.training.losses import Losses
 
 
 class Solver(Protocol):
@@ -55,6 +56,9 @@ class Target(Protocol):
 
     def loss(self, outputs: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """Return the training loss of the outputs `(B, K)` for a batch of rows."""
+
+    def together(self, targets: Sequence[Any]) -> Losses:
+        """Return the training losses of models whose targets are these, all of one corpus (`of_run`)."""
 
     def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the predictions `(N, K)` for the outputs `(copies, N, K)` of a network."""

@@ -1,90 +1,84 @@
-"""The trainers of the two heads: they train a model on a split and compute predictions for its test utterances."""
+"""The trainer of the head mlp: it trains the models of several runs, and predicts their test utterances."""
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from soctk.corpus.splits import Split
 from soctk.schema import TrainConfig
-from soctk.training import linear, loop
+from soctk.training import loop
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.outer_fits import OuterFit
+from soctk.training.inputs import Descriptors
 from soctk.training.training_data import TrainingData
 
 
-class Trainer(Protocol):
-    """Trains a classifier for one run, and then predicts the run's test utterances."""
+class Part(NamedTuple):
+    """The model of a run before training, and its data.
 
-    def train(self) -> Iterable[dict[str, Any]]:
-        """Train the model. It is trained when the caller has taken all records from the iterable.
+    Attributes:
+        model: the model, on the device on which it is trained.
+        split: the utterances.
+        seed: the seed.
+    """
 
-        Each record has `epoch` or `C`, and the validation scores (Target.scores).
-        """
-
-    def predict_test(self) -> torch.Tensor:
-        """Return the predictions `(N, K)` for the test utterances, in the order of the split."""
+    model: EmotionClassifier
+    split: Split
+    seed: int
 
 
 class MLPTrainer:
-    """Trains a model with the training loop; only its head if the pooling has no trained parameters."""
+    """Trains the models of several runs at once; only their heads if the pooling has no trained parameters.
 
-    def __init__(
-        self,
-        model: EmotionClassifier,
-        inputs: TrainingData,
-        split: Split,
-        seed: int,
-        device: str,
-        config: TrainConfig,
-    ):
-        self._inputs, self._split, self._seed, self._config = inputs, split, seed, config
-        self._fitted = inputs.rows(split.train)
-        self._model = model
-        self._learner: nn.Module = model.head if inputs.frames is None else model
-        features = inputs.descriptors(self._fitted, seed) if inputs.frames is None else inputs.frames
-        self._features: loop.Inputs = features.to(device)
-        self._target = inputs.target.of_run(self._fitted, device)
+    Args:
+        parts: the runs.
+        inputs: the data of the experiment.
+        device: `cpu` or `cuda`.
+        config: the settings of the training loop.
+        threads: the number of threads; it has no influence on the results.
+    """
 
-    def train(self) -> Iterable[dict[str, Any]]:
-        """See Trainer.train; yields a record per epoch.
+    def __init__(self, parts: Sequence[Part], inputs: TrainingData, device: str, config: TrainConfig, threads: int):
+        self._parts, self._inputs, self._config, self._threads = parts, inputs, config, threads
+        self._strata = {seed: inputs.strata(seed) for seed in {part.seed for part in parts}}
+        self._blocks: Sequence[torch.Tensor] | None = None
+        frames = None if inputs.frames is None else inputs.frames.to(device)
+        self._learners = [self._learner(part, frames, device) for part in parts]
+
+    def train(self) -> Iterator[loop.Epoch]:
+        """Train the models, and yield each epoch of each model (loop.train_together).
 
         Raises:
-            SoctkError: the loss becomes infinite or NaN.
+            SoctkError: the loss of a model becomes infinite or NaN.
         """
-        valid = self._inputs.tested_rows(self._split.valid)
-        yield from loop.train(
-            self._learner,
-            self._features,
-            self._target,
-            self._fitted,
-            valid,
-            self._config,
-            self._seed,
-            self._inputs.tested,
+        for epoch in loop.train_together(self._learners, self._config, self._inputs.tested, self._threads):
+            if epoch.is_last:
+                self._learners[epoch.number].target.finish(self._parts[epoch.number].model.output_layer)
+            yield epoch
+
+    def predict_test(self, number: int) -> torch.Tensor:
+        """Return the predictions `(N, K)` of a trained model for its test utterances, in the order of the split."""
+        rows = self._inputs.tested_rows(self._parts[number].split.test)
+        learner = self._learners[number]
+        return loop.predict(learner.model, learner.inputs, learner.target, rows, self._inputs.tested, self._threads)
+
+    def _learner(self, part: Part, frames: Any, device: str) -> loop.Learner:
+        inputs, fitted = self._inputs, self._inputs.rows(part.split.train)
+        is_whole = frames is not None
+        return loop.Learner(
+            part.model if is_whole else part.model.head,
+            frames if is_whole else self._descriptors(fitted, part.seed, device),
+            inputs.target.of_run(fitted, device),
+            fitted,
+            inputs.tested_rows(part.split.valid),
+            part.seed,
+            self._strata[part.seed],
         )
-        self._target.finish(self._model.output_layer)
 
-    def predict_test(self) -> torch.Tensor:
-        """See Trainer.predict_test."""
-        rows = self._inputs.tested_rows(self._split.test)
-        return loop.predict(self._learner, self._features, self._target, rows, self._inputs.tested)
-
-
-class LinearTrainer:
-    """Takes the head of its run from the common fit of all runs (soctk.training.outer_fits)."""
-
-    def __init__(self, model: EmotionClassifier, inputs: TrainingData, split: Split, fit: OuterFit):
-        assert isinstance(model.head, nn.Linear)
-        self._head, self._inputs, self._split, self._fit = model.head, inputs, split, fit
-
-    def train(self) -> Iterable[dict[str, Any]]:
-        """See Trainer.train; returns the records of the inner fits (InnerFits.records)."""
-        linear.set_weights(self._head, self._fit.weight, self._fit.bias)
-        return self._fit.records
-
-    def predict_test(self) -> torch.Tensor:
-        """See Trainer.predict_test."""
-        outputs = torch.from_numpy(self._fit.outputs[self._inputs.tested_rows(self._split.test)])
-        return self._inputs.target.predictions(outputs.unflatten(0, (self._inputs.tested, -1)))
+    def _descriptors(self, fitted: Sequence[int], seed: int, device: str) -> Descriptors:
+        """Return the descriptors of a run; all runs share the blocks in the memory of the device."""
+        own = self._inputs.descriptors(fitted, seed)
+        if self._blocks is None:
+            self._blocks = own.to(device).blocks
+        return replace(own, blocks=self._blocks, offsets=own.offsets and own.offsets.to(device))

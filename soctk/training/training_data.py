@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from soctk.corpus import splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.schema import Config, LinearConfig
 from soctk.training import target
+from soctk.training.batches import Strata
 from soctk.training.blocks import Block, BlockKey
 from soctk.training.candidates import Candidate, list_candidates
 from soctk.training.frames import Frames, StreamedFrames
@@ -115,6 +118,15 @@ class TrainingData:
     def descriptors(self, fitted: Sequence[int], seed: int) -> Descriptors:
         """Return the inputs of a head that is trained on the rows `fitted`."""
         return Descriptors.of([block.array for block in self.blocks.values()], self.recentring(seed), fitted)
+
+    def strata(self, seed: int) -> Strata:
+        """Return what the batches of the training loop are stratified by: the folds, and the models of all folds."""
+        numbers = np.zeros(len(self.data.utterances), dtype=int)
+        fitted = np.zeros((len(numbers), len(self.data.folds)), dtype=bool)
+        for model, fold in enumerate(self.data.folds):
+            numbers[self.indices(self.data.utterances_of([fold]))] = fold
+            fitted[self.indices(self.split(fold, seed).train), model] = True
+        return Strata(np.tile(numbers, self.copies), np.tile(fitted, (self.copies, 1)))
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -376,15 +376,16 @@ data, store = datadir.read(Path({str(tmp_path / "data")!r})), FeatureStore.open(
 Experiment(settings, data, Features(store, data.utterances), Path({str(tmp_path / "killed")!r})).run([1, 2, 3], [1, 2])
 """
     )
-    log = tmp_path / "killed" / "fold2" / "seed1.unfinished" / "train.jsonl"
+    log = tmp_path / "killed" / "fold2" / "seed2.unfinished" / "train.jsonl"
     while process.poll() is None and not (log.exists() and log.read_text()):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the process ended before it could be killed"
-    assert set(read_files(tmp_path / "killed")) == {"fold1/seed1/predictions.tsv", "fold1/seed2/predictions.tsv"}
+    # The folds of a seed are trained together, so all those of the second seed are lost.
+    assert set(read_files(tmp_path / "killed")) == {f"fold{fold}/seed1/predictions.tsv" for fold in (1, 2, 3)}
     assert (
         Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "killed").run([1, 2, 3], [1, 2])
-        == 4
+        == 3
     )
     Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "undisturbed").run([1, 2, 3], [1, 2])
     assert read_files(tmp_path / "killed") == read_files(tmp_path / "undisturbed")
@@ -477,3 +478,65 @@ def test_values_of_C_are_added_until_the_lowest_loss_is_inside_the_grid(tmp_path
     values, chosen, line = choose("one", best / 100)
     assert values == [chosen]
     assert f"C = {chosen:g} (the only value)" in line
+
+
+def predictions(path) -> dict[str, pd.DataFrame]:
+    files = sorted(path.rglob("predictions.tsv"))
+    return {str(file.relative_to(path).parent): pd.read_csv(file, sep="\t") for file in files}
+
+
+@pytest.mark.parametrize("protocol", ["soctk", "emobox"])
+@pytest.mark.parametrize("pooling", ["soc", "mean", "asp", "soc+mean"])
+def test_a_fold_alone_has_the_posteriors_of_all_folds_together(tmp_path, corpus, store, pooling, protocol):
+    config = settings(pooling, "train.epochs=3").model_copy(update={"protocol": protocol})
+    experiment = Experiment(config, corpus, Features(store, corpus.utterances), tmp_path / "together")
+    experiment.run([1, 2, 3], [1, 2])
+    for fold in (1, 2, 3):
+        for seed in (1, 2):
+            dataclasses.replace(experiment, path=tmp_path / "alone").run([fold], [seed])
+    together, alone = predictions(tmp_path / "together"), predictions(tmp_path / "alone")
+    assert together.keys() == alone.keys()
+    for run, table in together.items():
+        pd.testing.assert_frame_equal(table, alone[run], atol=1e-4, rtol=0)
+
+
+def test_threads_that_train_the_folds_of_one_seed_do_not_change_the_bits(tmp_path, corpus, store):
+    for nj in (1, 3):
+        features = Features(store, corpus.utterances)
+        Experiment(settings(), corpus, features, tmp_path / f"exp{nj}").run([1, 2, 3], [1], nj=nj)
+    for name in ("predictions.tsv", "model.safetensors"):
+        assert read_files(tmp_path / "exp1", name) == read_files(tmp_path / "exp3", name)
+
+
+def test_the_rest_of_a_stack_is_trained_when_some_of_its_runs_are_finished(tmp_path, corpus, store):
+    experiment = Experiment(settings(), corpus, Features(store, corpus.utterances), tmp_path / "exp")
+    experiment.run([2], [1])
+    before = read_files(tmp_path / "exp", "*.*")
+    assert experiment.run([1, 2, 3], [1]) == 2
+    dataclasses.replace(experiment, path=tmp_path / "whole").run([1, 2, 3], [1])
+    assert before.items() <= read_files(tmp_path / "exp", "*.*").items()
+    whole = predictions(tmp_path / "whole")
+    for run, table in predictions(tmp_path / "exp").items():
+        pd.testing.assert_frame_equal(table, whole[run], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", ["soc", "asp"])
+def test_frames_from_the_store_are_read_once_for_all_models_and_give_the_same_results(tmp_path, corpus, store, pooling):
+    config = settings(pooling, "train.epochs=2", "train.batch_size=16")
+    reads, load = [], FeatureStore.load
+
+    def counted(self, utterances, *arguments):
+        reads.append(len(utterances))
+        return load(self, utterances, *arguments)
+
+    for name, options in (("memory", {}), ("stream", {"max_bytes": 0})):
+        with mock.patch.object(FeatureStore, "load", counted):
+            experiment = Experiment(config, corpus, Features(store, corpus.utterances, **options), tmp_path / name)
+            experiment.run([1, 2, 3], [1])
+    memory, stream = predictions(tmp_path / "memory"), predictions(tmp_path / "stream")
+    for run, table in memory.items():
+        pd.testing.assert_frame_equal(table, stream[run], atol=1e-4, rtol=0)
+    # Two utterances of each of three runs are compared before training. In each of two epochs, a model has 12 training
+    # utterances, which are one batch, and 12 to validate. At the end it has 12 to test.
+    assert reads[0] == len(corpus.utterances)
+    assert sorted(reads[1:]) == sorted([2] * 3 + [36] * 2 + [12] * 3 * 2 + [12] * 3)

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.frames import Frames
 from soctk.training.inputs import Descriptors
-from soctk.training.loop import predict, train
+from soctk.training.loop import predict, train, train_for
+from soctk.training.stack import warmup_then_decay
 
 CLASSES = Classes("ab", np.array([0, 1] * 12))
 
@@ -70,21 +73,8 @@ def test_the_seed_determines_the_model(settings, frames):
     assert losses["a"] == losses["b"] != losses["c"]
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(16, [8, 8]), (17, [8, 9]), (18, [8, 8, 2]), (1, [1]), (5, [5])])
-def test_a_last_batch_of_one_joins_the_batch_before_it(count, sizes):
-    batches = list(loop._batches(range(100, 100 + count), 8, torch.Generator().manual_seed(0)))
-    assert [len(batch) for batch in batches] == sizes
-    assert sorted(i for batch in batches for i in batch) == list(range(100, 100 + count))
-
-
 def test_the_learning_rate_rises_and_falls_linearly():
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = loop._warmup_then_decay(optimizer, total=10, warmup=0.4)
-    rates = []
-    for _ in range(11):
-        rates.append(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
+    rates = [warmup_then_decay(step, total=10, warmup=0.4) for step in range(11)]
     assert rates == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0])
 
 
@@ -141,17 +131,17 @@ def test_three_steps_equal_a_numpy_adamw_with_gradient_clipping(settings, clip):
     options = {"batch_size": 16, "epochs": 3, "lr": 0.5, "weight_decay": 0.1, "warmup": 0, "grad_clip": clip}
     generator = np.random.default_rng(0)
     x, labels = generator.normal(size=(20, 4)).astype(np.float32), generator.integers(0, 3, 20)
-    model = nn.Linear(4, 3, bias=False)
-    start = model.weight.detach().numpy().astype(np.float64)
+    start = nn.Linear(4, 3, bias=False)
+    weight = start.weight.detach().numpy().astype(np.float64)
     rates = [0.5, 0.5 * 2 / 3, 0.5 / 3]  # without warm-up, the rate decays linearly to 0
-    expected = {limit: adamw(x[:16], labels[:16], start, rates, 0.1, limit) for limit in (0.1, 1e9)}
+    expected = {limit: adamw(x[:16], labels[:16], weight, rates, 0.1, limit) for limit in (0.1, 1e9)}
     assert np.abs(expected[0.1][2] - expected[1e9][2]).max() > 0.01  # clipping matters here
     train_config = settings.train.model_copy(update=options)
     inputs, classes = Descriptors([torch.from_numpy(x)]), Classes("abc", labels)
-    records = train(model, inputs, classes, range(16), range(16, 20), train_config, 0)
-    for step, _ in enumerate(records):
-        np.testing.assert_allclose(model.weight.detach().numpy(), expected[clip][step], atol=1e-4)
-    assert step == 2
+    for epochs in (1, 2, 3):
+        model = copy.deepcopy(start)
+        train_for(model, inputs, classes, range(16), train_config, 0, epochs)
+        np.testing.assert_allclose(model.weight.detach().numpy(), expected[clip][epochs - 1], atol=1e-4)
 
 
 def test_validation_scores_are_fractions_and_ignore_classes_without_utterances(settings):

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 from soctk.pooling.fast.cache import folder
+from soctk.pooling.frames import Slices
 
 MAX_SIZE = 256  # the largest D: eight larger matrices do not fit a processor's caches, and LAPACK is as fast
 
@@ -53,10 +54,11 @@ def _compile(purpose: Purpose, dtype: torch.dtype) -> None:
         if purpose == "eigh":
             kernels.eigh(example)
         else:
-            lengths = torch.tensor([2], device="cpu")
-            triangles, _, saved = kernels.log_of_covariance(example, lengths, (0.0, 1e-5, 1.0, 1e-5))
+            slices = Slices.of_batch(example, torch.tensor([2], device="cpu"))
+            example = example.flatten(0, 1).unsqueeze(1)
+            triangles, _, saved = kernels.log_of_covariance(example, slices, (0.0, 1e-5, 1.0, 1e-5))
             if purpose == "log and gradient":
-                kernels.gradient_of_log(triangles, example, lengths, saved)
+                kernels.gradient_of_log(triangles, example, slices, saved)
         _compiled.add((purpose, dtype))
     except Exception as error:  # numba, LLVM, pickle and the file system raise errors of many kinds
         _failure = f"{type(error).__name__}: {error}"

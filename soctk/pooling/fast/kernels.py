@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from soctk.pooling.fast.simd import LANES, by_lanes, fma, kernel, where
+from soctk.pooling.frames import Slices
 from soctk.pooling.regularisation import regularise
 from soctk.pooling.threads import share
 
@@ -63,76 +64,78 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     batch, size = matrices.shape[:2]
     spectrum, vectors = matrices.new_empty(batch, size), matrices.new_empty(matrices.shape)
 
-    def work(part: slice, number: int) -> None:
+    def work(first: int, stop: int) -> None:
         workspace = _workspace((size + _ROOM, size), (size + _ROOM, size), (_ROWS, size))
-        _require(_eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size))
+        for start in range(first * LANES, min(stop * LANES, batch), LANES):
+            part = slice(start, start + LANES)
+            _require(_eigh(*_numpy(matrices[part], spectrum[part], vectors[part]), *workspace, _MAX_SWEEPS * size))
 
-    _share_by_eights(work, batch, size)
+    _share_groups(work, batch, size)
     return spectrum, vectors
 
 
 def log_of_covariance(
-    frames: torch.Tensor, lengths: torch.Tensor, regularisation: tuple[float, float, float, float]
+    frames: torch.Tensor, slices: Slices, regularisation: tuple[float, float, float, float]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the upper triangles of the logarithms of the frames' regularised covariances.
+    """Return the upper triangles of the logarithms of the regularised covariances of B slices of frames.
 
     Args:
-        frames: `(B, T, D)`.
-        lengths: `(B,)` in frames.
+        frames: `(R, N, D)`.
+        slices: B slices of the frames, on the CPU.
         regularisation: the last four arguments of `regularise`.
 
     Returns:
         The triangles, row by row, `(B, D(D+1)/2)`; tr X'X `(B,)` of the centred frames X; and the tensor that
         `gradient_of_log` needs. Where a trace is not finite, the triangles are undefined.
     """
-    batch, _, size = frames.shape
+    batch, size = len(slices.starts), frames.shape[2]
     triangles, squares = frames.new_empty(batch, size * (size + 1) // 2), frames.new_empty(batch, dtype=torch.float64)
     saved = frames.new_empty(-(-batch // LANES), size + _ROOM + _SAVED, _columns(size), LANES, dtype=torch.float64)
-    lengths = lengths.long()
+    arrays = _numpy(frames, *_long(slices), triangles, squares, saved)
 
-    def work(part: slice, number: int) -> None:
-        arrays = _numpy(frames[part], lengths[part], triangles[part], squares[part], saved[number])
+    def work(first: int, stop: int) -> None:
         workspace = _workspace((size + _ROOM, max(size, _DEPTH)), (size + _ROOM, size), (_ROWS, size))
-        _require(_log_of_covariance(*arrays, *workspace, *regularisation, _MAX_SWEEPS * size))
+        _require(_logs_of_covariances(first, stop, *arrays, *workspace, *regularisation, _MAX_SWEEPS * size))
 
-    _share_by_eights(work, batch, size)
+    _share_groups(work, batch, size)
     return triangles, squares, saved
 
 
-def gradient_of_log(
-    gradient: torch.Tensor, frames: torch.Tensor, lengths: torch.Tensor, saved: torch.Tensor
-) -> torch.Tensor:
-    """Return the gradient `(B, T, D)` for the frames.
+def gradient_of_log(gradient: torch.Tensor, frames: torch.Tensor, slices: Slices, saved: torch.Tensor) -> torch.Tensor:
+    """Return the gradient `(R, N, D)` for the frames; it is 0 outside the slices, which must not overlap.
 
-    In memory it is `(D, B, T)`, the layout that the gradient of the projection reads without a copy.
+    In memory it is `(N, D, R)`, the layout that the gradient of the projection reads without a copy.
 
     Args:
         gradient: the gradient `(B, D(D+1)/2)` for the triangles.
         frames: as given to `log_of_covariance`.
-        lengths: as given to `log_of_covariance`.
+        slices: as given to `log_of_covariance`.
         saved: the third result of `log_of_covariance`.
     """
-    batch, time, size = frames.shape
-    grad_frames = frames.new_empty(size, batch, time)
-    lengths = lengths.long()
+    batch, (rows, blocks, size) = len(slices.starts), frames.shape
+    grad_frames = frames.new_zeros(blocks, size, rows)
+    arrays = _numpy(gradient, frames, *_long(slices), saved, grad_frames)
 
-    def work(part: slice, number: int) -> None:
-        arrays = _numpy(gradient[part], frames[part], lengths[part], saved[number], grad_frames)
+    def work(first: int, stop: int) -> None:
         square, wide, tall = (size, size), (size, max(size, _DEPTH)), (_DEPTH, size)
         workspace = _workspace(*((rows + _ROOM, columns) for rows, columns in (square, wide, square, tall)))
-        _gradient_of_log(*arrays, part.start, *workspace)
+        _gradients_of_logs(first, stop, *arrays, *workspace)
 
-    _share_by_eights(work, batch, size)
-    return grad_frames.permute(1, 2, 0)
+    _share_groups(work, batch, size)
+    return grad_frames.permute(2, 0, 1)
 
 
-def _share_by_eights(work: Callable[[slice, int], None], batch: int, size: int) -> None:
-    """Call `work` with the slice and the number of each group of eight matrices; large matrices use several threads."""
+def _long(slices: Slices) -> list[torch.Tensor]:
+    return [numbers.long() for numbers in slices]
 
-    def part(start: int) -> None:
-        work(slice(start, start + LANES), start // LANES)
 
-    share(part, range(0, batch, LANES), alone=size < _MIN_SIZE_FOR_THREADS, caller_works=True)
+def _share_groups(work: Callable[[int, int], None], batch: int, size: int) -> None:
+    """Call `work(first, stop)` for groups of eight matrices: for all small ones at once, for large ones in threads."""
+    groups = -(-batch // LANES)
+    if size < _MIN_SIZE_FOR_THREADS:
+        work(0, groups)
+    else:
+        share(lambda number: work(number, number + 1), range(groups), caller_works=True)
 
 
 def _require(converged: bool) -> None:
@@ -150,14 +153,18 @@ def _columns(columns: int) -> int:
 
 def _workspace(*shapes: tuple[int, int]) -> list[np.ndarray]:
     """Return an array for each (rows, columns), in memory that the thread reuses, because allocation takes time."""
-    padded = [(rows, _columns(columns), LANES) for rows, columns in shapes]
-    sizes = [math.prod(shape) for shape in padded]
-    if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
-        # torch aligns memory for vector instructions; numpy does not. The memory outlives a block of inference_mode.
-        with torch.inference_mode(False):
-            _thread.memory = torch.empty(sum(sizes), dtype=torch.float64, device="cpu")
-    parts = _thread.memory[: sum(sizes)].split(sizes)
-    return [part.view(shape).numpy() for part, shape in zip(parts, padded, strict=True)]
+    if getattr(_thread, "shapes", None) != shapes:
+        padded = [(rows, _columns(columns), LANES) for rows, columns in shapes]
+        sizes = [math.prod(shape) for shape in padded]
+        if not hasattr(_thread, "memory") or len(_thread.memory) < sum(sizes):
+            # torch aligns memory for vector instructions; numpy does not. The memory outlives a block of
+            # inference_mode.
+            with torch.inference_mode(False):
+                _thread.memory = torch.empty(sum(sizes), dtype=torch.float64, device="cpu")
+        parts = _thread.memory[: sum(sizes)].split(sizes)
+        _thread.arrays = [part.view(shape).numpy() for part, shape in zip(parts, padded, strict=True)]
+        _thread.shapes = shapes
+    return _thread.arrays
 
 
 # In a group of fewer than eight matrices, the remaining lanes repeat the last matrix.
@@ -206,16 +213,75 @@ _regularise = kernel(regularise)
 
 
 @kernel
+def _logs_of_covariances(
+    first,
+    stop,
+    frames,
+    starts,
+    blocks,
+    lengths,
+    triangles,
+    squares,
+    saved,
+    product,
+    a,
+    rows,
+    shrinkage,
+    eps,
+    per_trace,
+    floor,
+    max_sweeps,
+):
+    """Call `_log_of_covariance` for the groups of eight slices from `first` to `stop`."""
+    converged = True
+    for number in range(first, stop):
+        own = slice(number * LANES, (number + 1) * LANES)
+        done = _log_of_covariance(
+            frames,
+            starts[own],
+            blocks[own],
+            lengths[own],
+            triangles[own],
+            squares[own],
+            saved[number],
+            product,
+            a,
+            rows,
+            shrinkage,
+            eps,
+            per_trace,
+            floor,
+            max_sweeps,
+        )
+        converged = converged and done
+    return converged
+
+
+@kernel
 def _log_of_covariance(
-    frames, lengths, triangles, squares, saved, product, a, rows, shrinkage, eps, per_trace, floor, max_sweeps
+    frames,
+    starts,
+    blocks,
+    lengths,
+    triangles,
+    squares,
+    saved,
+    product,
+    a,
+    rows,
+    shrinkage,
+    eps,
+    per_trace,
+    floor,
+    max_sweeps,
 ):
     """Write triangles, squares and saved; return False if the eigenvalues did not converge although squares are finite.
 
     With X'X = Q diag(s) Q' and its regularisation a X'X + r I, the logarithm is Q diag(log(a s + r)) Q'.
     """
-    batch, _, size = frames.shape
+    batch, size = triangles.shape[0], frames.shape[2]
     q, saved_rows = saved[:-_SAVED], saved[-_SAVED:]
-    _scaled_gram(frames, lengths, product, a, saved_rows[_MEAN:], rows)
+    _scaled_gram(frames, starts, blocks, lengths, product, a, saved_rows[_MEAN:], rows)
     squares[:] = rows[0, 0, :batch]
     if not np.isfinite(squares).all():
         return True
@@ -245,23 +311,27 @@ def _log_of_covariance(
 
 
 @kernel
-def _scaled_gram(frames, lengths, part, a, mean, rows):
+def _scaled_gram(frames, starts, blocks, lengths, part, a, mean, rows):
     """Write X'X / tr X'X into A, tr X'X into rows[0, 0], and the mean m into `mean`, for the centred frames X.
 
     With y_t = x_t - x_1 and m their mean, X'X = sum_t y_t y_t' - T m m', as in `soctk.pooling.spd.covariance`.
     """
-    batch, time, size = frames.shape
+    batch, size, time = len(lengths), frames.shape[2], lengths.max()
     a[:] = 0.0
     part[size:] = 0.0
     mean[0] = 0.0
     for start in range(0, time, _DEPTH):
         columns = min(_DEPTH, time - start)
-        for t in range(columns):
-            for j in range(size):
-                for lane in range(LANES):
-                    frame = frames[min(lane, batch - 1)]
-                    inside = start + t < lengths[min(lane, batch - 1)]
-                    part[j, t, lane] = np.float64(frame[start + t, j]) - frame[0, j] if inside else 0.0
+        for lane in range(LANES):
+            own = min(lane, batch - 1)
+            first, block = starts[own], blocks[own]
+            inside = min(columns, lengths[own] - start)
+            for t in range(inside):
+                for j in range(size):
+                    part[j, t, lane] = np.float64(frames[first + start + t, block, j]) - frames[first, block, j]
+            for t in range(max(inside, 0), columns):
+                for j in range(size):
+                    part[j, t, lane] = 0.0
         _add_sums(size, columns, by_lanes(mean), by_lanes(part))
         _add_product(size, size, by_lanes(a), by_lanes(part), by_lanes(part), 0, columns, True)
     for lane in range(LANES):
@@ -298,7 +368,29 @@ def _centre_and_scale(size, a, mean, row):
 
 
 @kernel
-def _gradient_of_log(gradient, frames, lengths, saved, grad_frames, first, g, product, transposed, part):
+def _gradients_of_logs(
+    first, stop, gradient, frames, starts, blocks, lengths, saved, grad_frames, g, product, transposed, part
+):
+    """Call `_gradient_of_log` for the groups of eight slices from `first` to `stop`."""
+    for number in range(first, stop):
+        own = slice(number * LANES, (number + 1) * LANES)
+        _gradient_of_log(
+            gradient[own],
+            frames,
+            starts[own],
+            blocks[own],
+            lengths[own],
+            saved[number],
+            grad_frames,
+            g,
+            product,
+            transposed,
+            part,
+        )
+
+
+@kernel
+def _gradient_of_log(gradient, frames, starts, blocks, lengths, saved, grad_frames, g, product, transposed, part):
     """Write the gradient X M for the frames, M = Q (a L * (Q'GQ) + c I) Q', L as in `_multiply_by_slopes`.
 
     G is the incoming gradient plus its transpose, which contains the factor 2 of the gradient of X'X. c is the gradient
@@ -323,7 +415,7 @@ def _gradient_of_log(gradient, frames, lengths, saved, grad_frames, first, g, pr
     _multiply(size, size, size, by_lanes(product), by_lanes(q), by_lanes(g), False)
     _multiply(size, size, size, by_lanes(g), by_lanes(product), by_lanes(q), True)
     _mirror(size, by_lanes(g))
-    _multiply_frames(frames, lengths, saved_rows[_MEAN:], g, product, part, grad_frames, first)
+    _multiply_frames(frames, starts, blocks, lengths, saved_rows[_MEAN:], g, product, part, grad_frames)
 
 
 @kernel
@@ -340,22 +432,28 @@ def _add_trace(size, g, spectrum, terms):
 
 
 @kernel
-def _multiply_frames(frames, lengths, mean, g, product, part, grad_frames, first):
-    """Write M (x - x_1 - m) for each frame x, M in `g`; 0 for padding."""
-    batch, time, size = frames.shape
+def _multiply_frames(frames, starts, blocks, lengths, mean, g, product, part, grad_frames):
+    """Write M (x - x_1 - m) for each frame x, M in `g`."""
+    batch, size, time = len(lengths), frames.shape[2], lengths.max()
     for start in range(0, time, _DEPTH):
         count = min(_DEPTH, time - start)
-        for t in range(count):
-            for j in range(size):
-                for lane in range(LANES):
-                    frame = frames[min(lane, batch - 1)]
-                    part[t, j, lane] = np.float64(frame[start + t, j]) - frame[0, j] - mean[0, j, lane]
+        for lane in range(LANES):
+            own = min(lane, batch - 1)
+            first, block = starts[own], blocks[own]
+            inside = min(count, lengths[own] - start)
+            for t in range(inside):
+                for j in range(size):
+                    shifted = np.float64(frames[first + start + t, block, j]) - frames[first, block, j]
+                    part[t, j, lane] = shifted - mean[0, j, lane]
+            for t in range(max(inside, 0), count):
+                for j in range(size):
+                    part[t, j, lane] = 0.0
         _multiply(size, count, size, by_lanes(product), by_lanes(g), by_lanes(part), False)
-        for i in range(size):
-            for lane in range(batch):
-                for t in range(count):
-                    inside = start + t < lengths[lane]
-                    grad_frames[i, first + lane, start + t] = product[i, t, lane] if inside else 0.0
+        for lane in range(batch):
+            first, block = starts[lane] + start, blocks[lane]
+            for i in range(size):
+                for t in range(min(count, lengths[lane] - start)):
+                    grad_frames[block, i, first + t] = product[i, t, lane]
 
 
 @kernel

@@ -16,6 +16,7 @@ from numba.core import event
 
 from soctk.pooling.fast import kernels
 from soctk.pooling.fast.simd import LANES, by_lanes, kernel
+from soctk.pooling.frames import Slices
 
 SEEDS = st.integers(0, 2**32 - 1)
 REGULARISATION = (0.1, 1e-5, 1.0, 1e-5)
@@ -138,9 +139,8 @@ def test_an_utterance_has_the_same_logarithm_and_gradient_alone_and_in_any_batch
     upstream = gaussian(len(lengths), 15, seed=1).float()
 
     def results(part, time=9):
-        inputs = frames[part, :time], torch.tensor(lengths)[part]
-        triangles, _, saved = kernels.log_of_covariance(*inputs, REGULARISATION)
-        return triangles, kernels.gradient_of_log(upstream[part], *inputs, saved)
+        triangles, _, grad_frames = outcome(frames[part, :time], torch.tensor(lengths)[part], upstream[part])
+        return triangles, grad_frames
 
     together = results(slice(None))
     for number, length in enumerate(lengths):
@@ -151,8 +151,38 @@ def test_an_utterance_has_the_same_logarithm_and_gradient_alone_and_in_any_batch
 
 
 def outcome(frames: torch.Tensor, lengths: torch.Tensor, upstream: torch.Tensor) -> list[torch.Tensor]:
-    triangles, squares, saved = kernels.log_of_covariance(frames, lengths, REGULARISATION)
-    return [triangles, squares, kernels.gradient_of_log(upstream, frames, lengths, saved)]
+    inputs = frames.flatten(0, 1).unsqueeze(1), Slices.of_batch(frames, lengths)
+    triangles, squares, saved = kernels.log_of_covariance(*inputs, REGULARISATION)
+    return [triangles, squares, kernels.gradient_of_log(upstream, *inputs, saved).view(frames.shape)]
+
+
+@given(SEEDS, st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 3))
+def test_slices_that_lie_anywhere_equal_a_padded_batch(seed, lengths, blocks):
+    generator = np.random.default_rng(seed)
+    rows = 3 + sum(lengths)
+    places = [(start, block, length) for block in range(blocks) for start, length in _laid_out(lengths, generator)]
+    places = [places[i] for i in generator.permutation(len(places))]
+    slices = Slices(*torch.tensor(places).T)
+    frames, upstream = gaussian(rows, blocks, 5, seed=seed).float(), gaussian(len(places), 15, seed=1).float()
+    padded = torch.zeros(len(places), max(lengths), 5)
+    for own, (start, block, length) in zip(padded, places, strict=True):
+        own[:length] = frames[start : start + length, block]
+    triangles, squares, grad_padded = outcome(padded, slices.lengths, upstream)
+    own, own_squares, saved = kernels.log_of_covariance(frames, slices, REGULARISATION)
+    grad_frames = kernels.gradient_of_log(upstream, frames, slices, saved)
+    assert torch.equal(own, triangles)
+    assert torch.equal(own_squares, squares)
+    expected = torch.zeros_like(frames)
+    for part, (start, block, length) in zip(grad_padded, places, strict=True):
+        expected[start : start + length, block] = part[:length]
+    assert torch.equal(grad_frames, expected)
+
+
+def _laid_out(lengths: list[int], generator: np.random.Generator) -> list[tuple[int, int]]:
+    """Return a start and a length for each length, in random order and with up to three frames that none has."""
+    order = generator.permutation(len(lengths))
+    starts = generator.integers(0, 4) + np.cumsum([0, *(lengths[i] for i in order[:-1])])
+    return [(int(start), lengths[i]) for start, i in zip(starts, order, strict=True)]
 
 
 @given(SEEDS, st.integers(1, 18), st.integers(1, 20), st.integers(1, 80), st.sampled_from([0.0, torch.nan, torch.inf]))
