@@ -151,6 +151,8 @@ class FineTuneConfig(Section):
         start: the initial head: `linear` (fitted to frozen descriptors), `random`, or `auto`.
         heads: with the start `linear`, the heads of the training loss (soctk.finetuning.start): `crossed`, `train` or
             `freeze`.
+        refit: with the start `linear` and heads that are not trained: whether the head of the run is fitted again at
+            the end, to training and validation utterances.
         epochs: the largest number of epochs.
         patience: the number of epochs without a lower validation loss after which training stops.
         batch_size: in utterances.
@@ -180,6 +182,7 @@ class FineTuneConfig(Section):
     tune: Annotated[str, Field(pattern=r"^(lora|all|top:[1-9][0-9]*)$")]
     start: Literal["linear", "random", "auto"]
     heads: Literal["crossed", "train", "freeze"]
+    refit: bool
     epochs: int = Field(gt=0)
     patience: int = Field(gt=0)
     batch_size: int = Field(gt=1)

@@ -25,7 +25,7 @@ from soctk.parallel import one_thread
 from soctk.schema import Config, FineTuneConfig, LinearConfig
 from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import trainable
+from soctk.training import large, linear, trainable
 from soctk.training.candidates import Candidate
 from soctk.training.experiment import Experiment, describe
 from soctk.training.inputs import Features
@@ -165,21 +165,37 @@ class FineTuning(Experiment):
     def _starts(self, runs: Sequence[RunDirectory], inputs: LayerInputs, nj: int) -> list[HeadStart]:
         """Return the linear fits of runs to the descriptors of the pre-trained encoder."""
         frozen = encoder.TunedEncoder(encoder.load(self.extraction), self.options, self.recordings.layers)
-
-        def encode(rows: Sequence[int], layers: Sequence[int]) -> list[torch.Tensor]:
-            with torch.no_grad():
-                return frozen.states(inputs.clean(frozen, rows))
-
-        frames = self.recordings.encoded_by(encode)
-        # Poolings are computed on the CPU, by nj threads: a GPU is slow at many small decompositions.
-        features = Features(frames, self.data.utterances, "cpu")
-        with one_thread() if self.device == "cpu" else nullcontext():
-            data = TrainingData.load(self.config, self.data, features, is_trained=False, nj=nj)
+        data = self._described(frozen, inputs, self.config, nj)
         assert isinstance(self.config.head, LinearConfig)
         pairs = [(data.split(run.fold, run.seed), run.seed) for run in runs]
         for run, (split, _) in zip(runs, pairs, strict=True):
             trainable.check_inputs(data, run.fold, run.seed, data.rows(split.train))
         return start.fit(data, self.config.head, pairs, self.options.heads == "crossed", nj)
+
+    def _described(self, own: encoder.TunedEncoder, inputs: LayerInputs, config: Config, nj: int) -> TrainingData:
+        """Return the descriptors of all rows, for an encoder in its present state."""
+
+        def encode(rows: Sequence[int], layers: Sequence[int]) -> list[torch.Tensor]:
+            with torch.no_grad():
+                return own.states(inputs.clean(own, rows))
+
+        # Descriptors are pooled on the CPU, by nj threads: they are too many for the memory of most GPUs.
+        features = Features(self.recordings.encoded_by(encode, own.layers), self.data.utterances, "cpu")
+        with one_thread() if self.device == "cpu" else nullcontext():
+            return TrainingData.load(config, self.data, features, is_trained=False, nj=nj)
+
+    def _refit(self, model: TunedModel, inputs: LayerInputs, split: Split, start: HeadStart) -> None:
+        """Fit the head again, to the training and validation utterances as the trained encoder describes them."""
+        config = start.candidate.settings(self.config)
+        model.train(False)
+        data = self._described(model.encoder, inputs, config, nj=1)
+        assert isinstance(config.head, LinearConfig)
+        utterances = sorted(split.train + split.valid)
+        if data.is_large:
+            weight, bias, _ = large.solve(data, start.candidate, config.head, utterances, start.C, nj=1)
+            linear.set_weights(model.head, weight, bias)
+        else:
+            linear.fit(model.head, data.blocks.values(), data.target, data.rows(utterances), start.C, config.head)
 
     def _run_one_tuned(
         self,
@@ -201,6 +217,8 @@ class FineTuning(Experiment):
             chosen = head.candidate.record() if head and self.config.is_choice else {}
             for record in tuner.train(done):
                 writer.write_record({**chosen, **record})
+            if head and self.options.refit and self.options.heads != "train":
+                self._refit(model, inputs, split, head)
             writer.write_model(model.classifier)
             tuned.write(writer.directory, model.encoder.changed())
             predicted = tuner.predict(split.test)

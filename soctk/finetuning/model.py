@@ -48,14 +48,18 @@ class TunedModel:
             heads: `crossed`, `train` or `freeze` (FineTuneConfig.heads).
             utterances: the utterances of the corpus.
         """
-        head = self.classifier.head
-        assert isinstance(head, nn.Linear)
-        linear.set_weights(head, *start.head)
-        head.requires_grad_(heads == "train")
+        linear.set_weights(self.head, *start.head)
+        self.head.requires_grad_(heads == "train")
         if heads == "crossed":
-            device = head.weight.device
+            device = self.head.weight.device
             self._crossed = start.crossed_tensors(str(device))
             self._part = torch.tensor([start.part.get(utt, -1) for utt in utterances], device=device)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The head linear."""
+        assert isinstance(self.classifier.head, nn.Linear)
+        return self.classifier.head
 
     @property
     def groups(self) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:

@@ -92,10 +92,11 @@ class Recordings(OneEncoder):
         self._frames: dict[str, torch.Tensor] = {}
         self._digests = {utterance.id: utterance.digest for utterance in found}
 
-    def encoded_by(self, encode: Encode) -> "Recordings":
-        """Return these recordings, with frames that `encode` computes."""
+    def encoded_by(self, encode: Encode, layers: Sequence[int]) -> "Recordings":
+        """Return these recordings, with the frames of some hidden states that `encode` computes."""
         new = Recordings.__new__(Recordings)
-        new.__dict__.update({**self.__dict__, "_encode": encode, "_frames": {}})
+        settings = {**self.settings, "layers": list(layers)}
+        new.__dict__.update({**self.__dict__, "settings": settings, "_encode": encode, "_frames": {}})
         return new
 
     @property

@@ -28,6 +28,7 @@ from soctk.reporting import report as reports
 from soctk.reporting import tables
 from soctk.scoring import score
 from soctk.scoring.runs import RunDirectory
+from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 from soctk.training.outer_fits import fit_runs
 from soctk.training.training_data import TrainingData
@@ -252,7 +253,8 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(tmp_path, c
 
 @pytest.mark.parametrize("heads", ["train", "freeze", "crossed"])
 def test_the_head_of_the_run_moves_only_if_it_is_trained(tmp_path, root, corpus, heads):
-    config = settings("lora", "mean", "linear", f"finetune.heads={heads}", "finetune.epochs=1")
+    changes = (f"finetune.heads={heads}", "finetune.epochs=1", "finetune.refit=false")
+    config = settings("lora", "mean", "linear", *changes)
     new = experiment(corpus, tmp_path / "exp", config, root / "whisper")
     fitted = []
     start_from = FineTuning._tuner
@@ -275,7 +277,9 @@ def test_the_head_of_the_run_moves_only_if_it_is_trained(tmp_path, root, corpus,
 
 
 def test_if_training_does_not_help_the_frozen_model_is_kept(tmp_path, root, corpus):
-    config = settings("lora", "mean", "linear", "finetune.lr_encoder=30", "finetune.grad_clip=1e9")
+    """The encoder stays as it was, and the head is fitted to training and validation speakers, as by soctk-train."""
+    changes = ("finetune.lr_encoder=30", "finetune.grad_clip=1e9", "head.C=[0.1]")
+    config = settings("lora", "mean+soc_full", "linear", *changes)
     experiment(corpus, tmp_path / "exp", config, root / "whisper").run([1], [1])
     run = RunDirectory(tmp_path / "exp", 1, 1)
     records = records_of(run)
@@ -283,6 +287,25 @@ def test_if_training_does_not_help_the_frozen_model_is_kept(tmp_path, root, corp
     before = load_file(root / "whisper" / "model.safetensors")
     for name, weight in load_file(run.path / "encoder.safetensors").items():
         torch.testing.assert_close(weight, before[f"encoder.{name}"])
+    extract(corpus, tmp_path / "feats", Extraction(str(root / "whisper"), (1, 2), "float32"))
+    frozen = config.model_copy(update={"finetune": None})
+    features = Features(FeatureStore.open(tmp_path / "feats"), corpus.utterances)
+    Experiment(frozen, corpus, features, tmp_path / "frozen").run([1], [1])
+    tables = [pd.read_csv(RunDirectory(tmp_path / name, 1, 1).predictions, sep="\t") for name in ("exp", "frozen")]
+    ours, expected = (table[list(corpus.emotions)].to_numpy() for table in tables)
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_the_head_is_fitted_again_to_descriptors_of_the_trained_encoder(tmp_path, root, corpus):
+    predictions = {}
+    for refit in ("true", "false"):
+        changes = ("finetune.epochs=4", "finetune.patience=4", f"finetune.refit={refit}", "head.C=[0.003]")
+        new = experiment(corpus, tmp_path / refit, settings("lora", "mean", "linear", *changes), root / "whisper")
+        new.run([1], [1])
+        run = RunDirectory(tmp_path / refit, 1, 1)
+        assert min(records_of(run), key=lambda record: record["valid_loss"])["epoch"] > 0
+        predictions[refit] = pd.read_csv(run.predictions, sep="\t")[list(corpus.emotions)].to_numpy()
+    assert np.abs(predictions["true"] - predictions["false"]).max() > 0.01
 
 
 @pytest.mark.parametrize(
