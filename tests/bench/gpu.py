@@ -214,7 +214,7 @@ def time_extraction(place: Place) -> Iterator[Row]:
         torch.manual_seed(0)
         Wav2Vec2Model(Wav2Vec2Config(num_hidden_layers=12 if place.scale == 1 else 3)).save_pretrained(encoder)
         Wav2Vec2FeatureExtractor().save_pretrained(encoder)
-    data = write_recordings(place.folder, place.some(1920))
+    data = write_recordings(place.folder, 1920 if place.device == "cuda" else 24)
     few = some_of(data, place.some(240))
     warm_up(place, encoder)
 
@@ -247,7 +247,8 @@ def time_training(place: Place) -> Iterator[Row]:
         ("RAVDESS's size", 1440, 24, 6, 185, 512, [1, 2, 3, 4, 5]),
         ("ESD's size", 35000, 20, 5, 150, 768, [1]),
     ):
-        data = generated_corpus(place.folder / name, place.some(count), speakers, folds)
+        few = count // 10 if place.device == "cpu" and count > 1440 else count
+        data = generated_corpus(place.folder / name, place.some(few), speakers, folds)
         classes = [EMOTIONS.index(emotion) for emotion in data.emotion.values()]
         store = Generated(data.utterances, classes, length, width)
         features = Features(store, data.utterances, place.device)
