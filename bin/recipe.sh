@@ -49,7 +49,8 @@ if due 1 "features: $data -> $feats" "$extract_log"; then
     done
 fi
 
-if due 2 "train: $data -> $experiment" "$train_log"; then
+trained_on=${finetune:+$data}
+if due 2 "train: ${trained_on:-$feats} -> $experiment" "$train_log"; then
     if [[ $finetune ]]; then
         logged soctk-finetune "$data" "$experiment" --upstream "${upstreams[0]}" "${train_options[@]}"
     else

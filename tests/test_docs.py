@@ -57,7 +57,9 @@ def test_readme_is_short():
 def test_ci_runs_the_first_two_commands_of_the_readme():
     commands = [line.split("#")[0].strip() for line in of_language("sh")[0].text.splitlines()]
     assert commands == ["egs/mini/run.sh", "bin/test"]
-    assert set(commands) <= set((ROOT / ".ci" / "run").read_text().splitlines())
+    run = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert set(commands) <= {line.partition(" -m ")[0] for line in run}
+    assert {'bin/test -m "not gpu"', "bin/test-gpu"} <= set(run)  # together they run all tests
 
 
 def test_table_of_poolings_agrees_with_the_registry():
