@@ -55,9 +55,9 @@ def test_results_equal_those_on_the_cpu_and_are_the_same_again(tmp_path, corpus,
     results = posteriors(tmp_path / "device", name, corpus, store, device)
     again = posteriors(tmp_path / "again", name, corpus, store, device)
     streamed = posteriors(tmp_path / "streamed", name, corpus, store, device, max_bytes=0)
-    on_cpu = posteriors(tmp_path / "cpu", name, corpus, store, "cpu")
     assert np.isfinite(results).all()
     np.testing.assert_array_equal(again, results)
     np.testing.assert_allclose(streamed, results, atol=1e-3)
-    if device == "cpu" or EXPERIMENTS[name][1] == "linear":  # torch's dropout draws other numbers on a GPU
+    if device == "cuda" and EXPERIMENTS[name][1] == "linear":  # torch's dropout draws other numbers on a GPU
+        on_cpu = posteriors(tmp_path / "cpu", name, corpus, store, "cpu")
         np.testing.assert_allclose(results, on_cpu, atol=1e-3)
