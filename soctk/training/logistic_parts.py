@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from soctk.errors import SoctkError
 
-_COVARIANCE_ROWS = 30_000  # about so many inputs determine the covariance within classes
+_COVARIANCE_ROWS = 30_000  # so many inputs, or up to twice as many, determine the covariance within classes
 _COLUMNS = 1 << 10  # of the covariance, computed at a time
 
 
