@@ -1,5 +1,7 @@
 """Eigendecompositions of a batch of symmetric matrices, by the fastest method for their size and device."""
 
+import os
+
 import torch
 
 from soctk.pooling import fast
@@ -23,7 +25,12 @@ def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     batch, size = matrices.shape[:2]
     if matrices.is_cuda and size in _FASTER_ON_CPU:
-        spectrum, vectors = eigh(matrices.cpu())
+        threads = torch.get_num_threads()
+        torch.set_num_threads(os.cpu_count() or 1)  # training on a GPU has one thread
+        try:
+            spectrum, vectors = eigh(matrices.cpu())
+        finally:
+            torch.set_num_threads(threads)
         return spectrum.to(matrices.device), vectors.to(matrices.device)
     if matrices.device.type != "cpu" or batch <= 2:
         spectrum, vectors = torch.linalg.eigh(matrices)

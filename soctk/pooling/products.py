@@ -23,7 +23,8 @@ def are_faster(frames: torch.Tensor, shrinkage: float) -> bool:
 
     Where the Gram matrix is not well-conditioned, it needs float64, and the polynomial a higher degree.
     """
-    return frames.is_cuda and frames.dtype == torch.float32 and is_well_conditioned(frames.shape[2], shrinkage)
+    is_bounded = 0 < shrinkage < 1 and is_well_conditioned(frames.shape[2], shrinkage)
+    return frames.is_cuda and frames.dtype == torch.float32 and is_bounded
 
 
 def log_covariance(

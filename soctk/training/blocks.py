@@ -1,6 +1,6 @@
 """Blocks of descriptors with their inner products; descriptors are in memory, or are pooled again at each read."""
 
-import shutil
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -149,8 +149,8 @@ def describe_to_file(
         SoctkError: numbers overflow float16, or the disk is full.
     """
     with tempfile.TemporaryFile() as file:
-        require_disk_space(2 * size * len(frames.lengths))
-        descriptors = np.memmap(file, np.float16, "w+", shape=(len(frames.lengths), size))
+        _allocate(file.fileno(), 2 * size * len(frames.lengths))
+        descriptors = np.memmap(file, np.float16, "r+", shape=(len(frames.lengths), size))
     for indices, rows in pooled(model, frames, nj):
         descriptors[indices] = rows.numpy()
         if not np.isfinite(descriptors[indices]).all():
@@ -161,20 +161,21 @@ def describe_to_file(
     return descriptors
 
 
-def require_disk_space(size: int) -> None:
-    """Check the disk space for temporary files, in bytes.
+def _allocate(file: int, size: int) -> None:
+    """Reserve disk space for a temporary file. Without it, writing to a mapped file could end the process.
 
     Raises:
-        SoctkError: there is less.
+        SoctkError: there is less space.
     """
-    folder = tempfile.gettempdir()
-    if size > shutil.disk_usage(folder).free:
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
         raise SoctkError(
-            f"the descriptors need {format_size(size)} of disk space, and less is free",
+            f"the descriptors need {format_size(size)} of disk space ({error.strerror})",
             remedy="Name a folder with more space (export TMPDIR=FOLDER), or shorten the descriptors "
             "(--set pooling.soc_full.d=64).",
-            where=folder,
-        )
+            where=tempfile.gettempdir(),
+        ) from error
 
 
 def pooled(

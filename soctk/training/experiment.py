@@ -23,20 +23,22 @@ from soctk.schema import OF_ONE_RUN, Config, LinearConfig
 from soctk.scoring import recorded
 from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import target, trainable
+from soctk.training import large, target, trainable
 from soctk.training.candidates import Candidate, list_candidates
 from soctk.training.claim import claim
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.frames import Frames
 from soctk.training.inputs import Features
+from soctk.training.loop import Diverged
 from soctk.training.outer_fits import OuterFit, fit_runs
 from soctk.training.run_writer import RunWriter, require_tensorboard
 from soctk.training.together import shares_projection
 from soctk.training.trainers import MLPTrainer, Part
 from soctk.training.training_data import TrainingData
 
-# The most parameters of the models of a stack. Four numbers are kept for each: 1 GB in all.
+# The most parameters of the models of a stack. Five numbers are kept for each, and four are copied in some steps: 2 GB.
 _MOST_PARAMETERS = 1 << 26
+_MOST_OF_STREAMED = 8  # models that share frames which are read for each batch, but not the product with them
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ class Experiment:
         if self.features.has_one_frame:
             trainable.check_poolings(self.config.pooling)
         self.features.check_copies(self.config)
+        if isinstance(self.config.head, LinearConfig) and self.features.are_large(self.config):
+            large.check(self.config)
         if self.tensorboard:
             require_tensorboard()
         is_drawn = self.config.protocol not in ("soctk", "utterance-folds") and not splits.has_dev(self.data)
@@ -161,6 +165,7 @@ class Experiment:
             trainable.check_inputs(inputs, run.fold, run.seed, fitted)
         made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
         jobs: list[Callable[[], list[str]]]
+        say: Callable[[str], None] | None = None
         if isinstance(self.config.head, LinearConfig):
             pairs = [(inputs.split(run.fold, run.seed), run.seed) for run in runs]
             fits = fit_runs(inputs, self.config.head, pairs, nj, self.device)
@@ -169,11 +174,14 @@ class Experiment:
         else:
             stacks = self._stacks(runs, inputs)
             threads = max(1, nj // len(stacks)) if self.device == "cpu" else 1
-            jobs = [partial(self._run_stack, stack, inputs, made_with, threads) for stack in stacks]
+            # In this process, the line of a run is printed when it ends, not when its whole stack ends.
+            say = progress.message if min(nj, len(stacks)) == 1 else None
+            jobs = [partial(self._run_stack, stack, inputs, made_with, threads, say) for stack in stacks]
         lines = []
         done = itertools.chain.from_iterable(parallel.run(jobs, nj, self.device))
         for line in progress.track(done, "train", "run", len(runs)):
-            progress.message(line)
+            if say is None:
+                progress.message(line)
             lines.append(line)
         return lines
 
@@ -228,7 +236,8 @@ class Experiment:
         """Divide runs of the head mlp into stacks, the runs that are trained together; `nj` has no influence on it.
 
         On a GPU all runs are a stack. On a CPU, a stack has the folds of one seed, which share an order and therefore
-        frames; or a single run, if its frames are in memory and its poolings cannot share the product with them.
+        frames. Models that cannot share the product with the frames would each keep their own: there is one of them in
+        a stack, or a few, if the frames are read from the store for each batch.
         """
         model = self.new_model()
         learner = model.head if inputs.frames is None else model
@@ -236,14 +245,22 @@ class Experiment:
         groups: dict[int, list[RunDirectory]] = {}
         for run in runs:
             groups.setdefault(run.seed if self.device == "cpu" else 0, []).append(run)
-        if self.device == "cpu" and isinstance(inputs.frames, Frames) and not shares_projection(model):
-            most = 1
+        if inputs.frames is not None and not shares_projection(model):
+            most = min(most, 1 if isinstance(inputs.frames, Frames) else _MOST_OF_STREAMED)
         return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
     def _run_stack(
-        self, runs: Sequence[RunDirectory], inputs: TrainingData, made_with: Mapping[str, str], threads: int
+        self,
+        runs: Sequence[RunDirectory],
+        inputs: TrainingData,
+        made_with: Mapping[str, str],
+        threads: int,
+        say: Callable[[str], None] | None,
     ) -> list[str]:
-        """Train and test runs of the head mlp together; return a line about the validation scores of each."""
+        """Train and test runs of the head mlp together; return a line about the validation scores of each.
+
+        `say` gets each line as soon as its run is finished.
+        """
         assert self.config.train is not None  # soctk.config.load gives every head but linear a section `train`
         parts, lines = [], []
         for run in runs:
@@ -254,13 +271,18 @@ class Experiment:
             opened = [all_runs.enter_context(ExitStack()) for _ in runs]
             writers = [one.enter_context(self._opened(run, made_with)) for one, run in zip(opened, runs, strict=True)]
             trainer = MLPTrainer(parts, inputs, self.device, self.config.train, threads)
-            for number, record, is_last in trainer.train():
-                writers[number].write_record(record)
-                if is_last:
-                    model, split, _ = parts[number]
-                    self._finish(writers[number], model, inputs, split, trainer.predict_test(number))
-                    opened[number].close()  # gives the directory its final name
-                    lines.append(describe(runs[number], Choice.of(writers[number].records)))
+            try:
+                for number, record, is_last in trainer.train():
+                    writers[number].write_record(record)
+                    if is_last:
+                        model, split, _ = parts[number]
+                        self._finish(writers[number], model, inputs, split, trainer.predict_test(number))
+                        opened[number].close()  # gives the directory its final name
+                        lines.append(describe(runs[number], Choice.of(writers[number].records)))
+                        if say:
+                            say(lines[-1])
+            except Diverged as error:
+                raise SoctkError(error.what, error.remedy, where=runs[error.number].path) from error
         return lines
 
     def _run_linear(

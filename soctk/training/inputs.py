@@ -225,7 +225,7 @@ class Features:
     def are_large(self, config: Config) -> bool:
         """Return whether descriptors are too large for fits in memory, with poolings without trained parameters.
 
-        Such a fit has three copies of the descriptors of its training utterances, in float32.
+        Such a fit has the descriptors, and three copies of those of its training utterances, in float32.
         """
         sizes = [
             pooling.create(name, self.hidden_sizes([layer])[0], config.pooling).output_size

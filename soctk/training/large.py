@@ -16,7 +16,8 @@ from soctk import progress
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
-from soctk.schema import LinearConfig
+from soctk.parallel import one_thread
+from soctk.schema import Config, LinearConfig
 from soctk.training.blocks import Block
 from soctk.training.candidates import Candidate
 from soctk.training.classes import Classes
@@ -102,13 +103,11 @@ def solve(
         The weights `(K, sum of P)` and the biases `(K,)` on descriptors, and the outputs `(N, K)` for all rows.
 
     Raises:
-        SoctkError: all training utterances have the same class; or the target has no classes, or the settings choose
-            re-centring.
+        SoctkError: all training utterances have the same class.
     """
-    _check(inputs)
     blocks = [inputs.blocks[key].array for key in candidate.keys]
     fitted = np.sort(inputs.rows(utterances))
-    with threadpool_limits(1):
+    with threadpool_limits(1), one_thread():
         parts = StandardisedParts.of(blocks, fitted, inputs.device)
         assert isinstance(inputs.target, Classes)
         shares = torch.from_numpy(inputs.target.shares_of(fitted)).to(inputs.device)
@@ -126,9 +125,14 @@ def solve(
     return weight.astype(np.float32), bias, (outputs + solver.weights()[1]).astype(np.float32)
 
 
-def _check(inputs: TrainingData) -> None:
-    what = f"{inputs.config.target} as --target" if inputs.config.dimensions else "re-centring"
-    if inputs.config.dimensions or inputs.config.recentre.by != "none":
+def check(config: Config) -> None:
+    """Check the settings of an experiment whose descriptors are large.
+
+    Raises:
+        SoctkError: they choose re-centring, or a target without classes.
+    """
+    what = f"{config.target} as --target" if config.dimensions else "re-centring"
+    if config.dimensions or config.recentre.by != "none":
         raise SoctkError(
             "the descriptors of this corpus do not fit into memory, and a fit that reads them from a file has no "
             f"{what}",

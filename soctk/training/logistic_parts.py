@@ -1,15 +1,15 @@
 """Logistic regression on inputs that are read in parts: on a GPU, or larger than memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from soctk.errors import SoctkError
+from soctk.pooling.threads import share
 
 _COVARIANCE_ROWS = 30_000  # so many inputs, or up to twice as many, determine the covariance within classes
 _COLUMNS = 1 << 10  # of the covariance, computed at a time
@@ -124,7 +124,7 @@ class LogisticInParts:
     def _within_class(self, shrinkage: float) -> tuple[float, torch.Tensor]:
         """Return the scale and the factor L of WithinClass, from every k-th input if there are many."""
         step = max(1, len(self._shares) // _COVARIANCE_ROWS)
-        chosen = torch.cat(list(self._of_each(lambda part, _: part[::step])))
+        chosen = torch.cat(self._of_each(lambda part, _: part[::step]))
         shares = torch.cat([own[::step] for own in self._shares.split(self._rows)])
         own = torch.nn.functional.one_hot(shares.argmax(1), shares.shape[1]).float()
         means = own.T @ chosen / own.sum(0).clamp(min=1)[:, None]
@@ -132,12 +132,12 @@ class LogisticInParts:
         variance = chosen.square().mean(0).double()
         scale = float(variance.sum() / max(1, int(variance.count_nonzero()))) ** 0.5 or 1.0
         chosen *= (1 - shrinkage) ** 0.5 / scale / len(chosen) ** 0.5
-        covariance = torch.cat(list(self._parallel(lambda columns: chosen.T @ columns, chosen.split(_COLUMNS, 1))), 1)
+        covariance = torch.cat(self._parallel(lambda columns: chosen.T @ columns, chosen.split(_COLUMNS, 1)), 1)
         covariance.diagonal().add_(shrinkage)
         return scale, torch.linalg.cholesky(covariance)
 
-    def _of_each(self, function: Callable[[torch.Tensor, torch.Tensor], Result]) -> Iterator[Result]:
-        """Yield the results of a function of each part and of its shares, in order."""
+    def _of_each(self, function: Callable[[torch.Tensor, torch.Tensor], Result]) -> list[Result]:
+        """Return the results of a function of each part and of its shares, in order."""
 
         def of_number(number: int, shares: torch.Tensor) -> Result:
             return function(self._parts[number], shares)
@@ -145,10 +145,15 @@ class LogisticInParts:
         shares = self._shares.split(self._rows)
         return self._parallel(of_number, range(len(self._parts)), shares)
 
-    def _parallel(self, function: Callable[..., Result], *arguments: Iterable[Any]) -> Iterator[Result]:
-        """Return the results of a function, in order, like `map`; `nj` threads call it."""
-        run: Any = Parallel(self._nj, backend="threading", return_as="generator")
-        return run(delayed(function)(*each) for each in zip(*arguments, strict=True))
+    def _parallel(self, function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
+        """Return the results of a function, in order; `nj` threads with one torch thread each call it."""
+        each, results = list(zip(*arguments, strict=True)), {}
+
+        def work(number: int) -> None:
+            results[number] = function(*each[number])
+
+        share(work, range(len(each)), threads=self._nj)
+        return [results[number] for number in range(len(each))]
 
 
 def one_class() -> SoctkError:

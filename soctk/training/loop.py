@@ -27,7 +27,7 @@ from soctk.training.target import Target
 from soctk.training.together import StackedHead, make_describe, outputs_of
 
 EVAL_BATCH = 32
-EVAL_BATCH_OF_GPU = 256
+EVAL_BATCH_OF_DESCRIPTORS = 256  # on a GPU
 
 _EPOCHS_ORDERED = 16  # epochs whose orders are made at once
 
@@ -84,7 +84,7 @@ def train_together(
         threads: the number of threads; it has no influence on the results.
 
     Raises:
-        SoctkError: the loss of a model becomes infinite or NaN.
+        Diverged: the loss of a model becomes infinite or NaN; the other models are not trained further.
     """
     training = _Training(learners, config, threads)
     best = {number: _Best() for number in range(len(learners))}
@@ -97,7 +97,7 @@ def train_together(
             predicted = predict(learner.model, learner.inputs, learner.target, learner.valid, copies, threads)
             scores = learner.target.scores(predicted.cpu().numpy(), learner.valid[: len(predicted)])
             records[number] = {"epoch": epoch, "train_loss": loss, **scores, "lr": training.rate(number, epoch)}
-            _require_finite(loss + scores["valid_loss"], epoch)
+            _require_finite(loss + scores["valid_loss"], epoch, number)
         seconds, started = round(time.perf_counter() - started, 3), time.perf_counter()
         stopped = set()
         for number, record in records.items():
@@ -144,7 +144,7 @@ def train_for(
     """
     training = _Training([Learner(model, inputs, target, train_indices, [], seed)], config, threads=1)
     for epoch in range(1, epochs + 1):
-        _require_finite(training.epoch(epoch)[0], epoch)
+        _require_finite(training.epoch(epoch)[0], epoch, 0)
     training.drop({0})
     model.eval()
 
@@ -169,12 +169,14 @@ class _Training:
         device = self._stack.device
         self._generators = [torch.Generator(device).manual_seed(learner.seed) for learner in learners]
         self._fitted = [_mask(learner) for learner in learners]
-        self._common: dict[tuple[int, int], np.ndarray] = {}  # the order of a seed and an epoch
+        self._common: dict[tuple[int, int, int], np.ndarray] = {}  # the order for a seed, strata and an epoch
         self._build()
 
     def epoch(self, epoch: int) -> dict[int, float]:
         """Train each model for an epoch; return the mean loss of its batches."""
         stack, config = self._stack, self._config
+        for number in self._numbers:
+            self._learners[number].model.train()
         sums = torch.zeros(len(stack), device=stack.device)
         factors, kept = self._factors(epoch), self._kept()
         for batch in batches.batches(self._orders(epoch), config.batch_size):
@@ -226,13 +228,13 @@ class _Training:
         orders = []
         for number in self._numbers:
             learner, mask = self._learners[number], self._fitted[number]
-            key = learner.seed, epoch
+            key = learner.seed, id(learner.strata), epoch
             if key not in self._common:
                 strata = learner.strata or batches.Strata.one(len(mask))
                 epochs = range(epoch, min(epoch + _EPOCHS_ORDERED, self._config.epochs + 1))
                 found = batches.orders(strata, learner.seed, epochs)
-                self._common = {past: order for past, order in self._common.items() if past[1] >= epoch}
-                self._common |= {(learner.seed, each): order for each, order in zip(epochs, found, strict=True)}
+                self._common = {past: order for past, order in self._common.items() if past[2] >= epoch}
+                self._common |= {(*key[:2], each): order for each, order in zip(epochs, found, strict=True)}
             order = self._common[key]
             orders.append(order[mask[order]])
         return orders
@@ -265,12 +267,24 @@ def _mask(learner: Learner) -> np.ndarray:
     return mask
 
 
-def _require_finite(loss: float, epoch: int) -> None:
-    if not math.isfinite(loss):
-        raise SoctkError(
+class Diverged(SoctkError):
+    """The error for a model whose loss is infinite or NaN.
+
+    Attributes:
+        number: the number of the learner, from 0.
+    """
+
+    def __init__(self, epoch: int, number: int):
+        super().__init__(
             f"the loss is infinite or NaN in epoch {epoch}",
             remedy="Lower the learning rate (--set train.lr=1e-4), or check the store for extreme features.",
         )
+        self.number = number
+
+
+def _require_finite(loss: float, epoch: int, number: int) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(epoch, number)
 
 
 @torch.inference_mode()
@@ -293,7 +307,8 @@ def predict(
         threads: how many batches are predicted at the same time.
     """
     model.eval()
-    size = EVAL_BATCH if next(model.parameters()).device.type == "cpu" else EVAL_BATCH_OF_GPU
+    is_small = isinstance(inputs, Descriptors) and next(model.parameters()).device.type != "cpu"
+    size = EVAL_BATCH_OF_DESCRIPTORS if is_small else EVAL_BATCH
     outputs: dict[int, torch.Tensor] = {}
 
     @torch.inference_mode()  # each thread has its own mode

@@ -1,8 +1,8 @@
 """The product of frames with the projections of several models, and its gradient, in several threads.
 
 The gradient is summed utterance by utterance, in their order. An utterance that is not in the batch of a model has a
-gradient of 0 for it. So the sum of a model has the same bits whether or not there are such utterances, and for any
-number of threads.
+gradient of 0 for it. So, for the same gradients of the projected frames, the sum of a model has the same bits with and
+without such utterances, and for any number of threads.
 """
 
 import itertools
@@ -38,12 +38,12 @@ class _Projection(Function):
         projected = frames.new_empty(len(frames), len(weight))
         count = len(bounds) - 1
 
+        @torch.no_grad()  # each thread has its own mode
         def work(first: int) -> None:
             rows = slice(bounds[first], bounds[min(first + UTTERANCES_OF_A_PART, count)])
             projected[rows] = onednn.linear(frames[rows], weight)
 
-        with torch.no_grad():
-            share(work, range(0, count, UTTERANCES_OF_A_PART), caller_works=True, threads=threads)
+        share(work, range(0, count, UTTERANCES_OF_A_PART), caller_works=True, threads=threads)
         ctx.save_for_backward(frames)
         ctx.bounds, ctx.threads = bounds, threads
         return projected
@@ -55,12 +55,12 @@ class _Projection(Function):
         by_column = gradient.T  # (n, R), without a copy for the gradient of the kernels
         grad_weight = frames.new_zeros(len(by_column), frames.shape[1])
 
+        @torch.no_grad()
         def work(first: int) -> None:
             columns = slice(first, first + _COLUMNS)
             own, own_frames = grad_weight[:, columns], frames[:, columns]
             for start, end in itertools.pairwise(ctx.bounds):
                 own.addmm_(by_column[:, start:end], own_frames[start:end])
 
-        with torch.no_grad():
-            share(work, range(0, frames.shape[1], _COLUMNS), caller_works=True, threads=ctx.threads)
+        share(work, range(0, frames.shape[1], _COLUMNS), caller_works=True, threads=ctx.threads)
         return grad_weight, None, None, None

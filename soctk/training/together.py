@@ -115,11 +115,14 @@ class _SharedProjection:
         weights = [self._stack.parameters[f"poolings.{i}.projection.weight"] for i in range(len(self._poolings))]
         weights = weights if models is None else [weight[models] for weight in weights]
         groups = [np.flatnonzero(seeds == seed) for seed in dict.fromkeys(seeds.tolist())]
+        if len(groups) == 1:
+            return self._describe(batch.rows, weights)
+        places = [torch.from_numpy(group).to(self._stack.device) for group in groups]
         described = [
-            self._describe(batch.rows[group], [weight[group[0] : group[-1] + 1] for weight in weights])
-            for group in groups
+            self._describe(batch.rows[group], [weight[own] for weight in weights])
+            for group, own in zip(groups, places, strict=True)
         ]
-        return described[0] if len(described) == 1 else torch.cat(described)
+        return torch.cat(described)[torch.cat(places).argsort()]
 
     def _describe(self, rows: np.ndarray, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the descriptors `(M, B, P)` for the rows `(M, B)` of models with one order."""

@@ -40,12 +40,12 @@ def store(tmp_path_factory, corpus, device) -> FeatureStore:
     return FeatureStore.open(folder / "feats")
 
 
-def posteriors(path, name, corpus, store, device, **options) -> np.ndarray:
-    """Train and test two folds, and return the posteriors `(utterances, classes)`."""
+def posteriors(path, name, corpus, store, device, folds=(1, 2), seeds=(1, 2), **options) -> np.ndarray:
+    """Train and test folds with seeds, together on a GPU, and return the posteriors `(utterances, classes)`."""
     pooling, head, overrides = EXPERIMENTS[name]
     settings = config.load([ROOT / "conf"], pooling, head, overrides=overrides)
     experiment = Experiment(settings, corpus, Features(store, corpus.utterances, device, **options), path, device)
-    assert experiment.run([1, 2], [1]) == 2
+    assert experiment.run(folds, seeds) == len(folds) * len(seeds)
     tables = [pd.read_csv(file, sep="\t", index_col="utt") for file in sorted(path.rglob("predictions.tsv"))]
     return pd.concat(tables)[list(corpus.emotions)].to_numpy()
 
@@ -58,6 +58,8 @@ def test_results_equal_those_on_the_cpu_and_are_the_same_again(tmp_path, corpus,
     assert np.isfinite(results).all()
     np.testing.assert_array_equal(again, results)
     np.testing.assert_allclose(streamed, results, atol=1e-3)
+    alone = posteriors(tmp_path / "alone", name, corpus, store, device, seeds=[2], folds=[2])
+    np.testing.assert_allclose(alone, results[-len(alone) :], atol=1e-3)
     if device == "cuda" and EXPERIMENTS[name][1] == "linear":  # torch's dropout draws other numbers on a GPU
         on_cpu = posteriors(tmp_path / "cpu", name, corpus, store, "cpu")
         np.testing.assert_allclose(results, on_cpu, atol=1e-3)

@@ -107,7 +107,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("seeds", [(1, 1, 1, 1), (1, 2, 2, 3)], ids=["one-seed", "seeds"])
+@pytest.mark.parametrize("seeds", [(1, 1, 1, 1), (1, 2, 2, 3), (1, 2, 1, 2)], ids=["one-seed", "seeds", "mixed"])
 def test_a_model_learns_the_same_alone_and_beside_others(frames, name, seeds):
     config, layers = CASES[name]
     inputs = frames if layers == 2 else one_layer(frames)
