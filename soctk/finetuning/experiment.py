@@ -85,6 +85,11 @@ class FineTuning(Experiment):
             return isinstance(self.config.head, LinearConfig) and not self.config.dimensions
         return self.options.start == "linear"
 
+    @property
+    def refits(self) -> bool:
+        """Whether the head is fitted again at the end, to training and validation utterances."""
+        return self.starts_linear and self.options.refit and self.options.heads != "train"
+
     def check(self, folds: Sequence[int], seeds: Sequence[int]) -> list[str]:
         """See Experiment.check.
 
@@ -118,8 +123,11 @@ class FineTuning(Experiment):
         return super().check(folds, seeds)
 
     def trained(self, split: Split) -> list[str]:
-        """Return the utterances that train the encoder and fit the head; validation speakers choose the epoch."""
-        return split.train
+        """Return the utterances that train the encoder or fit the head.
+
+        Validation utterances choose the epoch. The last fit of the head (`refits`) uses them too.
+        """
+        return sorted(split.train + split.valid) if self.refits else split.train
 
     def train(self, runs: Sequence[RunDirectory], nj: int) -> list[str]:
         """Fine-tune and test claimed runs; see Experiment.train.
@@ -217,7 +225,7 @@ class FineTuning(Experiment):
             chosen = head.candidate.record() if head and self.config.is_choice else {}
             for record in tuner.train(done):
                 writer.write_record({**chosen, **record})
-            if head and self.options.refit and self.options.heads != "train":
+            if head and self.refits:
                 self._refit(model, inputs, split, head)
             writer.write_model(model.classifier)
             tuned.write(writer.directory, model.encoder.changed())

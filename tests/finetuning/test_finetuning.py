@@ -134,10 +134,14 @@ def random_head(root, corpus):
 
 @pytest.mark.parametrize("name", ["lora", "random_head"])
 def test_the_packed_model_gives_the_predictions_of_its_run(tmp_path, request, corpus, name):
+    split = splits.split(corpus, 2, "soctk", 1)
+    trained = sorted(split.train + split.valid) if name == "lora" else split.train  # the last fit uses `valid` too
     folder, lora = tmp_path / "model", request.getfixturevalue(name)
     bundle = pack(Packing(lora.path, fold=2), folder)
     assert bundle.settings.training["folds"] == "all but 2"
-    assert bundle.settings.training["utterances"] == len(splits.split(corpus, 2, "soctk", 1).train)
+    assert bundle.settings.training["utterances"] == len(trained)
+    assert bundle.settings.training["speakers"] == len({corpus.speaker[utt] for utt in trained})
+    assert len(bundle.recordings) == len(trained)
     assert "fine-tuned (lora)" in (folder / "README.md").read_text()
     table = pd.read_csv(RunDirectory(lora.path, 2, 1).predictions, sep="\t").set_index("utt")
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
@@ -182,7 +186,12 @@ def test_tables_tell_fine_tuned_from_frozen(lora):
     report = reports.make([lora.path], "soctk-score")
     text = "\n".join([*report.heading(), *tables.summary(report, "github")])
     assert "lora (tuned: lora)" in text
-    assert "Fine-tuned (the encoder is trained too" in text
+    sentence = (
+        "Fine-tuned (the encoder is trained on the training utterances, and the epoch with the lowest validation loss "
+        "gives its weights; unless the head is trained with the encoder or finetune.refit is false, the head linear is "
+        "then fitted to training and validation utterances): lora (tuned: lora)."
+    )
+    assert sentence in text
 
 
 def test_scores_and_other_settings(lora, corpus):
@@ -306,6 +315,23 @@ def test_the_head_is_fitted_again_to_descriptors_of_the_trained_encoder(tmp_path
         assert min(records_of(run), key=lambda record: record["valid_loss"])["epoch"] > 0
         predictions[refit] = pd.read_csv(run.predictions, sep="\t")[list(corpus.emotions)].to_numpy()
     assert np.abs(predictions["true"] - predictions["false"]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("head", "overrides", "is_fitted"),
+    [
+        ("linear", (), True),
+        ("linear", ("finetune.heads=freeze",), True),
+        ("linear", ("finetune.heads=train",), False),
+        ("linear", ("finetune.refit=false",), False),
+        ("linear", ("finetune.start=random",), False),
+        ("mlp", (), False),
+    ],
+)
+def test_the_validation_utterances_train_the_head_only_in_a_last_fit(tmp_path, root, corpus, head, overrides, is_fitted):
+    new = experiment(corpus, tmp_path / "exp", settings("lora", "mean", head, *overrides), root / "whisper")
+    split = splits.split(corpus, 1, "soctk", 1)
+    assert new.trained(split) == (sorted(split.train + split.valid) if is_fitted else split.train)
 
 
 @pytest.mark.parametrize(
