@@ -1,5 +1,6 @@
 """An experiment with a fine-tuned encoder: all folds and seeds of one configuration."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
 from soctk.features.extract import Extraction
 from soctk.features.upstream import Layers
-from soctk.finetuning import checkpoint, encoder, start, tuned
+from soctk.finetuning import checkpoint, checks, encoder, start, tuned
 from soctk.finetuning.inputs import LayerInputs
 from soctk.finetuning.model import TunedModel
 from soctk.finetuning.recordings import EncodedFeatures, Recordings, Waveforms
@@ -96,31 +97,14 @@ class FineTuning(Experiment):
         Raises:
             SoctkError: Experiment.check raises it, or the settings of fine-tuning do not fit the model.
         """
-        if self.config.recentre.by != "none":
-            raise SoctkError(
-                "descriptors of a fine-tuned encoder are not re-centred: their means would change in training",
-                remedy="Leave --recentre out.",
-                where="--recentre",
-            )
-        if self.config.dimensions and self.options.label_smoothing:
-            raise SoctkError(
-                "label smoothing is for classes, and dimensions have none",
-                remedy="Leave the setting out, or choose another --target.",
-                where="--set finetune.label_smoothing",
-            )
-        if self.starts_linear and (not isinstance(self.config.head, LinearConfig) or self.config.dimensions):
-            raise SoctkError(
-                "a linear fit can start the head linear on emotions only",
-                remedy="Use --set finetune.start=random; or --head linear with a pooling without trained parameters.",
-                where="--set finetune.start=linear",
-            )
-        if not self.starts_linear and self.config.is_choice:
-            raise SoctkError(
-                "a fold chooses hidden states and poolings by the linear fit, and this model starts without one",
-                remedy='Name them: --pooling NAME, and --layer all, --layer last or --layer "3 4".',
-                where="--layer auto" if self.config.frames.layers == "auto" else "--pooling auto",
-            )
-        return super().check(folds, seeds)
+        checks.check_settings(self.config, self.options, self.starts_linear)
+        notes, rows = super().check(folds, seeds), self._rows()
+        for fold, seed in itertools.product(folds, seeds):
+            train = rows.split(fold, seed).train
+            rows.target.check(rows.indices(train), fold)
+            if self.starts_linear:
+                checks.check_speakers(self.data, self.config, train, fold)
+        return notes
 
     def trained(self, split: Split) -> list[str]:
         """Return the utterances that train the encoder or fit the head.

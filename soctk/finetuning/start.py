@@ -19,8 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from soctk import parallel, progress
 from soctk.corpus import splits
+from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
-from soctk.schema import LinearConfig
+from soctk.schema import Config, LinearConfig, Protocol
 from soctk.training import large, linear
 from soctk.training.candidates import Candidate
 from soctk.training.coordinates import weights_of
@@ -125,15 +126,23 @@ def _start(number: int, choice: Chosen, heads: dict[tuple[int, int], Head], part
     return HeadStart(choice.candidate, choice.C, heads[number, 0], crossed, part)
 
 
-def _dividing(inputs: TrainingData) -> TrainingData:
-    """Return the inputs with a protocol under which the training utterances alone can be divided into parts.
+def divides_speakers(data: DataDir, config: Config) -> bool:
+    """Return whether C is chosen by parts of the training speakers, not by folds or by a published partition."""
+    return not data.split and _dividing_protocol(data, config).startswith("cross-")
+
+
+def _dividing_protocol(data: DataDir, config: Config) -> Protocol:
+    """Return a protocol under which the training utterances alone can be divided into parts.
 
     They are divided by the folds of the corpus. With fewer than two training folds, and where the protocol has no such
     division, each fifth of the speakers is a part.
     """
-    protocol = inputs.config.protocol
-    if protocol == "emobox" or len(inputs.data.folds) < 4:
-        protocol = "cross-lingual"
+    return "cross-lingual" if config.protocol == "emobox" or len(data.folds) < 4 else config.protocol
+
+
+def _dividing(inputs: TrainingData) -> TrainingData:
+    """Return the inputs with the protocol that divides the training utterances."""
+    protocol = _dividing_protocol(inputs.data, inputs.config)
     return replace(inputs, config=inputs.config.model_copy(update={"protocol": protocol}))
 
 

@@ -339,6 +339,7 @@ def test_the_validation_utterances_train_the_head_only_in_a_last_fit(tmp_path, r
     [
         (("recentre.by=speaker",), "--recentre: descriptors of a fine-tuned encoder are not re-centred"),
         (("finetune.start=random", "frames.layers=auto"), "--layer auto: a fold chooses hidden states"),
+        (("frames.speeds=[0.9]",), "Give the speeds with --speed-perturb."),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, root, corpus, overrides, text):
@@ -346,6 +347,35 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, root, corpus, overrides,
     with pytest.raises(SoctkError) as caught:
         new.run([1], [1])
     assert text in str(caught.value)
+
+
+def small_folds(corpus, speakers):
+    """Return the utterances of three speakers, in three folds."""
+    chosen = {utt: speaker for utt, speaker in corpus.speaker.items() if speaker in speakers}
+    kept = {name: {utt: getattr(corpus, name)[utt] for utt in chosen} for name in ("wav", "emotion")}
+    folds = {speaker: number for number, speaker in enumerate(speakers, start=1)}
+    return dataclasses.replace(corpus, speaker=chosen, fold=folds, **kept)
+
+
+def test_a_linear_start_needs_two_training_speakers(tmp_path, root, corpus):
+    data = small_folds(corpus, sorted(corpus.fold)[:3])
+    new = experiment(data, tmp_path / "exp", settings("lora", "mean"), root / "whisper")
+    with pytest.raises(SoctkError) as caught:
+        new.check([1], [1])
+    assert "fold 1 has one training speaker; the choice of C needs two" in str(caught.value)
+    assert "Put more speakers into each fold, or start with random weights: --head mlp" in str(caught.value)
+    other = experiment(data, tmp_path / "exp", settings("lora", "mean", "mlp"), root / "whisper")
+    other.check([1], [1])
+    drawn = settings("lora", "mean").model_copy(update={"protocol": "emobox"})  # trains on two speakers
+    experiment(data, tmp_path / "exp", drawn, root / "whisper").check([1], [1])
+
+
+def test_training_utterances_of_one_class_are_refused_before_the_fits(tmp_path, root, corpus):
+    split = splits.split(corpus, 1, "soctk", 1)
+    data = dataclasses.replace(corpus, emotion={**corpus.emotion, **dict.fromkeys(split.train, "calm")})
+    new = experiment(data, tmp_path / "exp", settings("lora", "mean"), root / "whisper")
+    with pytest.raises(SoctkError, match="the training utterances of fold 1 have only one class, calm"):
+        new.check([1], [1])
 
 
 def test_a_linear_start_needs_the_head_linear(tmp_path, root, corpus):
