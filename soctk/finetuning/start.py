@@ -29,9 +29,10 @@ from soctk.training.inner_fits import Chosen, InnerFits
 from soctk.training.linear import Solution
 from soctk.training.training_data import TrainingData
 
-# A head gives a class without training utterances the bias -inf; the loss of an utterance of this class, which another
-# part may have, would be infinite. This bias keeps the class as improbable, with a finite loss.
-_LOWEST_BIAS = -30.0
+# A fit gives a class without training utterances the bias -inf. The loss of an utterance of this class, which another
+# part may have, would be infinite; with label smoothing, that of every utterance would be. This bias keeps the class as
+# improbable, with a finite loss.
+LOWEST_BIAS = -30.0
 
 
 class Head(NamedTuple):
@@ -63,7 +64,7 @@ class HeadStart:
         """Return the weights `(parts, K, P)` and the biases `(parts, K)` of the crossed heads."""
         weight = torch.from_numpy(np.stack([head.weight for head in self.crossed])).float()
         bias = torch.from_numpy(np.stack([head.bias for head in self.crossed])).float()
-        return weight.to(device), bias.clamp(min=_LOWEST_BIAS).to(device)
+        return weight.to(device), bias.clamp(min=LOWEST_BIAS).to(device)
 
 
 def fit(
