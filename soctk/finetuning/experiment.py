@@ -16,6 +16,7 @@ from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
 from soctk.features.extract import Extraction
 from soctk.features.upstream import Layers
+from soctk.features.upstream.huggingface import HuggingFaceUpstream
 from soctk.finetuning import checkpoint, checks, encoder, start, tuned
 from soctk.finetuning.inputs import LayerInputs
 from soctk.finetuning.model import TunedModel
@@ -41,10 +42,14 @@ class FineTuning(Experiment):
     Attributes:
         extraction: the settings of the encoder.
         recordings: the recordings of the corpus (`features.store`).
+        family: the type of the encoder (soctk.finetuning.encoder.FAMILIES).
+        revision: the commit of a hub id; None for the newest.
     """
 
     extraction: Extraction
     recordings: Recordings
+    family: str
+    revision: str | None = None
 
     @classmethod
     def of(
@@ -70,7 +75,15 @@ class FineTuning(Experiment):
         recordings = Recordings(data, extraction, loaded)
         features = EncodedFeatures(recordings, data.utterances, extraction.device)
         return cls(
-            config, data, features, device=extraction.device, extraction=extraction, recordings=recordings, **options
+            config,
+            data,
+            features,
+            device=extraction.device,
+            extraction=extraction,
+            recordings=recordings,
+            family=loaded.model_type,
+            revision=revision,
+            **options,
         )
 
     @property
@@ -99,6 +112,8 @@ class FineTuning(Experiment):
         """
         checks.check_settings(self.config, self.options, self.starts_linear)
         notes, rows = super().check(folds, seeds), self._rows()
+        for candidate in self.candidates():
+            encoder.check(self.options, max(candidate.layers), self.family)
         for fold, seed in itertools.product(folds, seeds):
             train = rows.split(fold, seed).train
             rows.target.check(rows.indices(train), fold)
@@ -123,6 +138,8 @@ class FineTuning(Experiment):
         """
         if not runs:
             return []
+        if self.options.tune == "lora":
+            encoder.require_peft()  # not in `check`, because soctk-pack does without peft
         waveforms = Waveforms(
             self.recordings.utterances,
             self.recordings.settings["sample_rate"],
@@ -138,7 +155,7 @@ class FineTuning(Experiment):
         made_with = {**provenance.versions("soctk", "torch", "transformers", "peft"), "commit": provenance.commit()}
         made_with |= {"device": self.device}
         jobs = [
-            partial(self._run_one_tuned, run, inputs, rows, start, made_with)
+            partial(self._run_one_tuned, run, inputs, rows, start, made_with, nj if self.device != "cpu" else 1)
             for run, start in zip(runs, starts, strict=True)
         ]
         # Runs on one GPU would share its memory and its cores: they follow each other.
@@ -149,6 +166,10 @@ class FineTuning(Experiment):
             lines.append(line)
         return lines
 
+    def _load(self) -> HuggingFaceUpstream:
+        """Return the pre-trained encoder."""
+        return encoder.load(self.extraction, self.revision)
+
     def _rows(self) -> TrainingData:
         """Return the rows of utterances and copies, without descriptors."""
         copies = 1 + len(self.features.speeds(self.config))
@@ -156,7 +177,7 @@ class FineTuning(Experiment):
 
     def _starts(self, runs: Sequence[RunDirectory], inputs: LayerInputs, nj: int) -> list[HeadStart]:
         """Return the linear fits of runs to the descriptors of the pre-trained encoder."""
-        frozen = encoder.TunedEncoder(encoder.load(self.extraction), self.options, self.recordings.layers)
+        frozen = encoder.TunedEncoder(self._load(), self.options, self.recordings.layers)
         data = self._described(frozen, inputs, self.config, nj)
         assert isinstance(self.config.head, LinearConfig)
         pairs = [(data.split(run.fold, run.seed), run.seed) for run in runs]
@@ -176,15 +197,15 @@ class FineTuning(Experiment):
         with one_thread() if self.device == "cpu" else nullcontext():
             return TrainingData.load(config, self.data, features, is_trained=False, nj=nj)
 
-    def _refit(self, model: TunedModel, inputs: LayerInputs, split: Split, start: HeadStart) -> None:
+    def _refit(self, model: TunedModel, inputs: LayerInputs, split: Split, start: HeadStart, nj: int) -> None:
         """Fit the head again, to the training and validation utterances as the trained encoder describes them."""
         config = start.candidate.settings(self.config)
         model.train(False)
-        data = self._described(model.encoder, inputs, config, nj=1)
+        data = self._described(model.encoder, inputs, config, nj)
         assert isinstance(config.head, LinearConfig)
         utterances = sorted(split.train + split.valid)
         if data.is_large:
-            weight, bias, _ = large.solve(data, start.candidate, config.head, utterances, start.C, nj=1)
+            weight, bias, _ = large.solve(data, start.candidate, config.head, utterances, start.C, nj)
             linear.set_weights(model.head, weight, bias)
         else:
             linear.fit(model.head, data.blocks.values(), data.target, data.rows(utterances), start.C, config.head)
@@ -196,8 +217,9 @@ class FineTuning(Experiment):
         rows: TrainingData,
         head: HeadStart | None,
         made_with: dict[str, str],
+        nj: int,
     ) -> str:
-        """Fine-tune and test one run; return a line about its validation scores."""
+        """Fine-tune and test one run, with nj threads for the last fit; return a line about its validation scores."""
         split = rows.split(run.fold, run.seed)
         determining = {"fold": run.fold, "seed": run.seed, **self._settings(), "made_with": made_with}
         settings = {**determining, "made_from": self._sources(run)}
@@ -206,11 +228,11 @@ class FineTuning(Experiment):
             writer.write_settings(settings)
             model, tuner = self._tuner(run, inputs, rows, split, head, partial(self._save, writer, determining))
             done = checkpoint.read(writer.directory, determining)
-            chosen = head.candidate.record() if head and self.config.is_choice else {}
+            chosen = {**(head.candidate.record() if self.config.is_choice else {}), "head_C": head.C} if head else {}
             for record in tuner.train(done):
                 writer.write_record({**chosen, **record})
             if head and self.refits:
-                self._refit(model, inputs, split, head)
+                self._refit(model, inputs, split, head, nj)
             writer.write_model(model.classifier)
             tuned.write(writer.directory, model.encoder.changed())
             predicted = tuner.predict(split.test)
@@ -232,9 +254,8 @@ class FineTuning(Experiment):
         candidate: Candidate = head.candidate if head else self.candidates()[0]
         torch.manual_seed(run.seed)
         classifier = self.new_model(candidate).to(self.device)
-        loaded = encoder.load(self.extraction)
         layers = [self.recordings.select([layer])[1][0] for layer in candidate.layers]
-        tuned_encoder = encoder.TunedEncoder(loaded, self.options, layers)
+        tuned_encoder = encoder.TunedEncoder(self._load(), self.options, layers)
         precision = self.options.precision
         autocast = torch.autocast(self.device, getattr(torch, precision), enabled=precision != "float32")
         model = TunedModel(tuned_encoder, classifier, inputs, self.config.frames.layer_norm, autocast)
