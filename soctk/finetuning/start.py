@@ -1,7 +1,7 @@
 """The head at the start of fine-tuning: the linear fit to descriptors of the frozen encoder, on the training speakers.
 
-soctk-train fits the linear head to training and validation speakers. Here validation speakers choose the epoch, so
-neither the fit nor the choice of C sees them. In a published partition with dev, C is chosen on dev.
+soctk-train fits the linear head to training and validation speakers. Here validation speakers choose the epoch, so the
+first fit does not see them. C is chosen on the training speakers; in a published partition with dev, on dev.
 
 The head has seen its training utterances: it classifies nearly all of them correctly, so their loss has hardly a
 gradient. Crossed heads give a loss of the size of that of new speakers: the training speakers are divided into parts,
