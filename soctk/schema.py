@@ -147,7 +147,7 @@ class FineTuneConfig(Section):
 
     Attributes:
         tune: the parameters of the encoder to train: `lora` (low-rank matrices beside its linear layers), `top:N`
-            (the N highest transformer layers below the hidden states that are used), or `all`.
+            (the last N transformer layers before the highest hidden state that is used), or `all`.
         start: the initial head: `linear` (fitted to frozen descriptors), `random`, or `auto`.
         heads: with the start `linear`, the heads of the training loss (soctk.finetuning.start): `crossed`, `train` or
             `freeze`.

@@ -35,7 +35,7 @@ from soctk.cli.model_options import Tune, model_options, target_option
     default="lora",
     metavar="lora|top:N|all",
     help="Parameters of the encoder to train: lora (low-rank matrices beside its linear layers; extra finetune), top:N "
-    "(the N highest transformer layers that are used), or all.",
+    "(the last N transformer layers before the highest hidden state that is used), or all.",
 )
 @model_options
 @target_option

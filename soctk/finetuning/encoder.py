@@ -52,6 +52,66 @@ def load(extraction: Extraction, revision: str | None = None) -> HuggingFaceUpst
     )
 
 
+def check(tune: FineTuneConfig, depth: int, family: str) -> None:
+    """Check that the parameters to train exist, and that the used hidden states depend on them.
+
+    Args:
+        tune: the parameters to train, and the settings of LoRA.
+        depth: the number of transformer layers below the highest hidden state that is used.
+        family: the type of the encoder (FAMILIES).
+
+    Raises:
+        SoctkError: `tune` names transformer layers that the used hidden states do not depend on, or linear layers that
+            cannot have LoRA.
+    """
+    if tune.tune == "all":
+        return
+    if depth == 0:
+        raise SoctkError(
+            "hidden state 0 is the input of the transformer layers, so none of them can be trained",
+            remedy="Choose other hidden states (--layer), or --tune all.",
+            where=f"--tune {tune.tune}",
+        )
+    if tune.tune != "lora":
+        if _count(tune) > depth:
+            raise SoctkError(
+                f"the hidden states that are used depend on {plural(depth, 'transformer layer')} only",
+                remedy=f"Choose top:{depth} or less, or higher hidden states (--layer).",
+                where=f"--tune {tune.tune}",
+            )
+        return
+    unused = [] if tune.lora_layers == "all" else [place for place in tune.lora_layers if place > depth]
+    if unused:
+        raise SoctkError(
+            f"the hidden states that are used do not depend on transformer layer {unused[0]}",
+            remedy=f"Choose layers from 1 to {depth}, or higher hidden states (--layer).",
+            where="--set finetune.lora_layers",
+        )
+    if family == "wavlm" and tune.lora_modules != "feed_forward":
+        raise SoctkError(
+            "the attention of WavLM reads the weights of its linear layers itself, so LoRA would have no effect",
+            remedy="Use --set finetune.lora_modules=feed_forward, or --tune top:N.",
+            where=f"--set finetune.lora_modules={tune.lora_modules}",
+        )
+
+
+def require_peft() -> None:
+    """Check that peft, which LoRA needs, is installed.
+
+    Raises:
+        SoctkError: it is not.
+    """
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise missing_package("peft", "finetune", "LoRA", "--tune lora") from error
+
+
+def _count(tune: FineTuneConfig) -> int:
+    """Return N of the parameters top:N."""
+    return int(tune.tune.partition(":")[2])
+
+
 class TunedEncoder:
     """A pre-trained encoder, some parameters of which are trained.
 
@@ -67,30 +127,24 @@ class TunedEncoder:
         layers: the hidden states that are used.
 
     Raises:
-        SoctkError: `tune` names transformer layers that the used hidden states do not depend on, or linear layers that
-            cannot have LoRA; or peft is not installed.
+        SoctkError: `check` raises it, or peft is not installed.
     """
 
     def __init__(self, loaded: HuggingFaceUpstream, tune: FineTuneConfig, layers: Sequence[int]):
         self.layers = list(layers)
         self._upstream, self._is_checkpointed = loaded, tune.checkpointing
         self._depth = max(layers)  # the number of transformer layers below the highest hidden state
+        check(tune, self._depth, loaded.model_type)
         self._lora: dict[str, Any] = {}
         self._trains_front_end = tune.tune == "all"
         if tune.tune == "all":
             self._train(self._used_parameters())
         else:
             self._freeze()
-            if self._depth == 0:
-                raise SoctkError(
-                    "hidden state 0 is the input of the transformer layers, so none of them can be trained",
-                    remedy="Choose other hidden states (--layer), or --tune all.",
-                    where=f"--tune {tune.tune}",
-                )
             if tune.tune == "lora":
                 self._add_lora(tune)
             else:
-                self._train(self._top(int(tune.tune.partition(":")[2])))
+                self._train(self._top(_count(tune)))
         if tune.checkpointing:
             for block in loaded.blocks[: self._depth]:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
@@ -146,36 +200,16 @@ class TunedEncoder:
 
     def _top(self, count: int) -> list[str]:
         """Return the names of the parameters of the highest transformer layers."""
-        if count > self._depth:
-            raise SoctkError(
-                f"the hidden states that are used depend on {plural(self._depth, 'transformer layer')} only",
-                remedy=f"Choose top:{self._depth} or less, or higher hidden states (--layer).",
-                where=f"--tune top:{count}",
-            )
         return self._names_in(range(self._depth - count, self._depth), _parameters)
 
     def _add_lora(self, tune: FineTuneConfig) -> None:
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-            from peft.tuners.lora import LoraLayer
-        except ImportError as error:
-            raise missing_package("peft", "finetune", "LoRA", "--tune lora") from error
+        require_peft()
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import LoraLayer
+
         places = range(1, self._depth + 1) if tune.lora_layers == "all" else tune.lora_layers
-        unused = [place for place in places if place > self._depth]
-        if unused:
-            raise SoctkError(
-                f"the hidden states that are used do not depend on transformer layer {unused[0]}",
-                remedy=f"Choose layers from 1 to {self._depth}, or higher hidden states (--layer).",
-                where="--set finetune.lora_layers",
-            )
         kinds = {"feed_forward": _FEED_FORWARD, "attention": _ATTENTION, "both": _ATTENTION + _FEED_FORWARD}
         wanted = kinds[tune.lora_modules]
-        if self._upstream.model_type == "wavlm" and tune.lora_modules != "feed_forward":
-            raise SoctkError(
-                "the attention of WavLM reads the weights of its linear layers itself, so LoRA would have no effect",
-                remedy="Use --set finetune.lora_modules=feed_forward, or --tune top:N.",
-                where=f"--set finetune.lora_modules={tune.lora_modules}",
-            )
         targets = self._names_in([place - 1 for place in places], partial(_linear_layers, wanted))
         options = LoraConfig(
             r=tune.lora_rank, lora_alpha=tune.lora_alpha, lora_dropout=tune.lora_dropout, target_modules=targets

@@ -1,5 +1,6 @@
 """An experiment with a fine-tuned encoder: all folds and seeds of one configuration."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,7 +16,8 @@ from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
 from soctk.features.extract import Extraction
 from soctk.features.upstream import Layers
-from soctk.finetuning import checkpoint, encoder, start, tuned
+from soctk.features.upstream.huggingface import HuggingFaceUpstream
+from soctk.finetuning import checkpoint, checks, encoder, start, tuned
 from soctk.finetuning.inputs import LayerInputs
 from soctk.finetuning.model import TunedModel
 from soctk.finetuning.recordings import EncodedFeatures, Recordings, Waveforms
@@ -40,10 +42,14 @@ class FineTuning(Experiment):
     Attributes:
         extraction: the settings of the encoder.
         recordings: the recordings of the corpus (`features.store`).
+        family: the type of the encoder (soctk.finetuning.encoder.FAMILIES).
+        revision: the commit of a hub id; None for the newest.
     """
 
     extraction: Extraction
     recordings: Recordings
+    family: str
+    revision: str | None = None
 
     @classmethod
     def of(
@@ -69,7 +75,15 @@ class FineTuning(Experiment):
         recordings = Recordings(data, extraction, loaded)
         features = EncodedFeatures(recordings, data.utterances, extraction.device)
         return cls(
-            config, data, features, device=extraction.device, extraction=extraction, recordings=recordings, **options
+            config,
+            data,
+            features,
+            device=extraction.device,
+            extraction=extraction,
+            recordings=recordings,
+            family=loaded.model_type,
+            revision=revision,
+            **options,
         )
 
     @property
@@ -85,41 +99,34 @@ class FineTuning(Experiment):
             return isinstance(self.config.head, LinearConfig) and not self.config.dimensions
         return self.options.start == "linear"
 
+    @property
+    def refits(self) -> bool:
+        """Whether the head is fitted again at the end, to training and validation utterances."""
+        return self.starts_linear and self.options.refit and self.options.heads != "train"
+
     def check(self, folds: Sequence[int], seeds: Sequence[int]) -> list[str]:
         """See Experiment.check.
 
         Raises:
             SoctkError: Experiment.check raises it, or the settings of fine-tuning do not fit the model.
         """
-        if self.config.recentre.by != "none":
-            raise SoctkError(
-                "descriptors of a fine-tuned encoder are not re-centred: their means would change in training",
-                remedy="Leave --recentre out.",
-                where="--recentre",
-            )
-        if self.config.dimensions and self.options.label_smoothing:
-            raise SoctkError(
-                "label smoothing is for classes, and dimensions have none",
-                remedy="Leave the setting out, or choose another --target.",
-                where="--set finetune.label_smoothing",
-            )
-        if self.starts_linear and (not isinstance(self.config.head, LinearConfig) or self.config.dimensions):
-            raise SoctkError(
-                "a linear fit can start the head linear on emotions only",
-                remedy="Use --set finetune.start=random; or --head linear with a pooling without trained parameters.",
-                where="--set finetune.start=linear",
-            )
-        if not self.starts_linear and self.config.is_choice:
-            raise SoctkError(
-                "a fold chooses hidden states and poolings by the linear fit, and this model starts without one",
-                remedy='Name them: --pooling NAME, and --layer all, --layer last or --layer "3 4".',
-                where="--layer auto" if self.config.frames.layers == "auto" else "--pooling auto",
-            )
-        return super().check(folds, seeds)
+        checks.check_settings(self.config, self.options, self.starts_linear)
+        notes, rows = super().check(folds, seeds), self._rows()
+        for candidate in self.candidates():
+            encoder.check(self.options, max(candidate.layers), self.family)
+        for fold, seed in itertools.product(folds, seeds):
+            train = rows.split(fold, seed).train
+            rows.target.check(rows.indices(train), fold)
+            if self.starts_linear:
+                checks.check_speakers(self.data, self.config, train, fold)
+        return notes
 
     def trained(self, split: Split) -> list[str]:
-        """Return the utterances that train the encoder and fit the head; validation speakers choose the epoch."""
-        return split.train
+        """Return the utterances that train the encoder or fit the head.
+
+        Validation utterances choose the epoch. The last fit of the head (`refits`) uses them too.
+        """
+        return sorted(split.train + split.valid) if self.refits else split.train
 
     def train(self, runs: Sequence[RunDirectory], nj: int) -> list[str]:
         """Fine-tune and test claimed runs; see Experiment.train.
@@ -131,6 +138,8 @@ class FineTuning(Experiment):
         """
         if not runs:
             return []
+        if self.options.tune == "lora":
+            encoder.require_peft()  # not in `check`, because soctk-pack does without peft
         waveforms = Waveforms(
             self.recordings.utterances,
             self.recordings.settings["sample_rate"],
@@ -146,7 +155,7 @@ class FineTuning(Experiment):
         made_with = {**provenance.versions("soctk", "torch", "transformers", "peft"), "commit": provenance.commit()}
         made_with |= {"device": self.device}
         jobs = [
-            partial(self._run_one_tuned, run, inputs, rows, start, made_with)
+            partial(self._run_one_tuned, run, inputs, rows, start, made_with, nj if self.device != "cpu" else 1)
             for run, start in zip(runs, starts, strict=True)
         ]
         # Runs on one GPU would share its memory and its cores: they follow each other.
@@ -157,6 +166,10 @@ class FineTuning(Experiment):
             lines.append(line)
         return lines
 
+    def _load(self) -> HuggingFaceUpstream:
+        """Return the pre-trained encoder."""
+        return encoder.load(self.extraction, self.revision)
+
     def _rows(self) -> TrainingData:
         """Return the rows of utterances and copies, without descriptors."""
         copies = 1 + len(self.features.speeds(self.config))
@@ -164,7 +177,7 @@ class FineTuning(Experiment):
 
     def _starts(self, runs: Sequence[RunDirectory], inputs: LayerInputs, nj: int) -> list[HeadStart]:
         """Return the linear fits of runs to the descriptors of the pre-trained encoder."""
-        frozen = encoder.TunedEncoder(encoder.load(self.extraction), self.options, self.recordings.layers)
+        frozen = encoder.TunedEncoder(self._load(), self.options, self.recordings.layers)
         data = self._described(frozen, inputs, self.config, nj)
         assert isinstance(self.config.head, LinearConfig)
         pairs = [(data.split(run.fold, run.seed), run.seed) for run in runs]
@@ -184,15 +197,15 @@ class FineTuning(Experiment):
         with one_thread() if self.device == "cpu" else nullcontext():
             return TrainingData.load(config, self.data, features, is_trained=False, nj=nj)
 
-    def _refit(self, model: TunedModel, inputs: LayerInputs, split: Split, start: HeadStart) -> None:
+    def _refit(self, model: TunedModel, inputs: LayerInputs, split: Split, start: HeadStart, nj: int) -> None:
         """Fit the head again, to the training and validation utterances as the trained encoder describes them."""
         config = start.candidate.settings(self.config)
         model.train(False)
-        data = self._described(model.encoder, inputs, config, nj=1)
+        data = self._described(model.encoder, inputs, config, nj)
         assert isinstance(config.head, LinearConfig)
         utterances = sorted(split.train + split.valid)
         if data.is_large:
-            weight, bias, _ = large.solve(data, start.candidate, config.head, utterances, start.C, nj=1)
+            weight, bias, _ = large.solve(data, start.candidate, config.head, utterances, start.C, nj)
             linear.set_weights(model.head, weight, bias)
         else:
             linear.fit(model.head, data.blocks.values(), data.target, data.rows(utterances), start.C, config.head)
@@ -204,8 +217,9 @@ class FineTuning(Experiment):
         rows: TrainingData,
         head: HeadStart | None,
         made_with: dict[str, str],
+        nj: int,
     ) -> str:
-        """Fine-tune and test one run; return a line about its validation scores."""
+        """Fine-tune and test one run, with nj threads for the last fit; return a line about its validation scores."""
         split = rows.split(run.fold, run.seed)
         determining = {"fold": run.fold, "seed": run.seed, **self._settings(), "made_with": made_with}
         settings = {**determining, "made_from": self._sources(run)}
@@ -214,11 +228,11 @@ class FineTuning(Experiment):
             writer.write_settings(settings)
             model, tuner = self._tuner(run, inputs, rows, split, head, partial(self._save, writer, determining))
             done = checkpoint.read(writer.directory, determining)
-            chosen = head.candidate.record() if head and self.config.is_choice else {}
+            chosen = {**(head.candidate.record() if self.config.is_choice else {}), "head_C": head.C} if head else {}
             for record in tuner.train(done):
                 writer.write_record({**chosen, **record})
-            if head and self.options.refit and self.options.heads != "train":
-                self._refit(model, inputs, split, head)
+            if head and self.refits:
+                self._refit(model, inputs, split, head, nj)
             writer.write_model(model.classifier)
             tuned.write(writer.directory, model.encoder.changed())
             predicted = tuner.predict(split.test)
@@ -240,9 +254,8 @@ class FineTuning(Experiment):
         candidate: Candidate = head.candidate if head else self.candidates()[0]
         torch.manual_seed(run.seed)
         classifier = self.new_model(candidate).to(self.device)
-        loaded = encoder.load(self.extraction)
         layers = [self.recordings.select([layer])[1][0] for layer in candidate.layers]
-        tuned_encoder = encoder.TunedEncoder(loaded, self.options, layers)
+        tuned_encoder = encoder.TunedEncoder(self._load(), self.options, layers)
         precision = self.options.precision
         autocast = torch.autocast(self.device, getattr(torch, precision), enabled=precision != "float32")
         model = TunedModel(tuned_encoder, classifier, inputs, self.config.frames.layer_norm, autocast)

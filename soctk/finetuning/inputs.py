@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,9 +39,7 @@ class LayerInputs:
         missing = [row for row in dict.fromkeys(rows) if row not in self._kept]
         new: dict[int, torch.Tensor] = {}
         if missing:
-            # Not inference_mode: its tensors could not be used for gradients later. In float32: shared by all runs.
-            with torch.no_grad(), torch.autocast(self.device, enabled=False):
-                frames = encoder.front_end([self.waveforms[row] for row in missing])
+            frames = self._frozen(encoder, [self.waveforms[row] for row in missing])
             new = {row: one.clone() for row, one in zip(missing, frames, strict=True)}  # not a part of the batch
             self._kept |= {row: one for row, one in new.items() if self._take_room(one.nbytes)}
         return [new[row] if row in new else self._kept[row] for row in rows]
@@ -53,11 +52,20 @@ class LayerInputs:
             found = [augmenter.waveform(self.waveforms[row], name) for row, name in zip(rows, names, strict=True)]
             changed = {place: waveform for place, waveform in enumerate(found) if waveform is not None}
         clean = self.clean(encoder, [row for place, row in enumerate(rows) if place not in changed])
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not encoder.has_frozen_front_end):
-            noisy = encoder.front_end(list(changed.values())) if changed else []
+        noisy: list[torch.Tensor] = []
+        if changed:
+            compute = partial(self._frozen, encoder) if encoder.has_frozen_front_end else encoder.front_end
+            noisy = compute(list(changed.values()))
         frames = (iter(noisy), iter(clean))
         ordered = [next(frames[place not in changed]) for place in range(len(rows))]
         return [augmenter.mask(one, name) for one, name in zip(ordered, names, strict=True)]
+
+    def _frozen(self, encoder: TunedEncoder, waveforms: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Return the outputs of a front end that is not trained, without gradients, in float32."""
+        # Not inference_mode: its tensors could not be used for gradients later. In float32: all runs share the clean
+        # inputs, and a batch of clean and noisy inputs has one number format.
+        with torch.no_grad(), torch.autocast(self.device, enabled=False):
+            return encoder.front_end(waveforms)
 
     def _take_room(self, size: int) -> bool:
         if self._room is None:

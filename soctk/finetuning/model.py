@@ -9,7 +9,7 @@ from torch import nn
 from soctk.finetuning.augmentation import Augmenter
 from soctk.finetuning.encoder import TunedEncoder
 from soctk.finetuning.inputs import LayerInputs
-from soctk.finetuning.start import HeadStart
+from soctk.finetuning.start import LOWEST_BIAS, HeadStart
 from soctk.schema import FineTuneConfig, LayerNorm
 from soctk.training import linear
 from soctk.training.classifier import EmotionClassifier
@@ -48,7 +48,7 @@ class TunedModel:
             heads: `crossed`, `train` or `freeze` (FineTuneConfig.heads).
             utterances: the utterances of the corpus.
         """
-        linear.set_weights(self.head, *start.head)
+        linear.set_weights(self.head, start.head.weight, start.head.bias.clip(min=LOWEST_BIAS))
         self.head.requires_grad_(heads == "train")
         if heads == "crossed":
             device = self.head.weight.device

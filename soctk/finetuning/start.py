@@ -1,7 +1,7 @@
 """The head at the start of fine-tuning: the linear fit to descriptors of the frozen encoder, on the training speakers.
 
-soctk-train fits the linear head to training and validation speakers. Here validation speakers choose the epoch, so
-neither the fit nor the choice of C sees them. In a published partition with dev, C is chosen on dev.
+soctk-train fits the linear head to training and validation speakers. Here validation speakers choose the epoch, so the
+first fit does not see them. C is chosen on the training speakers; in a published partition with dev, on dev.
 
 The head has seen its training utterances: it classifies nearly all of them correctly, so their loss has hardly a
 gradient. Crossed heads give a loss of the size of that of new speakers: the training speakers are divided into parts,
@@ -19,8 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from soctk import parallel, progress
 from soctk.corpus import splits
+from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
-from soctk.schema import LinearConfig
+from soctk.schema import Config, LinearConfig, Protocol
 from soctk.training import large, linear
 from soctk.training.candidates import Candidate
 from soctk.training.coordinates import weights_of
@@ -28,9 +29,10 @@ from soctk.training.inner_fits import Chosen, InnerFits
 from soctk.training.linear import Solution
 from soctk.training.training_data import TrainingData
 
-# A head gives a class without training utterances the bias -inf; the loss of an utterance of this class, which another
-# part may have, would be infinite. This bias keeps the class as improbable, with a finite loss.
-_LOWEST_BIAS = -30.0
+# A fit gives a class without training utterances the bias -inf. The loss of an utterance of this class, which another
+# part may have, would be infinite; with label smoothing, that of every utterance would be. This bias keeps the class as
+# improbable, with a finite loss.
+LOWEST_BIAS = -30.0
 
 
 class Head(NamedTuple):
@@ -62,7 +64,7 @@ class HeadStart:
         """Return the weights `(parts, K, P)` and the biases `(parts, K)` of the crossed heads."""
         weight = torch.from_numpy(np.stack([head.weight for head in self.crossed])).float()
         bias = torch.from_numpy(np.stack([head.bias for head in self.crossed])).float()
-        return weight.to(device), bias.clamp(min=_LOWEST_BIAS).to(device)
+        return weight.to(device), bias.clamp(min=LOWEST_BIAS).to(device)
 
 
 def fit(
@@ -125,15 +127,23 @@ def _start(number: int, choice: Chosen, heads: dict[tuple[int, int], Head], part
     return HeadStart(choice.candidate, choice.C, heads[number, 0], crossed, part)
 
 
-def _dividing(inputs: TrainingData) -> TrainingData:
-    """Return the inputs with a protocol under which the training utterances alone can be divided into parts.
+def divides_speakers(data: DataDir, config: Config) -> bool:
+    """Return whether C is chosen by parts of the training speakers, not by folds or by a published partition."""
+    return not data.split and _dividing_protocol(data, config).startswith("cross-")
+
+
+def _dividing_protocol(data: DataDir, config: Config) -> Protocol:
+    """Return a protocol under which the training utterances alone can be divided into parts.
 
     They are divided by the folds of the corpus. With fewer than two training folds, and where the protocol has no such
     division, each fifth of the speakers is a part.
     """
-    protocol = inputs.config.protocol
-    if protocol == "emobox" or len(inputs.data.folds) < 4:
-        protocol = "cross-lingual"
+    return "cross-lingual" if config.protocol == "emobox" or len(data.folds) < 4 else config.protocol
+
+
+def _dividing(inputs: TrainingData) -> TrainingData:
+    """Return the inputs with the protocol that divides the training utterances."""
+    protocol = _dividing_protocol(inputs.data, inputs.config)
     return replace(inputs, config=inputs.config.model_copy(update={"protocol": protocol}))
 
 

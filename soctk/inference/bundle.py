@@ -80,7 +80,8 @@ class ModelSettings(Section):
         encoder: the encoder.
         more_encoders: further encoders, whose descriptors follow those of the first.
         experiment: the settings of the experiment.
-        training: what was trained: corpus, speakers, utterances, and the chosen C or number of epochs; for readers.
+        training: what was trained: corpus, speakers, utterances, the chosen C or number of epochs, and the hub id of
+            the encoder before fine-tuning (`base_model`); for readers.
         made_with: the versions of the packages that made the model; for readers.
     """
 

@@ -9,7 +9,7 @@ from soctk.corpus.datadir import DataDir
 from soctk.corpus.level import NORMAL_LEVEL
 from soctk.errors import plural
 from soctk.inference import encoders
-from soctk.inference.bundle import Bundle
+from soctk.inference.bundle import Bundle, ModelSettings
 from soctk.inference.onnx.form import OnnxWeights
 from soctk.schema import Config
 from soctk.scoring.score import ExperimentScores
@@ -42,7 +42,7 @@ def write(bundle: Bundle, data: DataDir, scores: Sequence[ExperimentScores], onn
         "pipeline_tag": "audio-classification",
         "tags": ["speech-emotion-recognition", "emotion", "second-order-pooling"],
         "license": "other",
-        **_base_model([encoder.hub for encoder in settings.encoders if encoder.hub]),
+        **_base_model(settings),
     }
     corpus = data.path.resolve().name if data.path else "the corpus"
     training, experiment = settings.training, settings.experiment
@@ -99,8 +99,10 @@ _NAMES = {"F1": "macro-F1", "log_loss": "log-loss", "cross_entropy": "cross-entr
 _CLASS_TABLE = ("| emotion | utterances | recall (%) | precision (%) |\n| --- | --- | --- | --- |",)
 
 
-def _base_model(hub: list[str]) -> dict[str, str | list[str]]:
-    """Return the entry of the model card for the encoders from the hub."""
+def _base_model(settings: ModelSettings) -> dict[str, str | list[str]]:
+    """Return the entry of the model card for the encoders from the hub; a fine-tuned one started from one of it."""
+    hub = [encoder.hub for encoder in settings.encoders if encoder.hub]
+    hub += [settings.training["base_model"]] if "base_model" in settings.training else []
     return {"base_model": hub[0] if len(hub) == 1 else hub} if hub else {}
 
 

@@ -26,7 +26,7 @@ from soctk.inference.fold_test import FoldTest, Model, SharedEncoder
 from soctk.inference.pack import Packing
 from soctk.inference.recogniser import Recogniser
 from soctk.inference.torch_runtime import TorchRuntime
-from soctk.scoring import prediction_file
+from soctk.scoring import prediction_file, recorded
 from soctk.scoring.robustness import Answers
 from soctk.scoring.runs import RunDirectory
 from soctk.training import target
@@ -98,14 +98,14 @@ def test(runs: Sequence[RunDirectory], options: Options) -> int:
 
 
 def _open(path: Path, runs: Sequence[RunDirectory], options: Options) -> Experiment:
-    packing = Packing(path, data=options.data, store=options.store, nj=options.nj, device=options.device)
-    experiment = pack.open_experiment(packing, sorted(set(runs)))
-    if experiment.config.finetune:
+    if recorded.read(runs).settings.get("finetune"):  # before the corpus is read
         raise SoctkError(
             "the runs of a fine-tuned experiment have different encoders, and this test computes with one",
             remedy="Pack one run (soctk-pack --fold K), and score the model on recordings: soctk-predict --score.",
             where=path,
         )
+    packing = Packing(path, data=options.data, store=options.store, nj=options.nj, device=options.device)
+    experiment = pack.open_experiment(packing, sorted(set(runs)))
     if experiment.config.recentre.by != "none":
         _check_recentring(experiment)
     return experiment

@@ -76,6 +76,8 @@ def check(fold: int | None, path: Path) -> None:
 def include_encoder(bundle: Bundle, experiment: Experiment, run: RunDirectory, model: Path) -> Bundle:
     """Write the fine-tuned encoder into the folder of the model; return the bundle with its checksum.
 
+    The hub id of the pre-trained encoder, if it has one, becomes `base_model` in the settings `training`.
+
     Raises:
         SoctkError: the encoder of the run is missing or damaged.
     """
@@ -85,7 +87,8 @@ def include_encoder(bundle: Bundle, experiment: Experiment, run: RunDirectory, m
     settings = bundle.settings.encoder
     tuned.write_checkpoint(run, tuned.source(experiment.extraction), _revision(settings.source), folder)
     changed = settings.model_copy(update={"source": f"sha256:{compute_checksum(folder)}", "hub": ""})
-    return replace(bundle, settings=bundle.settings.model_copy(update={"encoder": changed}))
+    training = {**bundle.settings.training, **({"base_model": settings.hub} if settings.hub else {})}
+    return replace(bundle, settings=bundle.settings.model_copy(update={"encoder": changed, "training": training}))
 
 
 def _revision(source: str) -> str | None:

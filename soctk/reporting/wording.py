@@ -63,9 +63,9 @@ _UNKNOWN = (
 )
 
 FINE_TUNED = (
-    "Fine-tuned (the encoder is trained too, on the training utterances; the epoch with the lowest validation loss "
-    "gives all weights. A head linear is not fitted to validation utterances: it is fitted to frozen descriptors of "
-    "the training utterances before the first epoch, or trained with the encoder)"
+    "Fine-tuned (the encoder is trained on the training utterances, and the epoch with the lowest validation loss "
+    "gives its weights; unless the head is trained with the encoder or finetune.refit is false, the head linear is "
+    "then fitted to training and validation utterances)"
 )
 
 RECENTRING = (

@@ -1,4 +1,4 @@
-"""The training log of a run, train.jsonl: a record for each epoch (head mlp) or each value of C (head linear)."""
+"""The training log of a run, train.jsonl: a record for each epoch (head mlp, fine-tuning) or each C (head linear)."""
 
 from typing import Annotated, Any
 

@@ -45,7 +45,7 @@ class RunDirectory:
 
     @property
     def log(self) -> Path:
-        """The training log, train.jsonl: a JSON object for each epoch (head mlp) or each C (head linear)."""
+        """The training log, train.jsonl: a JSON object for each epoch (head mlp, fine-tuning) or each C (linear)."""
         return self.path / "train.jsonl"
 
     @property

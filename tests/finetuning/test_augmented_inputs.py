@@ -123,6 +123,24 @@ def test_a_frozen_front_end_computes_each_row_once(corpus, whisper, monkeypatch)
     assert len(calls) == 6  # without room, row 5 is computed twice
 
 
+@pytest.mark.parametrize(("tune", "dtype"), [("lora", torch.float32), ("all", torch.bfloat16)])
+def test_noisy_inputs_of_a_frozen_front_end_are_float32_like_clean_ones(corpus, whisper, tune, dtype):
+    recordings = Recordings(corpus, Extraction(str(whisper), (1,)), load(Extraction(str(whisper), (1,))))
+    inputs, encoder = LayerInputs(Waveforms(recordings.utterances, 16000, "1", "none"), "cpu"), tuned(whisper, tune)
+    convolved = []
+    encoder._upstream.model.conv2.register_forward_hook(lambda _, __, output: convolved.append(output.dtype))
+    rows, half = list(range(8)), augmenter("noise=0.5", speeds=1)
+    names = [recordings.utterances[row].name for row in rows]
+    noisy = [half.waveform(inputs.waveforms[row], name) is not None for row, name in zip(rows, names, strict=True)]
+    assert len(set(noisy)) == 2  # both kinds are in the batch
+    with torch.autocast("cpu", torch.bfloat16):
+        frames = inputs.augmented(encoder, rows, half)
+    assert set(convolved) == {dtype}
+    assert all(one.requires_grad == (tune == "all") for one in frames)
+    if tune == "lora":
+        assert {one.dtype for one in frames} == {torch.float32}
+
+
 @given(st.lists(st.integers(), min_size=2, unique=True), st.integers(2, 9))
 def test_batches_divide_the_utterances_and_none_has_one(order, size):
     batches = _batches(order, size)

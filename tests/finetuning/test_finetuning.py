@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import signal
+import sys
 from pathlib import Path
 from subprocess import PIPE
 
@@ -16,17 +17,22 @@ from conftest import run_python, write_corpus
 from encoders import FAMILIES, settings, write_encoder
 from safetensors.torch import load_file
 
-from soctk.corpus import datadir, splits
+from soctk.corpus import datadir, disturbance, splits
 from soctk.errors import SoctkError
 from soctk.features.extract import Extraction, extract
 from soctk.features.store import FeatureStore
 from soctk.finetuning import checkpoint
+from soctk.finetuning import encoder as encoders
+from soctk.finetuning import experiment as experiments
 from soctk.finetuning.experiment import FineTuning
-from soctk.inference.pack import Packing, pack
+from soctk.finetuning.inputs import LayerInputs
+from soctk.finetuning.recordings import Waveforms
+from soctk.inference import card, robustness, tuned
+from soctk.inference.pack import Packing, of_run, pack
 from soctk.inference.recogniser import Recogniser
 from soctk.reporting import report as reports
 from soctk.reporting import tables
-from soctk.scoring import score
+from soctk.scoring import choice, score
 from soctk.scoring.runs import RunDirectory
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
@@ -134,10 +140,14 @@ def random_head(root, corpus):
 
 @pytest.mark.parametrize("name", ["lora", "random_head"])
 def test_the_packed_model_gives_the_predictions_of_its_run(tmp_path, request, corpus, name):
+    split = splits.split(corpus, 2, "soctk", 1)
+    trained = sorted(split.train + split.valid) if name == "lora" else split.train  # the last fit uses `valid` too
     folder, lora = tmp_path / "model", request.getfixturevalue(name)
     bundle = pack(Packing(lora.path, fold=2), folder)
     assert bundle.settings.training["folds"] == "all but 2"
-    assert bundle.settings.training["utterances"] == len(splits.split(corpus, 2, "soctk", 1).train)
+    assert bundle.settings.training["utterances"] == len(trained)
+    assert bundle.settings.training["speakers"] == len({corpus.speaker[utt] for utt in trained})
+    assert len(bundle.recordings) == len(trained)
     assert "fine-tuned (lora)" in (folder / "README.md").read_text()
     table = pd.read_csv(RunDirectory(lora.path, 2, 1).predictions, sep="\t").set_index("utt")
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
@@ -161,6 +171,25 @@ def test_a_fine_tuned_experiment_is_packed_by_fold_only(tmp_path, lora):
     assert not (tmp_path / "model").exists()
 
 
+def test_the_robustness_test_refuses_before_it_reads_the_corpus(tmp_path, lora):
+    options = robustness.Options(disturbance.parse("clean", False), data=tmp_path / "missing")
+    with pytest.raises(SoctkError) as caught:
+        robustness.test([RunDirectory(lora.path, 1, 1)], options)
+    assert "the runs of a fine-tuned experiment have different encoders" in str(caught.value)
+    assert "soctk-pack --fold K" in str(caught.value)
+
+
+def test_the_model_card_names_the_encoder_from_the_hub(tmp_path, lora, corpus):
+    run = RunDirectory(lora.path, 2, 1)
+    bundle = of_run(lora, run)
+    encoder = bundle.settings.encoder.model_copy(update={"hub": "openai/whisper-base"})
+    bundle = dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"encoder": encoder}))
+    packed = tuned.include_encoder(bundle, lora, run, tmp_path)
+    assert packed.settings.encoder.hub == ""  # the encoder is in the model
+    text = card.write(packed, corpus, score.score([lora.path]))
+    assert yaml.safe_load(text.split("---")[1])["base_model"] == "openai/whisper-base"
+
+
 def test_a_moved_encoder_is_given_to_pack(tmp_path, root, lora):
     moved = shutil.copytree(root / "whisper", tmp_path / "moved encoder")
     shutil.copytree(lora.path, tmp_path / "far" / "exp")
@@ -182,7 +211,12 @@ def test_tables_tell_fine_tuned_from_frozen(lora):
     report = reports.make([lora.path], "soctk-score")
     text = "\n".join([*report.heading(), *tables.summary(report, "github")])
     assert "lora (tuned: lora)" in text
-    assert "Fine-tuned (the encoder is trained too" in text
+    sentence = (
+        "Fine-tuned (the encoder is trained on the training utterances, and the epoch with the lowest validation loss "
+        "gives its weights; unless the head is trained with the encoder or finetune.refit is false, the head linear is "
+        "then fitted to training and validation utterances): lora (tuned: lora)."
+    )
+    assert sentence in text
 
 
 def test_scores_and_other_settings(lora, corpus):
@@ -309,10 +343,28 @@ def test_the_head_is_fitted_again_to_descriptors_of_the_trained_encoder(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("head", "overrides", "is_fitted"),
+    [
+        ("linear", (), True),
+        ("linear", ("finetune.heads=freeze",), True),
+        ("linear", ("finetune.heads=train",), False),
+        ("linear", ("finetune.refit=false",), False),
+        ("linear", ("finetune.start=random",), False),
+        ("mlp", (), False),
+    ],
+)
+def test_validation_utterances_train_the_head_only_in_a_last_fit(tmp_path, root, corpus, head, overrides, is_fitted):
+    new = experiment(corpus, tmp_path / "exp", settings("lora", "mean", head, *overrides), root / "whisper")
+    split = splits.split(corpus, 1, "soctk", 1)
+    assert new.trained(split) == (sorted(split.train + split.valid) if is_fitted else split.train)
+
+
+@pytest.mark.parametrize(
     ("overrides", "text"),
     [
         (("recentre.by=speaker",), "--recentre: descriptors of a fine-tuned encoder are not re-centred"),
         (("finetune.start=random", "frames.layers=auto"), "--layer auto: a fold chooses hidden states"),
+        (("frames.speeds=[0.9]",), "Give the speeds with --speed-perturb."),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, root, corpus, overrides, text):
@@ -320,6 +372,90 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, root, corpus, overrides,
     with pytest.raises(SoctkError) as caught:
         new.run([1], [1])
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tune", "overrides", "text"),
+    [
+        ("top:3", (), "--tune top:3: the hidden states that are used depend on 2 transformer layers only"),
+        ("lora", ("finetune.lora_layers=[1, 3]",), "do not depend on transformer layer 3"),
+        # Of the candidates, the middle has the hidden states 1 and 2, others have state 3 too.
+        ("top:3", ("frames.layers=auto",), "--tune top:3: the hidden states that are used depend on 2 transformer"),
+    ],
+)
+def test_layers_without_influence_are_refused_before_anything_is_computed(
+    tmp_path, root, corpus, tune, overrides, text
+):
+    new = experiment(corpus, tmp_path / "exp", settings(tune, "mean", "linear", *overrides), root / "whisper")
+    with pytest.raises(SoctkError) as caught:
+        new.check([1], [1])
+    assert text in str(caught.value)
+
+
+def test_missing_peft_is_reported_before_recordings_are_read_and_packing_needs_none(
+    tmp_path, root, corpus, lora, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    pack(Packing(lora.path, fold=1), tmp_path / "model")
+    monkeypatch.setattr(experiments.Waveforms, "read", lambda *_: pytest.fail("recordings were read"))
+    new = experiment(corpus, tmp_path / "exp", settings(), root / "whisper")
+    with pytest.raises(SoctkError, match="LoRA needs the package peft"):
+        new.run([1], [1])
+
+
+def test_each_load_of_the_encoder_has_the_revision(tmp_path, root, corpus, monkeypatch):
+    load, revisions = experiments.encoder.load, []
+
+    def keep(extraction, revision=None):
+        revisions.append(revision)
+        return load(extraction, revision)
+
+    monkeypatch.setattr(experiments.encoder, "load", keep)
+    config = settings("lora", "mean", "linear", "finetune.epochs=1")
+    experiment(corpus, tmp_path / "exp", config, root / "whisper", revision="0123abc").run([1], [1])
+    assert revisions == ["0123abc"] * 3  # for the settings, for the start, and for the run
+
+
+def test_records_have_the_C_of_the_head(lora, random_head, corpus):
+    run = RunDirectory(lora.path, 2, 1)
+    [C] = {record["head_C"] for record in records_of(run)}
+    frozen = encoders.TunedEncoder(lora._load(), lora.options, lora.recordings.layers)
+    inputs = LayerInputs(Waveforms(lora.recordings.utterances, 16000, "1", "none"), "cpu")
+    split = splits.split(corpus, 2, "soctk", 1)
+    described = lora._described(frozen, inputs, lora.config, 1)
+    [fit] = fit_runs(described, lora.config.head, [(splits.Split(split.train, [], split.test), 1)], 1, "cpu")
+    assert min(fit.records, key=lambda record: record["valid_loss"])["C"] == C
+    assert choice.require(run).name == "epoch"
+    assert "head_C" not in records_of(RunDirectory(random_head.path, 2, 1))[0]
+
+
+def small_folds(corpus, speakers):
+    """Return the utterances of three speakers, in three folds."""
+    chosen = {utt: speaker for utt, speaker in corpus.speaker.items() if speaker in speakers}
+    kept = {name: {utt: getattr(corpus, name)[utt] for utt in chosen} for name in ("wav", "emotion")}
+    folds = {speaker: number for number, speaker in enumerate(speakers, start=1)}
+    return dataclasses.replace(corpus, speaker=chosen, fold=folds, **kept)
+
+
+def test_a_linear_start_needs_two_training_speakers(tmp_path, root, corpus):
+    data = small_folds(corpus, sorted(corpus.fold)[:3])
+    new = experiment(data, tmp_path / "exp", settings("lora", "mean"), root / "whisper")
+    with pytest.raises(SoctkError) as caught:
+        new.check([1], [1])
+    assert "fold 1 has one training speaker; the choice of C needs two" in str(caught.value)
+    assert "Put more speakers into each fold, or start with random weights: --head mlp" in str(caught.value)
+    other = experiment(data, tmp_path / "exp", settings("lora", "mean", "mlp"), root / "whisper")
+    other.check([1], [1])
+    drawn = settings("lora", "mean").model_copy(update={"protocol": "emobox"})  # trains on two speakers
+    experiment(data, tmp_path / "exp", drawn, root / "whisper").check([1], [1])
+
+
+def test_training_utterances_of_one_class_are_refused_before_the_fits(tmp_path, root, corpus):
+    split = splits.split(corpus, 1, "soctk", 1)
+    data = dataclasses.replace(corpus, emotion={**corpus.emotion, **dict.fromkeys(split.train, "calm")})
+    new = experiment(data, tmp_path / "exp", settings("lora", "mean"), root / "whisper")
+    with pytest.raises(SoctkError, match="the training utterances of fold 1 have only one class, calm"):
+        new.check([1], [1])
 
 
 def test_a_linear_start_needs_the_head_linear(tmp_path, root, corpus):
@@ -337,10 +473,22 @@ def test_each_fold_chooses_hidden_states_and_the_model_is_packed_with_them(tmp_p
     assert "+".join(bundle.settings.experiment.pooling) == chosen["pooling"]
 
 
-def test_bfloat16_is_for_training_only(tmp_path, root, corpus):
+def test_bfloat16_is_for_training_only(tmp_path, root, corpus, monkeypatch):
+    computed, make = [], FineTuning._tuner
+
+    def watched(self, *arguments):
+        model, tuner = make(self, *arguments)
+        layer = model.encoder._upstream.blocks[0].self_attn.q_proj
+        layer.register_forward_hook(
+            lambda _, __, output: computed.append((torch.is_grad_enabled(), output.dtype))  # no gradients: prediction
+        )
+        return model, tuner
+
+    monkeypatch.setattr(FineTuning, "_tuner", watched)
     config = settings("lora", "mean", "linear", "finetune.precision=bfloat16")
     new = experiment(corpus, tmp_path / "exp", config, root / "whisper")
     new.run([1], [1])
+    assert set(computed) == {(True, torch.bfloat16), (False, torch.float32)}
     run = RunDirectory(tmp_path / "exp", 1, 1)
     assert yaml.safe_load(run.config.read_text())["finetune"]["precision"] == "bfloat16"
     bundle = pack(Packing(tmp_path / "exp", fold=1), tmp_path / "model")

@@ -17,6 +17,7 @@ from soctk.finetuning import start
 from soctk.finetuning.augmentation import Augmenter
 from soctk.finetuning.experiment import FineTuning
 from soctk.finetuning.inputs import LayerInputs
+from soctk.finetuning.model import smoothed
 from soctk.finetuning.recordings import Waveforms
 from soctk.scoring.runs import RunDirectory
 from soctk.training import large, linear
@@ -120,6 +121,20 @@ def test_the_training_loss_uses_the_crossed_heads(started):
         head = started.start.head
         np.testing.assert_allclose(of_run, head.weight @ descriptor + head.bias, atol=2e-3)
     assert (outputs - clean).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("heads", ["train", "freeze"])
+def test_a_class_without_training_utterances_gives_a_finite_smoothed_loss(started, heads):
+    change = {"heads": heads, "label_smoothing": 0.1}
+    config = started.config.model_copy(update={"finetune": started.config.finetune.model_copy(update=change)})
+    new = FineTuning.of(config, started.data, Extraction(str(started.encoder)), path=started.path)
+    inputs, data = LayerInputs(Waveforms(new.recordings.utterances, 16000, "1", "none"), "cpu"), new._rows()
+    bias = np.array([-np.inf, *started.start.head.bias[1:]])
+    lacking = dataclasses.replace(started.start, head=start.Head(started.start.head.weight, bias))
+    model, _ = new._tuner(RunDirectory(started.path, 2, 1), inputs, data, started.split, lacking, lambda _: None)
+    chosen = [row for row in data.indices(started.split.train) if started.inputs.target.labels[row] != 0][:8]
+    outputs = model.training_outputs(chosen, chosen, Augmenter(new.options, 1, 1, 1))
+    assert smoothed(data.target.loss(outputs, chosen), outputs, new.options).isfinite()
 
 
 def test_a_class_that_a_part_lacks_gives_a_finite_loss():

@@ -40,6 +40,14 @@ def test_frames_equal_those_on_the_cpu(checkpoints, device, name):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
+def test_autocast_does_not_change_the_input_of_the_encoder(checkpoints, device, name):
+    encoder = upstream.load(str(checkpoints / name), device)
+    expected = encoder._extract_inputs(noises()[0])
+    with torch.autocast(device, torch.bfloat16):
+        assert torch.equal(encoder._extract_inputs(noises()[0]), expected)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
 def test_frames_in_a_batch_equal_those_alone(checkpoints, device, name):
     encoder = upstream.load(str(checkpoints / name), device)
     assert encoder.batches

@@ -128,7 +128,8 @@ class HuggingFaceUpstream:
         options: dict[str, Any] = {"padding": "longest", "truncation": False, "return_tensors": "pt"}
         if self._is_whisper:
             options["device"] = self._device
-        with torch.autocast("cpu", enabled=False):  # Whisper's extractor computes its mel spectrum with torch
+        # Whisper's extractor computes its mel spectrum with torch, partly on the device.
+        with torch.autocast("cpu", enabled=False), torch.autocast(self._device, enabled=False):
             return self.extractor(waveform, sampling_rate=self.sample_rate, **options).to(self._device)
 
     def _convolve(self, inputs: torch.Tensor, lengths: Sequence[int] | None = None) -> torch.Tensor:
