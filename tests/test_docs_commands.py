@@ -42,7 +42,7 @@ CONFIG.read(ROOT / "setup.cfg")
 SCRIPTS = dict(line.split(" = ") for line in CONFIG["options.entry_points"]["console_scripts"].strip().splitlines())
 EXTRAS = set(CONFIG["options.extras_require"])
 NEW_RECIPES = ("NAME", "moods", "mine")  # recipes that a reader creates on a page
-CI_COMMANDS = ("bin/test", "bin/lint", "bin/docs", ".ci/run", ".venv/bin/ruff")
+CI_COMMANDS = ("bin/test", "bin/test-gpu", "bin/lint", "bin/docs", ".ci/run", ".venv/bin/ruff")
 
 SH_BLOCKS = of_language("sh")
 PREPARE = """

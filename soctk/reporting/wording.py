@@ -65,7 +65,7 @@ _UNKNOWN = (
 FINE_TUNED = (
     "Fine-tuned (the encoder is trained on the training utterances, and the epoch with the lowest validation loss "
     "gives its weights; unless the head is trained with the encoder or finetune.refit is false, the head linear is "
-    "then fitted to training and validation utterances)"
+    "then fitted to training and validation utterances, with the C that was chosen on the training utterances)"
 )
 
 RECENTRING = (

@@ -214,7 +214,8 @@ def test_tables_tell_fine_tuned_from_frozen(lora):
     sentence = (
         "Fine-tuned (the encoder is trained on the training utterances, and the epoch with the lowest validation loss "
         "gives its weights; unless the head is trained with the encoder or finetune.refit is false, the head linear is "
-        "then fitted to training and validation utterances): lora (tuned: lora)."
+        "then fitted to training and validation utterances, with the C that was chosen on the training utterances): "
+        "lora (tuned: lora)."
     )
     assert sentence in text
 
