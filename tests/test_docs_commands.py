@@ -80,6 +80,8 @@ def reason_not_to_run(command: Command) -> str | None:
         return "needs speech, and the extra vad"
     if any(re.match("DIR|DATA|STORE|SWEEP", word) for word in words):
         return "needs a corpus or an encoder of the reader"
+    if any(word.startswith("exp/tuned") for word in words):
+        return "needs an encoder that can be fine-tuned"
     if "--nj" in words and int(words[words.index("--nj") + 1]) > 2:
         return "needs many cores"
     if is_recipe(command):

@@ -55,7 +55,7 @@ class _Schema(BaseModel):
     recentre: _Recentre = _Recentre()
     speaker_overlap: dict[str, str] = {}
     head: _Head = _Head()
-    finetune: _FineTune = _FineTune()
+    finetune: _FineTune | None = None
     made_with: dict[str, Any] = {}
     made_from: dict[str, StrictStr] = {}
 
@@ -118,7 +118,7 @@ def upstream_name(settings: Mapping[str, Any]) -> str:
 
 def tuning(settings: Mapping[str, Any]) -> str:
     """Return the trained parameters of the encoder, such as `lora` or `top:2`; empty for a frozen encoder."""
-    return settings.get("finetune", {}).get("tune", "")
+    return (settings.get("finetune") or {}).get("tune", "")
 
 
 def used_layers(settings: Mapping[str, Any]) -> list[int]:

@@ -78,9 +78,8 @@ def score_of(emotions, speakers, properties=()) -> tuple[dict, list]:
                 logits = torch.from_numpy(np.random.default_rng([fold, seed]).normal(size=(len(utterances), 3)))
                 for row, utt in enumerate(utterances):
                     logits[row, data.emotions.index(data.emotion[utt])] += 1
-                run.path.mkdir(parents=True)
-                writer = RunWriter(run, run.path, tensorboard=False)
-                writer.write_predictions(prediction_file.of_classes(data, utterances, logits.softmax(-1).numpy()))
+                with RunWriter.opened(run, tensorboard=False) as writer:
+                    writer.write_predictions(prediction_file.of_classes(data, utterances, logits.softmax(-1).numpy()))
         report = make([root / "exp"], "soctk-score exp", data=root / "data")
         for style in formats.FORMATS.values():
             style(report)

@@ -19,7 +19,7 @@ from soctk.training.classes import Classes
 from soctk.training.coordinates import make_coordinates
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
-from soctk.training.trainers import LinearTrainer
+from soctk.training.outer_fits import OuterFit
 
 
 def store_of(corpus: DataDir, path, frames) -> FeatureStore:
@@ -171,7 +171,7 @@ def test_folds_with_few_classes_and_constant_dimensions_are_trained(tmp_path, co
 
 def test_posteriors_that_are_nan_are_an_error_and_leave_no_run(tmp_path, corpus, monkeypatch):
     store = store_of(corpus, tmp_path / "feats", noise)
-    monkeypatch.setattr(LinearTrainer, "predict_test", lambda _: torch.full((12, 3), torch.nan))
+    monkeypatch.setattr(OuterFit, "apply", lambda *_: torch.full((12, 3), torch.nan))
     with pytest.raises(SoctkError, match="feats: the predictions of fold 1 are NaN\nCheck the store"):
         run(corpus, store, tmp_path / "exp", "mean")
     assert not list((tmp_path / "exp").glob("fold*/seed1"))
