@@ -106,7 +106,7 @@ def fit(
 
 
 def _fitted(split: Split, parts: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return the utterances to which the heads of a run are fitted: all, then all but those of each part."""
+    """Return the utterances of each head: all for the head of the run; for a crossed head, those outside its part."""
     return [split.train, *(sorted(set(split.train).difference(part)) for part in parts)]
 
 

@@ -14,6 +14,8 @@ from soctk.finetuning.augmentation import Augmenter
 from soctk.finetuning.checkpoint import Checkpoint
 from soctk.finetuning.model import TunedModel, smoothed
 from soctk.schema import FineTuneConfig
+from soctk.training import batches
+from soctk.training.stack import warmup_then_decay
 from soctk.training.target import Target
 from soctk.training.training_data import TrainingData
 
@@ -90,8 +92,8 @@ class FineTuner:
         rows = self._rows.tested_rows(utterances)
         self._model.train(False)
         with torch.no_grad():
-            batches = [rows[start : start + _EVAL_BATCH] for start in range(0, len(rows), _EVAL_BATCH)]
-            outputs = torch.cat([self._model.outputs(batch) for batch in batches])
+            starts = range(0, len(rows), _EVAL_BATCH)
+            outputs = torch.cat([self._model.outputs(rows[start : start + _EVAL_BATCH]) for start in starts])
         return self._target.predictions(outputs.unflatten(0, (self._rows.tested, -1)))
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
@@ -111,10 +113,11 @@ class FineTuner:
         self._model.train()
         augmenter = Augmenter(self._config, self._rows.tested, self._seed, epoch)
         order = generator(self._seed, "order", str(epoch)).permutation(self._train).tolist()
-        batches = _batches(order, self._config.batch_size)
+        bounds = batches.cut(len(order), self._config.batch_size)
         losses = []
-        for number, batch in enumerate(batches):
-            self._set_rates((epoch - 1) * len(batches) + number, self._config.epochs * len(batches))
+        for number, (start, end) in enumerate(bounds):
+            batch = order[start:end]
+            self._set_rates((epoch - 1) * len(bounds) + number, self._config.epochs * len(bounds))
             rows = [self._row(index, augmenter) for index in batch]
             outputs = self._model.training_outputs(rows, batch, augmenter)
             loss = smoothed(self._target.loss(outputs, rows), outputs, self._config)
@@ -131,8 +134,7 @@ class FineTuner:
         return index + augmenter.speed(utterances[index]) * len(utterances)
 
     def _set_rates(self, step: int, total: int) -> None:
-        rising = int(total * self._config.warmup)
-        factor = (step + 1) / rising if step < rising else (total - step) / max(1, total - rising)
+        factor = warmup_then_decay(step, total, self._config.warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
 
@@ -157,14 +159,6 @@ def _is_over(records: Sequence[dict[str, Any]], patience: int) -> bool:
     """Return whether the last epochs brought no lower validation loss."""
     losses = [record["valid_loss"] for record in records]
     return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
-
-
-def _batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Divide utterances into batches. A last batch of one joins the batch before it: batch norm needs two."""
-    starts = list(range(0, len(order), size))
-    if len(order) % size == 1 and len(starts) > 1:
-        starts.pop()
-    return [order[start:end] for start, end in zip(starts, [*starts[1:], len(order)], strict=True)]
 
 
 def _require_finite(loss: float, epoch: int) -> None:

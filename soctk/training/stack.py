@@ -1,4 +1,4 @@
-"""Models of the same architecture whose parameters lie in the rows of one matrix, and AdamW on all of them at once."""
+"""Models of one architecture: their parameters are the rows of one matrix, and AdamW updates all rows at once."""
 
 import math
 from collections.abc import Sequence

@@ -63,7 +63,7 @@ class Generated(OneEncoder):
 
 
 def generated_corpus(folder: Path, count: int, speakers: int, folds: int) -> DataDir:
-    """Return a corpus in which all recordings are one file of silence."""
+    """Return a corpus whose recordings are all the same silent file."""
     folder.mkdir()
     soundfile.write(folder / "silence.wav", np.zeros(1600), 16000)
     utterances = [f"spk{number % speakers:02}-{number:05}" for number in range(count)]

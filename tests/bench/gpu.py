@@ -46,7 +46,7 @@ HEADERS = ["part", "case", "soctk", "unit", "compared with", "times as fast", "e
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a figure of soctk, and the factor by which it is better than what it is compared with."""
+    """A line of the table: a value measured with soctk, and how many times as fast soctk is as another way."""
 
     part: str
     case: str

@@ -16,7 +16,7 @@ from soctk.finetuning.encoder import load
 from soctk.finetuning.inputs import LayerInputs
 from soctk.finetuning.model import smoothed
 from soctk.finetuning.recordings import Recordings, Waveforms
-from soctk.finetuning.trainer import _batches, _is_over
+from soctk.finetuning.trainer import _is_over
 
 
 def augmenter(*overrides: str, epoch: int = 1, seed: int = 1, speeds: int = 3) -> Augmenter:
@@ -139,13 +139,6 @@ def test_noisy_inputs_of_a_frozen_front_end_are_float32_like_clean_ones(corpus, 
     assert all(one.requires_grad == (tune == "all") for one in frames)
     if tune == "lora":
         assert {one.dtype for one in frames} == {torch.float32}
-
-
-@given(st.lists(st.integers(), min_size=2, unique=True), st.integers(2, 9))
-def test_batches_divide_the_utterances_and_none_has_one(order, size):
-    batches = _batches(order, size)
-    assert [utterance for batch in batches for utterance in batch] == order
-    assert all(2 <= len(batch) <= size + 1 for batch in batches)
 
 
 def test_training_ends_after_epochs_without_a_lower_loss():

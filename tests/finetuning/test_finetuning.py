@@ -253,7 +253,8 @@ FineTuning.of(config, datadir.read(root / "data"), Extraction(str(root / "whispe
 
 def run_code(root, path, last: int) -> int:
     arguments = ["", str(root), str(path), str(last)]
-    prefix = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); sys.argv = {arguments!r}"
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    prefix = f"import sys; sys.path[:0] = {folders!r}; sys.argv = {arguments!r}"
     return run_python(f"{prefix}\n{CODE}", stdout=PIPE).wait()
 
 

@@ -22,7 +22,7 @@ def work(tmp_path_factory, device):
     """A folder with a data directory, an encoder, and features that the device has computed."""
     work = tmp_path_factory.mktemp("work")
     write_corpus(work, utterances_each=4)
-    encoder = write(work, "whisper")
+    encoder = write(work / "whisper", "whisper")
     run("soctk-extract", work / "data", work / "feats", "--upstream", encoder, "--layer", "all", "--device", device)
     return work
 
@@ -64,7 +64,7 @@ def test_train_pack_and_predict(work, device, name):
 def test_finetune_pack_and_predict(work, device, family, tune):
     if tune == "lora":
         pytest.importorskip("peft")
-    encoder = write(work, family)
+    encoder = write(work / family, family)
     experiment = work / f"{family}-{tune.replace(':', '-')}"
     quick = ("--set", "finetune.epochs=2", "--set", "finetune.lr_encoder=1e-3", "--set", "finetune.noise=0.5")
     model = ("--pooling", "mean+soc_full", "--layer", "1 2", "--precision", "bfloat16", "--speed-perturb", "0.9")

@@ -17,7 +17,7 @@ SAMPLES = (16000, 9001, 12345, 32000)
 def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("encoders")
     for name in ENCODERS:
-        write(root, name)
+        write(root / name, name)
     return root
 
 

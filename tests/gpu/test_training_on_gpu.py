@@ -35,7 +35,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, corpus, device) -> FeatureStore:
     folder = tmp_path_factory.mktemp("features")
-    extraction = extract.Extraction(str(write(folder, "wav2vec2")), "all", device=device, batch_seconds=4)
+    extraction = extract.Extraction(str(write(folder / "wav2vec2", "wav2vec2")), "all", device=device, batch_seconds=4)
     extract.extract(corpus, folder / "feats", extraction, nj=2)
     return FeatureStore.open(folder / "feats")
 

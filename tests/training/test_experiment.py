@@ -536,7 +536,7 @@ def test_frames_from_the_store_are_read_once_for_all_models_and_give_the_same_re
     memory, stream = predictions(tmp_path / "memory"), predictions(tmp_path / "stream")
     for run, table in memory.items():
         pd.testing.assert_frame_equal(table, stream[run], atol=1e-4, rtol=0)
-    # Two utterances of each of three runs are compared before training. In each of two epochs, a model has 12 training
-    # utterances, which are one batch, and 12 to validate. At the end it has 12 to test.
+    # Before training, two utterances of each of the three runs are compared. In each of the two epochs, a model reads
+    # one batch of 12 utterances to train, and 12 utterances to validate. After training, it reads 12 to test.
     assert reads[0] == len(corpus.utterances)
     assert sorted(reads[1:]) == sorted([2] * 3 + [36] * 2 + [12] * 3 * 2 + [12] * 3)

@@ -1,4 +1,4 @@
-"""Models that are trained together learn what each would learn alone, and what plain torch modules learn."""
+"""Models that are trained together become the same as models trained alone, and as plain torch modules."""
 
 import copy
 import math

@@ -21,7 +21,7 @@ from soctk.features.upstream.checkpoints import describe, identify_source, load_
 # frames. Other encoders process one utterance at a time. For example, the positional convolutions of data2vec-audio
 # would see the padding.
 _MASKED_EXACTLY = {"wav2vec2", "hubert", "wavlm", "wav2vec2-bert", "whisper"}
-_WAVEFORMS = {"wav2vec2", "hubert", "wavlm"}  # those of them whose input are samples
+_WAVEFORMS = {"wav2vec2", "hubert", "wavlm"}  # the encoders among these that take samples
 
 
 class HuggingFaceUpstream:

@@ -35,14 +35,14 @@ ENCODERS: dict[str, tuple[Callable, Callable]] = {
 }
 
 
-def write(root: Path, name: str) -> Path:
-    """Write the checkpoint of a family to a folder below `root`, and return the folder."""
-    make, extractor = ENCODERS[name]
+def write(folder: Path, family: str, std: float = 0.1) -> Path:
+    """Write a checkpoint to a folder, and return the folder; with a large `std`, each frame depends on all others."""
+    make, extractor = ENCODERS[family]
     torch.manual_seed(0)
     model = make()
     for weight in model.parameters():
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.1)
-    model.save_pretrained(root / name)
-    extractor().save_pretrained(root / name)
-    return root / name
+        if weight.dim() > 1 and weight.requires_grad:
+            torch.nn.init.normal_(weight, std=std)
+    model.save_pretrained(folder)
+    extractor().save_pretrained(folder)
+    return folder
