@@ -1,66 +1,81 @@
 """The product of frames with the projections of several models, and its gradient, in several threads.
 
-The gradient is summed utterance by utterance, in their order. An utterance that is not in the batch of a model has a
-gradient of 0 for it. So, for the same gradients of the projected frames, the sum of a model has the same bits with and
-without such utterances, and for any number of threads.
+On a CPU, each utterance is read where it is. The gradient is the sum of those of the utterances: first within groups,
+in the order of the utterances, then over the groups. The group of an utterance does not depend on the batch, and an
+utterance that is not in the batch of a model has a gradient of 0 for it. So, for the same gradients of the projected
+frames, the sum of a model has the same bits with and without such utterances, and for any number of threads.
 """
 
-import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from soctk import onednn
 from soctk.pooling.threads import share
 from soctk.training.frames import UTTERANCES_OF_A_PART
 
-_COLUMNS = 256  # of the gradient, for one thread
+_GROUPS = 8
 
 
-def project(frames: torch.Tensor, weight: torch.Tensor, bounds: list[int], threads: int) -> torch.Tensor:
-    """Return X W' `(R, n)`, with a gradient for W.
+class Utterances(NamedTuple):
+    """The frames of a batch.
+
+    Attributes:
+        frames: float32 frames `(T, D)` of each utterance.
+        rows: the number of each utterance in the corpus.
+    """
+
+    frames: Sequence[torch.Tensor]
+    rows: Sequence[int]
+
+
+def project(utterances: Utterances, weight: torch.Tensor, threads: int) -> torch.Tensor:
+    """Return X W' `(sum of T, n)`, one utterance after the other, with a gradient for W.
 
     Args:
-        frames: X `(R, D)`.
+        utterances: X.
         weight: W `(n, D)`.
-        bounds: where the utterances begin in the frames, from 0, and the end, R.
         threads: the number of threads on a CPU.
     """
-    if frames.device.type != "cpu":
-        return onednn.linear(frames, weight)
-    return _Projection.apply(weight, frames, bounds, threads)
+    if weight.device.type != "cpu":
+        return nn.functional.linear(torch.cat(list(utterances.frames)), weight)
+    return _Projection.apply(weight, utterances, threads)
 
 
 class _Projection(Function):
     @staticmethod
-    def forward(ctx, weight, frames, bounds, threads):
-        projected = frames.new_empty(len(frames), len(weight))
-        count = len(bounds) - 1
+    def forward(ctx, weight, utterances, threads):
+        lengths = [len(frames) for frames in utterances.frames]
+        projected = weight.new_empty(sum(lengths), len(weight))
+        pairs = list(zip(utterances.frames, projected.split(lengths), strict=True))
 
         @torch.no_grad()  # each thread has its own mode
         def work(first: int) -> None:
-            rows = slice(bounds[first], bounds[min(first + UTTERANCES_OF_A_PART, count)])
-            projected[rows] = onednn.linear(frames[rows], weight)
+            for frames, place in pairs[first : first + UTTERANCES_OF_A_PART]:
+                torch.mm(frames, weight.T, out=place)  # a contiguous W' would make it half as fast
 
-        share(work, range(0, count, UTTERANCES_OF_A_PART), caller_works=True, threads=threads)
-        ctx.save_for_backward(frames)
-        ctx.bounds, ctx.threads = bounds, threads
+        share(work, range(0, len(pairs), UTTERANCES_OF_A_PART), caller_works=True, threads=threads)
+        ctx.utterances, ctx.lengths, ctx.threads = utterances, lengths, threads
         return projected
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        (frames,) = ctx.saved_tensors
-        by_column = gradient.T  # (n, R), without a copy for the gradient of the kernels
-        grad_weight = frames.new_zeros(len(by_column), frames.shape[1])
+        groups: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in range(_GROUPS)]
+        # The gradient of the kernels is contiguous after the transposition.
+        for row, own, frames in zip(
+            ctx.utterances.rows, gradient.T.split(ctx.lengths, dim=1), ctx.utterances.frames, strict=True
+        ):
+            groups[row % _GROUPS].append((own, frames))
+        sums = gradient.new_zeros(_GROUPS, gradient.shape[1], ctx.utterances.frames[0].shape[1])
 
         @torch.no_grad()
-        def work(first: int) -> None:
-            columns = slice(first, first + _COLUMNS)
-            own, own_frames = grad_weight[:, columns], frames[:, columns]
-            for start, end in itertools.pairwise(ctx.bounds):
-                own.addmm_(by_column[:, start:end], own_frames[start:end])
+        def work(group: int) -> None:
+            for own, frames in groups[group]:
+                sums[group].addmm_(own, frames)
 
-        share(work, range(0, frames.shape[1], _COLUMNS), caller_works=True, threads=ctx.threads)
-        return grad_weight, None, None, None
+        share(work, range(_GROUPS), caller_works=True, threads=ctx.threads)
+        return sums.sum(0), None, None

@@ -21,7 +21,7 @@ from soctk.pooling.slices import log_triangles
 from soctk.training.batches import Batch
 from soctk.training.classifier import EmotionClassifier
 from soctk.training.frames import Frames
-from soctk.training.projection import project
+from soctk.training.projection import Utterances, project
 from soctk.training.stack import Stack
 
 
@@ -67,21 +67,18 @@ def outputs_of(model: nn.Module, inputs: Any, rows: Sequence[int]) -> torch.Tens
     if not (isinstance(model, EmotionClassifier) and shares_projection(model) and _are_ready(inputs)):
         return model(*inputs.batch(rows))
     utterances = [inputs.utterances[row] for row in rows]
-    lengths = [inputs.lengths[row] for row in rows]
+    lengths = torch.tensor([len(states) for states in utterances], device=inputs.block.device)
     pooled = []
     for i, pooling in enumerate(cast(Sequence[SOC], list(model.poolings))):
-        weight = pooling.projection.weight.T.contiguous()
-        projected = weight.new_empty(sum(lengths), weight.shape[1])
-        for place, frames in zip(projected.split(lengths), utterances, strict=True):
-            torch.mm(frames[:, i], weight, out=place)
-        pooled.append(pooling.pool_projected_concatenated(projected, torch.tensor(lengths)))
+        own = Utterances([states[:, i] for states in utterances], rows)
+        projected = project(own, pooling.projection.weight, threads=1)
+        pooled.append(pooling.pool_projected_concatenated(projected, lengths))
     return model.head(torch.cat(pooled, dim=1))
 
 
 def _are_ready(inputs: Any) -> bool:
-    """Return whether these are frames on the CPU which need no further normalisation or conversion."""
-    is_plain = isinstance(inputs, Frames) and inputs.layer_norm is False and inputs.block.dtype == torch.float32
-    return is_plain and inputs.block.device.type == "cpu"
+    """Return whether these are frames in memory which need no further normalisation or conversion."""
+    return isinstance(inputs, Frames) and inputs.layer_norm is False and inputs.block.dtype == torch.float32
 
 
 class _OneByOne:
@@ -127,19 +124,25 @@ class _SharedProjection:
     def _describe(self, rows: np.ndarray, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the descriptors `(M, B, P)` for the rows `(M, B)` of models with one order."""
         distinct, places = _distinct(rows)
-        frames, _ = self._inputs.batch(distinct.tolist(), self._threads)
+        frames = self._frames(distinct.tolist())
         lengths = self._lengths[distinct]
         starts = np.cumsum(lengths) - lengths
-        bounds = [*starts.tolist(), len(frames)]
         blocks = np.repeat(np.arange(len(rows)), rows.shape[1])
         numbers = np.stack([starts[places].ravel(), blocks, lengths[places].ravel()])
-        slices = Slices(*torch.from_numpy(numbers).to(frames.device))
+        slices = Slices(*torch.from_numpy(numbers).to(self._stack.device))
         pooled = []
         for i, (pooling, weight) in enumerate(zip(self._poolings, weights, strict=True)):
-            projected = project(frames[:, i], weight.flatten(0, 1), bounds, self._threads)
-            projected = projected.unflatten(1, weight.shape[:2])
+            own = Utterances([states[:, i] for states in frames], distinct.tolist())
+            projected = project(own, weight.flatten(0, 1), self._threads).unflatten(1, weight.shape[:2])
             pooled.append(log_triangles(projected, slices, **pooling.regularisation))
         return torch.cat(pooled, dim=1).unflatten(0, rows.shape)
+
+    def _frames(self, rows: list[int]) -> Sequence[torch.Tensor]:
+        """Return the float32 frames `(T, L, D)` of some rows."""
+        if _are_ready(self._inputs):
+            return [self._inputs.utterances[row] for row in rows]
+        frames, _ = self._inputs.batch(rows, self._threads)
+        return frames.split(self._lengths[rows].tolist())
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,11 +43,14 @@ def cluster(output):
 
 @pytest.fixture
 def executor(cluster):
-    """The executor, as soon as the worker that the test before has killed is there again."""
-    deadline = time.monotonic() + 60
+    """The executor, as soon as the worker that the test before has killed is there again.
+
+    On a slow machine, Dask gives up the new worker before it has started. The executor replaces it while jobs run.
+    """
+    deadline = time.monotonic() + 180
     while len(cluster.on_each_worker(os.getpid)) < 2:
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        list(cluster.run([Job("looks at the number of workers", time.sleep, (0.1,))]))
     return cluster
 
 
