@@ -62,6 +62,15 @@ class _Bar(tqdm):
         seconds = SECONDS_BETWEEN_REFRESHES if self.fp.isatty() else SECONDS_BETWEEN_LINES
         threading.Thread(target=self._refresh_every, args=(seconds,), daemon=True).start()
 
+    def __iter__(self) -> Iterator:
+        """Yield the items. The loop of tqdm would count items twice after `_refresh_every` has drawn the bar."""
+        try:
+            for item in self.iterable:
+                yield item
+                self.update()
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Stop drawing."""
         self._closed.set()

@@ -55,6 +55,24 @@ def test_a_log_gets_whole_lines_without_control_characters():
     assert len(lines) <= 2 * (seconds / 0.1 + 2)
 
 
+def test_each_item_counts_once():
+    """Also where the clock, and not an item, has drawn the bar last."""
+    work = """
+import time
+from soctk import progress
+
+progress.SECONDS_BETWEEN_LINES = {seconds}
+bar = progress.track(range(100), "extract", "utt")
+for number in bar:
+    assert bar.n <= number, (bar.n, number)
+    time.sleep(0.07 if number % 10 == 0 else 0.001)
+assert bar.n == 100
+"""
+    lines = run(0.05, work).stderr.splitlines()
+    assert lines
+    assert all("/100 utt [" in line for line in lines)
+
+
 def test_a_task_shorter_than_a_minute_writes_no_line_to_a_log():
     assert run(seconds=60).stderr == ""
 
