@@ -12,7 +12,6 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from scipy.signal import butter, sosfiltfilt
 from torchaudio import functional  # type: ignore[import-untyped]
 
 from soctk.corpus.level import at_level, rms
@@ -97,6 +96,8 @@ def telephone(waveform: np.ndarray, rate: int) -> np.ndarray:
         waveform: the recording `(T,)`; samples beyond full scale are clipped.
         rate: its sample rate in Hz.
     """
+    from scipy.signal import butter, sosfiltfilt  # slow to import; most extractions do not use it
+
     narrow = soxr.resample(waveform, rate, TELEPHONE_RATE)
     filters = butter(4, _TELEPHONE_BAND, "bandpass", fs=TELEPHONE_RATE, output="sos")
     # For the filter, the signal is extended by 200 samples at both ends, or by all but one if it is shorter.
