@@ -23,6 +23,7 @@ from tabulate import tabulate
 
 from soctk import config
 from soctk.features.store import FeatureStore
+from soctk.parallel import one_thread
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
@@ -46,7 +47,7 @@ def write_store(path: Path, source: Generated, utterances: list[str]) -> Feature
 
 
 @contextmanager
-def busy(device: str) -> Iterator[dict[str, float]]:
+def busy() -> Iterator[dict[str, float]]:
     """Put the seconds of the block, and the share of the processors that it kept busy."""
     found: dict[str, float] = {}
     process = psutil.Process()
@@ -54,7 +55,7 @@ def busy(device: str) -> Iterator[dict[str, float]]:
     yield found
     seconds, after = time.perf_counter() - started, process.cpu_times()
     used = after.user + after.system - before.user - before.system
-    found["seconds"], found["busy"] = seconds, 100 * used / seconds / torch.get_num_threads()
+    found["seconds"], found["busy"] = seconds, 100 * used / seconds / (psutil.cpu_count() or 1)
 
 
 @click.command(context_settings={"show_default": True})
@@ -76,14 +77,14 @@ def main(utterances: int, speakers: int, pooling: str, device: str, nj: int) -> 
         for name, max_bytes in (("from the disk", 0.0), ("in memory", 1e12)):
             features = Features(store, ids, device, max_bytes)
             experiment = Experiment(settings, data, features, Path(folder) / name, device)
-            with busy(device) as found:
+            with busy() as found:
                 experiment.run(data.folds, [1], nj)
             (first, *_) = sorted((Path(folder) / name).rglob("train.jsonl"))
             seconds = json.loads(first.read_text().splitlines()[-1])["seconds"]
             rows.append([name, f"{utterances / seconds:.0f}", f"{seconds:.1f}", f"{found['busy']:.0f}"])
         streamed = Features(store, ids, device, 0.0).frames(settings, [0])
         order = torch.randperm(utterances).tolist()
-        with busy(device) as found:
+        with one_thread(), busy() as found:
             for start in range(0, utterances, BATCH):
                 streamed.batch(order[start : start + BATCH], nj)
         seconds, share = found["seconds"], found["busy"]
