@@ -52,7 +52,7 @@ fi
 trained_on=${finetune:+$data}
 if due 2 "train: ${trained_on:-$feats} -> $experiment" "$train_log"; then
     if [[ $finetune ]]; then
-        logged soctk-finetune "$data" "$experiment" --upstream "${upstreams[0]}" "${train_options[@]}"
+        logged "${train_cmd[@]}" soctk-finetune "$data" "$experiment" --upstream "${upstreams[0]}" "${train_options[@]}"
     else
         logged "${train_cmd[@]}" soctk-train "$data" "${stores[0]}" "$experiment" "${train_options[@]}"
     fi

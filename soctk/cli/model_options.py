@@ -55,7 +55,7 @@ with_store_option = option(
 preset_option = option(
     "--preset",
     default="default",
-    help="Base settings: default, or paper (pooling, head and training of the SOC paper).",
+    help="Base settings: default, paper (pooling, head and training of the SOC paper), or emobox (EmoBox's baseline).",
 )
 pooling_option = option(
     "--pooling",

@@ -24,7 +24,7 @@ from soctk.errors import plural
 @option(
     "--fold",
     type=click.IntRange(min=1),
-    help="Pack the model of this fold, which its test speakers did not train.",
+    help="Pack the model of this fold, which was not trained on its test speakers.",
     show_default="train a model on all speakers",
 )
 @option(

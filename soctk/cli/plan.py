@@ -197,7 +197,7 @@ def recipe_command(recipe: "Recipe") -> Command:
 @option(
     "--tag",
     default="",
-    help="Suffix of the experiment's directory name; give one if --extract-args or --train-args change.",
+    help="Suffix of the experiment's directory name; give one if --train-args change.",
     show_default="none",
 )
 @option("--nj", type=click.IntRange(min=1), default=2, help="Number of parallel processes.")
