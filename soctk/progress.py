@@ -63,7 +63,7 @@ class _Bar(tqdm):
         threading.Thread(target=self._refresh_every, args=(seconds,), daemon=True).start()
 
     def __iter__(self) -> Iterator:
-        """Yield the items. The loop of tqdm would count items twice after `_refresh_every` has drawn the bar."""
+        """Yield the items. tqdm's own loop counts only where it draws, so `_refresh_every` would draw old numbers."""
         try:
             for item in self.iterable:
                 yield item
@@ -77,11 +77,13 @@ class _Bar(tqdm):
         super().close()
 
     def _refresh_every(self, seconds: float) -> None:
+        drawn = 0.0
         while not self._closed.wait(seconds):
             with self.get_lock():
-                if not self._closed.is_set() and time.time() - self.last_print_t >= seconds:
+                # tqdm estimates the remaining time from last_print_t, so the time of this drawing is kept apart.
+                if not self._closed.is_set() and time.time() - max(drawn, self.last_print_t) >= seconds:
                     self.refresh()
-                    self.last_print_t = time.time()
+                    drawn = time.time()
 
 
 # Nothing may hold this lock while the process forks workers (soctk.parallel): it would stay locked in the workers.

@@ -161,9 +161,12 @@ def _make(settings: ClusterConfig, logs: Path) -> SpecCluster:
     return cluster
 
 
-def _fill(cluster: SpecCluster, settings: ClusterConfig) -> None:
-    """Start workers in the place of lost ones."""
-    cluster.scale(len(settings.hosts) if settings.kind == "ssh" else settings.workers)
+def _fill(cluster: Any, settings: ClusterConfig) -> None:
+    """Start workers in the place of lost ones. A job of a batch system may have several."""
+    if settings.kind in _BATCH:
+        cluster.scale(jobs=settings.workers)
+    else:
+        cluster.scale(len(settings.hosts) if settings.kind == "ssh" else settings.workers)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ _NAME = re.compile(r"shard-[0-9a-f]{16}\.safetensors")
 # All metadata are one JSON text under this key. safetensors writes several keys in random order, and then the same
 # frames would have several checksums.
 _KEY = "soctk"
-_MOST_OPEN = 20_000  # shards that stay open: each is mapped into memory, of which Linux allows 65,530 pieces
 _DTYPES = {"float16": "F16", "float32": "F32"}
 
 
@@ -91,9 +89,17 @@ class Shard:
         recordings: utterance -> digest of its recording.
     """
 
-    def __init__(self, path: Path, content: safe_open, own: _Metadata, settings: Mapping[str, Any]):
+    def __init__(self, path: Path, content: safe_open, settings: Mapping[str, Any]):
+        metadata = (content.metadata() or {}).get(_KEY)
+        if metadata is None:
+            raise SoctkError(
+                "the shard has no checksums: it was written by an earlier version of soctk",
+                remedy="Remove the store and extract again (stage 1).",
+                where=path,
+            )
         self.path = path
         self._content, self._settings = content, settings
+        own = _Metadata.model_validate_json(metadata)
         self.recordings, self._checksums = own.recordings, own.checksums
         if lines := differences(settings, own.settings, ("in store.json", "in the shard")):
             raise SoctkError(
@@ -125,48 +131,21 @@ class Shard:
 
 
 @contextmanager
-def opened(path: Path, settings: Mapping[str, Any], keep_open: bool = False) -> Iterator[Shard]:
+def opened(path: Path, settings: Mapping[str, Any]) -> Iterator[Shard]:
     """Open a shard of a store with these settings.
-
-    Args:
-        path: the file.
-        settings: the settings of the store.
-        keep_open: do not close the shard after the block, and read its metadata only once in this process.
 
     Raises:
         SoctkError: the shard is missing, or anything that the block reads from it is damaged; it has other settings.
     """
     try:
-        if keep_open:
-            state = path.stat()
-            yield Shard(path, *_kept_open(path, state.st_ino, state.st_mtime_ns, state.st_size), settings)
-            return
         with safe_open(path, framework="pt") as content:
-            yield Shard(path, content, _metadata(path, content), settings)
+            yield Shard(path, content, settings)
     except (OSError, SafetensorError, ValueError, LookupError) as error:
         reason = str(error).partition("\n")[0]
         remedy = f"Remove this file, if it exists. {EXTRACT_AGAIN} soctk-verify finds all damaged shards."
         if is_imported(settings):
             remedy = _IMPORT_AGAIN
         raise SoctkError(f"missing or damaged ({reason})", remedy=remedy, where=path) from error
-
-
-@lru_cache(_MOST_OPEN)
-def _kept_open(path: Path, *state: int) -> tuple[safe_open, _Metadata]:
-    """Open a shard; another state of the file (stat) is another shard."""
-    content = safe_open(path, framework="pt").__enter__()  # the garbage collector closes it
-    return content, _metadata(path, content)
-
-
-def _metadata(path: Path, content: safe_open) -> _Metadata:
-    metadata = (content.metadata() or {}).get(_KEY)
-    if metadata is None:
-        raise SoctkError(
-            "the shard has no checksums: it was written by an earlier version of soctk",
-            remedy="Remove the store and extract again (stage 1).",
-            where=path,
-        )
-    return _Metadata.model_validate_json(metadata)
 
 
 def is_imported(settings: Mapping[str, Any]) -> bool:

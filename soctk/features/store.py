@@ -233,7 +233,7 @@ class FeatureStore(OneEncoder):
         for utt, rows in zip(utterances, block.split(lengths), strict=True):
             by_shard.setdefault(self._entries[utt].shard, []).append((utt, rows))
         for path, destinations in by_shard.items():
-            with shards.opened(path, store_json.compared(self.settings), keep_open=True) as shard:
+            with shards.opened(path, store_json.compared(self.settings)) as shard:
                 for utt, rows in destinations:
                     self._check_entry(shard, utt)
                     for i, position in enumerate(positions):

@@ -147,7 +147,9 @@ class FineTuning(Experiment):
             self.extraction.normalise,
         )
         waveforms.read(nj)
-        inputs = LayerInputs(waveforms, self.device)
+        # With a linear start, the inputs are computed before the runs, whose processes share them.
+        is_shared = self.device != "cpu" or self.starts_linear
+        inputs = LayerInputs(waveforms, self.device, processes=1 if is_shared else min(nj, len(runs)))
         rows = self._rows()
         starts: Sequence[HeadStart | None] = [None] * len(runs)
         if self.starts_linear:

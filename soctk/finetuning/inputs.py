@@ -25,10 +25,12 @@ class LayerInputs:
     Attributes:
         waveforms: the waveforms of all rows.
         device: `cpu` or `cuda`.
+        processes: how many processes keep inputs of their own in the memory of the machine.
     """
 
     waveforms: Waveforms
     device: str
+    processes: int = 1
     _kept: dict[int, torch.Tensor] = field(default_factory=dict, init=False, repr=False)
     _room: float | None = field(default=None, init=False, repr=False)
 
@@ -70,6 +72,8 @@ class LayerInputs:
     def _take_room(self, size: int) -> bool:
         if self._room is None:
             is_gpu = self.device == "cuda"
-            self._room = _SHARE_OF_GPU * torch.cuda.mem_get_info()[1] if is_gpu else half_of_memory() / 2
+            self._room = (
+                _SHARE_OF_GPU * torch.cuda.mem_get_info()[1] if is_gpu else half_of_memory() / 2 / self.processes
+            )
         self._room -= size
         return self._room >= 0

@@ -4,7 +4,7 @@ The choice among candidates and values of C is made on a part of the training ut
 fit with this choice then reads the descriptors of all training utterances from a file, part by part.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from soctk import progress
-from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError
 from soctk.parallel import one_thread
@@ -110,19 +109,20 @@ def solve(
     with threadpool_limits(1), one_thread():
         parts = StandardisedParts.of(blocks, fitted, inputs.device)
         assert isinstance(inputs.target, Classes)
+        labels = torch.from_numpy(inputs.target.labels[fitted]).long().to(inputs.device)
         shares = torch.from_numpy(inputs.target.shares_of(fitted)).to(inputs.device)
         with progress.step(f"fit the head to {len(fitted)} descriptors"):
-            solver = LogisticInParts(parts, shares, config.within_class_shrinkage, nj)
+            solver = LogisticInParts(parts, labels, shares, config.within_class_shrinkage, nj)
             solver.fit(C)
-        on_values, bias = solver.weights()
+        on_values, own_bias = solver.weights()
         weight = on_values / parts.scale.cpu().numpy()
-        bias = bias - weight @ parts.mean.cpu().numpy().astype(np.float64)
+        bias = own_bias - weight @ parts.mean.cpu().numpy().astype(np.float64)
         every = replace(parts, rows=np.arange(len(blocks[0])))
         as_tensor = torch.from_numpy(on_values).float().to(inputs.device)
         outputs = np.concatenate(
             [(part @ as_tensor.T).cpu().numpy() for part in map(every.__getitem__, range(len(every)))]
         )
-    return weight.astype(np.float32), bias, (outputs + solver.weights()[1]).astype(np.float32)
+    return weight.astype(np.float32), bias, (outputs + own_bias).astype(np.float32)
 
 
 def check(config: Config) -> None:
@@ -153,24 +153,7 @@ def _sample(inputs: TrainingData, split: Split, seed: int) -> tuple[TrainingData
     rows = inputs.with_copies(inputs.indices(chosen))
     blocks = {key: Block(block.array[rows].astype(np.float32), None) for key, block in inputs.blocks.items()}
     own = Split(*([utt for utt in part if utt in kept] for part in (split.train, split.valid, [])))
-    return replace(inputs, data=_restricted(inputs.data, chosen), blocks=blocks), own
-
-
-def _restricted(data: DataDir, utterances: Sequence[str]) -> DataDir:
-    """Return a corpus of some of its utterances."""
-
-    def own(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {utt: values[utt] for utt in utterances} if values else {}
-
-    return replace(
-        data,
-        speaker=own(data.speaker),
-        emotion=own(data.emotion),
-        seconds=own(data.seconds),
-        distribution=own(data.distribution),
-        split=own(data.split),
-        utterance_fold=own(data.utterance_fold),
-    )
+    return replace(inputs, data=inputs.data.only(kept), blocks=blocks), own
 
 
 def _divided(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -28,8 +28,8 @@ def solver(
     shares = np.eye(num_classes)[labels] if weights is None or weights.ndim == 1 else weights
     if weights is not None and weights.ndim == 1:
         shares = shares * weights[:, None]
-    inputs, likelihood = torch.from_numpy(values).to(device), torch.from_numpy(shares).to(device)
-    return LogisticInParts([inputs], likelihood, shrinkage)
+    inputs, classes, likelihood = (torch.from_numpy(each).to(device) for each in (values, labels, shares))
+    return LogisticInParts([inputs], classes.long(), likelihood, shrinkage)
 
 
 class LogisticSolver:

@@ -37,18 +37,19 @@ class LogisticInParts:
 
     Args:
         parts: the training inputs, all on one device; they are read many times.
+        labels: their classes `(n,)`, from 0, on this device; WithinClass takes them.
         shares: the weight of each class in the likelihood of each input, `(n, K)`, on this device.
         shrinkage: the shrinkage alpha of WithinClass.
         nj: how many parts are read and multiplied at a time, each by one thread; it does not change the results.
     """
 
-    def __init__(self, parts: Parts, shares: torch.Tensor, shrinkage: float, nj: int = 1):
+    def __init__(self, parts: Parts, labels: torch.Tensor, shares: torch.Tensor, shrinkage: float, nj: int = 1):
         self._parts, self._nj, self._num_classes = parts, nj, shares.shape[1]
         self._rows = len(parts[0])
         self._classes = shares.any(0).nonzero().flatten()
         self._shares = shares[:, self._classes].float()
         self._total = float(self._shares.sum(dtype=torch.float64))
-        self._scale, self._factor = self._within_class(shrinkage)
+        self._scale, self._factor = self._within_class(labels, shrinkage)
         # Two classes have one logit, that of the second class; the logit of the first is 0.
         self._logits = len(self._classes) if len(self._classes) > 2 else 1
         self._solution = np.zeros(self._logits * (self._factor.shape[0] + 1))
@@ -121,12 +122,12 @@ class LogisticInParts:
         value = float(loss) / self._total + penalty / 2 * float(normalised.double().square().sum())
         return value, gradient.double().cpu().numpy().ravel()
 
-    def _within_class(self, shrinkage: float) -> tuple[float, torch.Tensor]:
+    def _within_class(self, labels: torch.Tensor, shrinkage: float) -> tuple[float, torch.Tensor]:
         """Return the scale and the factor L of WithinClass, from every k-th input if there are many."""
         step = max(1, len(self._shares) // _COVARIANCE_ROWS)
         chosen = torch.cat(self._of_each(lambda part, _: part[::step]))
-        shares = torch.cat([own[::step] for own in self._shares.split(self._rows)])
-        own = torch.nn.functional.one_hot(shares.argmax(1), shares.shape[1]).float()
+        labels = torch.cat([own[::step] for own in labels.split(self._rows)])
+        own = torch.nn.functional.one_hot(labels, self._num_classes).float()
         means = own.T @ chosen / own.sum(0).clamp(min=1)[:, None]
         chosen -= own @ means
         variance = chosen.square().mean(0).double()

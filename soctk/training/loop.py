@@ -169,7 +169,9 @@ class _Training:
         device = self._stack.device
         self._generators = [torch.Generator(device).manual_seed(learner.seed) for learner in learners]
         self._fitted = [_mask(learner) for learner in learners]
-        self._common: dict[tuple[int, int, int], np.ndarray] = {}  # the order for a seed, strata and an epoch
+        self._common: dict[
+            tuple[int, int, int, int], np.ndarray
+        ] = {}  # the order for a seed, strata, rows and an epoch
         self._build()
 
     def epoch(self, epoch: int) -> dict[int, float]:
@@ -228,13 +230,13 @@ class _Training:
         orders = []
         for number in self._numbers:
             learner, mask = self._learners[number], self._fitted[number]
-            key = learner.seed, id(learner.strata), epoch
+            key = learner.seed, id(learner.strata), len(mask), epoch
             if key not in self._common:
                 strata = learner.strata or batches.Strata.one(len(mask))
                 epochs = range(epoch, min(epoch + _EPOCHS_ORDERED, self._config.epochs + 1))
                 found = batches.orders(strata, learner.seed, epochs)
-                self._common = {past: order for past, order in self._common.items() if past[2] >= epoch}
-                self._common |= {(*key[:2], each): order for each, order in zip(epochs, found, strict=True)}
+                self._common = {past: order for past, order in self._common.items() if past[-1] >= epoch}
+                self._common |= {(*key[:-1], each): order for each, order in zip(epochs, found, strict=True)}
             order = self._common[key]
             orders.append(order[mask[order]])
         return orders

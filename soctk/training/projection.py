@@ -1,6 +1,6 @@
-"""The product of frames with the projections of several models, and its gradient, in several threads.
+"""The product of frames with the projections of several models, and its gradient, in several threads of the CPU.
 
-On a CPU, each utterance is read where it is. The gradient is the sum of those of the utterances: first within groups,
+Each utterance is read where it is. The gradient is the sum of those of the utterances: first within groups,
 in the order of the utterances, then over the groups. The group of an utterance does not depend on the batch, and an
 utterance that is not in the batch of a model has a gradient of 0 for it. So, for the same gradients of the projected
 frames, the sum of a model has the same bits with and without such utterances, and for any number of threads.
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -38,10 +37,8 @@ def project(utterances: Utterances, weight: torch.Tensor, threads: int) -> torch
     Args:
         utterances: X.
         weight: W `(n, D)`.
-        threads: the number of threads on a CPU.
+        threads: the number of threads.
     """
-    if weight.device.type != "cpu":
-        return nn.functional.linear(torch.cat(list(utterances.frames)), weight)
     return _Projection.apply(weight, utterances, threads)
 
 

@@ -7,13 +7,13 @@ get descriptors that were computed before training.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import batch_norm
+from torch.nn.functional import batch_norm, linear
 
 from soctk.pooling import SOC
 from soctk.pooling.frames import Slices
@@ -67,7 +67,7 @@ def outputs_of(model: nn.Module, inputs: Any, rows: Sequence[int]) -> torch.Tens
     if not (isinstance(model, EmotionClassifier) and shares_projection(model) and _are_ready(inputs)):
         return model(*inputs.batch(rows))
     utterances = [inputs.utterances[row] for row in rows]
-    lengths = torch.tensor([len(states) for states in utterances], device=inputs.block.device)
+    lengths = torch.tensor([len(states) for states in utterances])
     pooled = []
     for i, pooling in enumerate(cast(Sequence[SOC], list(model.poolings))):
         own = Utterances([states[:, i] for states in utterances], rows)
@@ -77,8 +77,9 @@ def outputs_of(model: nn.Module, inputs: Any, rows: Sequence[int]) -> torch.Tens
 
 
 def _are_ready(inputs: Any) -> bool:
-    """Return whether these are frames in memory which need no further normalisation or conversion."""
-    return isinstance(inputs, Frames) and inputs.layer_norm is False and inputs.block.dtype == torch.float32
+    """Return whether these are frames on the CPU which need no further normalisation or conversion."""
+    is_plain = isinstance(inputs, Frames) and inputs.layer_norm is False and inputs.block.dtype == torch.float32
+    return is_plain and inputs.block.device.type == "cpu"
 
 
 class _OneByOne:
@@ -124,25 +125,32 @@ class _SharedProjection:
     def _describe(self, rows: np.ndarray, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the descriptors `(M, B, P)` for the rows `(M, B)` of models with one order."""
         distinct, places = _distinct(rows)
-        frames = self._frames(distinct.tolist())
         lengths = self._lengths[distinct]
         starts = np.cumsum(lengths) - lengths
         blocks = np.repeat(np.arange(len(rows)), rows.shape[1])
         numbers = np.stack([starts[places].ravel(), blocks, lengths[places].ravel()])
         slices = Slices(*torch.from_numpy(numbers).to(self._stack.device))
         pooled = []
-        for i, (pooling, weight) in enumerate(zip(self._poolings, weights, strict=True)):
-            own = Utterances([states[:, i] for states in frames], distinct.tolist())
-            projected = project(own, weight.flatten(0, 1), self._threads).unflatten(1, weight.shape[:2])
-            pooled.append(log_triangles(projected, slices, **pooling.regularisation))
+        for pooling, weight, projected in zip(
+            self._poolings, weights, self._projected(distinct.tolist(), weights), strict=True
+        ):
+            by_model = projected.unflatten(1, weight.shape[:2])
+            pooled.append(log_triangles(by_model, slices, **pooling.regularisation))
         return torch.cat(pooled, dim=1).unflatten(0, rows.shape)
 
-    def _frames(self, rows: list[int]) -> Sequence[torch.Tensor]:
-        """Return the float32 frames `(T, L, D)` of some rows."""
+    def _projected(self, rows: list[int], weights: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Yield the frames of some rows times the projections `(M, d, D)` of each pooling, `(sum of T, M d)`."""
         if _are_ready(self._inputs):
-            return [self._inputs.utterances[row] for row in rows]
-        frames, _ = self._inputs.batch(rows, self._threads)
-        return frames.split(self._lengths[rows].tolist())
+            utterances = [self._inputs.utterances[row] for row in rows]
+        else:
+            frames, _ = self._inputs.batch(rows, self._threads)
+            if frames.device.type != "cpu":
+                yield from (linear(frames[:, i], weight.flatten(0, 1)) for i, weight in enumerate(weights))
+                return
+            utterances = list(frames.split(self._lengths[rows].tolist()))
+        for i, weight in enumerate(weights):
+            own = Utterances([states[:, i] for states in utterances], rows)
+            yield project(own, weight.flatten(0, 1), self._threads)
 
 
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

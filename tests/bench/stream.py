@@ -3,8 +3,9 @@
     .venv/bin/python tests/bench/stream.py
 
 The store has generated frames, 150 x 768 in float16 for each utterance, as files of 50 utterances. All folds are
-trained in one stack with the preset `paper`: frames are read once for the models of all folds. An utterance counts once
-an epoch, for however many models. The row "read only" reads the same batches and does nothing with them.
+trained in one stack with the preset `paper`: in an epoch, the frames of an utterance are read once for the training of
+all models, and about once for their validation. An utterance counts once an epoch. The row "read only" reads all
+utterances twice, in batches, and does nothing with them. The share of the processors includes the start and the end.
 """
 
 import json
@@ -85,7 +86,7 @@ def main(utterances: int, speakers: int, pooling: str, device: str, nj: int) -> 
         streamed = Features(store, ids, device, 0.0).frames(settings, [0])
         order = torch.randperm(utterances).tolist()
         with one_thread(), busy() as found:
-            for start in range(0, utterances, BATCH):
+            for start in [*range(0, utterances, BATCH), *range(0, utterances, BATCH)]:
                 streamed.batch(order[start : start + BATCH], nj)
         seconds, share = found["seconds"], found["busy"]
         rows.append(["read only", f"{utterances / seconds:.0f}", f"{seconds:.1f}", f"{share:.0f}"])

@@ -22,21 +22,28 @@ def inputs(num_classes: int):
     return values, labels, generator.standard_normal((2, 50, SIZE)).astype(np.float32)
 
 
-def in_parts(values, shares, shrinkage=0.5):
-    return LogisticInParts(list(torch.from_numpy(values).split(150)), torch.from_numpy(shares), shrinkage)
+def in_parts(values, labels, shares, shrinkage=0.5):
+    parts = list(torch.from_numpy(values).split(150))
+    return LogisticInParts(parts, torch.from_numpy(labels), torch.from_numpy(shares), shrinkage)
 
 
 @pytest.mark.parametrize("shrinkage", [0.5, 1.0])
-@pytest.mark.parametrize("kind", ["none", "weights", "distributions"])
+@pytest.mark.parametrize("kind", ["none", "weights", "distributions", "weighted distributions"])
 @pytest.mark.parametrize("num_classes", [2, 4])
 def test_models_equal_those_of_scikit_learn(num_classes, kind, shrinkage):
     values, labels, tested = inputs(num_classes)
     shares = np.eye(num_classes)[labels]
-    weights = {"none": None, "weights": 1 + labels / 2, "distributions": 0.7 * shares + 0.3 / num_classes}[kind]
+    distributions = 0.7 * shares + 0.3 / num_classes
+    weights = {
+        "none": None,
+        "weights": 1 + labels / 2,
+        "distributions": distributions,
+        "weighted distributions": distributions * np.linspace(0.1, 3, num_classes),  # the largest is not the label's
+    }[kind]
     expected = LogisticSolver(values, labels, num_classes, shrinkage, weights)
     if kind == "weights":
         shares *= weights[:, None]
-    solver = in_parts(values, weights if kind == "distributions" else shares, shrinkage)
+    solver = in_parts(values, labels, weights if "distributions" in kind else shares, shrinkage)
     for C in (0.01, 0.1):
         expected.fit(C)
         solver.fit(C)
@@ -48,7 +55,8 @@ def test_models_equal_those_of_scikit_learn(num_classes, kind, shrinkage):
 
 def test_a_class_without_training_utterances_is_never_chosen():
     values, labels, tested = inputs(3)
-    solver = in_parts(values, np.eye(4)[np.array([0, 1, 3])[labels]])
+    labels = np.array([0, 1, 3])[labels]
+    solver = in_parts(values, labels, np.eye(4)[labels])
     solver.fit(0.1)
     assert (solver.predict(tested)[:, 2] == -np.inf).all()
     assert solver.weights()[1][2] == -np.inf
@@ -56,7 +64,8 @@ def test_a_class_without_training_utterances_is_never_chosen():
 
 def test_one_class_has_the_posterior_1_and_no_weights():
     values, _, tested = inputs(3)
-    solver = in_parts(values, np.eye(3)[np.ones(COUNT, dtype=int)])
+    labels = np.ones(COUNT, dtype=int)
+    solver = in_parts(values, labels, np.eye(3)[labels])
     solver.fit(0.1)
     np.testing.assert_array_equal(np.exp(solver.predict(tested)), np.tile([0.0, 1.0, 0.0], (50, 1)))
     with pytest.raises(SoctkError, match="all training utterances of the linear head have the same class"):
@@ -66,7 +75,7 @@ def test_one_class_has_the_posterior_1_and_no_weights():
 def test_large_inputs_are_fitted_on_the_gpu(monkeypatch):
     values, labels, _ = inputs(3)
     made = []
-    monkeypatch.setattr(logistic, "LogisticInParts", lambda parts, shares, shrinkage: made.append(shares))
+    monkeypatch.setattr(logistic, "LogisticInParts", lambda parts, labels, shares, shrinkage: made.append(shares))
     monkeypatch.setattr(logistic, "_LARGE", values.size)
     logistic.solver(values, labels, 3, 0.5, 1 + labels / 2, "meta")
     assert [shares.device.type for shares in made] == ["meta"]
