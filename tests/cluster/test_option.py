@@ -1,12 +1,13 @@
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import ROOT, run_python
 from docs_blocks import of_language
 
-from soctk.cluster import option
+from soctk.cluster import option, workers
 from soctk.errors import SoctkError
 from soctk.schema import ClusterConfig
 
@@ -26,6 +27,22 @@ def test_the_files_in_the_documents_are_valid(block, tmp_path):
 
 def test_workers_of_this_machine_have_a_short_form():
     assert option.parse("local:3") == ClusterConfig(kind="local", workers=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"kind": "slurm", "workers": 4, "options": {"processes": 2}}, {"jobs": 4}),
+        ({"kind": "local", "workers": 4}, {"n": 4}),
+        ({"kind": "ssh", "workers": 4, "hosts": ["one", "two"]}, {"n": 2}),
+    ],
+)
+def test_all_workers_are_asked_for_again(settings, expected):
+    """dask_jobqueue's `scale(n)` counts processes, of which a job may have several."""
+    asked = []
+    cluster = SimpleNamespace(scale=lambda n=0, jobs=0: asked.append({"n": n} if n else {"jobs": jobs}))
+    workers._fill(cluster, ClusterConfig(**settings))
+    assert asked == [expected]
 
 
 @pytest.mark.parametrize("address", ["tcp://host:8786", "tls://10.0.0.1:8786"])

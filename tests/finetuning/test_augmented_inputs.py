@@ -123,6 +123,13 @@ def test_a_frozen_front_end_computes_each_row_once(corpus, whisper, monkeypatch)
     assert len(calls) == 6  # without room, row 5 is computed twice
 
 
+def test_processes_divide_the_room_of_the_machine(monkeypatch):
+    monkeypatch.setattr("soctk.finetuning.inputs.half_of_memory", lambda: 800)
+    one, four = (LayerInputs(None, "cpu", processes) for processes in (1, 4))
+    assert [one._take_room(size) for size in (400, 1)] == [True, False]
+    assert [four._take_room(size) for size in (100, 1)] == [True, False]
+
+
 @pytest.mark.parametrize(("tune", "dtype"), [("lora", torch.float32), ("all", torch.bfloat16)])
 def test_noisy_inputs_of_a_frozen_front_end_are_float32_like_clean_ones(corpus, whisper, tune, dtype):
     recordings = Recordings(corpus, Extraction(str(whisper), (1,)), load(Extraction(str(whisper), (1,))))

@@ -227,6 +227,16 @@ def test_dropout_keeps_its_share_and_differs_between_epochs_and_seeds():
     assert torch.equal(alone._kept()[0], first[1])
 
 
+@pytest.mark.parametrize("counts", [(20, 10), (10, 20)])
+def test_models_without_strata_have_orders_of_their_own_rows(counts):
+    from soctk.training.loop import _Training
+
+    values = Descriptors([torch.randn(ROWS, 10)])
+    made = [Learner(head(), values, targets("classes")[0], range(count), [], seed=1) for count in counts]
+    orders = _Training(made, settings("mean").train, threads=1)._orders(1)
+    assert [sorted(order) for order in orders] == [list(range(count)) for count in counts]
+
+
 def test_a_model_stops_alone_and_keeps_its_best_epoch(frames):
     """The validation labels of model 1 are wrong, so that its loss rises at once."""
     config = settings("soc", "train.epochs=30", "train.patience=3")
