@@ -38,7 +38,8 @@ def test_models_equal_those_of_scikit_learn(num_classes, kind, shrinkage):
         "none": None,
         "weights": 1 + labels / 2,
         "distributions": distributions,
-        "weighted distributions": distributions * np.linspace(0.1, 3, num_classes),  # the largest is not the label's
+        # the largest is often not that of the label
+        "weighted distributions": (0.4 * shares + 0.6 / num_classes) * np.linspace(0.4, 2, num_classes),
     }[kind]
     expected = LogisticSolver(values, labels, num_classes, shrinkage, weights)
     if kind == "weights":
@@ -49,7 +50,7 @@ def test_models_equal_those_of_scikit_learn(num_classes, kind, shrinkage):
         solver.fit(C)
         np.testing.assert_allclose(np.exp(solver.predict(tested)), np.exp(expected.predict(tested)), atol=2e-3)
         (weight, bias), (other_weight, other_bias) = solver.weights(), expected.weights()
-        np.testing.assert_allclose(weight, other_weight, atol=2e-3 * np.abs(other_weight).max())
+        np.testing.assert_allclose(weight, other_weight, atol=8e-3 * np.abs(other_weight).max())
         np.testing.assert_allclose(bias, other_bias, atol=2e-3)
 
 
