@@ -1,8 +1,9 @@
 """The shell commands and the Python code in the documents run without errors, or have valid options and paths.
 
 Each page gets a copy of a checkout in which egs/mini has run, and its blocks run there in order, in one shell. The
-shell starts in the root of the copy, or for the README of a recipe in the recipe's folder. Each block of the main README runs
-in a new shell. The corpora are small: in the copy, egs/mini and egs/ravdess have another local/prepare.py.
+shell starts in the root of the copy, or for the README of a recipe in the recipe's folder. Each block of the main
+README runs in a new shell. The corpora are small: in the copy, egs/mini and egs/ravdess have another
+local/prepare.py.
 
 Every command is checked: the options of a recipe by the recipe's own parser, those of soctk-VERB by click. A command
 that needs a corpus, an encoder, many cores or the network is only checked; `reason_not_to_run` says why.
