@@ -169,9 +169,8 @@ class _Training:
         device = self._stack.device
         self._generators = [torch.Generator(device).manual_seed(learner.seed) for learner in learners]
         self._fitted = [_mask(learner) for learner in learners]
-        self._common: dict[
-            tuple[int, int, int, int], np.ndarray
-        ] = {}  # the order for a seed, strata, rows and an epoch
+        # The order for a seed, strata, a number of rows, and an epoch.
+        self._common: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._build()
 
     def epoch(self, epoch: int) -> dict[int, float]:
