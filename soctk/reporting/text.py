@@ -50,7 +50,7 @@ def markdown(text: str) -> str:
 
 def markdown_list(lines: Sequence[str]) -> str:
     """Return an unnumbered list of texts in Markdown, which shows them as they are."""
-    return "\n".join("- " + _LIST.sub(r"\1\\\2", markdown(line)) for line in lines)
+    return "\n".join("- " + _LIST.sub(r"\1\\\2", markdown(line).lstrip()) for line in lines)
 
 
 def markdown_code(text: str) -> str:
