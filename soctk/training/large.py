@@ -150,10 +150,11 @@ def _sample(inputs: TrainingData, split: Split, seed: int) -> tuple[TrainingData
         drawn = np.random.default_rng(seed).permutation(len(known))[:SAMPLE]
         chosen = [known[i] for i in np.sort(drawn)]
     kept = set(chosen)
-    rows = inputs.with_copies(inputs.indices(chosen))
+    data = inputs.data.only(kept)
+    rows = inputs.with_copies(inputs.indices(data.utterances))
     blocks = {key: Block(block.array[rows].astype(np.float32), None) for key, block in inputs.blocks.items()}
     own = Split(*([utt for utt in part if utt in kept] for part in (split.train, split.valid, [])))
-    return replace(inputs, data=inputs.data.only(kept), blocks=blocks), own
+    return replace(inputs, data=data, blocks=blocks), own
 
 
 def _divided(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -66,12 +66,13 @@ def generated_corpus(folder: Path, count: int, speakers: int, folds: int) -> Dat
     """Return a corpus whose recordings are all the same silent file."""
     folder.mkdir()
     soundfile.write(folder / "silence.wav", np.zeros(1600), 16000)
-    utterances = [f"spk{number % speakers:04}-{number:06}" for number in range(count)]
+    number_of = {f"spk{number % speakers:04}-{number:06}": number for number in range(count)}
+    utterances = sorted(number_of)
     wav = dict.fromkeys(utterances, folder / "silence.wav")
     return DataDir(
         wav=wav,
         speaker={utt: utt.partition("-")[0] for utt in utterances},
-        emotion={utt: EMOTIONS[number // speakers % 8] for number, utt in enumerate(utterances)},
+        emotion={utt: EMOTIONS[number_of[utt] // speakers % 8] for utt in utterances},
         seconds=dict.fromkeys(utterances, 3.0),
         gender={},
         fold={f"spk{number:04}": number % folds + 1 for number in range(speakers)},
