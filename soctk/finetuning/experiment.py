@@ -29,8 +29,9 @@ from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training import large, linear, trainable
 from soctk.training.candidates import Candidate
-from soctk.training.experiment import Experiment, describe
+from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
+from soctk.training.local_runs import describe
 from soctk.training.run_writer import RunWriter
 from soctk.training.training_data import TrainingData
 

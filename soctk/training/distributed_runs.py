@@ -9,7 +9,8 @@ from soctk.parallel import Executor, Job
 from soctk.schema import Config
 from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training.experiment import Experiment, describe
+from soctk.training import local_runs
+from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
 
@@ -48,6 +49,7 @@ def _train(
     data: DataDir, features: Features, config: Config, device: str, tensorboard: bool, run: RunDirectory
 ) -> tuple[RunDirectory, str]:
     if run.path.exists():  # its worker died before the client had the line
-        return run, describe(run, choice.require(run))
-    (line,) = Experiment(config, data, features, run.experiment, device, tensorboard).train([run], nj=1)
+        return run, local_runs.describe(run, choice.require(run))
+    experiment = Experiment(config, data, features, run.experiment, device, tensorboard)
+    (line,) = experiment.train([run], nj=1)
     return run, line

@@ -1,44 +1,31 @@
 """An experiment: all folds and seeds of one configuration; the directory of a run appears when the run is complete."""
 
-import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from soctk import parallel, progress, provenance
+from soctk import progress
 from soctk.corpus import duplicates, independence, splits
 from soctk.corpus.datadir import DataDir
 from soctk.corpus.splits import Split
 from soctk.errors import SoctkError, listing
 from soctk.features import settings as store_json
 from soctk.mappings import differences, read_yaml
-from soctk.parallel import one_thread
 from soctk.schema import OF_ONE_RUN, Config, LinearConfig
 from soctk.scoring import recorded
-from soctk.scoring.choice import Choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import large, target, trainable
+from soctk.training import large, local_runs, target, trainable
 from soctk.training.candidates import Candidate, list_candidates
 from soctk.training.claim import claim
 from soctk.training.classifier import EmotionClassifier
-from soctk.training.frames import Frames
 from soctk.training.inputs import Features
-from soctk.training.loop import Diverged
-from soctk.training.outer_fits import OuterFit, fit_runs
 from soctk.training.run_writer import RunWriter, require_tensorboard
-from soctk.training.together import shares_projection
-from soctk.training.trainers import MLPTrainer, Part
 from soctk.training.training_data import TrainingData
-
-# The most parameters of the models of a stack. Five numbers are kept for each, and four are copied in some steps: 2 GB.
-_MOST_PARAMETERS = 1 << 26
-_MOST_OF_STREAMED = 8  # models that share frames which are read for each batch, but not the product with them
 
 
 @dataclass(frozen=True)
@@ -71,8 +58,7 @@ class Experiment:
             folds: the folds to test, from 1.
             seeds: each determines the initial weights, the order of utterances, and the utterances that
                 `--protocol emobox` and `--enrol` draw.
-            nj: the number of processor cores to use; it does not change the results. Each stack of runs (`_stacks`) is
-                a process; if there are fewer of them than `nj`, they use several threads.
+            nj: the number of processor cores to use; it does not change the results.
 
         Raises:
             SoctkError: `check` raises it, another process is training one of the runs, features are missing, NaN or
@@ -157,33 +143,7 @@ class Experiment:
         Raises:
             SoctkError: see `run`.
         """
-        if not runs:
-            return []
-        inputs = TrainingData.load(self.config, self.data, self.features, self.new_model().is_trained, nj)
-        for run in runs:
-            fitted = inputs.rows(self.trained(inputs.split(run.fold, run.seed)))
-            trainable.check_inputs(inputs, run.fold, run.seed, fitted)
-        made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": self.device}
-        jobs: list[Callable[[], list[str]]]
-        say: Callable[[str], None] | None = None
-        if isinstance(self.config.head, LinearConfig):
-            pairs = [(inputs.split(run.fold, run.seed), run.seed) for run in runs]
-            fits = fit_runs(inputs, self.config.head, pairs, nj, self.device)
-            inputs = replace(inputs, blocks={})
-            jobs = [partial(self._run_linear, *pair, inputs, made_with) for pair in zip(runs, fits, strict=True)]
-        else:
-            stacks = self._stacks(runs, inputs)
-            threads = max(1, nj // len(stacks)) if self.device == "cpu" else 1
-            # In this process, the line of a run is printed when it ends, not when its whole stack ends.
-            say = progress.message if min(nj, len(stacks)) == 1 else None
-            jobs = [partial(self._run_stack, stack, inputs, made_with, threads, say) for stack in stacks]
-        lines = []
-        done = itertools.chain.from_iterable(parallel.run(jobs, nj, self.device))
-        for line in progress.track(done, "train", "run", len(runs)):
-            if say is None:
-                progress.message(line)
-            lines.append(line)
-        return lines
+        return local_runs.train([(self, run) for run in runs], nj)
 
     def trained(self, split: Split) -> list[str]:
         """Return the utterances to which the head is fitted."""
@@ -232,73 +192,8 @@ class Experiment:
         layers, outputs = self.features.layers(config), len(config.dimensions or self.data.emotions)
         return EmotionClassifier(self.features.hidden_sizes(layers), len(layers), outputs, config)
 
-    def _stacks(self, runs: Sequence[RunDirectory], inputs: TrainingData) -> list[list[RunDirectory]]:
-        """Divide runs of the head mlp into stacks, the runs that are trained together; `nj` has no influence on it.
-
-        On a GPU all runs are a stack. On a CPU, a stack has the folds of one seed, which share an order and therefore
-        frames. Models that cannot share the product with the frames would each keep their own: there is one of them in
-        a stack, or a few, if the frames are read from the store for each batch.
-        """
-        model = self.new_model()
-        learner = model.head if inputs.frames is None else model
-        most = max(1, _MOST_PARAMETERS // sum(parameter.numel() for parameter in learner.parameters()))
-        groups: dict[int, list[RunDirectory]] = {}
-        for run in runs:
-            groups.setdefault(run.seed if self.device == "cpu" else 0, []).append(run)
-        if inputs.frames is not None and not shares_projection(model):
-            most = min(most, 1 if isinstance(inputs.frames, Frames) else _MOST_OF_STREAMED)
-        return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
-
-    def _run_stack(
-        self,
-        runs: Sequence[RunDirectory],
-        inputs: TrainingData,
-        made_with: Mapping[str, str],
-        threads: int,
-        say: Callable[[str], None] | None,
-    ) -> list[str]:
-        """Train and test runs of the head mlp together; return a line about the validation scores of each.
-
-        `say` gets each line as soon as its run is finished.
-        """
-        assert self.config.train is not None  # soctk.config.load gives every head but linear a section `train`
-        parts, lines = [], []
-        for run in runs:
-            torch.manual_seed(run.seed)
-            parts.append(Part(self.new_model().to(self.device), inputs.split(run.fold, run.seed), run.seed))
-        # torch itself uses one thread, so that the results of a run do not depend on `nj`.
-        with one_thread(), ExitStack() as all_runs:
-            opened = [all_runs.enter_context(ExitStack()) for _ in runs]
-            writers = [one.enter_context(self._opened(run, made_with)) for one, run in zip(opened, runs, strict=True)]
-            trainer = MLPTrainer(parts, inputs, self.device, self.config.train, threads)
-            try:
-                for number, record, is_last in trainer.train():
-                    writers[number].write_record(record)
-                    if is_last:
-                        model, split, _ = parts[number]
-                        self._finish(writers[number], model, inputs, split, trainer.predict_test(number))
-                        opened[number].close()  # gives the directory its final name
-                        lines.append(describe(runs[number], Choice.of(writers[number].records)))
-                        if say:
-                            say(lines[-1])
-            except Diverged as error:
-                raise SoctkError(error.what, error.remedy, where=runs[error.number].path) from error
-        return lines
-
-    def _run_linear(
-        self, run: RunDirectory, fit: OuterFit, inputs: TrainingData, made_with: Mapping[str, str]
-    ) -> list[str]:
-        """Train and test a run of the head linear; return a line about its validation scores."""
-        model, split = self.new_model(fit.candidate), inputs.split(run.fold, run.seed)
-        with one_thread(), self._opened(run, made_with) as writer:
-            for record in fit.records:
-                writer.write_record(record)
-            predicted = fit.apply(model.head, inputs, split)
-            self._finish(writer, model, inputs, split, predicted)
-        return [describe(run, Choice.of(fit.records))]
-
     @contextmanager
-    def _opened(self, run: RunDirectory, made_with: Mapping[str, str]) -> Iterator[RunWriter]:
+    def opened(self, run: RunDirectory, made_with: Mapping[str, str]) -> Iterator[RunWriter]:
         """Yield the writer of a run, which has written the settings."""
         settings = {"fold": run.fold, "seed": run.seed, **self._settings()}
         settings |= {"made_with": dict(made_with), "made_from": self._sources(run)}
@@ -306,7 +201,7 @@ class Experiment:
             writer.write_settings(settings)
             yield writer
 
-    def _finish(
+    def finish(
         self, writer: RunWriter, model: EmotionClassifier, inputs: TrainingData, split: Split, predicted: torch.Tensor
     ) -> None:
         """Write a trained model and its predictions for the test utterances."""
@@ -320,6 +215,18 @@ class Experiment:
         writer.write_predictions(inputs.target.table(self.data, split.test, predicted.cpu().numpy()))
 
 
-def describe(run: RunDirectory, choice: Choice) -> str:
-    """Return a line about the validation scores of a run."""
-    return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"
+def run_together(experiments: Sequence[Experiment], folds: Sequence[int], seeds: Sequence[int], nj: int = 1) -> int:
+    """Do the missing runs of experiments that are trained together; return their number (Experiment.run).
+
+    The experiments must have corpus, features, device, and some settings in common (local_runs.in_common).
+
+    Raises:
+        SoctkError: Experiment.run raises it.
+    """
+    with ExitStack() as claims:
+        pending = [
+            (experiment, run)
+            for experiment in experiments
+            for run in claims.enter_context(experiment.claimed(folds, seeds))
+        ]
+        return len(local_runs.train(pending, nj))

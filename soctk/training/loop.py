@@ -1,10 +1,10 @@
 """The training loop: AdamW with linear warm-up and decay, and early stopping on the validation loss.
 
-It trains any number of models at the same time, with the same settings; one model is the simplest case. The batches,
-the dropout and the learning rate of a model do not depend on the other models: it learns the same, up to rounding,
-alone and beside others.
+It trains any number of models at the same time; one model is the simplest case. The batches, the dropout and the
+learning rate of a model do not depend on the other models: it learns the same, up to rounding, alone and beside others.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -40,11 +40,13 @@ class Learner:
 
     Attributes:
         model: takes a batch of the inputs and returns outputs `(B, K)`; on the device of the inputs. The models that
-            are trained together have the same architecture.
+            are trained together have the same architecture, up to the rate of dropout.
         inputs: the inputs of all rows; models with trained poolings that are trained together share them.
         target: what is predicted, for a run on this device (Target.of_run).
         fitted: the training rows.
         valid: the validation rows, whose loss chooses the best epoch, in the order of `predict`.
+        config: the batch size, which is the same for models that are trained together; epochs, patience, learning
+            rate, weight decay, warm-up, and gradient clipping.
         seed: determines the order of the rows and the dropout.
         strata: what the order of the rows is stratified by; None for nothing.
     """
@@ -54,6 +56,7 @@ class Learner:
     target: Target
     fitted: Sequence[int]
     valid: Sequence[int]
+    config: TrainConfig
     seed: int
     strata: batches.Strata | None = None
 
@@ -72,45 +75,48 @@ class Epoch(NamedTuple):
     is_last: bool
 
 
-def train_together(
-    learners: Sequence[Learner], config: TrainConfig, copies: int = 1, threads: int = 1
-) -> Iterator[Epoch]:
+def train_together(learners: Sequence[Learner], copies: int = 1, threads: int = 1) -> Iterator[Epoch]:
     """Train models in place and yield an `Epoch` of each model after each epoch; a trained model leaves the others.
 
     Args:
-        learners: the models and their data.
-        config: batch size, epochs, patience, learning rate, weight decay, warm-up, and gradient clipping.
+        learners: the models, their data and their settings.
         copies: how often each validation row occurs in `Learner.valid`.
         threads: the number of threads; it has no influence on the results.
 
     Raises:
-        Diverged: the loss of a model becomes infinite or NaN; the other models are not trained further.
+        Diverged: the loss of a model became infinite or NaN, and the other models are trained.
     """
-    training = _Training(learners, config, threads)
+    training = _Training(learners, threads)
     best = {number: _Best() for number in range(len(learners))}
+    diverged: list[Diverged] = []
     started = time.perf_counter()
-    for epoch in range(1, config.epochs + 1):
+    for epoch in itertools.count(1):
         losses = training.epoch(epoch)
         records = {}
         for number, loss in losses.items():
             learner = learners[number]
             predicted = predict(learner.model, learner.inputs, learner.target, learner.valid, copies, threads)
             scores = learner.target.scores(predicted.cpu().numpy(), learner.valid[: len(predicted)])
-            records[number] = {"epoch": epoch, "train_loss": loss, **scores, "lr": training.rate(number, epoch)}
-            _require_finite(loss + scores["valid_loss"], epoch, number)
+            if math.isfinite(loss + scores["valid_loss"]):
+                records[number] = {"epoch": epoch, "train_loss": loss, **scores, "lr": training.rate(number, epoch)}
+            else:
+                diverged.append(Diverged(epoch, number))
         seconds, started = round(time.perf_counter() - started, 3), time.perf_counter()
         stopped = set()
         for number, record in records.items():
+            config = learners[number].config
             if record["valid_loss"] < best[number].loss:
                 best[number] = _Best(record["valid_loss"], epoch, training.state(number))
             if epoch == config.epochs or epoch - best[number].epoch >= config.patience:
                 training.restore(number, best[number].state)
                 stopped.add(number)
-        training.drop(stopped)
+        training.drop(stopped | (losses.keys() - records.keys()))
         for number, record in records.items():
             yield Epoch(number, {**record, "seconds": seconds}, number in stopped)
         if len(stopped) == len(records):
-            return
+            break
+    if diverged:
+        raise diverged[0]
 
 
 def train(
@@ -124,8 +130,8 @@ def train(
     copies: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Train one model and yield its records: `train_together` with the arguments of one `Learner`."""
-    learner = Learner(model, inputs, target, train_indices, valid_indices, seed)
-    return (epoch.record for epoch in train_together([learner], config, copies))
+    learner = Learner(model, inputs, target, train_indices, valid_indices, config, seed)
+    return (epoch.record for epoch in train_together([learner], copies))
 
 
 def train_for(
@@ -142,9 +148,10 @@ def train_for(
     Raises:
         SoctkError: the loss becomes infinite or NaN.
     """
-    training = _Training([Learner(model, inputs, target, train_indices, [], seed)], config, threads=1)
+    training = _Training([Learner(model, inputs, target, train_indices, [], config, seed)], threads=1)
     for epoch in range(1, epochs + 1):
-        _require_finite(training.epoch(epoch)[0], epoch, 0)
+        if not math.isfinite(training.epoch(epoch)[0]):
+            raise Diverged(epoch, 0)
     training.drop({0})
     model.eval()
 
@@ -161,11 +168,12 @@ class _Best:
 class _Training:
     """The models that are still being trained; they are addressed by their numbers among the learners."""
 
-    def __init__(self, learners: Sequence[Learner], config: TrainConfig, threads: int):
-        self._learners, self._config, self._threads = list(learners), config, threads
+    def __init__(self, learners: Sequence[Learner], threads: int):
+        self._learners, self._threads = list(learners), threads
+        self._batch_size = learners[0].config.batch_size
         self._numbers = list(range(len(learners)))
         self._stack = Stack([learner.model for learner in learners])
-        self._steps = [len(batches.cut(len(learner.fitted), config.batch_size)) for learner in learners]
+        self._steps = [len(batches.cut(len(learner.fitted), self._batch_size)) for learner in learners]
         device = self._stack.device
         self._generators = [torch.Generator(device).manual_seed(learner.seed) for learner in learners]
         self._fitted = [_mask(learner) for learner in learners]
@@ -175,27 +183,27 @@ class _Training:
 
     def epoch(self, epoch: int) -> dict[int, float]:
         """Train each model for an epoch; return the mean loss of its batches."""
-        stack, config = self._stack, self._config
+        stack = self._stack
         for number in self._numbers:
             self._learners[number].model.train()
         sums = torch.zeros(len(stack), device=stack.device)
         factors, kept = self._factors(epoch), self._kept()
-        for batch in batches.batches(self._orders(epoch), config.batch_size):
+        for batch in batches.batches(self._orders(epoch), self._batch_size):
             models = stack.index(batch.models)
             own = slice(None) if models is None else models
-            mask = kept[own, batch.start : batch.start + batch.rows.shape[1]] if self._head.rate else None
+            mask = kept[own, batch.start : batch.start + batch.rows.shape[1]] if self._head.dropped else None
             outputs = self._head(self._describe(batch, models), models, mask)
             losses = self._losses(outputs, models, torch.from_numpy(batch.rows).to(stack.device))
             losses.sum().backward()
-            stack.step(models, factors[batch.step, own], config.grad_clip)
+            stack.step(models, factors[batch.step, own])
             sums[own] += losses.detach()
         means = sums.tolist()
         return {number: total / self._steps[number] for number, total in zip(self._numbers, means, strict=True)}
 
     def rate(self, number: int, epoch: int) -> float:
         """Return the learning rate of a model after an epoch."""
-        steps = self._steps[number]
-        return self._config.lr * warmup_then_decay(steps * epoch, steps * self._config.epochs, self._config.warmup)
+        steps, config = self._steps[number], self._learners[number].config
+        return config.lr * warmup_then_decay(steps * epoch, steps * config.epochs, config.warmup)
 
     def state(self, number: int) -> Any:
         """Return a copy of the weights of a model."""
@@ -219,8 +227,8 @@ class _Training:
         learners = [self._learners[number] for number in self._numbers]
         model = learners[0].model
         is_whole = isinstance(model, EmotionClassifier)
-        head = cast(nn.Module, model.head) if is_whole else model
-        self._head = StackedHead(self._stack, head, "head." if is_whole else "")
+        heads = [cast(nn.Module, one.model.head) if is_whole else one.model for one in learners]
+        self._head = StackedHead(self._stack, heads, "head." if is_whole else "")
         self._describe = make_describe(learners, self._stack, self._threads)
         self._losses = learners[0].target.together([learner.target for learner in learners])
 
@@ -232,7 +240,8 @@ class _Training:
             key = learner.seed, id(learner.strata), len(mask), epoch
             if key not in self._common:
                 strata = learner.strata or batches.Strata.one(len(mask))
-                epochs = range(epoch, min(epoch + _EPOCHS_ORDERED, self._config.epochs + 1))
+                last = max(self._learners[other].config.epochs for other in self._numbers)
+                epochs = range(epoch, min(epoch + _EPOCHS_ORDERED, last + 1))
                 found = batches.orders(strata, learner.seed, epochs)
                 self._common = {past: order for past, order in self._common.items() if past[-1] >= epoch}
                 self._common |= {(*key[:-1], each): order for each, order in zip(epochs, found, strict=True)}
@@ -241,22 +250,21 @@ class _Training:
         return orders
 
     def _factors(self, epoch: int) -> torch.Tensor:
-        """Return the factors `(S, K, 3)` of the steps of an epoch (Stack.step)."""
-        factors = np.zeros((max(self._steps[number] for number in self._numbers), len(self._numbers), 3))
+        """Return the factors `(S, K, 4)` of the steps of an epoch (Stack.step)."""
+        factors = np.zeros((max(self._steps[number] for number in self._numbers), len(self._numbers), 4))
         for place, number in enumerate(self._numbers):
-            steps = self._steps[number]
+            steps, config = self._steps[number], self._learners[number].config
             for step in range(steps):
-                total = steps * self._config.epochs
-                factors[step, place] = step_factors(self._config, (epoch - 1) * steps + step, total)
+                factors[step, place] = step_factors(config, (epoch - 1) * steps + step, steps * config.epochs)
         return torch.from_numpy(factors).to(self._stack.device, self._stack.dtype)
 
     def _kept(self) -> torch.Tensor:
         """Return which values dropout keeps in an epoch, `(K, rows, dropped)`; each model draws its own."""
         rows = [len(self._learners[number].fitted) for number in self._numbers]
-        kept = torch.empty(len(rows), max(rows), self._head.dropped, dtype=torch.bool, device=self._stack.device)
-        if self._head.rate:
-            for own, count, number in zip(kept, rows, self._numbers, strict=True):
-                own[:count].bernoulli_(1 - self._head.rate, generator=self._generators[number])
+        kept = torch.ones(len(rows), max(rows), self._head.dropped, dtype=torch.bool, device=self._stack.device)
+        for own, count, rate, number in zip(kept, rows, self._head.rates, self._numbers, strict=True):
+            if rate:
+                own[:count].bernoulli_(1 - rate, generator=self._generators[number])
         return kept
 
 
@@ -281,11 +289,6 @@ class Diverged(SoctkError):
             remedy="Lower the learning rate (--set train.lr=1e-4), or check the store for extreme features.",
         )
         self.number = number
-
-
-def _require_finite(loss: float, epoch: int, number: int) -> None:
-    if not math.isfinite(loss):
-        raise Diverged(epoch, number)
 
 
 @torch.inference_mode()

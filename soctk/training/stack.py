@@ -56,18 +56,17 @@ class Stack:
         """Return the numbers of some of the models on the device of the stack; None for all models."""
         return None if len(models) == len(self) else torch.tensor(models, device=self.device)
 
-    def step(self, models: torch.Tensor | None, factors: torch.Tensor, clip: float) -> None:
+    def step(self, models: torch.Tensor | None, factors: torch.Tensor) -> None:
         """Do a step of AdamW by the gradients of the last backward pass, clipped to a norm for each model.
 
         Args:
             models: the models that do a step (`index`); the others stay as they are.
-            factors: `(M, 3)` from `step_factors`.
-            clip: the largest norm of the gradient of a model.
+            factors: `(M, 4)` from `step_factors`.
         """
         self._collect_gradients()
         state = (self._values, self._gradients, self._first, self._second)
         values, gradients, first, second = state if models is None else (part[models] for part in state)
-        decay, size, root = factors.unsqueeze(2).unbind(1)
+        decay, size, root, clip = factors.unsqueeze(2).unbind(1)
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         gradients.mul_((clip / (norms + 1e-6)).clamp_(max=1))  # as torch.nn.utils.clip_grad_norm_
         first.lerp_(gradients, 1 - _BETA1)
@@ -143,19 +142,19 @@ def _set_buffer(model: nn.Module, name: str, value: torch.Tensor) -> None:
     model.get_submodule(parent)._buffers[own] = value
 
 
-def step_factors(config: TrainConfig, step: int, total: int) -> tuple[float, float, float]:
-    """Return what a step of AdamW multiplies with: 1 - decay, the step size, and the scale of the second moment's root.
+def step_factors(config: TrainConfig, step: int, total: int) -> tuple[float, float, float, float]:
+    """Return what a step of AdamW needs to know of the settings (Loshchilov & Hutter 2019, algorithm 2).
 
-    Loshchilov & Hutter (2019), algorithm 2.
+    These are 1 - decay, the step size, the scale of the second moment's root, and the largest norm of the gradient.
 
     Args:
-        config: the learning rate, the warm-up, and the weight decay.
+        config: the learning rate, the warm-up, the weight decay, and the gradient clipping.
         step: the number of the step, from 0.
         total: the number of steps in all epochs.
     """
     rate = config.lr * warmup_then_decay(step, total, config.warmup)
     root = 1 / math.sqrt(1 - _BETA2 ** (step + 1))
-    return 1 - rate * config.weight_decay, -rate / (1 - _BETA1 ** (step + 1)), root
+    return 1 - rate * config.weight_decay, -rate / (1 - _BETA1 ** (step + 1)), root, config.grad_clip
 
 
 def warmup_then_decay(step: int, total: int, warmup: float) -> float:

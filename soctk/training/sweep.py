@@ -18,8 +18,9 @@ from soctk.schema import Config, Protocol
 from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
 from soctk.training import distributed_runs, nested, settings
-from soctk.training.experiment import Experiment
+from soctk.training.experiment import Experiment, run_together
 from soctk.training.inputs import Features
+from soctk.training.local_runs import in_common
 
 # The axes that are parameters of soctk.training.settings.resolve; any other axis is a setting, such as train.lr.
 _NAMED = ("pooling", "head")
@@ -53,9 +54,10 @@ class Sweep:
     ) -> pd.DataFrame:
         """Do the missing runs of all points, each point in its own directory in `path`, and compare the points.
 
-        With an executor, the runs of all points are its jobs (soctk.training.distributed_runs). Test utterances are not
-        used for the comparison. The table is also written to `path`/sweep.tsv, and the nested
-        choice to `path`/nested if `is_nested`.
+        Points that differ in settings of the training loop only are trained together (local_runs.in_common). With an
+        executor, the runs of all points are its jobs (soctk.training.distributed_runs). Test utterances are not used
+        for the comparison. The table is also written to `path`/sweep.tsv, and the nested choice to `path`/nested if
+        `is_nested`.
 
         Returns:
             A row for each point, best valid_WA (valid_CCC for dimensions) first, then lowest valid_loss. The columns
@@ -77,9 +79,13 @@ class Sweep:
             experiment.check(folds, seeds)
         if executor:
             distributed_runs.run(executor, [(experiment, folds) for _, experiment in points], seeds)
+        alike: dict[str, list[Experiment]] = {}
+        for _, experiment in points:
+            alike.setdefault(in_common(experiment.config).model_dump_json(), []).append(experiment)
+        for experiments in alike.values():
+            run_together(experiments, folds, seeds, nj)  # nothing is left to do after an executor
         rows = []
         for point, experiment in points:
-            experiment.run(folds, seeds, nj)  # nothing is left to do after an executor
             runs = [RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds]
             values = {key: str(value) for key, value in point.items()}
             rows.append({"name": experiment.path.name, **values, **_validation(runs)})

@@ -168,22 +168,25 @@ class StackedHead:
 
     Args:
         stack: the parameters of the models.
-        head: the head of one of them: a linear layer, or a sequence of linear layers, batch norm, ReLU and dropout.
-        prefix: what precedes the names of the head's parameters.
+        heads: the head of each: a linear layer, or a sequence of linear layers, batch norm, ReLU and dropout. They have
+            the same layers, but the rates of dropout may differ.
+        prefix: what precedes the names of the heads' parameters.
     """
 
-    def __init__(self, stack: Stack, head: nn.Module, prefix: str):
+    def __init__(self, stack: Stack, heads: Sequence[nn.Module], prefix: str):
         self._stack = stack
-        children = [(f"{name}.", layer) for name, layer in head.named_children()] or [("", head)]
+        children = [(f"{name}.", layer) for name, layer in heads[0].named_children()] or [("", heads[0])]
         self._layers = [(f"{prefix}{name}", layer) for name, layer in children]
         # Batch norm subtracts what a bias before it adds, so the gradient of the bias is 0. AdamW would scale its
         # rounding errors to whole steps.
         pairs = itertools.pairwise(self._layers)
         self._before_norm = {name for (name, _), (_, layer) in pairs if isinstance(layer, nn.BatchNorm1d)}
         widths = [layer.out_features for _, layer in self._layers if isinstance(layer, nn.Linear)]
-        rates = [layer.p for _, layer in self._layers if isinstance(layer, nn.Dropout)]
-        # The rate of dropout, and the number of values of a row that it may drop.
-        self.rate, self.dropped = (rates[0], widths[0]) if rates else (0.0, 0)
+        # The rate of dropout of each model, and the number of values of a row that it may drop.
+        self.rates = [next((one.p for one in head.modules() if isinstance(one, nn.Dropout)), 0.0) for head in heads]
+        self.dropped = widths[0] if any(self.rates) else 0
+        shares = torch.tensor([1 - rate for rate in self.rates], device=stack.device, dtype=stack.dtype)
+        self._scales = (1 / shares).view(-1, 1, 1)
 
     def __call__(
         self, inputs: torch.Tensor, models: torch.Tensor | None, kept: torch.Tensor | None = None
@@ -207,7 +210,8 @@ class StackedHead:
             elif isinstance(layer, nn.ReLU):
                 inputs = inputs.relu()
             elif isinstance(layer, nn.Dropout):
-                inputs = inputs if kept is None else inputs * kept.to(inputs.dtype).div_(1 - layer.p)
+                scales = self._scales if models is None else self._scales[models]
+                inputs = inputs if kept is None else inputs * (kept * scales)
             else:
                 raise TypeError(f"no stack of {type(layer).__name__}")
         return inputs

@@ -15,16 +15,18 @@ from soctk.training.training_data import TrainingData
 
 
 class Part(NamedTuple):
-    """The model of a run before training, and its data.
+    """The model of a run before training, its data and its settings.
 
     Attributes:
         model: the model, on the device on which it is trained.
         split: the utterances.
+        config: the settings of the training loop.
         seed: the seed.
     """
 
     model: EmotionClassifier
     split: Split
+    config: TrainConfig
     seed: int
 
 
@@ -33,14 +35,13 @@ class MLPTrainer:
 
     Args:
         parts: the runs.
-        inputs: the data of the experiment.
+        inputs: the data of all runs.
         device: `cpu` or `cuda`.
-        config: the settings of the training loop.
         threads: the number of threads; it has no influence on the results.
     """
 
-    def __init__(self, parts: Sequence[Part], inputs: TrainingData, device: str, config: TrainConfig, threads: int):
-        self._parts, self._inputs, self._config, self._threads = parts, inputs, config, threads
+    def __init__(self, parts: Sequence[Part], inputs: TrainingData, device: str, threads: int):
+        self._parts, self._inputs, self._threads = parts, inputs, threads
         self._strata = {seed: inputs.strata(seed) for seed in {part.seed for part in parts}}
         self._blocks: Sequence[torch.Tensor] | None = None
         frames = None if inputs.frames is None else inputs.frames.to(device)
@@ -50,9 +51,9 @@ class MLPTrainer:
         """Train the models, and yield each epoch of each model (loop.train_together).
 
         Raises:
-            SoctkError: the loss of a model becomes infinite or NaN.
+            Diverged: loop.train_together raises it.
         """
-        for epoch in loop.train_together(self._learners, self._config, self._inputs.tested, self._threads):
+        for epoch in loop.train_together(self._learners, self._inputs.tested, self._threads):
             if epoch.is_last:
                 self._learners[epoch.number].target.finish(self._parts[epoch.number].model.output_layer)
             yield epoch
@@ -72,6 +73,7 @@ class MLPTrainer:
             inputs.target.of_run(fitted, device),
             fitted,
             inputs.tested_rows(part.split.valid),
+            part.config,
             part.seed,
             self._strata[part.seed],
         )

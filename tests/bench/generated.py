@@ -23,14 +23,21 @@ class Generated(OneEncoder):
         mean_length: in frames; lengths are within 30% of it.
         width: D.
         contrast: how much the standard deviations of the features of two classes differ.
+        seed: of the frames.
     """
 
     path, where = None, "generated frames"
 
     def __init__(
-        self, utterances: Sequence[str], classes: Sequence[int], mean_length: int, width: int, contrast: float = 0.2
+        self,
+        utterances: Sequence[str],
+        classes: Sequence[int],
+        mean_length: int,
+        width: int,
+        contrast: float = 0.2,
+        seed: int = 0,
     ):
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(seed)
         shortest, longest = round(0.7 * mean_length), round(1.3 * mean_length)
         lengths = torch.randint(shortest, longest + 1, (len(utterances),), generator=generator)
         self._lengths = dict(zip(utterances, lengths.tolist(), strict=True))

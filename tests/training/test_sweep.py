@@ -1,13 +1,19 @@
+import itertools
 import json
 from datetime import date
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
 from soctk.errors import SoctkError
 from soctk.features import extract
 from soctk.features.store import FeatureStore
+from soctk.mappings import read_yaml
+from soctk.scoring.runs import RunDirectory
+from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
+from soctk.training.settings import resolve
 from soctk.training.sweep import Sweep, edges
 
 CONF = [ROOT / "conf"]
@@ -32,7 +38,7 @@ def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(t
     assert {tuple(row) for row in table[["pooling", "train.lr"]].to_numpy()} == {
         (pooling, rate) for pooling in grid["pooling"] for rate in ("1e-05", "0.01")
     }
-    assert len(described) == 4
+    assert len(described) == 2  # two learning rates are trained together
     assert len(features._blocks) == 2  # mean and soc_full, each computed once
     for _, row in table.iterrows():
         records = [
@@ -44,8 +50,26 @@ def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(t
     text = (tmp_path / "sweep" / "sweep.tsv").read_text()
     assert text.splitlines()[0].split("\t") == list(table.columns)
     sweep.run(corpus, features, tmp_path / "sweep", [1, 2], [1], nj=1)
-    assert len(described) == 4
+    assert len(described) == 2
     assert (tmp_path / "sweep" / "sweep.tsv").read_text() == text
+
+
+@pytest.mark.parametrize("pooling", ["soc", "mean"])
+def test_points_that_are_trained_together_equal_experiments_alone(tmp_path, corpus, features, pooling):
+    grid = {"train.lr": [1e-3, 1e-2], "head.dropout": [0, 0.6], "train.epochs": [2, 4]}
+    options = {"conf_dirs": CONF, "pooling": pooling, "head": "mlp", "overrides": ["train.batch_size=8"]}
+    table = Sweep(grid, "soctk", options).run(corpus, features, tmp_path / "sweep", [1, 2], [1, 2], nj=1)
+    assert len(table) == 8
+    for lr, dropout, epochs in itertools.product(*grid.values()):
+        name = f"train.lr={lr},head.dropout={dropout},train.epochs={epochs}"
+        overrides = [*options["overrides"], f"train.lr={lr}", f"head.dropout={dropout}", f"train.epochs={epochs}"]
+        settings = resolve(**options | {"overrides": overrides, "protocol": "soctk"})
+        Experiment(settings, corpus, features, tmp_path / "alone" / name).run([2], [1])
+        own, alone = (RunDirectory(tmp_path / kind / name, 2, 1) for kind in ("sweep", "alone"))
+        assert read_yaml(own.config) == read_yaml(alone.config)
+        assert len(own.log.read_text().splitlines()) == epochs
+        one, other = (pd.read_csv(run.predictions, sep="\t") for run in (own, alone))
+        pd.testing.assert_frame_equal(one, other, atol=1e-4, rtol=0)
 
 
 def test_a_finished_run_without_its_training_log_is_refused(tmp_path, corpus, features):

@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from soctk import config
-from soctk.errors import SoctkError
 from soctk.training import batches, together
 from soctk.training.classes import Classes
 from soctk.training.classifier import EmotionClassifier
@@ -20,7 +19,7 @@ from soctk.training.dimensions import Dimensions
 from soctk.training.distribution import Distribution
 from soctk.training.frames import Frames
 from soctk.training.inputs import Descriptors
-from soctk.training.loop import Learner, predict, train_for, train_together
+from soctk.training.loop import Diverged, Learner, predict, train_for, train_together
 from soctk.training.stack import Stack
 from soctk.training.together import shares_projection
 
@@ -67,14 +66,14 @@ def learners(inputs, config, kind="classes", weight="none", layers=1, seeds=(1, 
         torch.manual_seed(len(made))
         model = EmotionClassifier(WIDTH, layers, 3, config)
         model = model if isinstance(inputs, Frames) else model.head
-        made.append(Learner(model, inputs, target, fitted, valid, seed, STRATA))
+        made.append(Learner(model, inputs, target, fitted, valid, config.train, seed, STRATA))
     return made
 
 
-def results(learners, config, threads=1):
+def results(learners, threads=1):
     """Return the records without seconds, and the outputs for all rows, of each learner."""
     records, finished = [[] for _ in learners], []
-    for number, record, is_last in train_together(learners, config.train, threads=threads):
+    for number, record, is_last in train_together(learners, threads=threads):
         record.pop("seconds")
         records[number].append(record)
         assert number not in finished
@@ -111,8 +110,8 @@ CASES = {
 def test_a_model_learns_the_same_alone_and_beside_others(frames, name, seeds):
     config, layers = CASES[name]
     inputs = frames if layers == 2 else one_layer(frames)
-    beside = results(learners(inputs, config, layers=layers, seeds=seeds), config)
-    alone = [results([one], config) for one in learners(inputs, config, layers=layers, seeds=seeds)]
+    beside = results(learners(inputs, config, layers=layers, seeds=seeds))
+    alone = [results([one]) for one in learners(inputs, config, layers=layers, seeds=seeds)]
     assert_alike(beside, [[one[part][0] for one in alone] for part in (0, 1)])
 
 
@@ -126,10 +125,12 @@ def test_each_target_is_learned_the_same_alone_and_beside_others(frames, kind, w
 
     def make():
         each = zip(targets(kind, weight), FITTED, VALID, strict=True)
-        return [Learner(head(), values, target, fitted, valid, 1, STRATA) for target, fitted, valid in each]
+        return [
+            Learner(head(), values, target, fitted, valid, config.train, 1, STRATA) for target, fitted, valid in each
+        ]
 
-    beside = results(make(), config)
-    alone = [results([one], config) for one in make()]
+    beside = results(make())
+    alone = [results([one]) for one in make()]
     assert_alike(beside, [[one[part][0] for one in alone] for part in (0, 1)])
 
 
@@ -202,7 +203,7 @@ def test_models_together_equal_modules_and_optimizers_of_torch(frames, pooling, 
 
     for one in made:
         one.target = Falling("abc", LABELS)
-    _, outputs = results(made, config)
+    _, outputs = results(made)
     for one, own, wanted in zip(made, outputs, expected, strict=True):
         if pooling == "descriptors":  # in float64
             for name, value in one.model.state_dict().items():
@@ -216,14 +217,15 @@ def test_dropout_keeps_its_share_and_differs_between_epochs_and_seeds():
     from soctk.training.loop import _Training
 
     values = Descriptors([torch.randn(ROWS, 10)])
-    made = [Learner(head(hidden=500), values, targets("classes")[0], FITTED[0], VALID[0], seed) for seed in (1, 2)]
-    training = _Training(made, settings("mean").train, threads=1)
+    train, target = settings("mean").train, targets("classes")[0]
+    made = [Learner(head(hidden=500), values, target, FITTED[0], VALID[0], train, seed) for seed in (1, 2)]
+    training = _Training(made, threads=1)
     first, second = training._kept(), training._kept()
     for kept in (*first, *second):
         assert kept.float().mean() == pytest.approx(0.6, abs=0.02)
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[0], second[0])
-    alone = _Training(made[1:], settings("mean").train, threads=1)
+    alone = _Training(made[1:], threads=1)
     assert torch.equal(alone._kept()[0], first[1])
 
 
@@ -232,8 +234,9 @@ def test_models_without_strata_have_orders_of_their_own_rows(counts):
     from soctk.training.loop import _Training
 
     values = Descriptors([torch.randn(ROWS, 10)])
-    made = [Learner(head(), values, targets("classes")[0], range(count), [], seed=1) for count in counts]
-    orders = _Training(made, settings("mean").train, threads=1)._orders(1)
+    train, target = settings("mean").train, targets("classes")[0]
+    made = [Learner(head(), values, target, range(count), [], train, seed=1) for count in counts]
+    orders = _Training(made, threads=1)._orders(1)
     assert [sorted(order) for order in orders] == [list(range(count)) for count in counts]
 
 
@@ -255,7 +258,7 @@ def test_a_model_stops_alone_and_keeps_its_best_epoch(frames):
     for number, one in enumerate(made):
         one.target = Scripted("abc", LABELS)
         one.target.number = number
-    results(made, config)
+    results(made)
     assert [len(losses[number]) for number in range(4)] == [30, 4, 5, 4]
     for number, best in enumerate([29, 0, 1, 0]):
         for name, value in made[number].model.state_dict().items():
@@ -264,16 +267,16 @@ def test_a_model_stops_alone_and_keeps_its_best_epoch(frames):
 
 def test_the_number_of_threads_does_not_change_the_bits(frames):
     config = settings()
-    one, three = (results(learners(one_layer(frames), config), config, threads) for threads in (1, 3))
+    one, three = (results(learners(one_layer(frames), config), threads) for threads in (1, 3))
     assert one[0] == three[0]
     assert all(map(torch.equal, one[1], three[1]))
 
 
 def test_the_shared_projection_equals_the_layers_of_each_model(frames, monkeypatch):
     config = settings("soc", "frames.combine=concat")
-    shared = results(learners(frames, config, layers=2), config)
+    shared = results(learners(frames, config, layers=2))
     monkeypatch.setattr(together, "shares_projection", lambda model: False)
-    assert_alike(shared, results(learners(frames, config, layers=2), config))
+    assert_alike(shared, results(learners(frames, config, layers=2)))
 
 
 def test_which_models_share_the_product_with_the_frames():
@@ -302,13 +305,38 @@ def test_parameters_are_views_of_the_stack_until_they_are_dropped():
     assert [parameter.is_leaf and parameter.grad is None for parameter in models[2].parameters()]
 
 
-def test_an_infinite_loss_of_one_model_is_an_error(frames):
-    config = settings("mean")
-    made = learners(Descriptors([torch.randn(ROWS, WIDTH)]), config)
+def test_an_infinite_loss_of_one_model_is_an_error_when_the_others_are_trained(frames):
+    values, config = Descriptors([torch.randn(ROWS, WIDTH)]), settings("mean")
+    made, beside = learners(values, config), learners(values, config)
     with torch.no_grad():
         made[2].model[0].weight.fill_(math.inf)
-    with pytest.raises(SoctkError, match="the loss is infinite or NaN in epoch 1"):
-        list(train_together(made, config.train))
+    finished = []
+    with pytest.raises(Diverged, match="the loss is infinite or NaN in epoch 1") as error:
+        for epoch in train_together(made):
+            finished.extend([epoch.number] * epoch.is_last)
+    assert error.value.number == 2
+    assert sorted(finished) == [0, 1, 3]
+    results(beside)
+    for number in (0, 1, 3):
+        for name, value in made[number].model.state_dict().items():
+            torch.testing.assert_close(value, beside[number].model.state_dict()[name], atol=1e-5, rtol=1e-4)
+
+
+def test_models_with_other_settings_of_the_loop_learn_the_same_alone_and_beside_others(frames):
+    overrides = [
+        ["train.lr=1e-2", "head.dropout=0"],
+        ["train.weight_decay=0.5", "train.epochs=9"],
+        ["train.grad_clip=0.01", "head.dropout=0.8"],
+        ["train.warmup=0.5", "train.patience=5", "train.epochs=3"],
+    ]
+    configs = [settings("soc", *own) for own in overrides]
+
+    def make():
+        return [learners(one_layer(frames), own)[number] for number, own in enumerate(configs)]
+
+    beside, alone = results(make()), [results([one]) for one in make()]
+    assert_alike(beside, [[one[part][0] for one in alone] for part in (0, 1)])
+    assert len({len(records) for records in beside[0]}) > 1  # they stop at different epochs
 
 
 def test_a_training_set_of_one_batch_and_a_row_has_no_batch_of_one(frames):
