@@ -127,7 +127,7 @@ class TrainConfig(Section):
         batch_size: in utterances.
         epochs: the largest number of epochs.
         patience: the number of epochs without a lower validation loss after which training stops.
-        lr: the peak learning rate.
+        lr: the peak learning rate. Larger ones than 1 let weights grow to infinity.
         weight_decay: of AdamW.
         warmup: the share of all steps in which the learning rate rises; then it falls linearly to 0.
         grad_clip: the largest norm of the gradient.
@@ -136,10 +136,16 @@ class TrainConfig(Section):
     batch_size: int = Field(gt=1)
     epochs: int = Field(gt=0)
     patience: int = Field(gt=0)
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
     warmup: float = Field(ge=0, lt=1)
     grad_clip: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _check_decay(self):
+        if self.lr * self.weight_decay > 1:
+            raise ValueError("lr times weight_decay, the share that a step takes from each weight, must be at most 1")
+        return self
 
 
 class FineTuneConfig(Section):

@@ -9,9 +9,9 @@ from soctk.parallel import Executor, Job
 from soctk.schema import Config
 from soctk.scoring import choice
 from soctk.scoring.runs import RunDirectory
-from soctk.training import local_runs
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
+from soctk.training.local_runs import describe
 
 
 def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int]]], seeds: Sequence[int]) -> int:
@@ -30,26 +30,31 @@ def run(executor: Executor, experiments: Sequence[tuple[Experiment, Sequence[int
         SoctkError: Experiment.run raises it.
     """
     with ExitStack() as claims:
+        several = len(experiments) > 1
         jobs = [
             Job(
                 f"{experiment.path}, {run}",
                 _train,
-                (experiment.config, experiment.device, experiment.tensorboard, run),
+                (experiment.config, experiment.device, experiment.tensorboard, run, several),
                 (experiment.data, experiment.features),
             )
             for experiment, folds in experiments
             for run in claims.enter_context(experiment.claimed(folds, seeds))
         ]
-        for run, line in progress.track(executor.run(jobs), "train", "run", len(jobs)):
-            progress.message(f"{run.experiment.name}: {line}" if len(experiments) > 1 else line)
+        for line in progress.track(executor.run(jobs), "train", "run", len(jobs)):
+            progress.message(line)
         return len(jobs)
 
 
 def _train(
-    data: DataDir, features: Features, config: Config, device: str, tensorboard: bool, run: RunDirectory
-) -> tuple[RunDirectory, str]:
-    if run.path.exists():  # its worker died before the client had the line
-        return run, local_runs.describe(run, choice.require(run))
-    experiment = Experiment(config, data, features, run.experiment, device, tensorboard)
-    (line,) = experiment.train([run], nj=1)
-    return run, line
+    data: DataDir,
+    features: Features,
+    config: Config,
+    device: str,
+    tensorboard: bool,
+    run: RunDirectory,
+    several: bool,
+) -> str:
+    if not run.path.exists():  # else its worker died before the client had the line
+        Experiment(config, data, features, run.experiment, device, tensorboard).train([run], nj=1)
+    return describe(run, choice.require(run), several)

@@ -218,7 +218,7 @@ class Experiment:
 def run_together(experiments: Sequence[Experiment], folds: Sequence[int], seeds: Sequence[int], nj: int = 1) -> int:
     """Do the missing runs of experiments that are trained together; return their number (Experiment.run).
 
-    The experiments must have corpus, features, device, and some settings in common (local_runs.in_common).
+    All experiments must have the same corpus, features and device, and equal settings local_runs.in_common.
 
     Raises:
         SoctkError: Experiment.run raises it.

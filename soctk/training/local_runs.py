@@ -30,13 +30,15 @@ Run = tuple["Experiment", RunDirectory]
 
 # The most parameters of the models of a stack. Five numbers are kept for each, and four are copied in some steps: 2 GB.
 _MOST_PARAMETERS = 1 << 26
+_MOST_RUNS = 128  # each has open files, and the dropout of an epoch
 _MOST_OF_STREAMED = 8  # models that share frames which are read for each batch, but not the product with them
 
 
 def in_common(config: Config) -> Config:
     """Return the settings that experiments must have in common to be trained together.
 
-    With the head mlp, they may differ in all settings of the training loop but the batch size, and in the dropout.
+    With the head mlp, they may have different dropout and different settings of the training loop, but not different
+    batch sizes.
     """
     if isinstance(config.head, LinearConfig) or config.train is None:
         return config
@@ -49,8 +51,8 @@ def train(runs: Sequence[Run], nj: int) -> list[str]:
     """Train and test claimed runs; print and return a line about the validation scores of each.
 
     Args:
-        runs: pairs of an experiment and one of its runs. The experiments have corpus, features, device and the settings
-            `in_common`.
+        runs: pairs of an experiment and one of its runs. All experiments have the same corpus, features and device, and
+            equal settings `in_common`.
         nj: the number of processor cores to use; it does not change the results. Each stack of runs (`_stacks`) is a
             process; if there are fewer of them than `nj`, they use several threads.
 
@@ -64,6 +66,7 @@ def train(runs: Sequence[Run], nj: int) -> list[str]:
     fitted = {(run.fold, run.seed): first.trained(inputs.split(run.fold, run.seed)) for _, run in runs}
     for (fold, seed), utterances in fitted.items():
         trainable.check_inputs(inputs, fold, seed, inputs.rows(utterances))
+    several = len({run.experiment for _, run in runs}) > 1
     made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": first.device}
     jobs: list[Callable[[], list[str]]]
     say: Callable[[str], None] | None = None
@@ -71,13 +74,13 @@ def train(runs: Sequence[Run], nj: int) -> list[str]:
         pairs = [(inputs.split(run.fold, run.seed), run.seed) for _, run in runs]
         fits = fit_runs(inputs, first.config.head, pairs, nj, first.device)
         inputs = replace(inputs, blocks={})
-        jobs = [partial(_fit, run, fit, inputs, made_with) for run, fit in zip(runs, fits, strict=True)]
+        jobs = [partial(_fit, run, fit, inputs, made_with, several) for run, fit in zip(runs, fits, strict=True)]
     else:
         stacks = _stacks(runs, inputs)
         threads = max(1, nj // len(stacks)) if first.device == "cpu" else 1
         # In this process, the line of a run is printed when it ends, not when its whole stack ends.
         say = progress.message if min(nj, len(stacks)) == 1 else None
-        jobs = [partial(_train_stack, stack, inputs, made_with, threads, say) for stack in stacks]
+        jobs = [partial(_train_stack, stack, inputs, made_with, several, threads, say) for stack in stacks]
     lines = []
     done = itertools.chain.from_iterable(parallel.run(jobs, nj, first.device))
     for line in progress.track(done, "train", "run", len(runs)):
@@ -87,25 +90,28 @@ def train(runs: Sequence[Run], nj: int) -> list[str]:
     return lines
 
 
-def describe(run: RunDirectory, choice: Choice) -> str:
-    """Return a line about the validation scores of a run."""
-    return f"fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"
+def describe(run: RunDirectory, choice: Choice, several: bool = False) -> str:
+    """Return a line about the validation scores of a run; it names the experiment if there are `several`."""
+    name = f"{run.experiment.name}: " if several else ""
+    return f"{name}fold {run.fold}, seed {run.seed}: {choice.describe()}; validation {choice.scores()}"
 
 
 def _stacks(runs: Sequence[Run], inputs: TrainingData) -> list[list[Run]]:
     """Divide runs of the head mlp into stacks, the runs that are trained together; `nj` has no influence on it.
 
-    On a GPU all runs are a stack. On a CPU, a stack has the runs of one seed, which share an order and therefore
-    frames. Models that cannot share the product with the frames would each keep their own: there is one of them in a
-    stack, or a few, if the frames are read from the store for each batch.
+    On a GPU all runs are a stack, up to `_MOST_RUNS`. On a CPU, a stack has the folds of one experiment and one seed,
+    which share an order and therefore frames; larger stacks train no faster than one after the other. Models that
+    cannot share the product with the frames would each keep their own: there is one of them in a stack, or a few, if
+    the frames are read from the store for each batch.
     """
     first, _ = runs[0]
     model = first.new_model()
     learner = model.head if inputs.frames is None else model
-    most = max(1, _MOST_PARAMETERS // sum(parameter.numel() for parameter in learner.parameters()))
-    groups: dict[int, list[Run]] = {}
+    most = min(_MOST_RUNS, max(1, _MOST_PARAMETERS // sum(parameter.numel() for parameter in learner.parameters())))
+    groups: dict[object, list[Run]] = {}
     for experiment, run in runs:
-        groups.setdefault(run.seed if first.device == "cpu" else 0, []).append((experiment, run))
+        key = (experiment.path, run.seed) if first.device == "cpu" else None
+        groups.setdefault(key, []).append((experiment, run))
     if inputs.frames is not None and not shares_projection(model):
         most = min(most, 1 if isinstance(inputs.frames, Frames) else _MOST_OF_STREAMED)
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
@@ -115,6 +121,7 @@ def _train_stack(
     runs: Sequence[Run],
     inputs: TrainingData,
     made_with: Mapping[str, str],
+    several: bool,
     threads: int,
     say: Callable[[str], None] | None,
 ) -> list[str]:
@@ -122,7 +129,6 @@ def _train_stack(
 
     `say` gets each line as soon as its run is finished.
     """
-    several = len({run.experiment for _, run in runs}) > 1
     parts, lines = [], []
     for experiment, run in runs:
         torch.manual_seed(run.seed)
@@ -145,8 +151,7 @@ def _train_stack(
                     part = parts[number]
                     experiment.finish(writers[number], part.model, inputs, part.split, trainer.predict_test(number))
                     opened[number].close()  # gives the directory its final name
-                    line = describe(run, Choice.of(writers[number].records))
-                    lines.append(f"{run.experiment.name}: {line}" if several else line)
+                    lines.append(describe(run, Choice.of(writers[number].records), several))
                     if say:
                         say(lines[-1])
         except Diverged as error:
@@ -154,7 +159,7 @@ def _train_stack(
     return lines
 
 
-def _fit(run: Run, fit: OuterFit, inputs: TrainingData, made_with: Mapping[str, str]) -> list[str]:
+def _fit(run: Run, fit: OuterFit, inputs: TrainingData, made_with: Mapping[str, str], several: bool) -> list[str]:
     """Fit and test a run of the head linear; return a line about its validation scores."""
     experiment, directory = run
     model, split = experiment.new_model(fit.candidate), inputs.split(directory.fold, directory.seed)
@@ -163,4 +168,4 @@ def _fit(run: Run, fit: OuterFit, inputs: TrainingData, made_with: Mapping[str, 
             writer.write_record(record)
         predicted = fit.apply(model.head, inputs, split)
         experiment.finish(writer, model, inputs, split, predicted)
-    return [describe(directory, Choice.of(fit.records))]
+    return [describe(directory, Choice.of(fit.records), several)]

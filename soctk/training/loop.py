@@ -84,23 +84,21 @@ def train_together(learners: Sequence[Learner], copies: int = 1, threads: int = 
         threads: the number of threads; it has no influence on the results.
 
     Raises:
-        Diverged: the loss of a model became infinite or NaN, and the other models are trained.
+        Diverged: the loss of a model becomes infinite or NaN; the other models are not trained further.
     """
     training = _Training(learners, threads)
     best = {number: _Best() for number in range(len(learners))}
-    diverged: list[Diverged] = []
     started = time.perf_counter()
     for epoch in itertools.count(1):
         losses = training.epoch(epoch)
         records = {}
         for number, loss in losses.items():
             learner = learners[number]
+            _require_finite(loss, epoch, number)
             predicted = predict(learner.model, learner.inputs, learner.target, learner.valid, copies, threads)
             scores = learner.target.scores(predicted.cpu().numpy(), learner.valid[: len(predicted)])
-            if math.isfinite(loss + scores["valid_loss"]):
-                records[number] = {"epoch": epoch, "train_loss": loss, **scores, "lr": training.rate(number, epoch)}
-            else:
-                diverged.append(Diverged(epoch, number))
+            records[number] = {"epoch": epoch, "train_loss": loss, **scores, "lr": training.rate(number, epoch)}
+            _require_finite(scores["valid_loss"], epoch, number)
         seconds, started = round(time.perf_counter() - started, 3), time.perf_counter()
         stopped = set()
         for number, record in records.items():
@@ -110,13 +108,11 @@ def train_together(learners: Sequence[Learner], copies: int = 1, threads: int = 
             if epoch == config.epochs or epoch - best[number].epoch >= config.patience:
                 training.restore(number, best[number].state)
                 stopped.add(number)
-        training.drop(stopped | (losses.keys() - records.keys()))
+        training.drop(stopped)
         for number, record in records.items():
             yield Epoch(number, {**record, "seconds": seconds}, number in stopped)
         if len(stopped) == len(records):
-            break
-    if diverged:
-        raise diverged[0]
+            return
 
 
 def train(
@@ -150,8 +146,7 @@ def train_for(
     """
     training = _Training([Learner(model, inputs, target, train_indices, [], config, seed)], threads=1)
     for epoch in range(1, epochs + 1):
-        if not math.isfinite(training.epoch(epoch)[0]):
-            raise Diverged(epoch, 0)
+        _require_finite(training.epoch(epoch)[0], epoch, 0)
     training.drop({0})
     model.eval()
 
@@ -182,7 +177,7 @@ class _Training:
         self._build()
 
     def epoch(self, epoch: int) -> dict[int, float]:
-        """Train each model for an epoch; return the mean loss of its batches."""
+        """Train each model for an epoch; return the mean loss of its batches, NaN if a gradient was infinite or NaN."""
         stack = self._stack
         for number in self._numbers:
             self._learners[number].model.train()
@@ -197,7 +192,7 @@ class _Training:
             losses.sum().backward()
             stack.step(models, factors[batch.step, own])
             sums[own] += losses.detach()
-        means = sums.tolist()
+        means = sums.masked_fill_(stack.diverged, math.nan).tolist()
         return {number: total / self._steps[number] for number, total in zip(self._numbers, means, strict=True)}
 
     def rate(self, number: int, epoch: int) -> float:
@@ -289,6 +284,11 @@ class Diverged(SoctkError):
             remedy="Lower the learning rate (--set train.lr=1e-4), or check the store for extreme features.",
         )
         self.number = number
+
+
+def _require_finite(loss: float, epoch: int, number: int) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(epoch, number)
 
 
 @torch.inference_mode()

@@ -21,6 +21,8 @@ class Stack:
         parameters: name -> the parameter `(K, ...)` of all models, a leaf of the graph. A backward pass gives gradients
             to these, or to the parameters of the models.
         buffers: name -> the buffer `(K, ...)` of all models.
+        diverged: whether the norm of a gradient of each model was infinite or NaN, `(K,)` bool. Steps do not use such
+            a gradient, so weights stay finite: poolings refuse frames that are projected to infinity.
 
     Args:
         models: K models of the same architecture. The stack uses their parameters until `keep` drops them.
@@ -28,12 +30,14 @@ class Stack:
 
     parameters: dict[str, torch.Tensor]
     buffers: dict[str, torch.Tensor]
+    diverged: torch.Tensor
 
     def __init__(self, models: Sequence[nn.Module]):
         self._models = list(models)
         self._values = torch.stack([nn.utils.parameters_to_vector(model.parameters()).detach() for model in models])
         self._gradients = torch.zeros_like(self._values)
         self._first, self._second = torch.zeros_like(self._values), torch.zeros_like(self._values)
+        self.diverged = torch.zeros(len(models), dtype=torch.bool, device=self._values.device)
         names = [name for name, _ in models[0].named_buffers()]
         self.buffers = {name: torch.stack([model.get_buffer(name) for model in models]) for name in names}
         self._bind()
@@ -68,6 +72,10 @@ class Stack:
         values, gradients, first, second = state if models is None else (part[models] for part in state)
         decay, size, root, clip = factors.unsqueeze(2).unbind(1)
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        diverged = ~norms.isfinite()
+        self.diverged[slice(None) if models is None else models] |= diverged.squeeze(1)
+        gradients.masked_fill_(diverged, 0)
+        norms.masked_fill_(diverged, 0)
         gradients.mul_((clip / (norms + 1e-6)).clamp_(max=1))  # as torch.nn.utils.clip_grad_norm_
         first.lerp_(gradients, 1 - _BETA1)
         second.mul_(_BETA2).addcmul_(gradients, gradients, value=1 - _BETA2)
@@ -100,6 +108,7 @@ class Stack:
         kept = torch.tensor(models, device=self.device)
         self._values, self._gradients = self._values[kept], self._gradients[kept]
         self._first, self._second = self._first[kept], self._second[kept]
+        self.diverged = self.diverged[kept]
         self.buffers = {name: buffer[kept] for name, buffer in self.buffers.items()}
         self._bind()
 

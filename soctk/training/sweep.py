@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,9 @@ class Sweep:
     ) -> pd.DataFrame:
         """Do the missing runs of all points, each point in its own directory in `path`, and compare the points.
 
-        Points that differ in settings of the training loop only are trained together (local_runs.in_common). With an
-        executor, the runs of all points are its jobs (soctk.training.distributed_runs). Test utterances are not used
-        for the comparison. The table is also written to `path`/sweep.tsv, and the nested choice to `path`/nested if
-        `is_nested`.
+        Points with equal settings local_runs.in_common are trained at the same time. With an executor, the runs of all
+        points are its jobs (soctk.training.distributed_runs). Test utterances are not used for the comparison. The
+        table is also written to `path`/sweep.tsv, and the nested choice to `path`/nested if `is_nested`.
 
         Returns:
             A row for each point, best valid_WA (valid_CCC for dimensions) first, then lowest valid_loss. The columns
@@ -67,12 +67,14 @@ class Sweep:
 
         Raises:
             SoctkError: soctk.training.settings.resolve, nested.check or Experiment.run raises it (all points are
-                checked first); or the training log of a finished run is missing or damaged.
+                checked first); two points have the same directory; or the training log of a finished run is missing or
+                damaged.
         """
         points = [
             (point, Experiment(self._config(point), data, features, path / _name(point), features.device))
             for point in self._points()
         ]
+        _require_different([experiment.path for _, experiment in points])
         if self.is_nested:
             nested.check([experiment.config for _, experiment in points])
         for _, experiment in points:
@@ -141,6 +143,16 @@ def edges(grid: Mapping[str, Sequence[Any]], best: Mapping[str, Any]) -> list[st
 def _name(point: Mapping[str, Any]) -> str:
     """Return the name of the point's directory, such as `pooling=mean,frames.layers=3-4`."""
     return ",".join(f"{key}={re.sub(r'[^A-Za-z0-9.+_-]+', '-', str(value)).strip('-')}" for key, value in point.items())
+
+
+def _require_different(paths: Sequence[Path]) -> None:
+    repeated = [path.name for path, count in Counter(paths).items() if count > 1]
+    if repeated:
+        raise SoctkError(
+            f"several combinations have the name {repeated[0]}",
+            remedy="Write each value of an axis once.",
+            where="--grid",
+        )
 
 
 def _validation(runs: Iterable[RunDirectory]) -> dict[str, float]:

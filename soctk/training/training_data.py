@@ -22,14 +22,14 @@ from soctk.training.target import Target
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The inputs and labels of an experiment, shared by all its runs.
+    """The inputs and labels of an experiment, or of several with equal settings in_common, shared by all their runs.
 
     The rows of the inputs are the N utterances of the corpus in its order, then N copies of them at the first speed,
     and so on; then N copies with the first augmentation, and so on. Augmented copies are used for training only:
     validation and test see the recordings as they are.
 
     Attributes:
-        config: the settings of the experiment.
+        config: the settings of the experiment; of several experiments, those of the first.
         data: the corpus.
         copies: how many rows each utterance has: 1, plus the number of speeds, plus the number of augmentations.
         tested: how many of these, from the first, are for prediction: 1 plus the number of speeds.

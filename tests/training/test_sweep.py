@@ -11,6 +11,7 @@ from soctk.features import extract
 from soctk.features.store import FeatureStore
 from soctk.mappings import read_yaml
 from soctk.scoring.runs import RunDirectory
+from soctk.training import local_runs
 from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 from soctk.training.settings import resolve
@@ -55,15 +56,26 @@ def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(t
 
 
 @pytest.mark.parametrize("pooling", ["soc", "mean"])
-def test_points_that_are_trained_together_equal_experiments_alone(tmp_path, corpus, features, pooling):
+@pytest.mark.parametrize("one_stack", [False, True], ids=["processes", "one-stack"])
+def test_points_that_are_trained_together_equal_experiments_alone(
+    tmp_path, corpus, features, pooling, one_stack, monkeypatch, capsys
+):
+    if one_stack:  # as on a GPU
+        monkeypatch.setattr(
+            local_runs,
+            "_stacks",
+            lambda runs, inputs: [own for seed in (1, 2) if (own := [run for run in runs if run[1].seed == seed])],
+        )
     grid = {"train.lr": [1e-3, 1e-2], "head.dropout": [0, 0.6], "train.epochs": [2, 4]}
     options = {"conf_dirs": CONF, "pooling": pooling, "head": "mlp", "overrides": ["train.batch_size=8"]}
-    table = Sweep(grid, "soctk", options).run(corpus, features, tmp_path / "sweep", [1, 2], [1, 2], nj=1)
+    table = Sweep(grid, "soctk", options).run(corpus, features, tmp_path / "sweep", [1, 2], [1, 2], nj=2)
     assert len(table) == 8
+    lines = capsys.readouterr().out
     for lr, dropout, epochs in itertools.product(*grid.values()):
         name = f"train.lr={lr},head.dropout={dropout},train.epochs={epochs}"
         overrides = [*options["overrides"], f"train.lr={lr}", f"head.dropout={dropout}", f"train.epochs={epochs}"]
         settings = resolve(**options | {"overrides": overrides, "protocol": "soctk"})
+        assert f"{name}: fold 2, seed 1: epoch" in lines
         Experiment(settings, corpus, features, tmp_path / "alone" / name).run([2], [1])
         own, alone = (RunDirectory(tmp_path / kind / name, 2, 1) for kind in ("sweep", "alone"))
         assert read_yaml(own.config) == read_yaml(alone.config)
@@ -104,6 +116,18 @@ def test_directory_names_of_points_contain_no_special_characters(tmp_path, corpu
         ({"pooling": ["mean"], "frames.layers": ["auto", [30]]}, "feats: the store has no hidden state 30, only 0"),
         ({"pooling": ["mean"], "frames.speeds": ["all", [0.9]]}, "the store has no copies at speed 0.9"),
         ({"pooling": ["mean"], "frames.augment": ["all", ["noise"]]}, "the store has no copies with noise"),
+        (
+            {"pooling": ["mean"], "head": ["mlp"], "train.lr": [1e-3, 0.001]},
+            "have the name .*train.lr=0.001\nWrite each",
+        ),
+        (
+            {"pooling": ["mean"], "head": ["mlp"], "train.lr": [2]},
+            r"train\.lr: Input should be less than or equal to 1",
+        ),
+        (
+            {"pooling": ["mean"], "head": ["mlp"], "train.lr": [0.1], "train.weight_decay": [11]},
+            "lr times weight_decay, the share that a step takes from each weight, must be at most 1",
+        ),
     ],
 )
 def test_a_wrong_setting_of_any_point_is_reported_before_training(grid, message, tmp_path, corpus, features):
