@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @click.option("--utterances", default=300_000)
 @click.option("--speakers", default=2_000)
 @click.option("--d", default=64, help="Dimensions of the projection after the logarithm.")
-@click.option("--contrast", default=0.05, help="How much the classes differ.")
+@click.option("--contrast", default=0.02, help="How much the classes differ.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 @click.option("--compare", is_flag=True, help="Fit in the usual way too, and in parts with the C of the usual way.")
 @click.option("--corpora", default=1, help="How many corpora, generated with different seeds.")

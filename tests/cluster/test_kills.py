@@ -1,7 +1,11 @@
 """Extraction and training in workers that are killed give the same files as an undisturbed run on this machine."""
 
+import getpass
 import os
+import shutil
 import signal
+import socket
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -10,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 from conftest import ROOT
 
 from soctk import config
@@ -77,6 +82,60 @@ def test_a_worker_killed_in_the_middle_of_a_shard_ten_times_changes_nothing(tmp_
 
 
 @pytest.fixture
+def ssh(tmp_path) -> Path:
+    """A cluster file with two hosts: two addresses of this machine, on which a real sshd listens."""
+    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not program:
+        pytest.skip("no sshd (Debian: apt install openssh-server)")
+    for key in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / key], check=True)
+    hosts, port = ["127.0.0.1", "127.0.0.2"], _free_port()
+    lines = [f"ListenAddress {host}:{port}" for host in hosts]
+    lines += [f"HostKey {tmp_path}/host", f"AuthorizedKeysFile {tmp_path}/user.pub", "PidFile none", "StrictModes no"]
+    (tmp_path / "sshd_config").write_text("\n".join(lines) + "\n")
+    connect = {"port": port, "username": getpass.getuser(), "client_keys": [f"{tmp_path}/user"], "known_hosts": None}
+    cluster = {"kind": "ssh", "hosts": hosts, "workers": 1, "options": {"connect_options": connect}}
+    (tmp_path / "ssh.yaml").write_text(yaml.safe_dump(cluster))
+    with (tmp_path / "sshd.log").open("w") as log:
+        daemon = subprocess.Popen([program, "-D", "-e", "-f", tmp_path / "sshd_config"], stderr=log)
+    try:
+        while "listening on" not in (text := (tmp_path / "sshd.log").read_text()):
+            if daemon.poll() is not None:
+                pytest.skip(f"sshd does not start: {text}")
+            time.sleep(0.1)
+        yield tmp_path / "ssh.yaml"
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_a_lost_host_changes_nothing(tmp_path, corpus, ssh, monkeypatch):
+    """The encoder kills the process that would start its worker again, and then its worker."""
+    monkeypatch.setattr(extract, "SHARD_SECONDS", 1.0)
+    module = tmp_path / "deadly.py"
+    module.write_text(
+        ENCODER.replace("os.kill(os.getpid()", "os.kill(os.getppid(), signal.SIGKILL); os.kill(os.getpid()")
+    )
+    (tmp_path / "victims").mkdir()
+    extraction = Extraction(f"{module}:Deadly")
+    extract.extract(corpus, tmp_path / "undisturbed", extraction)
+    (tmp_path / "victims" / str(soundfile.info(corpus.wav[corpus.utterances[1]]).frames)).touch()
+    with option.open_cluster(str(ssh), "cpu", tmp_path / "feats", [tmp_path / "data"]) as (executor, _):
+        assert len(executor.on_each_worker(os.getpid)) == 2
+        extract.extract(corpus, tmp_path / "feats", extraction, executor=executor)
+        assert len(executor.on_each_worker(os.getpid)) == 1
+    assert not list((tmp_path / "victims").iterdir())
+    undisturbed = files_of(tmp_path / "undisturbed", "*.safetensors", "index.tsv", "store.json")
+    assert files_of(tmp_path / "feats", "*.safetensors", "index.tsv", "store.json") == undisturbed
+
+
+@pytest.fixture
 def store(tmp_path, corpus) -> FeatureStore:
     extract.extract(corpus, tmp_path / "feats", Extraction("mfcc"))
     return FeatureStore.open(tmp_path / "feats")
@@ -89,7 +148,7 @@ def settings(head: str):
 
 def train_and_die(folder: Path, *arguments):
     """Train a run, but kill this worker first inside, then after the first run of each fold."""
-    run = arguments[-1]
+    run = arguments[-2]
     marker = folder / f"{run.fold}-{run.seed}"
     if marker.exists():
         return distributed_runs._train(*arguments)
