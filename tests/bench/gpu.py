@@ -36,7 +36,7 @@ from soctk import config, pooling
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.pooling import products
-from soctk.training.experiment import Experiment
+from soctk.training.experiment import Experiment, run_together
 from soctk.training.inputs import Features
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,12 +266,33 @@ def time_training(place: Place) -> Iterator[Row]:
             )
         case = f"paper, {name}: {len(data.folds)} folds x {len(seeds)} seeds"
         yield Row("training", case, seconds, "s an epoch", other, ratio)
+        if count == 1440:
+            yield time_sweep(place, data, features, overrides, trained)
         linear = ["frames.layers=last", "pooling.soc_full.d=64", "head.C=[0.01, 0.1]"]
         head = config.load([ROOT / "conf"], "mean+soc_full", "linear", overrides=linear)
         started = time.perf_counter()
         Experiment(head, data, features, place.folder / f"{name} linear", place.device).run(data.folds[:1], [1])
         seconds = time.perf_counter() - started
         yield Row("training", f"mean+soc_full (d=64), linear, {name}: 1 fold, 2 values of C", seconds, "s")
+
+
+def time_sweep(place: Place, data: DataDir, features: Features, overrides: Sequence[str], epochs: int) -> Row:
+    """Time four learning rates with one seed, at the same time and one after the other."""
+    conf = [ROOT / "conf", ROOT / "conf" / "preset" / "paper"]
+    seconds = []
+    for way in ("at the same time", "one after the other"):
+        points = []
+        for lr in (1e-4, 3e-4, 1e-3, 3e-3):
+            settings = config.load(conf, "soc", "mlp", overrides=[*overrides, f"train.lr={lr}"])
+            path = place.folder / "sweep" / way / str(lr)
+            points.append(Experiment(settings, data, features, path, place.device))
+        nj = multiprocessing.cpu_count()
+        started = time.perf_counter()
+        for group in [points] if way == "at the same time" else [[point] for point in points]:
+            run_together(group, data.folds, [1], nj)
+        seconds.append((time.perf_counter() - started) / epochs)
+    case = f"paper, RAVDESS's size: {len(data.folds)} folds x 4 points of a sweep"
+    return Row("training", case, seconds[0], "s an epoch", "one after the other", seconds[1] / seconds[0])
 
 
 def authors_seconds(place: Place, data: DataDir, store: Generated, epochs: int) -> float:

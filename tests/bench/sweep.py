@@ -1,4 +1,4 @@
-"""The time of a sweep over settings of the training loop: points that are trained together, and one after the other.
+"""The time of a sweep over settings of the training loop: points at the same time, and one after the other.
 
     .venv/bin/python tests/bench/sweep.py DATA STORE --layer 6
 
@@ -61,7 +61,7 @@ def main(data: Path, store: Path, layer: int, pooling: str, points: str, epochs:
                 alone.append(time.perf_counter() - started)
         ratio = statistics.median(one / other for one, other in zip(alone, together, strict=True))
         rows.append((count, f"{statistics.median(together):.1f}", f"{statistics.median(alone):.1f}", f"{ratio:.2f}"))
-    print(tabulate(rows, ["points", "together, s", "one after the other, s", "times as fast"], "github"))
+    print(tabulate(rows, ["points", "at the same time, s", "one after the other, s", "times as fast"], "github"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from random_encoders import write
 from soctk import config
 from soctk.features import extract
 from soctk.features.store import FeatureStore
-from soctk.training.experiment import Experiment
+from soctk.training.experiment import Experiment, run_together
 from soctk.training.inputs import Features
 
 pytestmark = pytest.mark.gpu
@@ -42,10 +42,20 @@ def store(tmp_path_factory, corpus, device) -> FeatureStore:
 
 def posteriors(path, name, corpus, store, device, folds=(1, 2), seeds=(1, 2), **options) -> np.ndarray:
     """Train and test folds with seeds, together on a GPU, and return the posteriors `(utterances, classes)`."""
-    pooling, head, overrides = EXPERIMENTS[name]
-    settings = config.load([ROOT / "conf"], pooling, head, overrides=overrides)
-    experiment = Experiment(settings, corpus, Features(store, corpus.utterances, device, **options), path, device)
+    experiment = make(path, name, corpus, Features(store, corpus.utterances, device, **options))
     assert experiment.run(folds, seeds) == len(folds) * len(seeds)
+    return predicted(path, corpus)
+
+
+def make(path, name, corpus, features, *more) -> Experiment:
+    """Return an experiment with some more settings."""
+    pooling, head, overrides = EXPERIMENTS[name]
+    settings = config.load([ROOT / "conf"], pooling, head, overrides=[*overrides, *more])
+    return Experiment(settings, corpus, features, path, features.device)
+
+
+def predicted(path, corpus) -> np.ndarray:
+    """Return the posteriors of all runs below a directory."""
     tables = [pd.read_csv(file, sep="\t", index_col="utt") for file in sorted(path.rglob("predictions.tsv"))]
     return pd.concat(tables)[list(corpus.emotions)].to_numpy()
 
@@ -63,3 +73,15 @@ def test_results_equal_those_on_the_cpu_and_are_the_same_again(tmp_path, corpus,
     if device == "cuda" and EXPERIMENTS[name][1] == "linear":  # torch's dropout draws other numbers on a GPU
         on_cpu = posteriors(tmp_path / "cpu", name, corpus, store, "cpu")
         np.testing.assert_allclose(results, on_cpu, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["soc", "mlp on descriptors"])
+def test_points_of_a_sweep_learn_the_same_together_and_alone(tmp_path, corpus, store, device, name):
+    features = Features(store, corpus.utterances, device)
+    points = {"a": ["train.lr=1e-2", "head.dropout=0"], "b": ["train.epochs=3"], "c": ["train.grad_clip=0.01"]}
+    together = [make(tmp_path / "sweep" / point, name, corpus, features, *own) for point, own in points.items()]
+    assert run_together(together, [1, 2], [1]) == 6
+    for point, own in points.items():
+        make(tmp_path / "alone" / point, name, corpus, features, *own).run([1, 2], [1])
+        results, alone = (predicted(tmp_path / way / point, corpus) for way in ("sweep", "alone"))
+        np.testing.assert_allclose(results, alone, atol=1e-3)
