@@ -311,7 +311,8 @@ def _extract_shard(
         states = encoder.hidden_states([next(loaded) for _ in batch], layers)
         for utterance, state in zip(batch, states, strict=True):
             frames[utterance.id] = state.to(getattr(torch, dtype)).cpu()
-            if not frames[utterance.id].isfinite().all():
+            # NaN is the minimum and the maximum of all numbers that include it. isfinite() takes 20 times as long.
+            if not torch.stack(frames[utterance.id].aminmax()).isfinite().all():
                 raise SoctkError(
                     f"the features of {utterance.id} are not finite in {dtype}",
                     remedy="Use --dtype float32 and another directory. If the error remains, the upstream is faulty.",

@@ -390,24 +390,30 @@ def test_silence_is_encoded_as_zeros(tmp_path, corpus):
 
 
 class Overflowing:
-    """An upstream whose features exceed the range of float16."""
+    """An upstream of which one feature is not a number of float16."""
 
     name, source, hidden_sizes, sample_rate, frame_shift, max_seconds = "large", "", [4], 16000, 20.0, 9.0
     hub = note = ""
     batches = has_units = False
 
+    def __init__(self, feature: float):
+        self.frames = torch.linspace(-1, 1, 12).reshape(1, 3, 4)
+        self.frames[0, 1, 2] = feature
+
     def hidden_states(self, waveforms, layers):
-        return [torch.full((1, 3, 4), 1e5)]
+        return [self.frames.clone()]
 
 
-def test_features_that_overflow_float16_are_not_stored(tmp_path, corpus, monkeypatch):
-    monkeypatch.setattr(upstream, "load", lambda *_: Overflowing())
+@pytest.mark.parametrize("feature", [1e5, -1e5, 65520.0, float("nan"), float("-inf")])
+def test_features_that_are_no_numbers_of_float16_are_not_stored(tmp_path, corpus, monkeypatch, feature):
+    monkeypatch.setattr(upstream, "load", lambda *_: Overflowing(feature))
     with pytest.raises(
         SoctkError, match=r"the features of spk\d-\w+-\d are not finite in float16\nUse --dtype float32"
     ):
         extract.extract(corpus, tmp_path / "feats", Extraction("large"))
     assert not list((tmp_path / "feats").glob("shard-*"))
-    assert extract.extract(corpus, tmp_path / "feats32", Extraction("large", dtype="float32")).utterances == 36
+    if abs(feature) < float("inf"):
+        assert extract.extract(corpus, tmp_path / "feats32", Extraction("large", dtype="float32")).utterances == 36
 
 
 class Recorder:
