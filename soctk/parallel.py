@@ -63,6 +63,20 @@ class Processes:
         return run(jobs, self.nj)
 
 
+@dataclass(frozen=True)
+class Threads:
+    """An executor on this machine, for a GPU: while a job computes there, others read, check and write files."""
+
+    number: int
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Any]:
+        """See Executor.run."""
+        from joblib import Parallel, delayed  # takes a tenth of a second
+
+        threads = Parallel(self.number, backend="threading", return_as="generator_unordered", pre_dispatch=self.number)
+        yield from threads(delayed(job)() for job in jobs)
+
+
 def run(jobs: Sequence[Callable[[], Any]], nj: int, device: str = "cpu") -> Iterator[Any]:
     """Run jobs in worker processes, `nj` at a time, and yield each result as soon as it is ready.
 

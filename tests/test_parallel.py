@@ -71,6 +71,20 @@ def test_an_error_in_one_job_is_raised_and_the_other_jobs_are_stopped(job, messa
     assert not (tmp_path / "done").exists()
 
 
+def test_an_error_in_a_thread_is_raised_and_no_further_job_is_begun():
+    begun = []
+
+    def note(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.01)
+
+    jobs = [parallel.Job("the first", wrong), *(parallel.Job(str(n), note, (n,)) for n in range(100))]
+    with pytest.raises(SoctkError, match="job 0: it is wrong"):
+        list(parallel.Threads(2).run(jobs))
+    time.sleep(0.2)
+    assert len(begun) < 10
+
+
 def is_running(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status")
     return status.exists() and "\nState:\tZ" not in status.read_text()

@@ -1,6 +1,8 @@
 """Extraction: a frozen upstream encodes each recording of a data directory once, into a feature store."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy as copy_of
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +22,14 @@ from soctk.features.settings import HAS_UNITS
 from soctk.features.store import FeatureStore
 from soctk.features.upstream import Layers, Precision, Upstream
 from soctk.features.waveforms import Utterance, with_voices
-from soctk.parallel import Executor, Job, Processes
+from soctk.parallel import Executor, Job, Processes, Threads
 from soctk.schema import Augmentation, Normalisation, UpstreamConfig
 
 # Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values fill 46 MB.
 SHARD_SECONDS = 600
+# On a GPU, one thread encodes recordings while the others write their shards.
+_THREADS_OF_GPU = 3
+_encoding = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,9 @@ def extract(
     if jobs and encoder.note:
         progress.message(encoder.note)
     disk_space.check(path, settings, [utterance.seconds for shard in missing for utterance in shard])
-    on_cpu = extraction.device == "cpu"
-    executor = executor or Processes(nj if on_cpu and job is None else 1)
+    if executor is None:
+        on_cpu = extraction.device == "cpu"
+        executor = Processes(nj if job is None else 1) if on_cpu else Threads(_THREADS_OF_GPU)
     count, seconds, size, others = _run_jobs(jobs, executor, sum(map(len, missing)))
     left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
     if not left:
@@ -296,6 +302,7 @@ def _extract_shard(
         that other processes have stored.
     """
     torch.set_num_threads(1)
+    store = copy_of(store)  # another thread may write to it
     store.update()
     done, wanted = store.recordings, len(utterances)
     utterances = [utterance for utterance in utterances if utterance.id not in done]
@@ -308,11 +315,14 @@ def _extract_shard(
     loaded = waveforms.load(by_length, encoder.sample_rate, channel, extraction.normalise, threads)
     frames, dtype = {}, store.settings["dtype"]
     for batch in _make_batches(by_length, extraction.batch_seconds if encoder.batches else 0):
-        states = encoder.hidden_states([next(loaded) for _ in batch], layers)
-        for utterance, state in zip(batch, states, strict=True):
-            frames[utterance.id] = state.to(getattr(torch, dtype)).cpu()
+        recordings = [next(loaded) for _ in batch]
+        with _encoding:
+            states = encoder.hidden_states(recordings, layers)
+            stored = [state.to(getattr(torch, dtype)).cpu() for state in states]
+        for utterance, state in zip(batch, stored, strict=True):
+            frames[utterance.id] = state
             # NaN is the minimum and the maximum of all numbers that include it. isfinite() takes 20 times as long.
-            if not torch.stack(frames[utterance.id].aminmax()).isfinite().all():
+            if not torch.stack(state.aminmax()).isfinite().all():
                 raise SoctkError(
                     f"the features of {utterance.id} are not finite in {dtype}",
                     remedy="Use --dtype float32 and another directory. If the error remains, the upstream is faulty.",

@@ -20,6 +20,7 @@ from soctk.errors import SoctkError
 from soctk.features import disk_space, extract, upstream
 from soctk.features.extract import Extraction, Summary
 from soctk.features.store import FeatureStore
+from soctk.parallel import Threads
 from soctk.schema import UpstreamConfig
 from soctk.training.frames import Frames
 
@@ -447,6 +448,42 @@ def test_batches_have_similar_lengths_and_limited_duration(tmp_path, corpus, mon
     loaded = Frames.of(FeatureStore.open(tmp_path / "feats"), corpus.utterances)
     expected = [round(16000 * seconds) for seconds in corpus.seconds.values()]
     assert loaded.block[::2].tolist() == [[[samples], [samples]] for samples in expected]
+
+
+def test_threads_for_a_gpu_write_the_same_store_and_encode_one_batch_at_a_time(
+    tmp_path, corpus, small_shards, monkeypatch
+):
+    class Busy(Recorder):
+        calls, most, writing, overlaps = 0, 0, 0, 0
+
+        def hidden_states(self, waveforms, layers):
+            self.calls += 1
+            self.most = max(self.most, self.calls)
+            self.overlaps += self.writing > 0
+            time.sleep(0.01)
+            self.calls -= 1
+            return super().hidden_states(waveforms, layers)
+
+    encoder = Busy(batches=True)
+    monkeypatch.setattr(upstream, "load", lambda *_: encoder)
+    extract.extract(corpus, tmp_path / "one", Extraction("busy"))
+    write = FeatureStore.write_shard
+
+    def slow(store, *arguments):
+        encoder.writing += 1
+        time.sleep(0.05)
+        size = write(store, *arguments)
+        encoder.writing -= 1
+        return size
+
+    monkeypatch.setattr(FeatureStore, "write_shard", slow)
+    summary = extract.extract(corpus, tmp_path / "threads", Extraction("busy"), executor=Threads(3))
+    assert (summary.utterances, summary.left) == (36, 0)
+    assert encoder.most == 1
+    assert encoder.overlaps > 0  # a shard was written while another one was encoded
+    stores = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "threads")]
+    assert stores[0] == stores[1]
+    assert len(stores[0]) > 10
 
 
 def test_the_hub_id_of_the_encoder_is_recorded_but_not_compared(tmp_path, corpus, monkeypatch):
