@@ -1,4 +1,4 @@
-"""Jobs, and the executors that run them: processes on this machine, or a cluster (soctk.cluster)."""
+"""Jobs, and the executors that run them: processes or threads on this machine, or a cluster (soctk.cluster)."""
 
 import multiprocessing
 import os

@@ -127,7 +127,7 @@ class TrainConfig(Section):
         batch_size: in utterances.
         epochs: the largest number of epochs.
         patience: the number of epochs without a lower validation loss after which training stops.
-        lr: the peak learning rate. Larger ones than 1 let weights grow to infinity.
+        lr: the peak learning rate, at most 1: with larger values, weights grow to infinity.
         weight_decay: of AdamW.
         warmup: the share of all steps in which the learning rate rises; then it falls linearly to 0.
         grad_clip: the largest norm of the gradient.

@@ -25,11 +25,13 @@ from soctk.features.waveforms import Utterance, with_voices
 from soctk.parallel import Executor, Job, Processes, Threads
 from soctk.schema import Augmentation, Normalisation, UpstreamConfig
 
-# Audio per shard. After a kill, a process repeats at most this much. In float16, frames of 768 values fill 46 MB.
+# Audio per shard. After a kill, a process repeats at most this much (on a GPU, each thread). In float16, frames of 768
+# values fill 46 MB.
 SHARD_SECONDS = 600
-# On a GPU, one thread encodes recordings while the others write their shards.
+# On a GPU of this machine, one thread encodes recordings while the others write their shards.
 _THREADS_OF_GPU = 3
 _encoding = threading.Lock()
+_own = threading.local()
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ def extract(
     """Encode the utterances that the feature store at `path` lacks.
 
     All recordings are checked before the first one is encoded. If the extraction is killed, it loses at most one shard
-    per process, and the next call extracts only what is missing. The store can be opened once it is complete.
-    Recordings that have changed since are extracted again, together with the other utterances of their shards.
+    per process, or on a GPU three; the next call extracts only what is missing. The store can be opened once it is
+    complete. Recordings that have changed since are extracted again, together with the other utterances of their
+    shards.
 
     Args:
         data: the corpus.
@@ -127,14 +130,15 @@ def extract(
     shards = _divide_into_shards(utterances, nj)
     own_shards = shards if job is None else shards[job - 1 :: nj]
     missing = [[utterance for utterance in shard if utterance.id not in done] for shard in own_shards]
-    shared = store, extraction, nj, data.channel
+    if executor is None:
+        is_on_cpu = extraction.device == "cpu"
+        executor = Processes(nj if job is None else 1) if is_on_cpu else Threads(_THREADS_OF_GPU)
+    decoding = max(1, nj // _THREADS_OF_GPU) if isinstance(executor, Threads) else nj
+    shared = store, extraction, decoding, data.channel
     jobs = [Job(f"shard with {shard[0].id}", _extract_shard, (shard,), shared) for shard in missing if shard]
     if jobs and encoder.note:
         progress.message(encoder.note)
     disk_space.check(path, settings, [utterance.seconds for shard in missing for utterance in shard])
-    if executor is None:
-        on_cpu = extraction.device == "cpu"
-        executor = Processes(nj if job is None else 1) if on_cpu else Threads(_THREADS_OF_GPU)
     count, seconds, size, others = _run_jobs(jobs, executor, sum(map(len, missing)))
     left = len({utterance.id for utterance in utterances} - FeatureStore.create(path, settings).recordings.keys())
     if not left:
@@ -302,7 +306,7 @@ def _extract_shard(
         that other processes have stored.
     """
     torch.set_num_threads(1)
-    store = copy_of(store)  # another thread may write to it
+    store = _store_of_this_thread(store)
     store.update()
     done, wanted = store.recordings, len(utterances)
     utterances = [utterance for utterance in utterances if utterance.id not in done]
@@ -333,6 +337,13 @@ def _extract_shard(
     if not size:
         return 0, 0.0, 0, wanted
     return len(utterances), sum(utterance.seconds for utterance in utterances), size, wanted - len(utterances)
+
+
+def _store_of_this_thread(store: FeatureStore) -> FeatureStore:
+    """Return a copy, the same one for all shards of a thread: a store cannot be updated by several threads."""
+    if getattr(_own, "original", None) is not store:
+        _own.original, _own.copy = store, copy_of(store)
+    return _own.copy
 
 
 def _make_batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:

@@ -215,10 +215,17 @@ class Experiment:
         writer.write_predictions(inputs.target.table(self.data, split.test, predicted.cpu().numpy()))
 
 
-def run_together(experiments: Sequence[Experiment], folds: Sequence[int], seeds: Sequence[int], nj: int = 1) -> int:
+def run_together(
+    experiments: Sequence[Experiment], folds: Sequence[int], seeds: Sequence[int], nj: int = 1, several: bool = True
+) -> int:
     """Do the missing runs of experiments that are trained together; return their number (Experiment.run).
 
-    All experiments must have the same corpus, features and device, and equal settings local_runs.in_common.
+    Args:
+        experiments: all have the same corpus, features and device, and equal settings local_runs.in_common.
+        folds: as in Experiment.run.
+        seeds: as in Experiment.run.
+        nj: as in Experiment.run.
+        several: whether lines name the experiment, because there are several, here or in other calls.
 
     Raises:
         SoctkError: Experiment.run raises it.
@@ -229,4 +236,4 @@ def run_together(experiments: Sequence[Experiment], folds: Sequence[int], seeds:
             for experiment in experiments
             for run in claims.enter_context(experiment.claimed(folds, seeds))
         ]
-        return len(local_runs.train(pending, nj))
+        return len(local_runs.train(pending, nj, several))

@@ -47,7 +47,7 @@ def in_common(config: Config) -> Config:
     return config.model_copy(update={"head": head, "train": train})
 
 
-def train(runs: Sequence[Run], nj: int) -> list[str]:
+def train(runs: Sequence[Run], nj: int, several: bool = False) -> list[str]:
     """Train and test claimed runs; print and return a line about the validation scores of each.
 
     Args:
@@ -55,6 +55,7 @@ def train(runs: Sequence[Run], nj: int) -> list[str]:
             equal settings `in_common`.
         nj: the number of processor cores to use; it does not change the results. Each stack of runs (`_stacks`) is a
             process; if there are fewer of them than `nj`, they use several threads.
+        several: whether there are several experiments, which the lines name.
 
     Raises:
         SoctkError: Experiment.run raises it.
@@ -66,7 +67,6 @@ def train(runs: Sequence[Run], nj: int) -> list[str]:
     fitted = {(run.fold, run.seed): first.trained(inputs.split(run.fold, run.seed)) for _, run in runs}
     for (fold, seed), utterances in fitted.items():
         trainable.check_inputs(inputs, fold, seed, inputs.rows(utterances))
-    several = len({run.experiment for _, run in runs}) > 1
     made_with = {**provenance.versions("soctk", "torch"), "commit": provenance.commit(), "device": first.device}
     jobs: list[Callable[[], list[str]]]
     say: Callable[[str], None] | None = None
@@ -100,9 +100,9 @@ def _stacks(runs: Sequence[Run], inputs: TrainingData) -> list[list[Run]]:
     """Divide runs of the head mlp into stacks, the runs that are trained together; `nj` has no influence on it.
 
     On a GPU all runs are a stack, up to `_MOST_RUNS`. On a CPU, a stack has the folds of one experiment and one seed,
-    which share an order and therefore frames; larger stacks train no faster than one after the other. Models that
-    cannot share the product with the frames would each keep their own: there is one of them in a stack, or a few, if
-    the frames are read from the store for each batch.
+    which share an order and therefore frames; a larger stack is not faster than these stacks one after the other.
+    Models that cannot share the product with the frames would each keep their own: there is one of them in a stack, or
+    a few, if the frames are read from the store for each batch.
     """
     first, _ = runs[0]
     model = first.new_model()

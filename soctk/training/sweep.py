@@ -85,7 +85,8 @@ class Sweep:
         for _, experiment in points:
             alike.setdefault(in_common(experiment.config).model_dump_json(), []).append(experiment)
         for experiments in alike.values():
-            run_together(experiments, folds, seeds, nj)  # nothing is left to do after an executor
+            # Nothing is left to do after an executor.
+            run_together(experiments, folds, seeds, nj, several=len(points) > 1)
         rows = []
         for point, experiment in points:
             runs = [RunDirectory(experiment.path, fold, seed) for fold in folds for seed in seeds]
@@ -150,7 +151,7 @@ def _require_different(paths: Sequence[Path]) -> None:
     if repeated:
         raise SoctkError(
             f"several combinations have the name {repeated[0]}",
-            remedy="Write each value of an axis once.",
+            remedy="Write each value of an axis once. Values that differ only in special characters have one name too.",
             where="--grid",
         )
 

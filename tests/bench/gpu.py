@@ -26,6 +26,7 @@ from extract import error, plain, soctk, some_of
 from full_log import frames_like_speech
 from generated import EMOTIONS, Generated, generated_corpus
 from soc import Straightforward
+from sweep import seconds_of_both
 from tabulate import tabulate
 from timing import compare
 from torch import nn
@@ -36,7 +37,7 @@ from soctk import config, pooling
 from soctk.corpus import datadir
 from soctk.corpus.datadir import DataDir
 from soctk.pooling import products
-from soctk.training.experiment import Experiment, run_together
+from soctk.training.experiment import Experiment
 from soctk.training.inputs import Features
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -279,20 +280,13 @@ def time_training(place: Place) -> Iterator[Row]:
 def time_sweep(place: Place, data: DataDir, features: Features, overrides: Sequence[str], epochs: int) -> Row:
     """Time four learning rates with one seed, at the same time and one after the other."""
     conf = [ROOT / "conf", ROOT / "conf" / "preset" / "paper"]
-    seconds = []
-    for way in ("at the same time", "one after the other"):
-        points = []
-        for lr in (1e-4, 3e-4, 1e-3, 3e-3):
-            settings = config.load(conf, "soc", "mlp", overrides=[*overrides, f"train.lr={lr}"])
-            path = place.folder / "sweep" / way / str(lr)
-            points.append(Experiment(settings, data, features, path, place.device))
-        nj = multiprocessing.cpu_count()
-        started = time.perf_counter()
-        for group in [points] if way == "at the same time" else [[point] for point in points]:
-            run_together(group, data.folds, [1], nj)
-        seconds.append((time.perf_counter() - started) / epochs)
-    case = f"paper, RAVDESS's size: {len(data.folds)} folds x 4 points of a sweep"
-    return Row("training", case, seconds[0], "s an epoch", "one after the other", seconds[1] / seconds[0])
+    points = []
+    for lr in (1e-4, 3e-4, 1e-3, 3e-3):
+        settings = config.load(conf, "soc", "mlp", overrides=[*overrides, f"train.lr={lr}"])
+        points.append(Experiment(settings, data, features, place.folder / "sweep" / str(lr), place.device))
+    together, alone = seconds_of_both(points, data.folds, multiprocessing.cpu_count())
+    case = f"paper, RAVDESS's size: {len(data.folds)} folds x {len(points)} points of a sweep"
+    return Row("training", case, together / epochs, "s an epoch", "one after the other", alone / together)
 
 
 def authors_seconds(place: Place, data: DataDir, store: Generated, epochs: int) -> float:

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @click.option("--compare", is_flag=True, help="Fit in the usual way too, and in parts with the C of the usual way.")
 @click.option("--corpora", default=1, help="How many corpora, generated with different seeds.")
 def main(utterances: int, speakers: int, d: int, contrast: float, device: str, compare: bool, corpora: int) -> None:
-    """Print for each fit the seconds of the descriptors and of the fit, the memory at its peak, C and WA."""
+    """Print for each fit the seconds of the descriptors and of the fit, C and WA; and the memory at the peak so far."""
     with tempfile.TemporaryDirectory() as folder:
         data = generated_corpus(Path(folder) / "data", utterances, speakers, 5)
         classes = [EMOTIONS.index(emotion) for emotion in data.emotion.values()]
@@ -72,7 +72,9 @@ def measure(exp: Path, data: DataDir, features: Features, d: int, overrides: lis
     own, workers = (resource.getrusage(who).ru_maxrss / 1e6 for who in (0, -1))
     seconds = f"descriptors {pooled - started:.0f} s, fit {fitted - pooled:.0f} s"
     memory = f"{own:.1f} GB, the largest worker {workers:.1f} GB"
-    print(f"{exp.parent.name}, {exp.name}: C {C:g}, WA {accuracy:.2f}; {seconds}; at the peak {memory}", flush=True)
+    print(
+        f"{exp.parent.name}, {exp.name}: C {C:g}, WA {accuracy:.2f}; {seconds}; at the peak so far {memory}", flush=True
+    )
     return C
 
 

@@ -10,6 +10,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,16 @@ from soctk.features.store import FeatureStore
 from soctk.training.experiment import Experiment, run_together
 from soctk.training.inputs import Features
 from soctk.training.settings import resolve
+
+
+def seconds_of_both(experiments: Sequence[Experiment], folds: Sequence[int], nj: int) -> tuple[float, float]:
+    """Return the seconds of experiments at the same time, and one after the other, with one seed."""
+    started = time.perf_counter()
+    run_together(experiments, folds, [1], nj)
+    middle = time.perf_counter()
+    for experiment in experiments:
+        replace(experiment, path=experiment.path.parent / "alone" / experiment.path.name).run(folds, [1], nj)
+    return middle - started, time.perf_counter() - middle
 
 
 @click.command(context_settings={"show_default": True})
@@ -52,13 +63,9 @@ def main(data: Path, store: Path, layer: int, pooling: str, points: str, epochs:
                     )
                     path = Path(folder) / f"{lr} {decay}"
                     experiments.append(Experiment(config, corpus, features, path, device))
-                started = time.perf_counter()
-                run_together(experiments, corpus.folds, [1], nj)
-                together.append(time.perf_counter() - started)
-                started = time.perf_counter()
-                for experiment in experiments:
-                    replace(experiment, path=Path(folder) / "alone" / experiment.path.name).run(corpus.folds, [1], nj)
-                alone.append(time.perf_counter() - started)
+                one, other = seconds_of_both(experiments, corpus.folds, nj)
+                together.append(one)
+                alone.append(other)
         ratio = statistics.median(one / other for one, other in zip(alone, together, strict=True))
         rows.append((count, f"{statistics.median(together):.1f}", f"{statistics.median(alone):.1f}", f"{ratio:.2f}"))
     print(tabulate(rows, ["points", "at the same time, s", "one after the other, s", "times as fast"], "github"))

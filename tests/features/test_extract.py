@@ -486,6 +486,16 @@ def test_threads_for_a_gpu_write_the_same_store_and_encode_one_batch_at_a_time(
     assert len(stores[0]) > 10
 
 
+def test_the_header_of_a_shard_is_not_read_again_for_each_other_shard(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(extract, "SHARD_SECONDS", 0.5)
+    reads, read = [], FeatureStore._read_header
+    monkeypatch.setattr(FeatureStore, "_read_header", lambda store, path: reads.append(path) or read(store, path))
+    extract.extract(corpus, tmp_path / "feats", FBANK)
+    shards = len(list((tmp_path / "feats").glob("shard-*")))
+    assert shards >= 20
+    assert len(reads) <= 5 * shards
+
+
 def test_the_hub_id_of_the_encoder_is_recorded_but_not_compared(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(upstream, "load", lambda *_: encoder)
     encoder = Recorder(batches=False)

@@ -1,6 +1,7 @@
 import itertools
 import json
 from datetime import date
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -60,11 +61,11 @@ def test_every_point_is_trained_once_and_the_best_validation_score_comes_first(t
 def test_points_that_are_trained_together_equal_experiments_alone(
     tmp_path, corpus, features, pooling, one_stack, monkeypatch, capsys
 ):
-    if one_stack:  # as on a GPU
+    if one_stack:  # all points and seeds, as on a GPU
         monkeypatch.setattr(
             local_runs,
             "_stacks",
-            lambda runs, inputs: [own for seed in (1, 2) if (own := [run for run in runs if run[1].seed == seed])],
+            lambda runs, inputs: [list(runs)],
         )
     grid = {"train.lr": [1e-3, 1e-2], "head.dropout": [0, 0.6], "train.epochs": [2, 4]}
     options = {"conf_dirs": CONF, "pooling": pooling, "head": "mlp", "overrides": ["train.batch_size=8"]}
@@ -82,6 +83,21 @@ def test_points_that_are_trained_together_equal_experiments_alone(
         assert len(own.log.read_text().splitlines()) == epochs
         one, other = (pd.read_csv(run.predictions, sep="\t") for run in (own, alone))
         pd.testing.assert_frame_equal(one, other, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [2, 2, 2, 2]), ("cuda", [3, 3, 2])])
+def test_a_stack_has_the_folds_of_a_point_and_a_seed_or_on_a_gpu_all_runs(
+    tmp_path, corpus, features, monkeypatch, device, sizes
+):
+    monkeypatch.setattr(local_runs, "_MOST_RUNS", 3)
+    settings = resolve(conf_dirs=CONF, pooling="soc", head="mlp")
+    experiments = [Experiment(settings, corpus, features, tmp_path / name, device) for name in "ab"]
+    places = itertools.product(experiments, (1, 2), (1, 2))
+    runs = [(experiment, RunDirectory(experiment.path, fold, seed)) for experiment, fold, seed in places]
+    stacks = local_runs._stacks(runs, SimpleNamespace(frames="frames"))
+    assert [len(stack) for stack in stacks] == sizes
+    if device == "cpu":
+        assert all(len({(run.experiment, run.seed) for _, run in stack}) == 1 for stack in stacks)
 
 
 def test_a_finished_run_without_its_training_log_is_refused(tmp_path, corpus, features):

@@ -318,7 +318,7 @@ def test_an_infinite_loss_of_one_model_is_an_error(frames, pooling):
     assert error.value.number == 2
 
 
-def test_a_gradient_that_is_not_finite_leaves_the_weights_finite_and_is_told(frames):
+def test_a_gradient_that_is_not_finite_leaves_the_weights_finite_and_is_reported(frames):
     from soctk.training.loop import _Training
 
     training = _Training(learners(one_layer(frames), settings()), threads=1)
