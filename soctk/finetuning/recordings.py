@@ -15,6 +15,7 @@ from soctk.features.extract import Extraction
 from soctk.features.interface import OneEncoder
 from soctk.features.store import recordings_checksum
 from soctk.features.upstream.huggingface import HuggingFaceUpstream
+from soctk.features.utterances import check_utterances, list_utterances
 from soctk.features.waveforms import Utterance
 from soctk.schema import Normalisation
 from soctk.training.inputs import Features, half_of_memory
@@ -78,8 +79,8 @@ class Recordings(OneEncoder):
         self, data: DataDir, extraction: Extraction, encoder: HuggingFaceUpstream, encode: Encode | None = None
     ):
         self.settings: dict[str, Any] = extract.collect_settings(extraction, encoder, data.channel)
-        found = extract.list_utterances(data, extraction.copies)
-        extract.check_utterances(found, encoder)
+        found = list_utterances(data, extraction.copies)
+        check_utterances(found, encoder)
         rank = {utt: i for i, utt in enumerate(data.utterances)}  # with segments, `found` is in the order of the sound
         count = len(rank)
         self.utterances = [
