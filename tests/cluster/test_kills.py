@@ -124,7 +124,7 @@ def _free_port() -> int:
 def test_a_lost_host_changes_nothing(tmp_path, corpus, ssh, monkeypatch):
     """The encoder kills the process that would start its worker again, and then its worker."""
     monkeypatch.setattr(extract, "SHARD_SECONDS", 1.0)
-    module = tmp_path / "deadly.py"
+    module = tmp_path / "host_killer.py"  # another name than in other tests: Python keeps modules
     module.write_text(
         ENCODER.replace("os.kill(os.getpid()", "os.kill(os.getppid(), signal.SIGKILL); os.kill(os.getpid()")
     )
