@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,13 +133,23 @@ def edges(grid: Mapping[str, Sequence[Any]], best: Mapping[str, Any]) -> list[st
     """
     lines = []
     for axis, values in grid.items():
-        numbers = sorted({value for value in values if type(value) in (int, float)})
-        if len(numbers) < 2 or len(numbers) < len({str(value) for value in values}):
+        numbers = {str(value): number for value in values if (number := _number(value)) is not None}
+        ends = sorted(set(numbers.values()))
+        if len(ends) < 2 or len(numbers) < len({str(value) for value in values}):
             continue
-        for end, size in ((numbers[0], "smaller"), (numbers[-1], "larger")):
-            if best[axis] == str(end):
-                lines.append(f"{axis}={end} is at the edge of its values: {size} values may be better")
+        for end, size in ((ends[0], "smaller"), (ends[-1], "larger")):
+            if numbers[best[axis]] == end:
+                lines.append(f"{axis}={best[axis]} is at the edge of its values: {size} values may be better")
     return lines
+
+
+def _number(value: Any) -> float | None:
+    """Return a value as a number; None if it is none. In YAML, 1e-3 is text (1.0e-3 is a number)."""
+    if isinstance(value, bool):
+        return None
+    with suppress(TypeError, ValueError):
+        return float(value)
+    return None
 
 
 def _name(point: Mapping[str, Any]) -> str:
