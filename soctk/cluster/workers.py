@@ -140,10 +140,9 @@ def _make(settings: ClusterConfig, logs: Path) -> SpecCluster:
     if settings.kind == "ssh":
         own = {"nthreads": 1, "n_workers": settings.workers, "memory_limit": 0}
         each = {**own, **given.get("worker_options", {})}
-        # The scheduler runs on the first host.
-        return SSHCluster(
-            [settings.hosts[0], *settings.hosts], **{"remote_python": sys.executable, **given, "worker_options": each}
-        )
+        # The scheduler runs on the first host. A shell there reads the path of Python.
+        python = {"remote_python": shlex.quote(sys.executable)}
+        return SSHCluster([settings.hosts[0], *settings.hosts], **{**python, **given, "worker_options": each})
     import dask_jobqueue
 
     folder = str(logs.absolute())

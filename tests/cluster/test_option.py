@@ -45,6 +45,14 @@ def test_all_workers_are_asked_for_again(settings, expected):
     assert asked == [expected]
 
 
+def test_the_shell_of_an_ssh_host_gets_the_path_of_python_quoted(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "SSHCluster", lambda hosts, **options: (hosts, options))
+    monkeypatch.setattr(sys, "executable", "/a folder/bin/python")
+    hosts, options = workers._make(ClusterConfig(kind="ssh", workers=1, hosts=["one", "two"]), tmp_path)
+    assert hosts == ["one", "one", "two"]
+    assert options["remote_python"] == "'/a folder/bin/python'"
+
+
 @pytest.mark.parametrize("address", ["tcp://host:8786", "tls://10.0.0.1:8786"])
 def test_an_address_is_returned(address):
     assert option.parse(address) == address
