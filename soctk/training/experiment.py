@@ -225,7 +225,7 @@ def run_together(
         folds: as in Experiment.run.
         seeds: as in Experiment.run.
         nj: as in Experiment.run.
-        several: whether lines name the experiment, because there are several, here or in other calls.
+        several: whether the printed lines name the experiment.
 
     Raises:
         SoctkError: Experiment.run raises it.

@@ -55,7 +55,7 @@ def train(runs: Sequence[Run], nj: int, several: bool = False) -> list[str]:
             equal settings `in_common`.
         nj: the number of processor cores to use; it does not change the results. Each stack of runs (`_stacks`) is a
             process; if there are fewer of them than `nj`, they use several threads.
-        several: whether there are several experiments, which the lines name.
+        several: whether the printed lines name the experiment.
 
     Raises:
         SoctkError: Experiment.run raises it.
